@@ -1,0 +1,103 @@
+# Every command that a person or CI runs. `make` prints what there is.
+# Addresses are environment variables with defaults (infra/lib.sh): make up KAFKA_PORT=19092.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants fuzz \
+  bench bench-up bench-check bench-floor bench-growth restore soak
+
+TOOLS := $(CURDIR)/.run/tools
+PEER := bench/kafka-streams/target/peer.jar
+
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+demo: ## Everything: install, build, start, and a live table of prices as read from PostgreSQL (Ctrl-C stops it)
+	@infra/demo.sh
+
+install: ## Debian packages that are missing, and the stack's Java parts by digest
+	@infra/install.sh
+
+up: install ## Start Kafka, registry, Connect and PostgreSQL, and wait until they are healthy
+	@infra/stack.sh start
+
+down: ## Stop everything that this project started
+	@infra/stack.sh stop
+
+status: ## What runs, consumer lag, connector state
+	@infra/status.sh
+
+# The whole workspace at once, programs and tests, whoever asks: one choice of features, so that nothing
+# is built twice.
+build: ## The programs, and the tests with them
+	cargo build --release --workspace --bins --tests --examples --locked
+
+test: up build ## Every test: Rust, end to end on the real stack, alert rules, compose file
+	@RUST_TEST_THREADS=1 infra/with-addresses.sh cargo test --release --workspace --locked
+	@$(MAKE) --no-print-directory promtool compose-check bench-check
+
+chaos: install build ## Faults under load on three brokers of its own, under both group protocols; a table (CHAOS=PART: some of them)
+	@infra/chaos.sh
+
+load: up build ## What an event costs: events/s, CPU per event, commit latency, memory (LOAD="--events N --keys N")
+	@infra/with-addresses.sh python3 bench/load.py $(LOAD)
+
+# What measures needs Kafka and the registry only; the peer needs a compiler of Java beside Maven.
+bench-up:
+	@infra/install.sh openjdk-17-jdk-headless:javac
+	@infra/stack.sh start kafka registry
+	@$(MAKE) --no-print-directory build $(PEER)
+
+$(PEER): bench/kafka-streams/pom.xml $(shell find bench/kafka-streams/src -type f)
+	bench/kafka-streams/run.sh build
+
+bench: bench-up ## The processor beside Kafka Streams, outputs verified: table, JSON, plots (QUICK=1; PAIRS=3; BENCH="--events N")
+	@infra/with-addresses.sh python3 bench/run.py $(if $(QUICK),--quick) $(if $(PAIRS),--pairs $(PAIRS)) $(BENCH)
+
+bench-floor: bench-up ## What librdkafka alone costs on the same topic (BENCH="--events N")
+	@infra/with-addresses.sh python3 bench/floor.py $(BENCH)
+
+bench-growth: bench-up ## Cost against keys, partitions, members, commit interval, skew, disorder (BENCH="--only keys")
+	@infra/with-addresses.sh python3 bench/growth.py $(BENCH)
+
+restore: bench-up ## Deleted state of 1,000,000 and 5,000,000 entries, and kill -9, both sides (BENCH="--entries N")
+	@infra/with-addresses.sh python3 bench/restore.py $(BENCH)
+
+soak: bench-up ## Half an hour of steady load: does anything grow (SOAK_MINUTES=30; BENCH="--rate N")
+	@infra/with-addresses.sh python3 bench/soak.py $(BENCH)
+
+bench-check: build ## Instructions of an event against bench/baseline.json
+	@python3 bench/check.py
+
+sim: ## The simulation over many seeds (SEEDS=10000)
+	@SIM_SEEDS=$(or $(SEEDS),10000) cargo test --release --locked --workspace --test simulation
+
+mutants: ## Bugs planted in the engine, one at a time: the tests must catch each
+	@tests/mutations.sh
+
+fuzz: $(TOOLS)/bin/cargo-fuzz ## Arbitrary input for whatever reads what others wrote (SECONDS=60 for each target)
+	@PATH="$(TOOLS)/bin:$$PATH" fuzz/run.sh $(or $(SECONDS),60)
+
+promtool: ## Alert rules against recorded situations
+	@infra/prometheus/test.sh
+
+compose-check: ## docker-compose.yml loads, and says the same as the native stack
+	@infra/compose-check.sh
+
+lint: ## Formatting, lints, documentation
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --locked
+
+check: lint $(TOOLS)/bin/cargo-deny ## The same, the project's norms, licences, sources and duplicate crates
+	cargo test --release --workspace --locked --test tidy
+	PATH="$(TOOLS)/bin:$$PATH" cargo deny --locked check bans licenses sources
+
+$(TOOLS)/bin/cargo-deny:
+	@source infra/versions.env && cargo install --locked --root $(TOOLS) --version "$$CARGO_DENY_VERSION" cargo-deny
+
+$(TOOLS)/bin/cargo-fuzz:
+	@source infra/versions.env && cargo install --locked --root $(TOOLS) --version "$$CARGO_FUZZ_VERSION" cargo-fuzz
+
+clean: down ## Remove state, logs and data of the stack; what was downloaded stays
+	@infra/clean.sh

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Hours in small: a steady load, and whether anything grows. Run it with `make soak`.
+
+Each minute prints resident memory, open files, threads, commit and visibility percentiles, lag, and
+bytes on disk. At the end the first third is held against the last: the exit code is 1 when memory,
+open files or threads have grown without bound, or events were left behind; never for being slow.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+import figures
+import report
+import sides
+import stack
+
+PORT = 39311
+# What the last third may have more than the first: caches that are still filling stay below it.
+RSS_GROWTH, RSS_SPARE_MB, FILES_SPARE = 1.25, 20, 10
+# Events that may wait when the load has ended and this many seconds have passed.
+CATCH_UP_S = 30
+
+
+def command_line():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES", 30)))
+    parser.add_argument("--rate", type=int, default=20_000, help="trades a second (default 20,000)")
+    parser.add_argument("--keys", type=int, default=5_000)
+    parser.add_argument("--members", type=int, default=1)
+    return parser.parse_args()
+
+
+def threads(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def folder_mb(path):
+    sizes = (os.path.getsize(os.path.join(folder, file)) for folder, _, files in os.walk(path) for file in files)
+    try:
+        return sum(sizes) / 1e6
+    except FileNotFoundError:
+        return None
+
+
+def probe(side, seconds):
+    return subprocess.Popen(
+        [os.path.join(stack.BIN, "bench-probe"), "--input-prefix", side.input, "--topic-prefix", side.prefix,
+         "--seconds", str(int(seconds)), "--interval-ms", "100"], env=stack.addresses(), stdout=subprocess.PIPE, text=True)
+
+
+def minute(side, seconds, earlier, load):
+    """One line: what the side was at its end, and its percentiles over it."""
+    started, cpu = time.monotonic(), figures.cpu_s(side.pid)
+    time.sleep(seconds)
+    rows = side.metrics()
+    grown = figures.since(rows, earlier)
+    events = side.processed(grown)
+    return rows, {
+        "events_per_s": events / (time.monotonic() - started),
+        "cpu_us_per_event": (figures.cpu_s(side.pid) - cpu) * 1e6 / events if events else None,
+        "commit_p50_ms": figures.percentile(grown, side.commits, 0.5),
+        "commit_p99_ms": figures.percentile(grown, side.commits, 0.99),
+        "rss_mb": figures.memory_mb(side.pid, "VmRSS"),
+        "open_files": figures.open_files(side.pid),
+        "threads": threads(side.pid),
+        "state_mb": folder_mb(side.state),
+        "lag": figures.total(rows, "processor_consumer_lag_records"),
+        "restarts": figures.total(rows, "processor_worker_restarts_total"),
+        "producing": load.poll() is None,
+    }
+
+
+def thirds(minutes, name):
+    """The means of the first third, after the first minute, and of the last."""
+    values = [row[name] for row in minutes[1:] or minutes if row[name] is not None]
+    size = max(1, len(values) // 3)
+    mean = lambda part: sum(part) / len(part) if part else None
+    return mean(values[:size]), mean(values[-size:])
+
+
+def judge(minutes, summary):
+    """What has grown that must not."""
+    faults = []
+    bounds = {"rss_mb": lambda first: first * RSS_GROWTH + RSS_SPARE_MB, "open_files": lambda first: first + FILES_SPARE,
+              "threads": lambda first: first + FILES_SPARE}
+    for name, bound in bounds.items():
+        first, last = summary[name]["first_third"], summary[name]["last_third"]
+        if last > bound(first):
+            faults.append(f"{name} grew from {first:.1f} to {last:.1f}")
+    if minutes[-1]["restarts"]:
+        faults.append(f"a worker was started again {minutes[-1]['restarts']:.0f} times")
+    return faults
+
+
+def run(options):
+    side = sides.Ours(stack.name("soak"), PORT, threads=options.members)
+    stack.create_topics(side.input)
+    side.prepare()
+    length, count = (60, int(options.minutes)) if options.minutes >= 3 else (options.minutes * 20, 3)
+    events, minutes, load, probing = int(options.rate * length * count), [], None, None
+    try:
+        side.start().wait_running()
+        load = subprocess.Popen(stack.load_command(side.input, {"events": events, "keys": options.keys, "event-rate": options.rate},
+                                                   options.rate), env=stack.addresses(), stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        rows, probed = side.metrics(), 0
+        for index in range(count):
+            probing = probe(side, length)
+            rows, row = minute(side, length, rows, load)
+            seen = json.loads(probing.communicate(timeout=stack.LIMIT_S)[0])
+            probed += seen["sent"]
+            row.update({"minute": index + 1, "visible_p50_ms": seen["p50_ms"], "visible_p99_ms": seen["p99_ms"], "lost": seen["lost"]})
+            minutes.append(row)
+            print(" ".join(f"{name}={report.number(value)}" for name, value in row.items() if name != "producing"), flush=True)
+        load.wait(timeout=stack.LIMIT_S)
+        time.sleep(1)
+        waited = time.monotonic()
+        while side.processed(side.metrics()) < events and time.monotonic() - waited < CATCH_UP_S:
+            time.sleep(0.2)
+        left = events - side.processed(side.metrics())
+        return minutes, left
+    finally:
+        for process in filter(None, [load, probing]):
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        side.stop()
+        side.clean()
+        stack.delete_topics(side.input)
+
+
+def main():
+    options = command_line()
+    minutes, left = run(options)
+    names = [name for name in minutes[0] if name not in ("minute", "producing", "restarts")]
+    summary = {name: dict(zip(("first_third", "last_third"), thirds(minutes, name))) for name in names}
+    faults = judge(minutes, summary)
+    if left > 0:
+        faults.append(f"{left:.0f} events were left behind")
+    lost = sum(row["lost"] for row in minutes)
+    if lost:
+        faults.append(f"{lost} probes never became visible")
+    report.write("soak.json", {"machine": report.machine(), "options": vars(options), "minutes": minutes,
+                               "summary": summary, "faults": faults})
+    print("\n| | first third | last third |\n|---|---|---|")
+    for name, pair in summary.items():
+        print(f"| {name} | {report.number(pair['first_third'])} | {report.number(pair['last_third'])} |")
+    print("\n" + ("; ".join(faults) if faults else "nothing grew without bound"))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs a command with the addresses of the native stack in its environment, as the binaries and the tests read them.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+export BOOTSTRAP_SERVERS SCHEMA_REGISTRY_URL REGISTRY_URL CONNECT_URL RUN_DIR CACHE_DIR
+export KAFKA_PORT KAFKA_CONTROLLER_PORT KAFKA_PROXIED_PORT KAFKA_BROKERS REGISTRY_PORT CONNECT_PORT POSTGRES_HOST POSTGRES_PORT POSTGRES_DB POSTGRES_USER
+export PROCESSOR_PORT PROCESSOR_2_PORT PRODUCER_METRICS_PORT SIMULATOR_PORT
+export POSTGRES_URL="postgresql://$POSTGRES_USER@$POSTGRES_HOST:$POSTGRES_PORT/$POSTGRES_DB"
+cd "$ROOT"
+exec "$@"

@@ -1,0 +1,323 @@
+//! The flags, their environment variables, and the rules that they obey.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use schemas::topic::{DEFAULT_PARTITIONS, Topic};
+use streams::runtime::{self, GroupProtocol, Guarantee};
+
+use crate::operators::Interval;
+
+/// Turns market events into latest prices and candles, exactly once.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a member of the processor group.
+    Run(Box<Run>),
+    /// Follow the output topics and answer reads, outside any group.
+    Serve(Box<Serve>),
+    /// Compute candles from trade files, without a broker.
+    Candles(Candles),
+    /// Look after the topics.
+    #[command(subcommand)]
+    Topics(Topics),
+}
+
+/// Where Kafka is.
+#[derive(Args, Clone, Debug)]
+pub struct Kafka {
+    /// Kafka's addresses, host:port, separated by commas.
+    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
+    pub bootstrap_servers: String,
+    /// Put before the name of every topic.
+    #[arg(long, env = "TOPIC_PREFIX", default_value = "", value_parser = topic_prefix)]
+    pub topic_prefix: String,
+    /// A raw setting of the Kafka client; may be given again.
+    #[arg(long = "kafka", env = "KAFKA_SETTINGS", value_name = "KEY=VALUE", value_parser = setting,
+        value_delimiter = ',')]
+    pub settings: Vec<(String, String)>,
+}
+
+/// What whoever keeps stores and answers reads is told.
+#[derive(Args, Clone, Debug)]
+pub struct Stores {
+    /// The schema registry's Confluent-compatible API.
+    #[arg(
+        long,
+        env = "SCHEMA_REGISTRY_URL",
+        default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
+    )]
+    pub schema_registry_url: String,
+    /// The address of metrics, health and reads.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Committed state of one store that waits for the disk; reaching it writes early.
+    #[arg(long, env = "OVERLAY_MAX", default_value = "32MiB", value_parser = bytes)]
+    pub overlay_max: usize,
+    /// Time between writes of the state stores: what a crash restores from the topics.
+    #[arg(long, env = "FLUSH_INTERVAL", default_value = "5s", value_parser = duration)]
+    pub flush_interval: Duration,
+    /// Memory of the store database's own cache.
+    #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
+    pub store_cache: usize,
+}
+
+/// `processor serve`.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// What it keeps and answers.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// The name of its folder in the state directory; no group of that name is joined.
+    #[arg(long, env = "VIEW_ID", default_value = "view")]
+    pub view_id: String,
+    /// Where state stores live; each process needs its own.
+    #[arg(long, env = "STATE_DIR", default_value = ".run/state/view")]
+    pub state_dir: PathBuf,
+}
+
+/// `processor run`.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// What it keeps and answers.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// Put before the name of `events` instead of the prefix of every topic: several installations
+    /// may compute from the same events.
+    #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
+    pub input_prefix: Option<String>,
+    /// The consumer group, and the prefix of transactional ids.
+    #[arg(long, env = "APPLICATION_ID", default_value = "processor")]
+    pub application_id: String,
+    /// Where state stores live; each process needs its own.
+    #[arg(long, env = "STATE_DIR", default_value = ".run/state/processor")]
+    pub state_dir: PathBuf,
+    /// Worker threads, each a member of the group.
+    #[arg(long, env = "THREADS", default_value_t = 1)]
+    pub threads: usize,
+    /// Exactly once, or at least once.
+    #[arg(long, env = "PROCESSING_GUARANTEE", value_enum,
+        default_value_t = ProcessingGuarantee::ExactlyOnceV2)]
+    pub processing_guarantee: ProcessingGuarantee,
+    /// Who assigns partitions: the members (classic) or the broker (consumer, KIP-848).
+    #[arg(long, env = "GROUP_PROTOCOL", value_enum, default_value_t = Protocol::Classic)]
+    pub group_protocol: Protocol,
+    /// Time between commits.
+    #[arg(long, env = "COMMIT_INTERVAL", default_value = "100ms", value_parser = duration)]
+    pub commit_interval: Duration,
+    /// Decoded state held by one task; reaching it commits early.
+    #[arg(long, env = "CACHE_MAX", default_value = "64MiB", value_parser = bytes)]
+    pub cache_max: usize,
+    /// The broker aborts a transaction that is open for longer.
+    #[arg(long, env = "TRANSACTION_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub transaction_timeout: Duration,
+    /// Silence after which the group gives a classic member's partitions away.
+    #[arg(long, env = "SESSION_TIMEOUT", default_value = "45s", value_parser = duration)]
+    pub session_timeout: Duration,
+    /// Keep the partitions of other members warm: a takeover replays only the last moments, and
+    /// every partition can be read here.
+    #[arg(long, env = "STANDBY")]
+    pub standby: bool,
+}
+
+/// See [`Guarantee`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ProcessingGuarantee {
+    /// Outputs and offsets in one transaction.
+    ExactlyOnceV2,
+    /// Outputs first, then offsets.
+    AtLeastOnce,
+}
+
+/// See [`GroupProtocol`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Cooperative-sticky.
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
+/// `processor candles`.
+#[derive(Args, Clone, Debug)]
+pub struct Candles {
+    /// Trade files, JSON Lines, plain or .zst; `-` is standard input.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Which candles: 1m, 1h or 1d.
+    #[arg(long, env = "INTERVAL", default_value = "1m", value_parser = interval)]
+    pub interval: Interval,
+    /// Without candles that are still open.
+    #[arg(long, env = "CLOSED")]
+    pub closed: bool,
+}
+
+/// `processor topics`.
+#[derive(Debug, Subcommand)]
+pub enum Topics {
+    /// Create the topics that are missing, and check those that are there.
+    Create(CreateTopics),
+    /// Print the topic table, a line each: name, cleanup, retention in milliseconds.
+    List {
+        /// Put before the name of every topic.
+        #[arg(long, env = "TOPIC_PREFIX", default_value = "", value_parser = topic_prefix)]
+        topic_prefix: String,
+    },
+}
+
+/// `processor topics create`.
+#[derive(Args, Clone, Debug)]
+pub struct CreateTopics {
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// Partitions of every topic.
+    #[arg(long, env = "PARTITIONS", default_value_t = DEFAULT_PARTITIONS,
+        value_parser = clap::value_parser!(i32).range(1..=1024))]
+    pub partitions: i32,
+    /// Copies of each partition.
+    #[arg(long, env = "REPLICATION_FACTOR", default_value_t = 1,
+        value_parser = clap::value_parser!(i32).range(1..=16))]
+    pub replication_factor: i32,
+}
+
+impl Run {
+    /// The engine's settings.
+    pub fn runtime(&self) -> runtime::Config {
+        runtime::Config {
+            application_id: self.application_id.clone(),
+            bootstrap_servers: self.kafka.bootstrap_servers.clone(),
+            state_dir: self.state_dir.clone(),
+            threads: self.threads,
+            processing_guarantee: match self.processing_guarantee {
+                ProcessingGuarantee::ExactlyOnceV2 => Guarantee::ExactlyOnceV2,
+                ProcessingGuarantee::AtLeastOnce => Guarantee::AtLeastOnce,
+            },
+            group_protocol: match self.group_protocol {
+                Protocol::Classic => GroupProtocol::Classic,
+                Protocol::Consumer => GroupProtocol::Consumer,
+            },
+            commit_interval: self.commit_interval,
+            cache_max_bytes: self.cache_max,
+            overlay_max_bytes: self.stores.overlay_max,
+            flush_interval: self.stores.flush_interval,
+            store_cache_bytes: self.stores.store_cache,
+            transaction_timeout: self.transaction_timeout,
+            session_timeout: self.session_timeout,
+            standby: self.standby,
+            dead_letters_topic: Topic::DeadLetters.name(&self.kafka.topic_prefix),
+            kafka: self.kafka.settings.clone(),
+        }
+    }
+}
+
+impl Serve {
+    /// The view's settings.
+    pub fn runtime(&self) -> runtime::StoreConfig {
+        runtime::StoreConfig {
+            application_id: self.view_id.clone(),
+            bootstrap_servers: self.kafka.bootstrap_servers.clone(),
+            state_dir: self.state_dir.clone(),
+            overlay_max_bytes: self.stores.overlay_max,
+            flush_interval: self.stores.flush_interval,
+            store_cache_bytes: self.stores.store_cache,
+            kafka: self.kafka.settings.clone(),
+        }
+    }
+}
+
+/// `250ms`, `30s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => bail!("a time is a whole number and ms, s, m or h, as in 250ms"),
+    };
+    let number: u64 = number.parse()?;
+    match number.checked_mul(milliseconds) {
+        Some(total) if total > 0 => Ok(Duration::from_millis(total)),
+        _ => bail!("out of range"),
+    }
+}
+
+/// `512KiB`, `64MiB`, `1GiB`.
+fn bytes(text: &str) -> Result<usize> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = match unit {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => bail!("a size is a whole number and KiB, MiB or GiB, as in 64MiB"),
+    };
+    let number: usize = number.parse()?;
+    match number.checked_mul(1 << shift) {
+        Some(total) if total > 0 => Ok(total),
+        _ => bail!("out of range"),
+    }
+}
+
+fn interval(text: &str) -> Result<Interval> {
+    Interval::parse(text).ok_or_else(|| anyhow::anyhow!("an interval is 1m, 1h or 1d"))
+}
+
+fn setting(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => bail!("a setting is KEY=VALUE"),
+    }
+}
+
+fn topic_prefix(text: &str) -> Result<String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.len() <= 64 && text.chars().all(legal) {
+        return Ok(text.into());
+    }
+    bail!("a prefix is at most 64 letters, digits, '.', '_' and '-'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_read_and_nonsense_is_refused() {
+        assert_eq!(duration("250ms").ok(), Some(Duration::from_millis(250)));
+        assert_eq!(duration("2m").ok(), Some(Duration::from_mins(2)));
+        assert_eq!(bytes("64MiB").ok(), Some(64 << 20));
+        for text in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for text in ["64", "64MB", "0KiB", "99999999999GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

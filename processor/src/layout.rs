@@ -1,0 +1,167 @@
+//! How keys stand in the stores.
+//!
+//! ```text
+//! topic  pair    header | base | quote | exchange                      (Avro PairKey)
+//! store  pair             base | quote | exchange
+//!
+//! topic  candle  header | base | quote | exchange | basis | open_time  (Avro CandleKey)
+//! store  candle           base | quote | exchange | b | t t t t t t t t
+//! ```
+//!
+//! `b` is 0 for TRADE and 1 for TICKER; `t` is `open_time` big-endian with its sign bit flipped, so
+//! that the candles of a pair and basis lie in the order of time. Avro's own long does not.
+
+use std::sync::Arc;
+
+use schemas::avro::{self, Reader, Record};
+use schemas::{Basis, CandleKey, Codec, FeedMark, Kind, LatestPrice, PairKey, Timestamp};
+use streams::Layout;
+
+use crate::operators::Window;
+
+/// Bytes of basis and time at the end of a candle's store key.
+const SUFFIX: usize = 9;
+
+/// A store key with the header of its schema: the topic key of a pair.
+pub fn with_header(codec: &Codec, kind: Kind, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(schemas::codec::HEADER_BYTES + body.len());
+    codec.header(kind, &mut out);
+    out.extend_from_slice(body);
+    out
+}
+
+/// Appends the store key of a pair.
+pub fn pair_key(pair: &PairKey) -> Vec<u8> {
+    let mut out = Vec::new();
+    pair.write(&mut out);
+    out
+}
+
+/// The pair of a store key.
+pub fn read_pair(key: &[u8]) -> Option<PairKey> {
+    PairKey::read(&mut Reader::new(key)).ok()
+}
+
+const fn basis_byte(basis: Basis) -> u8 {
+    match basis {
+        Basis::Trade => 0,
+        Basis::Ticker => 1,
+    }
+}
+
+/// Appends the store key of a pair's candle.
+pub fn candle_key(pair: &[u8], basis: Basis, open_time: Timestamp, out: &mut Vec<u8>) {
+    out.extend_from_slice(pair);
+    out.push(basis_byte(basis));
+    let ordered = open_time.0.cast_unsigned() ^ (1 << 63);
+    out.extend_from_slice(&ordered.to_be_bytes());
+}
+
+/// Pair, basis and time of a candle's store key.
+pub fn read_candle_key(key: &[u8]) -> Option<(&[u8], Basis, Timestamp)> {
+    let (pair, suffix) = key.split_at_checked(key.len().checked_sub(SUFFIX)?)?;
+    let basis = match suffix[0] {
+        0 => Basis::Trade,
+        1 => Basis::Ticker,
+        _ => return None,
+    };
+    let ordered = u64::from_be_bytes(suffix[1..].try_into().ok()?);
+    Some((pair, basis, Timestamp((ordered ^ (1 << 63)).cast_signed())))
+}
+
+/// The typed key of a candle's store key.
+pub fn typed_candle_key(key: &[u8]) -> Option<CandleKey> {
+    let (pair, basis, open_time) = read_candle_key(key)?;
+    Some(CandleKey { pair: read_pair(pair)?, basis, open_time })
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn pairs<V>(codec: &Arc<Codec>, layout: Layout<V>) -> Layout<V> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    layout.with_keys(
+        move |key, out| {
+            writer.header(Kind::PairKey, out);
+            out.extend_from_slice(key);
+            Ok(())
+        },
+        move |key, out| {
+            out.extend_from_slice(&reader.body::<PairKey>(key).map_err(text)?);
+            Ok(())
+        },
+    )
+}
+
+/// The newest price by pair.
+pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |latest: &LatestPrice, out: &mut Vec<u8>| writer.encode(latest, out);
+    let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
+    pairs(codec, Layout::new(topic, encode, decode))
+}
+
+/// The newest mark by exchange.
+pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<FeedMark> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |mark: &FeedMark, out: &mut Vec<u8>| writer.encode(mark, out);
+    let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
+    pairs(codec, Layout::new(topic, encode, decode))
+}
+
+/// Candles by pair, basis and time.
+pub fn candles(codec: &Arc<Codec>, topic: String) -> Layout<Window> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |window: &Window, out: &mut Vec<u8>| {
+        writer.header(Kind::Candle, out);
+        window.write(out);
+    };
+    let decode = move |bytes: &[u8]| Window::read(reader.decode(bytes).map_err(text)?);
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    Layout::new(topic, encode, decode).with_keys(
+        move |key, out| {
+            let (pair, basis, time) = read_candle_key(key).ok_or("not a candle's key")?;
+            writer.header(Kind::CandleKey, out);
+            out.extend_from_slice(pair);
+            avro::string(out, basis.as_str());
+            avro::long(out, time.0);
+            Ok(())
+        },
+        move |key, out| {
+            let key: CandleKey = reader.decode(key).map_err(text)?;
+            candle_key(&pair_key(&key.pair), key.basis, key.open_time, out);
+            Ok(())
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_survive_and_lie_in_the_order_of_time(
+            base in "[A-Z0-9-]{1,20}", ticker: bool, a: i64, b: i64,
+        ) {
+            let pair = pair_key(&PairKey::new(base, "USD", "coinbase"));
+            let basis = if ticker { Basis::Ticker } else { Basis::Trade };
+            let key = |time| {
+                let mut out = Vec::new();
+                candle_key(&pair, basis, Timestamp(time), &mut out);
+                out
+            };
+            let first = key(a);
+            prop_assert_eq!(read_candle_key(&first), Some((&pair[..], basis, Timestamp(a))));
+            prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn arbitrary_keys_never_panic(bytes: Vec<u8>) {
+            let _ = typed_candle_key(&bytes);
+        }
+    }
+}

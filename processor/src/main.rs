@@ -1,0 +1,201 @@
+//! The processor: parse, log, build, run; an error is one line and an exit code.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use processor::config::{Candles, Cli, Command, CreateTopics, Kafka, Run, Serve, Stores, Topics};
+use processor::query::{Served, router};
+use processor::{candles, topology};
+use prometheus::Registry;
+use schemas::registry;
+use schemas::topic::Topic;
+use streams::Topology;
+use streams::runtime::{App, Metrics, Queries, Stop, TopicSpec, View, create_topics};
+use tokio::signal::unix::{SignalKind, signal};
+
+// Halves the cost of catching up against glibc's: records are freed on another thread than the one
+// that allocated them (bench/).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log();
+    let result = match cli.command {
+        Command::Run(config) => run(&config),
+        Command::Serve(config) => view(&config),
+        Command::Candles(config) => print_candles(&config),
+        Command::Topics(Topics::Create(config)) => make_topics(&config),
+        Command::Topics(Topics::List { topic_prefix }) => list_topics(&topic_prefix),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            // With nobody left to read it there is nobody to tell.
+            let _ = writeln!(stderr, "processor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn run(config: &Run) -> Result<()> {
+    let engine = config.runtime();
+    engine.validate()?;
+    tracing::info!(?config, "starting");
+    let process = Process::new(&config.kafka, &config.stores)?;
+    let input_prefix = config.input_prefix.as_ref().unwrap_or(&config.kafka.topic_prefix);
+    let (topology, metrics) = (process.topology(input_prefix), process.metrics()?);
+    let app = App::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
+    process.serve_while(move || app.run())
+}
+
+fn view(config: &Serve) -> Result<()> {
+    let engine = config.runtime();
+    engine.validate()?;
+    tracing::info!(?config, "starting");
+    let process = Process::new(&config.kafka, &config.stores)?;
+    let topology = process.topology(&config.kafka.topic_prefix);
+    let metrics = process.metrics()?;
+    let view = View::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
+    process.serve_while(move || view.run())
+}
+
+/// What a member of the group and a view have in common.
+struct Process {
+    listener: std::net::TcpListener,
+    topic_prefix: String,
+    served: Served,
+    stop: Stop,
+}
+
+impl Process {
+    fn new(kafka: &Kafka, stores: &Stores) -> Result<Self> {
+        let listener = std::net::TcpListener::bind(stores.listen).with_context(|| {
+            format!("cannot listen on {}: is it in use? set --listen", stores.listen)
+        })?;
+        let topic_prefix = kafka.topic_prefix.clone();
+        let registry = registry::Registry::new(&stores.schema_registry_url)?;
+        let codec = Arc::new(registry.codec(&topic_prefix)?);
+        let served = Served { queries: Queries::default(), codec, registry: Registry::new() };
+        Ok(Self { listener, topic_prefix, served, stop: Stop::default() })
+    }
+
+    fn topology(&self, input_prefix: &str) -> Topology {
+        topology::topology_from(&self.served.codec, input_prefix, &self.topic_prefix)
+    }
+
+    fn metrics(&self) -> Result<Metrics> {
+        Ok(Metrics::new("processor", &self.served.registry)?)
+    }
+
+    fn queries(&self) -> Queries {
+        self.served.queries.clone()
+    }
+
+    /// Runs the engine on a thread of its own and answers, until one of them ends or a signal comes.
+    fn serve_while(self, run: impl FnOnce() -> streams::Result<()> + Send + 'static) -> Result<()> {
+        let Self { listener, served, stop, .. } = self;
+        let engine = std::thread::Builder::new().name("engine".into()).spawn({
+            let stop = stop.clone();
+            move || {
+                let result = run();
+                stop.set();
+                result
+            }
+        })?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let serving = runtime.block_on(serve(listener, served, stop.clone()));
+        stop.set();
+        let ran = engine.join().map_err(|_| anyhow::anyhow!("the engine panicked"))?;
+        ran?;
+        serving
+    }
+}
+
+/// Serves until a signal comes or the application stops.
+async fn serve(listener: std::net::TcpListener, served: Served, stop: Stop) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let address: SocketAddr = listener.local_addr()?;
+    tracing::info!(%address, "serving metrics, health and reads");
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stopped = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = application_stopped(&stop) => {}
+        }
+        tracing::info!("stopping");
+        stop.set();
+    };
+    axum::serve(listener, router(served)).with_graceful_shutdown(stopped).await?;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that waits for the application")]
+async fn application_stopped(stop: &Stop) {
+    while !stop.is_set() {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+fn print_candles(config: &Candles) -> Result<()> {
+    let options = candles::Options { interval: config.interval, closed: config.closed };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let printed = candles::run(&config.files, options, &mut out);
+    match &printed {
+        // Whoever reads has read enough.
+        Err(error) if is_broken_pipe(error) => Ok(()),
+        _ => printed,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn make_topics(config: &CreateTopics) -> Result<()> {
+    let topics: Vec<TopicSpec> = Topic::ALL
+        .into_iter()
+        .map(|topic| TopicSpec {
+            name: topic.name(&config.kafka.topic_prefix),
+            partitions: config.partitions,
+            replication: config.replication_factor,
+            settings: topic.settings(),
+        })
+        .collect();
+    let created = create_topics(&config.kafka.bootstrap_servers, &config.kafka.settings, &topics)?;
+    tracing::info!(?created, existed = topics.len() - created.len(), "topics");
+    Ok(())
+}
+
+fn list_topics(prefix: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for topic in Topic::ALL {
+        let settings = topic.settings();
+        let value = |name: &str| {
+            settings.iter().find(|(n, _)| *n == name).map_or("", |(_, value)| value.as_str())
+        };
+        writeln!(
+            out,
+            "{}\t{}\t{}",
+            topic.name(prefix),
+            value("cleanup.policy"),
+            value("retention.ms")
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! Candles of every pair: events reach the minute; hours and days are merged from closed minutes.
+//!
+//! ```text
+//!            own event past end + grace,
+//!  event     or the feed's clock              late event
+//!    └─► OPEN ─────────────────► CLOSED ────────────────► REVISED ─► …
+//!         minute                    │ whole minute           │ the event alone
+//!                                   └─► hour, day            └─► hour, day
+//! ```
+//!
+//! A pair's clock is the greater of its own latest event time and its exchange's feed clock. One
+//! pair's clock does not close another's windows: venues and instruments lag and replay at paces of
+//! their own, and a window closed early turns honest trades into revisions.
+//!
+//! A parent takes each minute once, when it closes, and afterwards each late event alone, so that
+//! it is always the merge of its closed minutes. Its live value is that merged with the minutes
+//! that are still open, which readers do.
+//!
+//! Invariants:
+//! - A closed window changes only by a revision, which counts up.
+//! - An id counts once in a window.
+//! - The same log gives the same candles, byte for byte, however it is batched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::{Basis, Candle, FeedMark, MarketEvent, Status, Timestamp};
+use streams::store::StoreHandle;
+use streams::{Context, Failure, Processor};
+
+use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
+use super::seen::Seeing;
+use super::{Entry, Stores, Window, merge, single};
+use crate::layout;
+
+/// Pairs read at once when the index of pairs is first built.
+const INDEX_PAGE: usize = 4096;
+/// Base and quote of a feed's key: empty.
+const NO_PAIR: [u8; 2] = [0, 0];
+/// No store key is greater.
+const AFTER_ALL: [u8; 1] = [0xff];
+
+/// Keeps `ohlc_1m`, `ohlc_1h` and `ohlc_1d`; forwards what is too late.
+pub struct Candles {
+    stores: Stores,
+    /// By exchange: its pairs, in key order. Built when a feed's clock first closes something, from
+    /// the committed pairs; from the start on, new pairs are added as they come.
+    pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
+    indexed: bool,
+    /// The window's key at hand.
+    key: Vec<u8>,
+    /// The feed's key at hand.
+    feed_key: Vec<u8>,
+}
+
+/// A move of a pair's clock, and the newest event that the pair had before.
+#[derive(Clone, Copy)]
+struct Tick {
+    newest: Timestamp,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+impl Candles {
+    /// Into these stores.
+    pub fn new(stores: Stores) -> Self {
+        Self {
+            stores,
+            pairs: BTreeMap::new(),
+            indexed: false,
+            key: Vec::new(),
+            feed_key: Vec::new(),
+        }
+    }
+
+    fn store(&self, interval: Interval) -> &StoreHandle<Window> {
+        match interval {
+            Interval::Minute => &self.stores.minutes,
+            Interval::Hour => &self.stores.hours,
+            Interval::Day => &self.stores.days,
+        }
+    }
+
+    /// Gives the window to `change`, which says whether it changed it.
+    fn update<R>(
+        &mut self,
+        pair: &[u8],
+        basis: Basis,
+        (interval, start): (Interval, Timestamp),
+        change: impl FnOnce(&mut Option<Window>) -> (bool, R),
+    ) -> Result<R, Failure> {
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        layout::candle_key(pair, basis, start, &mut key);
+        let result = self.store(interval).update_if(&key, change);
+        self.key = key;
+        Ok(result?)
+    }
+
+    fn feed_clock(&mut self, exchange: &[u8]) -> Result<Option<Timestamp>, Failure> {
+        self.feed_key.clear();
+        self.feed_key.extend_from_slice(&NO_PAIR);
+        self.feed_key.extend_from_slice(exchange);
+        Ok(self.stores.feeds.read(&self.feed_key, |mark| mark.map(|mark| mark.healthy_until))?)
+    }
+
+    // Events.
+
+    fn event(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        pair: &[u8],
+        event: &MarketEvent,
+    ) -> Result<bool, Failure> {
+        let newest = self.stores.latest.read(pair, |latest| latest.map(|l| l.event_time))?;
+        let exchange = exchange_of(pair);
+        let clock = newest.max(self.feed_clock(exchange)?);
+        let start = Interval::Minute.start(event.event_time);
+        let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
+        if late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS) {
+            context.count("too_late");
+            return Ok(false);
+        }
+        let part = single(event, context.offset().0).ok_or(Failure::Drop("overflow"))?;
+        let seeing = self.add(pair, event, start, &part, late.is_some())?;
+        match seeing {
+            Seeing::Duplicate => {
+                context.count("duplicate");
+                return Ok(true);
+            }
+            Seeing::Overflow => context.count("seen_overflow"),
+            Seeing::New => {}
+        }
+        if let Some(clock) = late {
+            context.late(clock.0 - event.event_time.0);
+            self.add_to_parents(context, pair, event.basis, &part, start, clock)?;
+        }
+        match (newest, clock) {
+            (Some(newest), Some(from)) => {
+                let to = from.max(event.event_time);
+                if to > from {
+                    self.advance(context, pair, Tick { newest, from, to })?;
+                }
+            }
+            // A new pair: a feed's clock must find it, also before it is committed.
+            _ => {
+                self.pairs.entry(exchange.into()).or_default().insert(pair.into());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts an event into its minute.
+    fn add(
+        &mut self,
+        pair: &[u8],
+        event: &MarketEvent,
+        start: Timestamp,
+        part: &Candle,
+        late: bool,
+    ) -> Result<Seeing, Failure> {
+        self.update(pair, event.basis, (Interval::Minute, start), |window| {
+            let Some(known) = window else {
+                let mut new = Window::new(part.clone());
+                if late {
+                    new.candle.status = Status::Closed;
+                }
+                if let Some(id) = event.id() {
+                    new.seen.insert(id);
+                }
+                *window = Some(new);
+                return (true, Ok(Seeing::New));
+            };
+            let seeing = event.id().map_or(Seeing::New, |id| known.seen.look(id));
+            if seeing == Seeing::Duplicate {
+                return (false, Ok(seeing));
+            }
+            if !merge(&mut known.candle, part) {
+                return (false, Err(Failure::Drop("overflow")));
+            }
+            if let Some(id) = event.id() {
+                known.seen.insert(id);
+            }
+            if late {
+                known.revise();
+            }
+            (true, Ok(seeing))
+        })?
+    }
+
+    /// Merges a late event, or a minute that closes at `clock`, into its hour and its day.
+    fn add_to_parents(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        pair: &[u8],
+        basis: Basis,
+        part: &Candle,
+        start: Timestamp,
+        clock: Timestamp,
+    ) -> Result<(), Failure> {
+        for interval in [Interval::Hour, Interval::Day] {
+            let parent = interval.start(start);
+            let closed = is_closed(interval, parent, clock);
+            let fits = self.update(pair, basis, (interval, parent), |window| {
+                (true, add_to_parent(window, part, closed))
+            })?;
+            if !fits {
+                context.count("volume_overflow");
+            }
+        }
+        Ok(())
+    }
+
+    // Time.
+
+    /// Closes what the pair's clock has passed: minutes first, whose parents then hold all of them.
+    fn advance(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        pair: &[u8],
+        tick: Tick,
+    ) -> Result<(), Failure> {
+        for interval in Interval::ALL {
+            // Grace is shorter than any window: only the window of the newest event and the one
+            // before it can still be open.
+            let last = interval.start(tick.newest);
+            for start in [Timestamp(last.0 - interval.length_ms()), last] {
+                let closes =
+                    !is_closed(interval, start, tick.from) && is_closed(interval, start, tick.to);
+                if !closes {
+                    continue;
+                }
+                for basis in [Basis::Trade, Basis::Ticker] {
+                    let candle = self.close(pair, basis, (interval, start))?;
+                    if let (Some(candle), Interval::Minute) = (candle, interval) {
+                        // The parent is as open as it was before this tick: its own turn comes.
+                        self.add_to_parents(context, pair, basis, &candle, start, tick.from)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a window, if there is one; returns its candle.
+    fn close(
+        &mut self,
+        pair: &[u8],
+        basis: Basis,
+        window: (Interval, Timestamp),
+    ) -> Result<Option<Candle>, Failure> {
+        self.update(pair, basis, window, |window| match window {
+            Some(window) if window.candle.status == Status::Open => {
+                window.candle.status = Status::Closed;
+                (true, Some(window.candle.clone()))
+            }
+            _ => (false, None),
+        })
+    }
+
+    // Feeds.
+
+    fn mark(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        feed: &[u8],
+        mark: &FeedMark,
+    ) -> Result<(), Failure> {
+        let exchange = exchange_of(feed);
+        let from = self.feed_clock(exchange)?;
+        if from.is_some_and(|from| from >= mark.healthy_until) {
+            return Ok(());
+        }
+        self.stores.feeds.update(feed, |known| *known = Some(mark.clone()))?;
+        let from = from.unwrap_or(Timestamp(0));
+        if !closes_minute(from, mark.healthy_until) {
+            return Ok(());
+        }
+        self.index()?;
+        let pairs: Vec<_> = self.pairs.get(exchange).into_iter().flatten().cloned().collect();
+        for pair in pairs {
+            let newest = self.stores.latest.read(&pair, |latest| latest.map(|l| l.event_time))?;
+            let Some(newest) = newest else {
+                continue;
+            };
+            let tick = Tick { newest, from: newest.max(from), to: newest.max(mark.healthy_until) };
+            self.advance(context, &pair, tick)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the committed pairs, once.
+    fn index(&mut self) -> Result<(), Failure> {
+        let mut from = Vec::new();
+        while !self.indexed {
+            let page = self.stores.latest.committed_range(&from, &AFTER_ALL, INDEX_PAGE)?;
+            self.indexed = page.len() < INDEX_PAGE;
+            for (pair, _) in page {
+                from.clone_from(&pair);
+                from.push(0);
+                let exchange = exchange_of(&pair).into();
+                self.pairs.entry(exchange).or_default().insert(pair.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Processor for Candles {
+    type In = Entry;
+    type Out = Entry;
+
+    fn process(&mut self, context: &mut Context<'_, Entry>, entry: &Entry) -> Result<(), Failure> {
+        match entry {
+            Entry::Mark { feed, mark } => self.mark(context, feed, mark),
+            Entry::Event { pair, event } => {
+                if self.event(context, pair, event)? {
+                    return Ok(());
+                }
+                context.forward(entry)
+            }
+        }
+    }
+}
+
+/// Merges into a parent. False when its volumes overflowed: they are then unknown, and prices and
+/// counts still right.
+fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: bool) -> bool {
+    let Some(known) = window else {
+        let status = if closed { Status::Closed } else { Status::Open };
+        *window = Some(Window::new(Candle { status, revision: 0, ..part.clone() }));
+        return true;
+    };
+    if closed {
+        known.revise();
+    }
+    if merge(&mut known.candle, part) {
+        return true;
+    }
+    let without = |candle: &Candle| Candle {
+        base_volume: None,
+        quote_volume: None,
+        taker_buy_base: None,
+        taker_buy_quote: None,
+        ..candle.clone()
+    };
+    known.candle = without(&known.candle);
+    // Without volumes there is only a count left to overflow.
+    let _ = merge(&mut known.candle, &without(part));
+    false
+}
+
+/// Whether some minute closes between two readings of a clock.
+fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
+    let minute = Interval::Minute;
+    let last_closed = |clock: Timestamp| {
+        minute.start(Timestamp(clock.0 - minute.length_ms() - super::rules::GRACE_MS))
+    };
+    last_closed(from) < last_closed(to)
+}
+
+/// The last part of a pair's store key: its exchange, length and all.
+fn exchange_of(pair: &[u8]) -> &[u8] {
+    let mut rest = pair;
+    for _ in 0..2 {
+        let mut reader = schemas::avro::Reader::new(rest);
+        let _ = reader.bytes();
+        rest = reader.rest();
+    }
+    rest
+}

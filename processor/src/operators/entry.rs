@@ -1,0 +1,116 @@
+//! Bytes become entries here, and what cannot be used stops here.
+//!
+//! | reason | what |
+//! |---|---|
+//! | `corrupt` | not Avro in the wire format, or another record than the topic holds |
+//! | `unknown_schema` | the registry knows no such schema |
+//! | `invalid_key` | a part of the pair is empty or too long |
+//! | `tombstone` | no value |
+//! | `bad_price` | zero or less |
+//! | `bad_size` | less than zero |
+//! | `bad_time` | 1970 or before, year 1, or ahead of our clock |
+//!
+//! Source: Coinbase has sent year 1, Kraken 1970 for pairs that never traded.
+
+use schemas::{Basis, Codec, DecodeError, FeedMark, Kind, MarketEvent, PairKey, Timestamp};
+use streams::record::SourceRecord;
+use streams::{Error, Failure};
+
+use super::rules::MAX_AHEAD_MS;
+
+/// What the log holds, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A trade or a price sample.
+    Event {
+        /// The pair's store key.
+        pair: Box<[u8]>,
+        /// What happened.
+        event: MarketEvent,
+    },
+    /// What a feed knows of itself.
+    Mark {
+        /// The feed's store key: an exchange without a pair.
+        feed: Box<[u8]>,
+        /// What it knows.
+        mark: FeedMark,
+    },
+}
+
+impl Entry {
+    /// The store key of the pair or feed.
+    pub fn pair(&self) -> &[u8] {
+        match self {
+            Self::Event { pair, .. } => pair,
+            Self::Mark { feed, .. } => feed,
+        }
+    }
+
+    /// The event, if it is one.
+    pub const fn event(&self) -> Option<&MarketEvent> {
+        match self {
+            Self::Event { event, .. } => Some(event),
+            Self::Mark { .. } => None,
+        }
+    }
+}
+
+fn failure(error: DecodeError) -> Failure {
+    match error {
+        DecodeError::Unavailable(reason) => {
+            Failure::Stop(Error::Unavailable(format!("schema registry: {reason}")))
+        }
+        DecodeError::UnknownSchema(_) => Failure::Drop("unknown_schema"),
+        DecodeError::Corrupt | DecodeError::WrongSchema(..) => Failure::Drop("corrupt"),
+    }
+}
+
+/// Reads one record of `events`.
+pub fn entry(codec: &Codec, record: &SourceRecord<'_>) -> Result<Entry, Failure> {
+    let value = record.value.ok_or(Failure::Drop("tombstone"))?;
+    let key = codec.body::<PairKey>(record.key).map_err(failure)?;
+    match codec.kind(value).map_err(failure)? {
+        Some(Kind::MarketEvent) => {
+            if !is_pair(&key) {
+                return Err(Failure::Drop("invalid_key"));
+            }
+            let event = codec.decode(value).map_err(failure)?;
+            check(&event)?;
+            Ok(Entry::Event { pair: key.into(), event })
+        }
+        Some(Kind::FeedMark) => {
+            let mark: FeedMark = codec.decode(value).map_err(failure)?;
+            check_time(mark.healthy_until, mark.received_at)?;
+            Ok(Entry::Mark { feed: key.into(), mark })
+        }
+        _ => Err(Failure::Drop("corrupt")),
+    }
+}
+
+/// The body is whole; each part must also be there and not too long.
+fn is_pair(body: &[u8]) -> bool {
+    let mut reader = schemas::avro::Reader::new(body);
+    (0..3).all(|_| {
+        let part = reader.bytes().unwrap_or_default();
+        !part.is_empty() && part.len() <= schemas::pair::MAX_PART_BYTES
+    })
+}
+
+fn check(event: &MarketEvent) -> Result<(), Failure> {
+    if !event.price.is_positive() {
+        return Err(Failure::Drop("bad_price"));
+    }
+    if event.size.is_some_and(schemas::Decimal::is_negative)
+        || (event.basis == Basis::Trade && event.size.is_none())
+    {
+        return Err(Failure::Drop("bad_size"));
+    }
+    check_time(event.event_time, event.received_at)
+}
+
+fn check_time(time: Timestamp, received_at: Timestamp) -> Result<(), Failure> {
+    if time.0 <= 0 || time.0 > received_at.0.saturating_add(MAX_AHEAD_MS) {
+        return Err(Failure::Drop("bad_time"));
+    }
+    Ok(())
+}

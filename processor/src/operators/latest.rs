@@ -1,0 +1,83 @@
+//! The newest price of each pair.
+//!
+//! Newest is the greatest (event time, basis, tie), a trade above a sample: the ticker that reports a
+//! trade shares its time, and the trade has the size. Ties are compared within a basis only: trade
+//! ids and sequences count different things. What arrives late changes nothing.
+
+use schemas::{Basis, LatestPrice, MarketEvent};
+use streams::store::StoreHandle;
+use streams::{Context, Failure, Processor};
+
+use super::Entry;
+
+/// Keeps `latest`.
+pub struct LatestPrices {
+    latest: StoreHandle<LatestPrice>,
+}
+
+impl LatestPrices {
+    /// Into that store.
+    pub const fn new(latest: StoreHandle<LatestPrice>) -> Self {
+        Self { latest }
+    }
+}
+
+impl Processor for LatestPrices {
+    type In = Entry;
+    type Out = ();
+
+    fn process(&mut self, context: &mut Context<'_, ()>, entry: &Entry) -> Result<(), Failure> {
+        if let Entry::Event { pair, event } = entry {
+            let tie = event.id().unwrap_or(context.offset().0);
+            self.latest.update_if(pair, |latest| (update(latest, event, tie), ()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what is newer of the event; false when nothing is.
+fn update(latest: &mut Option<LatestPrice>, event: &MarketEvent, tie: i64) -> bool {
+    let Some(known) = latest else {
+        *latest = Some(first(event, tie));
+        return true;
+    };
+    let known_order = (known.event_time, known.basis == Basis::Trade, known.tie);
+    let newer_price = (event.event_time, event.basis == Basis::Trade, tie) > known_order;
+    if newer_price {
+        known.price = event.price;
+        known.size = event.size;
+        known.trade_id = event.trade_id;
+        known.basis = event.basis;
+        known.event_time = event.event_time;
+        known.received_at = event.received_at;
+        known.tie = tie;
+    }
+    let newer_volumes = has_volumes(event) && Some(event.event_time) >= known.volume_time;
+    if newer_volumes {
+        known.base_volume_24h = event.base_volume_24h;
+        known.quote_volume_24h = event.quote_volume_24h;
+        known.volume_source = event.volume_source;
+        known.volume_time = Some(event.event_time);
+    }
+    newer_price || newer_volumes
+}
+
+fn first(event: &MarketEvent, tie: i64) -> LatestPrice {
+    LatestPrice {
+        price: event.price,
+        size: event.size,
+        trade_id: event.trade_id,
+        basis: event.basis,
+        base_volume_24h: event.base_volume_24h,
+        quote_volume_24h: event.quote_volume_24h,
+        volume_source: event.volume_source,
+        volume_time: has_volumes(event).then_some(event.event_time),
+        event_time: event.event_time,
+        received_at: event.received_at,
+        tie,
+    }
+}
+
+const fn has_volumes(event: &MarketEvent) -> bool {
+    event.base_volume_24h.is_some() || event.quote_volume_24h.is_some()
+}

@@ -1,0 +1,86 @@
+//! The numbers of the candle rules, each with its reason.
+
+use schemas::Timestamp;
+use schemas::topic::Topic;
+use streams::window::Tumbling;
+
+/// A window stays open for so long after its end: what arrives in the ordinary disorder of a feed
+/// is no revision. Wider than the skew between a venue's channels, shorter than a reader's patience.
+pub(super) const GRACE_MS: i64 = 5_000;
+/// How far behind its pair's clock an event may be and still revise a candle. Venues bust and
+/// backfill trades within a day.
+pub const REVISION_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far ahead of our own clock an event's time may be: more is a broken clock, and one such
+/// record would close every window of its pair.
+pub(super) const MAX_AHEAD_MS: i64 = 5_000;
+
+/// The length of a candle's window. UTC, aligned to the epoch, as all venues do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interval {
+    /// One minute.
+    Minute,
+    /// One hour.
+    Hour,
+    /// One day.
+    Day,
+}
+
+impl Interval {
+    /// Every length, shortest first.
+    pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
+
+    /// As people write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "1m",
+            Self::Hour => "1h",
+            Self::Day => "1d",
+        }
+    }
+
+    /// The interval of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|interval| interval.as_str() == text)
+    }
+
+    /// In milliseconds.
+    pub const fn length_ms(self) -> i64 {
+        match self {
+            Self::Minute => 60_000,
+            Self::Hour => 3_600_000,
+            Self::Day => 86_400_000,
+        }
+    }
+
+    /// The topic of its candles.
+    pub const fn topic(self) -> Topic {
+        match self {
+            Self::Minute => Topic::Ohlc1m,
+            Self::Hour => Topic::Ohlc1h,
+            Self::Day => Topic::Ohlc1d,
+        }
+    }
+
+    /// The first instant of the window that holds `time`.
+    pub fn start(self, time: Timestamp) -> Timestamp {
+        let start = Tumbling::new(self.length_ms())
+            .map(|windows| windows.start(streams::record::Timestamp(time.0)).0);
+        // The lengths above are positive.
+        Timestamp(start.unwrap_or(time.0))
+    }
+}
+
+/// Whether the window that starts at `start` has closed by `clock`.
+///
+/// ```
+/// use processor::operators::{Interval, is_closed};
+/// use schemas::Timestamp;
+/// let closed = |clock| is_closed(Interval::Minute, Timestamp(0), Timestamp(clock));
+/// assert_eq!([64_999, 65_000].map(closed), [false, true]);
+/// ```
+pub fn is_closed(interval: Interval, start: Timestamp, clock: Timestamp) -> bool {
+    Tumbling::new(interval.length_ms()).is_some_and(|windows| {
+        let at = streams::record::Timestamp;
+        windows.is_closed(at(start.0), GRACE_MS, at(clock.0))
+    })
+}

@@ -1,0 +1,40 @@
+//! A candle as the cache holds it: with the set of counted ids decoded.
+
+use schemas::{Candle, Status};
+
+use super::Seen;
+
+/// A candle and the ids that it has counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Its own `seen` is empty: the set below stands for it.
+    pub candle: Candle,
+    /// The ids counted.
+    pub seen: Seen,
+}
+
+impl Window {
+    /// A window of that candle, which has counted no id.
+    pub fn new(candle: Candle) -> Self {
+        Self { candle, seen: Seen::default() }
+    }
+
+    /// Appends the candle with its ids as an Avro record.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.candle.write_before_seen(out);
+        self.seen.write(out);
+    }
+
+    /// Takes the ids out of a candle.
+    pub fn read(mut candle: Candle) -> Result<Self, String> {
+        let seen = Seen::read(&candle.seen).ok_or("the counted ids of a candle are malformed")?;
+        candle.seen = Vec::new();
+        Ok(Self { candle, seen })
+    }
+
+    /// Marks a change by a late event.
+    pub fn revise(&mut self) {
+        self.candle.status = Status::Revised;
+        self.candle.revision = self.candle.revision.saturating_add(1);
+    }
+}

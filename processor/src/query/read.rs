@@ -1,0 +1,163 @@
+//! Reading committed stores: the newest price, and candles over a range of time.
+//!
+//! An hour or a day in its store is the merge of its *closed* minutes. Here it is merged with the
+//! minutes that are still open, so that readers see it live.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemas::topic::Topic;
+use schemas::{Basis, Candle, CandleKey, Codec, LatestPrice, PairKey, Status, Timestamp};
+use streams::store::Committed;
+use streams::{Error, Result, Task};
+
+use crate::layout;
+use crate::operators::{Interval, Window, merge};
+use crate::topology::store_name;
+
+/// Minutes that may be open at once: that of the newest event and the one before.
+const OPEN_MINUTES: usize = 2;
+/// Pairs read at once.
+const PAGE: usize = 4096;
+/// No store key is greater.
+const AFTER_ALL: [u8; 1] = [0xff];
+
+/// Which candles.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// Trades or samples.
+    pub basis: Basis,
+    /// How long.
+    pub interval: Interval,
+    /// The first `open_time`.
+    pub from: Timestamp,
+    /// Before this `open_time`.
+    pub to: Timestamp,
+    /// At most so many, the oldest first.
+    pub limit: usize,
+}
+
+/// The stores of one partition.
+pub struct Reader {
+    codec: Arc<Codec>,
+    latest: Arc<Committed>,
+    tiers: [Arc<Committed>; 3],
+}
+
+impl Reader {
+    /// Over these stores: `latest`, then the tiers from the shortest.
+    pub fn new(codec: Arc<Codec>, latest: Arc<Committed>, tiers: [Arc<Committed>; 3]) -> Self {
+        Self { codec, latest, tiers }
+    }
+
+    /// Over the stores of a task that runs without a registry.
+    pub fn of_task(task: &Task) -> Self {
+        let store = |index: usize| Arc::clone(&task.stores()[index]);
+        Self::new(Arc::new(Codec::offline()), store(0), [store(1), store(2), store(3)])
+    }
+
+    fn tier(&self, interval: Interval) -> &Committed {
+        match interval {
+            Interval::Minute => &self.tiers[0],
+            Interval::Hour => &self.tiers[1],
+            Interval::Day => &self.tiers[2],
+        }
+    }
+
+    fn corrupt(topic: Topic, reason: impl std::fmt::Display) -> Error {
+        Error::Corrupt(format!("store {}: {reason}", store_name(topic)))
+    }
+
+    /// Every pair, in key order.
+    pub fn pairs(&self) -> Result<Vec<PairKey>> {
+        let (mut pairs, mut from) = (Vec::new(), Vec::new());
+        loop {
+            let page = self.latest.range(&from, &AFTER_ALL, PAGE)?;
+            for (key, _) in &page {
+                let pair = layout::read_pair(key)
+                    .ok_or_else(|| Self::corrupt(Topic::Latest, "a key is not a pair"))?;
+                pairs.push(pair);
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => {
+                    from.clone_from(key);
+                    from.push(0);
+                }
+                _ => return Ok(pairs),
+            }
+        }
+    }
+
+    /// The newest price of a pair.
+    pub fn latest(&self, pair: &PairKey) -> Result<Option<LatestPrice>> {
+        let bytes = self.latest.get(&layout::pair_key(pair))?;
+        let decode = |bytes: Vec<u8>| self.codec.decode(&bytes);
+        bytes.map(decode).transpose().map_err(|error| Self::corrupt(Topic::Latest, error))
+    }
+
+    /// The candles of a pair within a range, oldest first.
+    pub fn candles(&self, pair: &PairKey, range: Range) -> Result<Vec<(CandleKey, Candle)>> {
+        let mut found = self.stored(pair, range)?;
+        if range.interval != Interval::Minute {
+            self.add_open_minutes(pair, range, &mut found)?;
+        }
+        let keyed = found.into_iter().take(range.limit).map(|(open_time, candle)| {
+            (CandleKey { pair: pair.clone(), basis: range.basis, open_time }, candle)
+        });
+        Ok(keyed.collect())
+    }
+
+    fn stored(&self, pair: &PairKey, range: Range) -> Result<BTreeMap<Timestamp, Candle>> {
+        let topic = range.interval.topic();
+        let pair = layout::pair_key(pair);
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        layout::candle_key(&pair, range.basis, range.from, &mut from);
+        layout::candle_key(&pair, range.basis, range.to, &mut to);
+        let pairs = self.tier(range.interval).range(&from, &to, range.limit)?;
+        let decoded = pairs.into_iter().map(|(key, value)| {
+            let (_, _, time) = layout::read_candle_key(&key)
+                .ok_or_else(|| Self::corrupt(topic, "a key is not a candle's"))?;
+            let candle: Candle =
+                self.codec.decode(&value).map_err(|error| Self::corrupt(topic, error))?;
+            let window = Window::read(candle).map_err(|error| Self::corrupt(topic, error))?;
+            Ok((time, window.candle))
+        });
+        decoded.collect()
+    }
+
+    fn add_open_minutes(
+        &self,
+        pair: &PairKey,
+        range: Range,
+        found: &mut BTreeMap<Timestamp, Candle>,
+    ) -> Result<()> {
+        let Some(latest) = self.latest(pair)? else {
+            return Ok(());
+        };
+        let minute = Interval::Minute;
+        let newest = minute.start(latest.event_time);
+        let minutes = Range {
+            interval: minute,
+            from: Timestamp(newest.0 - minute.length_ms()),
+            to: Timestamp(newest.0 + 1),
+            limit: OPEN_MINUTES,
+            ..range
+        };
+        for (time, candle) in self.stored(pair, minutes)? {
+            let parent = range.interval.start(time);
+            if candle.status != Status::Open || parent < range.from || parent >= range.to {
+                continue;
+            }
+            match found.get_mut(&parent) {
+                // What overflows when it closes shows as it was until then.
+                Some(known) => {
+                    let _ = merge(known, &candle);
+                }
+                None => {
+                    found.insert(parent, candle);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! READ THIS FIRST: the whole computation on one page.
+//!
+//! ```text
+//! events ──decode, check──┬─► Candles ──too late──► late
+//!    │                    │      └─ stores ohlc_1m, ohlc_1h, ohlc_1d, feeds (each its own topic)
+//!    └─cannot be used──►  │
+//!      dead_letters       └─► LatestPrices
+//!                                └─ store latest (its own topic)
+//! ```
+//!
+//! Each store publishes its changes once: the topic that readers read is the changelog that
+//! restores the store. `Candles` comes before `LatestPrices` because a pair's clock is the event
+//! time of its latest price *before* the event at hand.
+
+use std::sync::Arc;
+
+use schemas::Codec;
+use schemas::topic::Topic;
+use streams::{Output, Topology};
+
+use crate::layout;
+use crate::operators::{Candles, Entry, LatestPrices, Stores, entry};
+
+/// The name of a topic's store: the topic's own, without a prefix.
+pub const fn store_name(topic: Topic) -> &'static str {
+    topic.base_name()
+}
+
+/// The computation, over topics whose names begin with `prefix`.
+pub fn topology(codec: &Arc<Codec>, prefix: &str) -> Topology {
+    topology_from(codec, prefix, prefix)
+}
+
+/// The same, reading the events of another prefix.
+pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> Topology {
+    let events = Topic::Events.name(input_prefix);
+    let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
+    Topology::new(move |builder| {
+        let candles = |topic: Topic| layout::candles(&codec, topic.name(&prefix));
+        let stores = Stores {
+            latest: builder.store(
+                store_name(Topic::Latest),
+                layout::latest(&codec, Topic::Latest.name(&prefix)),
+            ),
+            minutes: builder.store(store_name(Topic::Ohlc1m), candles(Topic::Ohlc1m)),
+            hours: builder.store(store_name(Topic::Ohlc1h), candles(Topic::Ohlc1h)),
+            days: builder.store(store_name(Topic::Ohlc1d), candles(Topic::Ohlc1d)),
+            feeds: builder
+                .store(store_name(Topic::Feeds), layout::feeds(&codec, Topic::Feeds.name(&prefix))),
+        };
+        let decoder = Arc::clone(&codec);
+        let entries = builder.source(events.clone(), move |record| entry(&decoder, record));
+        let late = entries.process(builder, Candles::new(stores.clone()));
+        let encoder = Arc::clone(&codec);
+        late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| Output {
+            key: layout::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),
+            value: entry.event().map(|event| encoder.to_bytes(event)),
+        });
+        entries.process(builder, LatestPrices::new(stores.latest));
+    })
+}

@@ -1,0 +1,239 @@
+//! The golden scripts of the topology: what becomes of trades, samples and marks, as text that a
+//! reviewer reads for the specification.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test -p processor` writes what the topology says into the files;
+//! the diff is what has changed for a user.
+//!
+//! Times count from 2024-01-01, so that windows are easy to see: `t=1d0h00m05.250`. A command that
+//! processes something commits it and prints what was written.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+use processor::operators::Seen;
+use processor::topology::topology;
+use schemas::topic::Topic;
+use schemas::{
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairKey,
+    TakerSide, Timestamp,
+};
+use streams::{Driver, Output};
+
+type Outcome<T = String> = Result<T, Box<dyn Error>>;
+
+/// 2024-01-01T00:00:00Z.
+const EPOCH: i64 = 1_704_067_200_000;
+
+test_each_file::test_each_path! { in "processor/tests/candles" as candles => run }
+
+fn run(path: &Path) {
+    let outcome = Script::new()
+        .map_err(std::io::Error::other)
+        .and_then(|mut script| goldenscript::run(&mut script, path));
+    if let Err(error) = outcome {
+        panic!("{}: {error}", path.display());
+    }
+}
+
+struct Script {
+    codec: Arc<Codec>,
+    driver: Driver,
+    quiet: bool,
+}
+
+impl Script {
+    fn new() -> streams::Result<Self> {
+        let codec = Arc::new(Codec::offline());
+        let driver = Driver::new(topology(&codec, ""))?;
+        Ok(Self { codec, driver, quiet: false })
+    }
+
+    fn pipe(&mut self, pair: &PairKey, value: &[u8], time: i64) -> Outcome {
+        let key = self.codec.to_bytes(pair);
+        self.driver.pipe(&Topic::Events.name(""), time, &key, Some(value))?;
+        if self.quiet { Ok(String::new()) } else { self.commit() }
+    }
+
+    fn event(&mut self, args: &mut ArgumentConsumer<'_>, basis: Basis) -> Outcome {
+        let pair = pair(args.next_pos().ok_or("BASE-QUOTE@EXCHANGE")?)?;
+        let at = time(args.take_key("t").ok_or("t=TIME")?)?;
+        let price: Decimal = args.take_key("price").unwrap_or("1").parse()?;
+        let size: Decimal = args.take_key("size").unwrap_or("1").parse()?;
+        let plain = match basis {
+            Basis::Trade => MarketEvent::trade(price, size, Timestamp(at)),
+            Basis::Ticker => MarketEvent::sample(price, Timestamp(at)),
+        };
+        let number = |args: &mut ArgumentConsumer<'_>, name| -> Outcome<Option<i64>> {
+            Ok(args.take_key(name).map(str::parse).transpose()?)
+        };
+        let volume = |args: &mut ArgumentConsumer<'_>, name| -> Outcome<Option<Decimal>> {
+            Ok(args.take_key(name).map(str::parse).transpose()?)
+        };
+        let received = args.take_key("received").map(time).transpose()?.unwrap_or(at);
+        let event = MarketEvent {
+            trade_id: number(args, "id")?,
+            sequence: number(args, "sequence")?,
+            taker_side: match args.take_key("taker") {
+                Some("buy") => Some(TakerSide::Buy),
+                Some("sell") => Some(TakerSide::Sell),
+                Some(other) => return Err(format!("taker={other}").into()),
+                None => None,
+            },
+            base_volume_24h: volume(args, "volume24h")?,
+            received_at: Timestamp(received),
+            ..plain
+        };
+        let value = self.codec.to_bytes(&event);
+        self.pipe(&pair, &value, at)
+    }
+
+    fn mark(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
+        let exchange = args.next_pos().ok_or("EXCHANGE")?.to_owned();
+        let at = time(args.take_key("t").ok_or("t=TIME")?)?;
+        let mark = FeedMark {
+            feed: "1".into(),
+            healthy_until: Timestamp(at),
+            gap_from: None,
+            gap_until: None,
+            reason: String::new(),
+            received_at: Timestamp(at),
+        };
+        let value = self.codec.to_bytes(&mark);
+        self.pipe(&PairKey::feed(exchange), &value, at)
+    }
+
+    /// Commits and tells what was written.
+    fn commit(&mut self) -> Outcome {
+        let dead = self.driver.dead_letters().len();
+        self.driver.commit()?;
+        let mut out = String::new();
+        for topic in [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d, Topic::Late] {
+            for record in self.driver.new_output(&topic.name("")) {
+                writeln!(out, "{:8}{}", topic.base_name(), self.show(topic, &record)?)?;
+            }
+        }
+        for letter in &self.driver.dead_letters()[dead..] {
+            writeln!(out, "dead    offset {} {}", letter.offset, letter.reason)?;
+        }
+        Ok(out)
+    }
+
+    fn show(&self, topic: Topic, record: &Output) -> Outcome {
+        let value = record.value.as_deref().ok_or("a tombstone")?;
+        Ok(match topic {
+            Topic::Latest => {
+                let pair: PairKey = self.codec.decode(&record.key)?;
+                let latest: LatestPrice = self.codec.decode(value)?;
+                let volume = latest.base_volume_24h.map(|v| format!(" volume24h={v}"));
+                format!(
+                    "{pair} {} {} at {}{}",
+                    latest.basis.as_str(),
+                    latest.price,
+                    clock(latest.event_time),
+                    volume.unwrap_or_default()
+                )
+            }
+            Topic::Late => {
+                let pair: PairKey = self.codec.decode(&record.key)?;
+                let event: MarketEvent = self.codec.decode(value)?;
+                format!("{pair} {} at {}", event.price, clock(event.event_time))
+            }
+            _ => show_candle(&self.codec.decode(&record.key)?, &self.codec.decode(value)?)?,
+        })
+    }
+}
+
+fn show_candle(key: &CandleKey, candle: &Candle) -> Outcome {
+    let mut out = format!(
+        "{} {} {} o={} h={} l={} c={}",
+        key.pair,
+        key.basis.as_str(),
+        clock(key.open_time),
+        candle.open,
+        candle.high,
+        candle.low,
+        candle.close
+    );
+    let mut volume = |name, volume: Option<Decimal>| {
+        volume.map_or(Ok(()), |volume| write!(out, " {name}={volume}"))
+    };
+    volume("v", candle.base_volume)?;
+    volume("q", candle.quote_volume)?;
+    volume("buy", candle.taker_buy_base)?;
+    write!(out, " n={} {}", candle.trades, candle.status.as_str())?;
+    if candle.revision > 0 {
+        write!(out, " revision={}", candle.revision)?;
+    }
+    let seen = Seen::read(&candle.seen).ok_or("seen")?;
+    if !seen.ranges().is_empty() {
+        let ranges: Vec<_> = seen.ranges().iter().map(|(a, b)| format!("{a}..{b}")).collect();
+        write!(out, " ids={}", ranges.join(","))?;
+    }
+    Ok(out)
+}
+
+fn pair(text: &str) -> Outcome<PairKey> {
+    let (pair, exchange) = text.split_once('@').unwrap_or((text, "coinbase"));
+    let (base, quote) = pair.split_once('-').ok_or("BASE-QUOTE")?;
+    Ok(PairKey::new(base, quote, exchange))
+}
+
+/// `[DAYd]HhMmS[.MS]`, or `msMILLISECONDS` since 1970.
+fn time(text: &str) -> Outcome<i64> {
+    if let Some(raw) = text.strip_prefix("ms") {
+        return Ok(raw.parse()?);
+    }
+    let (days, rest) = text.split_once('d').unwrap_or(("0", text));
+    let parts: Vec<&str> = rest.split(['h', 'm', '.']).collect();
+    let number =
+        |index: usize| -> Outcome<i64> { Ok(parts.get(index).map_or(Ok(0), |part| part.parse())?) };
+    let seconds = (days.parse::<i64>()? * 24 + number(0)?) * 3600 + number(1)? * 60 + number(2)?;
+    Ok(EPOCH + seconds * 1000 + number(3)?)
+}
+
+fn clock(time: Timestamp) -> String {
+    let ms = time.0 - EPOCH;
+    let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    let (h, m, s, ms) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
+    let day = if days == 0 { String::new() } else { format!("{days}d") };
+    let fraction = if ms == 0 { String::new() } else { format!(".{ms:03}") };
+    format!("{day}{h:02}:{m:02}:{s:02}{fraction}")
+}
+
+impl Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Outcome {
+        let mut args = command.consume_args();
+        let out = match command.name.as_str() {
+            "trade" => self.event(&mut args, Basis::Trade)?,
+            "ticker" => self.event(&mut args, Basis::Ticker)?,
+            "mark" => self.mark(&mut args)?,
+            "bytes" => {
+                let value = args.next_pos().unwrap_or("").as_bytes().to_vec();
+                self.pipe(&PairKey::new("BTC", "USD", "coinbase"), &value, EPOCH)?
+            }
+            // From here on nothing is committed until `commit`.
+            "quiet" => {
+                self.quiet = true;
+                String::new()
+            }
+            "commit" => self.commit()?,
+            "flush" => {
+                self.driver.flush_stores()?;
+                String::new()
+            }
+            "crash" => {
+                let restored = self.driver.crash()?;
+                format!("restored {restored} records\n{}", self.commit()?)
+            }
+            "lose-disk" => format!("restored {} records\n", self.driver.lose_disk()?),
+            other => return Err(format!("unknown command {other}").into()),
+        };
+        args.reject_next()?;
+        Ok(out)
+    }
+}

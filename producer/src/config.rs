@@ -1,0 +1,371 @@
+//! What a person or a script may set: flags, their environment variables, their rules.
+//!
+//! Strings stop here: past [`Config::validate`] every value is typed and in range.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::backoff::Backoff;
+use crate::exchange::Venue;
+use crate::load::Pick;
+use crate::sink::{self, SinkConfig};
+use crate::units::{self, Share};
+
+/// Feeds the log with market data: live, recorded, simulated or handed in.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Config {
+    /// How log lines look.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text", global = true)]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Publish a venue's live feed until stopped.
+    Run(RunConfig),
+    /// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
+    Simulate(SimulateConfig),
+    /// Publish recorded captures and trade files.
+    Replay(ReplayConfig),
+    /// Publish `PriceEvent` JSON Lines from standard input.
+    PriceEvents(PriceEventsConfig),
+    /// Publish synthetic trades, to measure what comes after.
+    Load(LoadConfig),
+}
+
+/// Where Kafka and the schema registry are.
+#[derive(Clone, Debug, Args)]
+pub struct KafkaConfig {
+    /// Kafka brokers, host:port, comma separated.
+    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
+    pub bootstrap_servers: String,
+    /// Schema registry.
+    #[arg(
+        long,
+        env = "SCHEMA_REGISTRY_URL",
+        default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
+    )]
+    pub schema_registry_url: String,
+    /// What the names of all topics begin with.
+    #[arg(long, env = "TOPIC_PREFIX", default_value = "")]
+    pub topic_prefix: String,
+    /// Records that may wait for the broker; a full queue stops the reading of the feed.
+    #[arg(long, env = "PRODUCER_QUEUE_MAX_MESSAGES", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub queue_max_messages: u32,
+    /// Kilobytes that may wait for the broker.
+    #[arg(long, env = "PRODUCER_QUEUE_MAX_KBYTES", default_value_t = 262_144,
+          value_parser = clap::value_parser!(u32).range(1..=2_097_151))]
+    pub queue_max_kbytes: u32,
+    /// How long a broker may take to answer at start.
+    #[arg(long, env = "PRODUCER_CONNECT_TIMEOUT", default_value = "10s", value_parser = units::duration)]
+    pub connect_timeout: Duration,
+    /// How long the last records may take at the end.
+    #[arg(long, env = "PRODUCER_FLUSH_TIMEOUT", default_value = "30s", value_parser = units::duration)]
+    pub flush_timeout: Duration,
+    /// A further setting of the Kafka client, key=value; repeatable, or separated by ';'.
+    #[arg(long = "kafka", env = "PRODUCER_KAFKA", value_delimiter = ';', value_name = "KEY=VALUE")]
+    pub kafka: Vec<Setting>,
+}
+
+/// A setting of the Kafka client, whose value is not shown when it is a secret.
+#[derive(Clone)]
+pub struct Setting {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl std::str::FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self { key: key.into(), value: value.into() })
+            }
+            _ => Err(format!("'{text}' is not key=value")),
+        }
+    }
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = ["password", "secret", "key", "token"].iter().any(|s| self.key.contains(s));
+        write!(f, "{}={}", self.key, if secret { "***" } else { &self.value })
+    }
+}
+
+/// Publish a venue's live feed until stopped.
+#[derive(Clone, Debug, Args)]
+pub struct RunConfig {
+    /// The venue.
+    #[arg(long, env = "PRODUCER_VENUE", value_enum)]
+    pub venue: Venue,
+    /// Products in the venue's own names, comma separated.
+    #[arg(long, env = "PRODUCER_PRODUCTS", value_delimiter = ',', required = true)]
+    pub products: Vec<String>,
+    /// Another address than the venue's own, ws:// or wss://, such as a simulator's.
+    #[arg(long, env = "PRODUCER_URL")]
+    pub url: Option<String>,
+    /// Silence after which the connection is given up and made again.
+    #[arg(long, env = "PRODUCER_STALE_AFTER", default_value = "10s", value_parser = units::duration)]
+    pub stale_after: Duration,
+    /// The longest first wait before connecting again; it doubles with each failure.
+    #[arg(long, env = "PRODUCER_BACKOFF_FIRST", default_value = "500ms", value_parser = units::duration)]
+    pub backoff_first: Duration,
+    /// The longest wait before connecting again.
+    #[arg(long, env = "PRODUCER_BACKOFF_CAP", default_value = "30s", value_parser = units::duration)]
+    pub backoff_cap: Duration,
+    /// Where /metrics and /healthz are served.
+    #[arg(long, env = "PRODUCER_METRICS", default_value = "127.0.0.1:9101")]
+    pub metrics: SocketAddr,
+    /// Where to publish.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+}
+
+/// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
+#[derive(Clone, Debug, Args)]
+pub struct SimulateConfig {
+    /// The venue.
+    #[arg(long, env = "SIMULATOR_VENUE", value_enum, default_value = "coinbase")]
+    pub venue: Venue,
+    /// Where to listen.
+    #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9201")]
+    pub listen: SocketAddr,
+    /// Decides the market: the same seed makes the same trades.
+    #[arg(long, env = "SIMULATOR_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Products, comma separated; 20 usual ones when none are named.
+    #[arg(long, env = "SIMULATOR_PRODUCTS", value_delimiter = ',')]
+    pub products: Vec<String>,
+    /// Trades a second over all products.
+    #[arg(long, env = "SIMULATOR_RATE", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub rate: u32,
+    /// Cut each connection after so many matches.
+    #[arg(long, env = "SIMULATOR_DISCONNECT_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub disconnect_every: Option<u64>,
+    /// Fall silent after so many matches, for --silence.
+    #[arg(long, env = "SIMULATOR_SILENCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub silence_every: Option<u64>,
+    /// How long a silence lasts.
+    #[arg(long, env = "SIMULATOR_SILENCE", default_value = "15s", value_parser = units::duration)]
+    pub silence: Duration,
+    /// Send a truncated frame before every match whose trade id is a multiple of this.
+    #[arg(long, env = "SIMULATOR_MALFORMED_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub malformed_every: Option<u64>,
+    /// Send every match whose trade id is a multiple of this twice.
+    #[arg(long, env = "SIMULATOR_REPEAT_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat_every: Option<u64>,
+    /// Never send a match whose trade id is a multiple of this.
+    #[arg(long, env = "SIMULATOR_SKIP_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub skip_every: Option<u64>,
+}
+
+/// Publish recorded captures and trade files.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayConfig {
+    /// Captures and trade files, plain or zstd, in this order.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// 1 is the recorded speed, 10 is ten times as fast; as fast as possible without it.
+    #[arg(long, env = "REPLAY_SPEED")]
+    pub speed: Option<f64>,
+    /// Put events out of order, by less than this much event time.
+    #[arg(long, env = "REPLAY_SHUFFLE_WITHIN", value_name = "DURATION", value_parser = units::duration)]
+    pub shuffle_within: Option<Duration>,
+    /// Publish so many of the events twice, such as 5%.
+    #[arg(long, env = "REPLAY_REPEAT", value_name = "PERCENT", value_parser = units::share)]
+    pub repeat: Option<Share>,
+    /// Decides the disorder.
+    #[arg(long, env = "REPLAY_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Where to publish.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+}
+
+/// Publish `PriceEvent` JSON Lines from standard input.
+#[derive(Clone, Debug, Args)]
+pub struct PriceEventsConfig {
+    /// Where to publish.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+}
+
+/// Publish synthetic trades, to measure what comes after.
+#[derive(Clone, Debug, Args)]
+pub struct LoadConfig {
+    /// Trades in all.
+    #[arg(long, env = "LOAD_EVENTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub events: u64,
+    /// Pairs that they are spread over.
+    #[arg(long, env = "LOAD_KEYS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub keys: u32,
+    /// Trades a second of real time; 0 is as fast as possible.
+    #[arg(long, env = "LOAD_RATE", default_value_t = 0)]
+    pub rate: u32,
+    /// Decides the trades.
+    #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Trades in a second of event time.
+    #[arg(long, env = "LOAD_EVENT_RATE", default_value_t = 75_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub event_rate: u32,
+    /// Which pair trades next.
+    #[arg(long, env = "LOAD_PICK", value_enum, default_value_t = Pick::Uniform)]
+    pub pick: Pick,
+    /// Out of a hundred trades, how many bear an earlier time than those before them.
+    #[arg(long, env = "LOAD_DISORDER_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub disorder_percent: u32,
+    /// How much earlier at most, in milliseconds: within the grace of a minute, none is late.
+    #[arg(long, env = "LOAD_DISORDER_MS", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub disorder_ms: u32,
+    /// Event time of the first trade, in milliseconds since the epoch; now without it.
+    #[arg(long, env = "LOAD_START_MS", value_name = "MS")]
+    pub start_ms: Option<i64>,
+    /// Where to publish.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+}
+
+impl Config {
+    /// The rules that hold between values. Called once, before anything connects.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        match &self.command {
+            Command::Run(run) => run.validate(),
+            Command::Simulate(simulate) => {
+                ensure!(
+                    simulate.venue == Venue::Coinbase,
+                    "--venue {} cannot be simulated yet",
+                    simulate.venue
+                );
+                Ok(())
+            }
+            Command::Replay(replay) => replay.validate(),
+            Command::PriceEvents(price_events) => price_events.kafka.validate(),
+            Command::Load(load) => load.kafka.validate(),
+        }
+    }
+}
+
+impl RunConfig {
+    fn validate(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.venue == Venue::Coinbase,
+            "--venue {} can be replayed but not run yet",
+            self.venue
+        );
+        for product in &self.products {
+            ensure!(
+                crate::exchange::coinbase::pair(product).is_ok(),
+                "--products: '{product}' is not a product such as BTC-USD"
+            );
+        }
+        let url = self.url();
+        ensure!(
+            url.starts_with("ws://") || url.starts_with("wss://"),
+            "--url {url} must begin with ws:// or wss://"
+        );
+        ensure!(!self.stale_after.is_zero(), "--stale-after must be longer than nothing");
+        self.backoff()?;
+        self.kafka.validate()
+    }
+
+    /// Where the feed is.
+    pub fn url(&self) -> String {
+        self.url.clone().unwrap_or_else(|| self.venue.url().into())
+    }
+
+    /// The waits between connections.
+    pub fn backoff(&self) -> anyhow::Result<Backoff> {
+        Backoff::new(self.backoff_first, self.backoff_cap)
+            .map_err(|error| anyhow::anyhow!("--backoff-first and --backoff-cap: {error}"))
+    }
+}
+
+impl ReplayConfig {
+    fn validate(&self) -> anyhow::Result<()> {
+        let speed = self.speed.unwrap_or(1.0);
+        ensure!(speed.is_finite() && speed > 0.0, "--speed must be greater than 0");
+        ensure!(
+            self.speed.is_none() || self.disorder().is_none(),
+            "--speed cannot keep the time of events that --shuffle-within or --repeat move"
+        );
+        self.kafka.validate()
+    }
+
+    /// The disorder that is asked for, if any.
+    pub fn disorder(&self) -> Option<crate::shuffle::Disorder> {
+        if self.shuffle_within.is_none() && self.repeat.is_none() {
+            return None;
+        }
+        Some(crate::shuffle::Disorder {
+            within: self.shuffle_within.unwrap_or_default(),
+            repeat: self.repeat.unwrap_or_default(),
+        })
+    }
+}
+
+impl KafkaConfig {
+    fn validate(&self) -> anyhow::Result<()> {
+        ensure!(!self.bootstrap_servers.trim().is_empty(), "--bootstrap-servers must not be empty");
+        ensure!(
+            self.schema_registry_url.starts_with("http://")
+                || self.schema_registry_url.starts_with("https://"),
+            "--schema-registry-url must begin with http:// or https://"
+        );
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        ensure!(
+            self.topic_prefix.chars().all(legal) && self.topic_prefix.len() <= 100,
+            "--topic-prefix may have 100 letters, digits, '.', '_' and '-'"
+        );
+        ensure!(!self.connect_timeout.is_zero(), "--connect-timeout must be longer than nothing");
+        for setting in &self.kafka {
+            ensure!(
+                !sink::FIXED.contains(&setting.key.as_str()),
+                "--kafka {} cannot be changed: nothing would hold what the producer promises",
+                setting.key
+            );
+        }
+        Ok(())
+    }
+
+    /// The sink's part.
+    pub fn sink(&self) -> SinkConfig {
+        SinkConfig {
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            topic_prefix: self.topic_prefix.clone(),
+            queue_max_messages: self.queue_max_messages,
+            queue_max_kbytes: self.queue_max_kbytes,
+            connect_timeout: self.connect_timeout,
+            flush_timeout: self.flush_timeout,
+            overrides: self.kafka.iter().map(|s| (s.key.clone(), s.value.clone())).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

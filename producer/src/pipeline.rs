@@ -1,0 +1,272 @@
+//! From the frames of one feed to what is written to the log.
+//!
+//! ```text
+//! frame ─→ adapter ─→ event ───────────→ Output::Event
+//!             │         └─ id not dense ─→ Output::Mark (gap)
+//!             ├─→ heartbeat ─ due ───────→ Output::Mark (clock)
+//!             ├─→ malformed ────────────→ Output::DeadLetter
+//!             ├─→ ignored: counted
+//!             └─→ acknowledgement, refusal → Control, for whoever holds the socket
+//! ```
+//!
+//! It has no socket and no clock: `run` feeds it from one, `replay` from a file.
+//!
+//! Invariant: a gap's mark stands before the event that proves it.
+
+use std::sync::Arc;
+
+use schemas::{Basis, FeedMark, MarketEvent, PairKey, Timestamp};
+
+use crate::exchange::{Ignored, Malformed, Message, Parsed, Subscription, Venue, coinbase};
+use crate::marks::{Continuity, FeedClock, Gap};
+use crate::metrics::Metrics;
+
+/// What goes to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To `events`, to the partition of its key.
+    Event {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        event: MarketEvent,
+    },
+    /// To every partition of `events`.
+    Mark {
+        /// Whose mark.
+        exchange: &'static str,
+        /// The value.
+        mark: FeedMark,
+    },
+    /// To `dead_letters`.
+    DeadLetter(DeadLetter),
+}
+
+/// A reason may quote its input, which may be long.
+const MAX_DETAIL_CHARS: usize = 256;
+
+/// Input that is not what its source promises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The venue, or the command that read it.
+    pub venue: &'static str,
+    /// A label of [`Malformed`].
+    pub reason: &'static str,
+    /// The reason in full.
+    pub detail: String,
+    /// As it came.
+    pub raw: String,
+}
+
+impl DeadLetter {
+    /// The dead letter of `raw`.
+    pub fn new(venue: &'static str, malformed: &Malformed, raw: &str) -> Self {
+        let detail = malformed.to_string().chars().take(MAX_DETAIL_CHARS).collect();
+        Self { venue, reason: malformed.label(), detail, raw: raw.into() }
+    }
+}
+
+/// What the holder of the socket has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// These subscriptions stand.
+    Subscribed(Vec<Subscription>),
+    /// The venue refused, in its words.
+    Refused(String),
+}
+
+/// One feed's frames, in order.
+pub struct Pipeline {
+    venue: Venue,
+    /// The feed's name within the exchange.
+    feed: String,
+    continuity: Continuity,
+    clock: FeedClock,
+    metrics: Arc<Metrics>,
+    /// Aggregates are left out: their trades come as well.
+    skip_aggregates: bool,
+    /// Reused for every frame.
+    parsed: Vec<Parsed>,
+}
+
+impl Pipeline {
+    /// The pipeline of the feed of that name.
+    pub fn new(venue: Venue, feed: impl Into<String>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            venue,
+            feed: feed.into(),
+            continuity: Continuity::default(),
+            clock: FeedClock::default(),
+            metrics,
+            skip_aggregates: false,
+            parsed: Vec::new(),
+        }
+    }
+
+    /// Leaves aggregates out, because the same capture has their trades.
+    #[must_use]
+    pub fn without_aggregates(mut self) -> Self {
+        self.skip_aggregates = true;
+        self
+    }
+
+    /// The connection was lost. What was missed shows in the ids of what comes next.
+    pub fn disconnected(&mut self) {
+        self.clock.reset();
+    }
+
+    /// Appends what a text frame gives; returns what concerns the connection.
+    pub fn frame(
+        &mut self,
+        text: &str,
+        received_at: Timestamp,
+        out: &mut Vec<Output>,
+    ) -> Option<Control> {
+        let mut parsed = std::mem::take(&mut self.parsed);
+        let venue = self.venue.as_str();
+        let mut control = None;
+        if let Err(malformed) = self.venue.parse(text, received_at, &mut parsed) {
+            out.push(Output::DeadLetter(DeadLetter::new(venue, &malformed, text)));
+        }
+        for Parsed { kind, message } in parsed.drain(..) {
+            self.metrics.received.with_label_values(&[venue, kind]).inc();
+            match self.message(kind, message, received_at, out) {
+                None => {}
+                decisive => control = decisive,
+            }
+        }
+        self.parsed = parsed;
+        control
+    }
+
+    fn message(
+        &mut self,
+        kind: &'static str,
+        message: Message,
+        received_at: Timestamp,
+        out: &mut Vec<Output>,
+    ) -> Option<Control> {
+        match message {
+            Message::Event(..) if self.skip_aggregates && self.venue.is_aggregate(kind) => {
+                self.ignore(Ignored::AggregateOfTrades);
+            }
+            Message::Event(pair, event) => self.event(pair, event, out),
+            Message::Heartbeat { pair, time } => {
+                if let Some(time) = self.clock.heartbeat(pair, time) {
+                    out.push(self.clock_mark(time, received_at));
+                }
+            }
+            Message::Subscribed(subscriptions) => {
+                let beating = subscriptions.iter().filter(|s| s.channel == coinbase::HEARTBEAT);
+                self.clock.expect(beating.map(|s| s.pair.clone()));
+                return Some(Control::Subscribed(subscriptions));
+            }
+            Message::Refused(reason) => return Some(Control::Refused(reason)),
+            Message::Ignored(reason) => self.ignore(reason),
+        }
+        None
+    }
+
+    fn event(&mut self, pair: PairKey, event: MarketEvent, out: &mut Vec<Output>) {
+        if event.basis == Basis::Trade
+            && let Some(id) = event.trade_id
+            && let Some(gap) = self.continuity.observe(&pair, id, event.event_time)
+        {
+            self.metrics.sequence_gaps.with_label_values(&[self.venue.as_str()]).inc();
+            tracing::warn!(
+                venue = self.venue.as_str(), pair = %pair, after = gap.after,
+                missing = gap.missing, "trades are missing"
+            );
+            out.push(self.gap_mark(&pair, gap, event.received_at));
+        }
+        out.push(Output::Event { pair, event });
+    }
+
+    fn clock_mark(&self, time: Timestamp, received_at: Timestamp) -> Output {
+        let mark = FeedMark {
+            feed: self.feed.clone(),
+            healthy_until: time,
+            gap_from: None,
+            gap_until: None,
+            reason: String::new(),
+            received_at,
+        };
+        Output::Mark { exchange: self.venue.as_str(), mark }
+    }
+
+    fn gap_mark(&self, pair: &PairKey, gap: Gap, received_at: Timestamp) -> Output {
+        let mark = FeedMark {
+            feed: self.feed.clone(),
+            healthy_until: self.clock.told().unwrap_or(gap.from),
+            gap_from: Some(gap.from),
+            gap_until: Some(gap.until),
+            reason: format!(
+                "{}-{}: {} trades missing after id {}",
+                pair.base, pair.quote, gap.missing, gap.after
+            ),
+            received_at,
+        };
+        Output::Mark { exchange: self.venue.as_str(), mark }
+    }
+
+    fn ignore(&self, reason: Ignored) {
+        self.metrics.ignored.with_label_values(&[self.venue.as_str(), reason.as_str()]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(texts: &[&str]) -> anyhow::Result<(Vec<Output>, Vec<Control>)> {
+        let metrics = Arc::new(Metrics::new()?);
+        let mut pipeline = Pipeline::new(Venue::Coinbase, "coinbase-0", metrics);
+        let mut out = Vec::new();
+        let control = texts
+            .iter()
+            .filter_map(|text| pipeline.frame(text, Timestamp(1_618_677_817_000), &mut out))
+            .collect();
+        Ok((out, control))
+    }
+
+    fn trade(id: i64) -> String {
+        format!(
+            r#"{{"type":"match","trade_id":{id},"side":"buy","size":"1","price":"2","product_id":"BTC-USD","time":"2021-04-17T16:43:30.24{id}Z"}}"#
+        )
+    }
+
+    #[test]
+    fn a_gap_is_marked_before_the_trade_that_proves_it() -> anyhow::Result<()> {
+        let (out, _) = frames(&[&trade(1), &trade(4)])?;
+        let [Output::Event { .. }, Output::Mark { mark, .. }, Output::Event { .. }] = &out[..]
+        else {
+            anyhow::bail!("{out:?}");
+        };
+        assert_eq!(mark.gap_from, Timestamp::parse_rfc3339("2021-04-17T16:43:30.241Z"));
+        assert_eq!(mark.gap_until, Timestamp::parse_rfc3339("2021-04-17T16:43:30.245Z"));
+        assert_eq!(mark.reason, "BTC-USD: 2 trades missing after id 1");
+        Ok(())
+    }
+
+    #[test]
+    fn heartbeats_tell_the_clock_once_they_are_acknowledged() -> anyhow::Result<()> {
+        let beat = r#"{"type":"heartbeat","last_trade_id":0,"product_id":"BTC-USD","sequence":1,"time":"2021-04-17T16:43:30.5Z"}"#;
+        let ack = r#"{"type":"subscriptions","channels":[{"name":"heartbeat","product_ids":["BTC-USD"],"account_ids":null}]}"#;
+        let (out, control) = frames(&[beat, ack, beat, beat])?;
+        assert_eq!(control.len(), 1);
+        let [Output::Mark { exchange: "coinbase", mark }] = &out[..] else {
+            anyhow::bail!("{out:?}");
+        };
+        assert_eq!(Some(mark.healthy_until), Timestamp::parse_rfc3339("2021-04-17T16:43:30.5Z"));
+        assert_eq!((mark.gap_from, mark.feed.as_str()), (None, "coinbase-0"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_as_it_came() -> anyhow::Result<()> {
+        let (out, _) = frames(&["{\"type\":\"mat"])?;
+        let [Output::DeadLetter(letter)] = &out[..] else { anyhow::bail!("{out:?}") };
+        assert_eq!((letter.reason, letter.raw.as_str()), ("not_json", "{\"type\":\"mat"));
+        Ok(())
+    }
+}

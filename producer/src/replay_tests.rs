@@ -1,0 +1,128 @@
+//! Recorded files through the whole pipeline.
+
+use std::io::Write;
+
+use super::*;
+use crate::test_data;
+
+type Received = Vec<(Timestamp, Output)>;
+
+fn replayed(path: &Path) -> anyhow::Result<(Received, Arc<Metrics>)> {
+    let metrics = Arc::new(Metrics::new()?);
+    let mut outputs = Vec::new();
+    Replay::new(Arc::clone(&metrics)).file(path, &mut |at, output| {
+        outputs.push((at, output));
+        Ok(())
+    })?;
+    Ok((outputs, metrics))
+}
+
+/// Replays lines that a test wrote itself.
+fn replayed_text(name: &str, text: &str) -> anyhow::Result<Vec<Output>> {
+    let path = std::env::temp_dir().join(format!("producer-{}-{name}.jsonl", std::process::id()));
+    std::fs::File::create(&path)?.write_all(text.as_bytes())?;
+    let outputs = replayed(&path);
+    std::fs::remove_file(&path)?;
+    Ok(outputs?.0.into_iter().map(|(_, output)| output).collect())
+}
+
+fn captured(venue: &str, raw: &str) -> String {
+    let line = serde_json::json!({"at_us": 1_617_566_592_629_139_i64, "venue": venue, "kind": "frame", "url": null, "raw": raw});
+    format!("{line}\n")
+}
+
+#[test]
+fn a_trade_file_becomes_its_trades_and_nothing_else() -> anyhow::Result<()> {
+    let Some(path) = test_data::file("hitbtc/trades.jsonl.zst") else { return Ok(()) };
+    let (outputs, _) = replayed(&path)?;
+    assert_eq!(outputs.len(), 1_000);
+    for (at, output) in outputs {
+        let Output::Event { pair, event } = output else { anyhow::bail!("{output:?}") };
+        assert_eq!(pair.exchange, "hitbtc");
+        assert!(event.trade_id.is_some() && event.size.is_some());
+        assert_eq!((event.received_at, at), (event.event_time, event.event_time));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_coinbase_capture_gives_its_events_marks_its_gaps_and_has_no_dead_letter()
+-> anyhow::Result<()> {
+    let name = "coinbase/20210417_ws.jsonl.zst";
+    let (Some(path), Some(frames)) = (test_data::file(name), test_data::frames(name)?) else {
+        return Ok(());
+    };
+    let (outputs, metrics) = replayed(&path)?;
+    let events =
+        outputs.iter().filter(|(_, output)| matches!(output, Output::Event { .. })).count();
+    let marks = outputs.iter().filter(|(_, output)| matches!(output, Output::Mark { .. })).count();
+    assert_eq!(events, 107 + 107);
+    assert_eq!(outputs.len(), events + marks, "no dead letter");
+    let unused = metrics.ignored.with_label_values(&["coinbase", "unused_type"]).get();
+    assert_eq!(unused, 9_719 + 10);
+    // Independently: ids of matches by product, as they stand in the raw frames.
+    let mut newest: FxHashMap<String, i64> = FxHashMap::default();
+    let mut jumps = 0;
+    for (_, text) in frames {
+        let raw: serde_json::Value = serde_json::from_str(&text)?;
+        let is_match = raw["type"] == "match" || raw["type"] == "last_match";
+        if let Some(id) = raw["trade_id"].as_i64().filter(|_| is_match) {
+            let before = newest.insert(raw["product_id"].to_string(), id);
+            jumps += usize::from(before.is_some_and(|before| id > before + 1));
+        }
+    }
+    assert_eq!(marks, jumps);
+    Ok(())
+}
+
+#[test]
+fn a_replay_gives_the_same_outputs_every_time() -> anyhow::Result<()> {
+    let Some(path) = test_data::file("binance/20210404_ws.jsonl.zst") else { return Ok(()) };
+    let (first, _) = replayed(&path)?;
+    assert_eq!(first, replayed(&path)?.0);
+    assert_eq!(first.len(), 1_910);
+    Ok(())
+}
+
+#[test]
+fn aggregates_are_left_out_where_their_trades_are_recorded() -> anyhow::Result<()> {
+    let aggregate = r#"{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","s":"BTCUSDT","a":1,"p":"5","q":"3","f":7,"l":8,"T":1617566591314,"m":true}}"#;
+    let single = r#"{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":7,"p":"5","q":"1","T":1617566591314,"m":true}}"#;
+    let (aggregate, single) = (captured("binance", aggregate), captured("binance", single));
+    let both = replayed_text("both", &format!("{aggregate}{single}"))?;
+    let [Output::Event { event, .. }] = &both[..] else { anyhow::bail!("{both:?}") };
+    assert_eq!(event.trade_id, Some(7));
+    let alone = replayed_text("alone", &aggregate)?;
+    let [Output::Event { event, .. }] = &alone[..] else { anyhow::bail!("{alone:?}") };
+    assert_eq!(event.trade_id, Some(1));
+    Ok(())
+}
+
+#[test]
+fn a_line_of_no_format_is_a_dead_letter_and_a_venue_without_adapter_an_error() -> anyhow::Result<()>
+{
+    let good = r#"{"exchange":"x","base":"A","quote":"B","trade_id":"7","price":"1.5","size":"2","event_time_us":1622760680054999}"#;
+    let outputs = replayed_text("lines", &format!("nonsense\n{{}}\n\n{good}"))?;
+    let [Output::DeadLetter(first), Output::DeadLetter(second), Output::Event { event, .. }] =
+        &outputs[..]
+    else {
+        anyhow::bail!("{outputs:?}")
+    };
+    assert_eq!((first.reason, second.reason), ("not_json", "missing_field"));
+    assert_eq!(event.event_time, Timestamp(1_622_760_680_054));
+    let Err(error) = replayed_text("deribit", &captured("deribit", "{}")) else {
+        anyhow::bail!("deribit was replayed")
+    };
+    let text = format!("{error:#}");
+    assert!(text.contains("line 1: captures of deribit cannot be replayed yet"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named_before_anything_is_published() {
+    let error = check(&["/no/such/file".into()]).map_err(|error| format!("{error:#}"));
+    assert_eq!(
+        error,
+        Err("cannot open /no/such/file: No such file or directory (os error 2)".into())
+    );
+}

@@ -1,0 +1,141 @@
+//! `producer run`: a live feed, its way to Kafka and its metrics, until stopped.
+//!
+//! ```text
+//! feed (task) ── Output, bounded ──→ sink (thread) ──→ Kafka
+//! ```
+//!
+//! Stopping goes with the stream: the feed ends, the channel empties, the queue is flushed. What
+//! Kafka does not take in the flush timeout is reported as undelivered and the exit code says so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use schemas::registry::Registry;
+use schemas::{Codec, Kind};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::config::{KafkaConfig, RunConfig};
+use crate::exchange::Venue;
+use crate::feed::{Feed, FeedConfig};
+use crate::metrics::Metrics;
+use crate::pipeline::Output;
+use crate::signal::Stop;
+use crate::sink::{Sink, SinkError};
+
+/// Outputs between feed and sink. Small: what waits belongs in the sink's queue, which is bounded
+/// by flags.
+const CHANNEL: usize = 1024;
+
+/// Registers the schemas and connects to Kafka. Blocks, and must not be called on a runtime.
+pub fn connect(config: &KafkaConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Sink> {
+    let registered = Registry::new(&config.schema_registry_url)?.codec(&config.topic_prefix)?;
+    // Nothing is decoded here, so nothing needs to be looked up.
+    let ids = Kind::ALL.map(|kind| registered.id(kind));
+    let codec = Codec::new(ids, Box::new(|_| Ok(None)));
+    Ok(Sink::connect(&config.sink(), codec, Arc::clone(metrics))?)
+}
+
+/// Runs until a signal, or until the sink cannot go on.
+pub fn run(config: &RunConfig) -> anyhow::Result<()> {
+    // An error says that one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let metrics = Arc::new(Metrics::new()?);
+    metrics.declare(config.venue);
+    let sink = connect(&config.kafka, &metrics)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let result = runtime.block_on(live(config, sink, &metrics));
+    runtime.shutdown_background();
+    result
+}
+
+async fn live(config: &RunConfig, sink: Sink, metrics: &Arc<Metrics>) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let listener = TcpListener::bind(config.metrics).await.with_context(|| {
+        format!(
+            "cannot serve metrics at {}: choose another --metrics or free the port",
+            config.metrics
+        )
+    })?;
+    tokio::spawn(serve(listener, config.venue, Arc::clone(metrics)));
+    let stopping = sink.stopping();
+    let (outputs, inbox) = mpsc::channel(CHANNEL);
+    let mut finished = spawn_sink(sink, inbox)?;
+    let (shutdown, watching) = watch::channel(false);
+    let feed = FeedConfig {
+        url: config.url(),
+        venue: config.venue,
+        products: config.products.clone(),
+        stale_after: config.stale_after,
+        backoff: config.backoff()?,
+    };
+    let rng = StdRng::seed_from_u64(clock::now_micros().cast_unsigned());
+    tokio::spawn(Feed::new(feed, Arc::clone(metrics), outputs, watching, rng).run());
+    tracing::info!(venue = config.venue.as_str(), metrics = %config.metrics, "running");
+    tokio::select! {
+        ended = &mut finished => {
+            ended.context("the sink ended without a word")??;
+            bail!("the feed ended by itself: see the log");
+        }
+        () = stop.wait() => tracing::info!("stopping"),
+    }
+    shutdown.send_replace(true);
+    tokio::select! {
+        ended = &mut finished => ended,
+        () = tokio::time::sleep(config.kafka.flush_timeout) => {
+            stopping.store(true, Ordering::Relaxed);
+            finished.await
+        }
+    }
+    .context("the sink ended without a word")??;
+    tracing::info!("stopped, everything is delivered");
+    Ok(())
+}
+
+/// The sink on a thread of its own: everything it does blocks.
+fn spawn_sink(
+    mut sink: Sink,
+    mut inbox: mpsc::Receiver<Output>,
+) -> anyhow::Result<oneshot::Receiver<Result<(), SinkError>>> {
+    let (done, finished) = oneshot::channel();
+    let work = move || {
+        let mut drain = || {
+            while let Some(output) = inbox.blocking_recv() {
+                sink.publish(&output)?;
+            }
+            sink.finish()
+        };
+        // An error says that nobody waits for the result any more.
+        let _ = done.send(drain());
+    };
+    thread::Builder::new().name("sink".into()).spawn(work).context("cannot start a thread")?;
+    Ok(finished)
+}
+
+/// `/metrics` for Prometheus, `/healthz` for whoever restarts what does not answer.
+async fn serve(listener: TcpListener, venue: Venue, metrics: Arc<Metrics>) {
+    let router = Router::new()
+        .route("/metrics", get(render))
+        .route("/healthz", get(async || "ok\n"))
+        .with_state((venue, metrics));
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "metrics are no longer served");
+    }
+}
+
+async fn render(State((venue, metrics)): State<(Venue, Arc<Metrics>)>) -> impl IntoResponse {
+    match metrics.render(venue, clock::now()) {
+        Ok(text) => Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}

@@ -1,0 +1,320 @@
+//! Coinbase's side of the conversation: what a client asks, and what it is told.
+//!
+//! A value without a socket: text in, text out. The frames have the venue's fields in the venue's
+//! order.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::market::{Market, Product, Trade, text};
+
+/// The channels that are spoken.
+const CHANNELS: [&str; 3] = ["matches", "ticker", "heartbeat"];
+/// The channels that the venue gives only to those it knows.
+const PRIVATE: [&str; 4] = ["full", "level2", "level3", "user"];
+
+/// Requests of one client at most: a product in every channel is one pair.
+const MAX_SUBSCRIPTIONS: usize = 10_000;
+
+#[derive(Deserialize)]
+struct Request {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    product_ids: Vec<String>,
+    #[serde(default)]
+    channels: Vec<Channel>,
+}
+
+/// A channel by name, or with products of its own.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Channel {
+    Name(String),
+    Products {
+        name: String,
+        #[serde(default)]
+        product_ids: Vec<String>,
+    },
+}
+
+/// What one client has subscribed.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Channel and index of the product.
+    subscriptions: BTreeSet<(&'static str, usize)>,
+    /// The newest trade that each product had when it was subscribed; earlier ones are not sent.
+    seen: std::collections::BTreeMap<usize, u64>,
+}
+
+impl Session {
+    /// Something is subscribed.
+    pub fn is_subscribed(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// The answers to a client's message. A refused request changes nothing.
+    pub fn request(&mut self, text: &str, market: &Market) -> Vec<String> {
+        let Ok(request) = serde_json::from_str::<Request>(text) else {
+            return vec![error("Malformed JSON", None)];
+        };
+        let asked = match asked(&request, market) {
+            Ok(asked) => asked,
+            Err(reason) => return vec![error("Failed to subscribe", Some(&reason))],
+        };
+        match request.kind.as_str() {
+            "subscribe" => self.subscribe(asked, market),
+            "unsubscribe" => {
+                self.subscriptions.retain(|one| !asked.contains(one));
+                vec![self.acknowledgement(market)]
+            }
+            other => {
+                let reason = format!("{other} is not a valid type");
+                vec![error("Failed to subscribe", Some(&reason))]
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        asked: BTreeSet<(&'static str, usize)>,
+        market: &Market,
+    ) -> Vec<String> {
+        if self.subscriptions.len() + asked.len() > MAX_SUBSCRIPTIONS {
+            return vec![error("Failed to subscribe", Some("too many subscriptions"))];
+        }
+        let new: Vec<_> = asked.difference(&self.subscriptions).copied().collect();
+        self.subscriptions.extend(asked);
+        let mut answers = vec![self.acknowledgement(market)];
+        for (channel, index) in new {
+            let product = &market.products()[index];
+            self.seen.insert(index, product.last.id);
+            match channel {
+                "ticker" => answers.push(ticker(product, &product.last)),
+                "matches" => answers.push(matched("last_match", product, &product.last)),
+                _ => {}
+            }
+        }
+        answers
+    }
+
+    /// The ticker of a trade, when this client is to have it.
+    pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
+        self.wants("ticker", trade).then(|| ticker(&market[trade.product], trade))
+    }
+
+    /// The match of a trade, when this client is to have it.
+    pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
+        self.wants("matches", trade).then(|| matched("match", &market[trade.product], trade))
+    }
+
+    /// A heartbeat for each product that has them.
+    pub fn heartbeats(&self, market: &Market, time_us: i64) -> Vec<String> {
+        let beating = self.subscriptions.iter().filter(|(channel, _)| *channel == "heartbeat");
+        beating
+            .map(|(_, index)| {
+                let product = &market.products()[*index];
+                format!(
+                    r#"{{"type":"heartbeat","last_trade_id":{},"product_id":"{}","sequence":{},"time":"{}"}}"#,
+                    product.last.id, product.name, product.last.sequence, time(time_us.max(product.last.time_us)),
+                )
+            })
+            .collect()
+    }
+
+    fn wants(&self, channel: &'static str, trade: &Trade) -> bool {
+        self.subscriptions.contains(&(channel, trade.product))
+            && self.seen.get(&trade.product).is_some_and(|seen| trade.id > *seen)
+    }
+
+    fn acknowledgement(&self, market: &Market) -> String {
+        let channels: Vec<Value> = CHANNELS
+            .into_iter()
+            .filter_map(|name| {
+                let of_channel = self.subscriptions.iter().filter(|(channel, _)| *channel == name);
+                let products: Vec<&str> =
+                    of_channel.map(|(_, index)| market.products()[*index].name.as_str()).collect();
+                (!products.is_empty())
+                    .then(|| json!({"name": name, "product_ids": products, "account_ids": null}))
+            })
+            .collect();
+        json!({"type": "subscriptions", "channels": channels}).to_string()
+    }
+}
+
+/// Channel and product of everything that a request names, or why it cannot be had.
+fn asked(request: &Request, market: &Market) -> Result<BTreeSet<(&'static str, usize)>, String> {
+    let mut asked = BTreeSet::new();
+    for channel in &request.channels {
+        let (name, own) = match channel {
+            Channel::Name(name) => (name, &[][..]),
+            Channel::Products { name, product_ids } => (name, &product_ids[..]),
+        };
+        if PRIVATE.contains(&name.as_str()) {
+            return Err("level2, level3, and full channels now require authentication. \
+                        https://docs.cloud.coinbase.com/exchange/docs/websocket-auth"
+                .into());
+        }
+        let Some(channel) = CHANNELS.into_iter().find(|known| known == name) else {
+            return Err(format!("{name} is not a valid channel"));
+        };
+        for product in request.product_ids.iter().chain(own) {
+            // Asked as -USDC, answered as -USD.
+            let listed = product.strip_suffix("-USDC").map(|base| format!("{base}-USD"));
+            let index = market.find(product).or_else(|| market.find(&listed?));
+            let index = index.ok_or_else(|| format!("{product} is not a valid product"))?;
+            asked.insert((channel, index));
+        }
+    }
+    if asked.is_empty() { Err("no products or channels".into()) } else { Ok(asked) }
+}
+
+fn error(message: &str, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => json!({"type": "error", "message": message, "reason": reason}).to_string(),
+        None => json!({"type": "error", "message": message}).to_string(),
+    }
+}
+
+fn matched(kind: &str, product: &Product, trade: &Trade) -> String {
+    format!(
+        r#"{{"type":"{kind}","trade_id":{},"maker_order_id":"{}","taker_order_id":"{}","side":"{}","size":"{}","price":"{}","product_id":"{}","sequence":{},"time":"{}"}}"#,
+        trade.id,
+        uuid(trade.orders.0),
+        uuid(trade.orders.1),
+        if trade.maker_buys { "buy" } else { "sell" },
+        product.size(trade.size),
+        product.price(trade.price),
+        product.name,
+        trade.sequence,
+        time(trade.time_us),
+    )
+}
+
+fn ticker(product: &Product, trade: &Trade) -> String {
+    let day = trade.day;
+    let eight = |units: i64| {
+        // Volumes always have eight fraction digits, whatever a size has.
+        let padding = "0".repeat(8usize.saturating_sub(usize::from(product.size_decimals)));
+        let text = text(units, product.size_decimals);
+        if product.size_decimals == 0 { format!("{text}.{padding}") } else { text + &padding }
+    };
+    format!(
+        r#"{{"type":"ticker","sequence":{},"product_id":"{}","price":"{price}","open_24h":"{}","volume_24h":"{}","low_24h":"{}","high_24h":"{}","volume_30d":"{}","best_bid":"{}","best_bid_size":"{size}","best_ask":"{}","best_ask_size":"{size}","side":"{}","time":"{}","trade_id":{},"last_size":"{size}"}}"#,
+        trade.sequence,
+        product.name,
+        product.price(day.open),
+        eight(day.volume),
+        product.price(day.low),
+        product.price(day.high),
+        eight(day.volume.saturating_mul(27)),
+        product.price(if trade.maker_buys { trade.price } else { trade.price - 1 }),
+        product.price(if trade.maker_buys { trade.price + 1 } else { trade.price }),
+        // The taker's.
+        if trade.maker_buys { "sell" } else { "buy" },
+        time(trade.time_us),
+        trade.id,
+        price = product.price(trade.price),
+        size = product.size(trade.size),
+    )
+}
+
+/// RFC 3339 with microseconds, as the venue writes it.
+fn time(micros: i64) -> String {
+    Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
+}
+
+fn uuid(id: u128) -> String {
+    let hex = format!("{id:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Basis, MarketEvent, PairKey};
+
+    use super::*;
+    use crate::exchange::{Message, coinbase};
+
+    fn market() -> anyhow::Result<Market> {
+        Market::new(1, &["BTC-USD".into(), "SHIB-USD".into()], 1_618_677_810_244_075)
+    }
+
+    fn event(text: &str) -> anyhow::Result<(&'static str, PairKey, MarketEvent)> {
+        let parsed = coinbase::parse(text, schemas::Timestamp(7))?;
+        match parsed.message {
+            Message::Event(pair, event) => Ok((parsed.kind, pair, event)),
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_adapter_reads_what_the_simulator_says() -> anyhow::Result<()> {
+        let mut market = market()?;
+        let mut session = Session::default();
+        let ask = r#"{"type":"subscribe","product_ids":["BTC-USDC","SHIB-USD"],"channels":["matches","ticker",{"name":"heartbeat","product_ids":["BTC-USD"]}]}"#;
+        let answers = session.request(ask, &market);
+        assert_eq!(answers.len(), 5, "{answers:?}");
+        let trade = market.trade(1_618_677_811_000_001);
+        let product = &market.products()[trade.product];
+        let matched = session.matched(market.products(), &trade).unwrap();
+        let ticker = session.ticker(market.products(), &trade).unwrap();
+        let (kind, pair, print) = event(&matched)?;
+        assert_eq!(
+            (kind, print.basis, print.trade_id),
+            ("match", Basis::Trade, Some(trade.id.cast_signed()))
+        );
+        assert_eq!(format!("{}-{}", pair.base, pair.quote), product.name);
+        assert_eq!(print.event_time.0, 1_618_677_811_000);
+        assert_eq!(Ok(print.price), product.price(trade.price).parse());
+        let (kind, _, sample) = event(&ticker)?;
+        assert_eq!((kind, sample.basis), ("ticker", Basis::Ticker));
+        assert_eq!((sample.price, sample.taker_side), (print.price, print.taker_side));
+        for beat in session.heartbeats(&market, 1_618_677_812_000_000) {
+            let parsed = coinbase::parse(&beat, schemas::Timestamp(7))?;
+            assert!(matches!(parsed.message, Message::Heartbeat { .. }));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_with_the_venues_words() -> anyhow::Result<()> {
+        let market = market()?;
+        for (ask, reason) in [
+            (
+                r#"{"type":"subscribe","product_ids":["FOO-USD"],"channels":["ticker"]}"#,
+                "Failed to subscribe: FOO-USD is not a valid product",
+            ),
+            (
+                r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["foo"]}"#,
+                "Failed to subscribe: foo is not a valid channel",
+            ),
+            (r#"{"type":"greet"}"#, "Failed to subscribe: no products or channels"),
+            ("{", "Malformed JSON"),
+        ] {
+            let mut session = Session::default();
+            let answers = session.request(ask, &market);
+            let parsed = coinbase::parse(&answers[0], schemas::Timestamp(7))?;
+            assert_eq!(parsed.message, Message::Refused(reason.into()));
+            assert!(!session.is_subscribed());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn trades_before_the_subscription_are_not_sent() -> anyhow::Result<()> {
+        let mut market = market()?;
+        let early: Vec<_> = (0..10).map(|_| market.trade(1_618_677_811_000_000)).collect();
+        let mut session = Session::default();
+        session.request(
+            r#"{"type":"subscribe","product_ids":["BTC-USD","SHIB-USD"],"channels":["matches"]}"#,
+            &market,
+        );
+        assert!(early.iter().all(|trade| session.matched(market.products(), trade).is_none()));
+        assert!(session.ticker(market.products(), &market.products()[0].last).is_none());
+        Ok(())
+    }
+}

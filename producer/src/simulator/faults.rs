@@ -1,0 +1,77 @@
+//! Faults on demand, at the same place of the market every time.
+//!
+//! What concerns a trade is decided by its id, so every connection sees the same; what concerns a
+//! connection is decided by how many matches it has carried.
+
+use std::time::Duration;
+
+/// How often each fault happens; `None` is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// A connection is cut, without a good-bye, after so many matches.
+    pub disconnect_every: Option<u64>,
+    /// A connection falls silent after so many matches, for [`Self::silence`].
+    pub silence_every: Option<u64>,
+    /// How long it stays silent.
+    pub silence: Duration,
+    /// A truncated frame stands before a match whose id is a multiple of this.
+    pub malformed_every: Option<u64>,
+    /// A match whose id is a multiple of this is sent twice.
+    pub repeat_every: Option<u64>,
+    /// A match whose id is a multiple of this is never sent.
+    pub skip_every: Option<u64>,
+}
+
+/// What happens to one trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TradeFaults {
+    /// A truncated copy comes first.
+    pub malformed: bool,
+    /// How often it is sent.
+    pub copies: u8,
+}
+
+impl Faults {
+    /// What happens to the trade of that id.
+    pub fn of_trade(&self, trade_id: u64) -> TradeFaults {
+        let copies = match (hits(self.skip_every, trade_id), hits(self.repeat_every, trade_id)) {
+            (true, _) => 0,
+            (false, true) => 2,
+            (false, false) => 1,
+        };
+        TradeFaults { malformed: hits(self.malformed_every, trade_id), copies }
+    }
+
+    /// A connection that has carried so many matches is cut.
+    pub fn disconnects(&self, matches: u64) -> bool {
+        hits(self.disconnect_every, matches)
+    }
+
+    /// A connection that has carried so many matches falls silent.
+    pub fn silences(&self, matches: u64) -> bool {
+        hits(self.silence_every, matches)
+    }
+}
+
+fn hits(every: Option<u64>, count: u64) -> bool {
+    every.is_some_and(|every| count.is_multiple_of(every))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_come_at_multiples_and_a_skipped_trade_is_not_repeated() {
+        let faults = Faults {
+            malformed_every: Some(3),
+            repeat_every: Some(2),
+            skip_every: Some(4),
+            ..Faults::default()
+        };
+        let copies: Vec<_> = (1..=8).map(|id| faults.of_trade(id).copies).collect();
+        assert_eq!(copies, [1, 2, 1, 0, 1, 2, 1, 0]);
+        assert!(faults.of_trade(6).malformed && !faults.of_trade(7).malformed);
+        assert!(!faults.disconnects(8) && !faults.silences(8));
+    }
+}

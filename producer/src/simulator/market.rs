@@ -1,0 +1,254 @@
+//! A seeded market of many products: prices that walk, sizes, dense trade ids.
+//!
+//! All prices and sizes are whole ticks; a decimal point is put in when text is made. A quarter
+//! of trades share product and time with the one before, as orders that fill in parts do.
+//!
+//! Invariants:
+//! - The same seed gives the same trades in the same order; only their times come from outside.
+//! - Trade ids of a product have no gap, sequences and times never decrease.
+
+use anyhow::ensure;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Name, price in ticks, price decimals, size decimals, typical size in size units.
+type Listing = (&'static str, i64, u8, u8, i64);
+
+/// What is listed when nothing else is asked for, with the tick sizes of the venue.
+const LISTINGS: [Listing; 20] = [
+    ("BTC-USD", 6_183_763, 2, 8, 2_000_000),
+    ("ETH-USD", 268_012, 2, 8, 40_000_000),
+    ("SOL-USD", 15_542, 2, 8, 900_000_000),
+    ("XRP-USD", 61_230, 4, 6, 250_000_000),
+    ("ADA-USD", 34_420, 4, 8, 30_000_000_000),
+    ("DOGE-USD", 10_412, 5, 1, 5_000),
+    ("AVAX-USD", 2_321, 2, 8, 700_000_000),
+    ("LINK-USD", 10_634, 3, 2, 1_500),
+    ("LTC-USD", 6_098, 2, 8, 150_000_000),
+    ("DOT-USD", 4_718, 3, 8, 3_000_000_000),
+    ("UNI-USD", 6_215, 3, 6, 20_000_000),
+    ("ATOM-USD", 4_871, 3, 2, 4_000),
+    ("BCH-USD", 34_512, 2, 8, 20_000_000),
+    ("XLM-USD", 97_812, 6, 8, 80_000_000_000),
+    ("AAVE-USD", 10_045, 2, 3, 700),
+    ("FIL-USD", 3_712, 3, 3, 30_000),
+    ("SHIB-USD", 1_389, 8, 0, 4_000_000),
+    ("ETH-BTC", 4_334, 5, 8, 20_000_000),
+    ("BTC-EUR", 5_661_204, 2, 8, 1_000_000),
+    ("USDT-USD", 99_987, 5, 2, 50_000),
+];
+
+/// A product that is not listed above: 100.00 with two and eight decimals.
+const OTHER: (i64, u8, u8, i64) = (10_000, 2, 8, 100_000_000);
+
+/// One trade, in ticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trade {
+    /// The index of the product.
+    pub product: usize,
+    /// Dense per product.
+    pub id: u64,
+    /// Per product, with other messages of the book in between.
+    pub sequence: u64,
+    /// In price ticks.
+    pub price: i64,
+    /// In size units.
+    pub size: i64,
+    /// The maker bought.
+    pub maker_buys: bool,
+    /// Microseconds since the epoch.
+    pub time_us: i64,
+    /// Two order ids.
+    pub orders: (u128, u128),
+    /// The 24 hours as of this trade.
+    pub day: Day,
+}
+
+/// Rolling statistics of a product, in ticks and size units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// Price at its start.
+    pub open: i64,
+    /// Highest price.
+    pub high: i64,
+    /// Lowest price.
+    pub low: i64,
+    /// Sum of sizes.
+    pub volume: i64,
+}
+
+/// A product and where its market stands.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// The venue's name.
+    pub name: String,
+    /// Fraction digits of a price.
+    pub price_decimals: u8,
+    /// Fraction digits of a size.
+    pub size_decimals: u8,
+    /// The newest trade.
+    pub last: Trade,
+    floor: i64,
+    typical_size: i64,
+}
+
+/// All products.
+#[derive(Debug)]
+pub struct Market {
+    products: Vec<Product>,
+    rng: StdRng,
+    previous: usize,
+}
+
+impl Market {
+    /// The market of these products, the listed ones when there are none. Each has one trade.
+    pub fn new(seed: u64, names: &[String], time_us: i64) -> anyhow::Result<Self> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let listed: Vec<String> = LISTINGS.iter().map(|listing| listing.0.to_owned()).collect();
+        let names = if names.is_empty() { &listed } else { names };
+        let mut products: Vec<Product> = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            ensure!(name.contains('-'), "{name} is not a product such as BTC-USD");
+            ensure!(products.iter().all(|known| known.name != *name), "{name} is named twice");
+            products.push(Product::new(index, name, time_us, &mut rng));
+        }
+        Ok(Self { products, rng, previous: 0 })
+    }
+
+    /// The products, by index.
+    pub fn products(&self) -> &[Product] {
+        &self.products
+    }
+
+    /// The index of a product.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.products.iter().position(|product| product.name == name)
+    }
+
+    /// Makes the next trade, at `time_us` or at the time of the trade that it shares.
+    pub fn trade(&mut self, time_us: i64) -> Trade {
+        let shared = self.rng.random_ratio(1, 4);
+        let index =
+            if shared { self.previous } else { self.rng.random_range(0..self.products.len()) };
+        self.previous = index;
+        let product = &mut self.products[index];
+        let time_us = if shared { product.last.time_us } else { time_us };
+        product.advance(time_us, &mut self.rng);
+        product.last.clone()
+    }
+}
+
+impl Product {
+    fn new(index: usize, name: &str, time_us: i64, rng: &mut StdRng) -> Self {
+        let (price, price_decimals, size_decimals, typical_size) = LISTINGS
+            .iter()
+            .find(|listing| listing.0 == name)
+            .map_or(OTHER, |&(_, price, decimals, size_decimals, size)| {
+                (price, decimals, size_decimals, size)
+            });
+        // A market of 50,000 typical trades a day.
+        let day = Day {
+            open: price,
+            high: price,
+            low: price,
+            volume: typical_size.saturating_mul(50_000),
+        };
+        let last = Trade {
+            product: index,
+            id: rng.random_range(1_000..100_000_000),
+            sequence: rng.random_range(1_000_000..10_000_000_000),
+            price,
+            size: typical_size,
+            maker_buys: rng.random(),
+            time_us,
+            orders: (rng.random(), rng.random()),
+            day,
+        };
+        let floor = (price / 4).max(1);
+        Self { name: name.into(), price_decimals, size_decimals, last, floor, typical_size }
+    }
+
+    fn advance(&mut self, time_us: i64, rng: &mut StdRng) {
+        let last = &mut self.last;
+        // Half a basis point either way, and one tick at least.
+        let step = (last.price / 20_000).max(1);
+        last.price = (last.price + rng.random_range(-step..=step)).max(self.floor);
+        last.size = rng.random_range(1..=self.typical_size.saturating_mul(2));
+        last.id += 1;
+        last.sequence += rng.random_range(1..20);
+        last.maker_buys = rng.random();
+        last.time_us = last.time_us.max(time_us);
+        last.orders = (rng.random(), rng.random());
+        last.day.high = last.day.high.max(last.price);
+        last.day.low = last.day.low.min(last.price);
+        last.day.volume = last.day.volume.saturating_add(last.size);
+    }
+
+    /// Ticks of the price as text.
+    pub fn price(&self, ticks: i64) -> String {
+        text(ticks, self.price_decimals)
+    }
+
+    /// Units of the size as text.
+    pub fn size(&self, units: i64) -> String {
+        text(units, self.size_decimals)
+    }
+}
+
+/// A whole number of 10⁻ᵈᵉᶜⁱᵐᵃˡˢ as decimal text.
+///
+/// ```
+/// assert_eq!(producer::simulator::market::text(1389, 8), "0.00001389");
+/// assert_eq!(producer::simulator::market::text(42, 0), "42");
+/// ```
+pub fn text(units: i64, decimals: u8) -> String {
+    if decimals == 0 {
+        return units.to_string();
+    }
+    let decimals = usize::from(decimals);
+    let sign = if units < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", units.unsigned_abs(), width = decimals + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - decimals);
+    format!("{sign}{whole}.{fraction}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_dense_and_time_never_goes_back() -> anyhow::Result<()> {
+        let mut market = Market::new(1, &[], 1_000)?;
+        let mut last: Vec<Trade> = market.products().iter().map(|p| p.last.clone()).collect();
+        let mut shared = 0;
+        for step in 0..20_000 {
+            let trade = market.trade(2_000 + step);
+            let before = &last[trade.product];
+            assert_eq!(trade.id, before.id + 1);
+            assert!(trade.sequence > before.sequence && trade.time_us >= before.time_us);
+            assert!(trade.price > 0 && trade.size > 0);
+            shared += u32::from(trade.time_us == before.time_us);
+            last[trade.product] = trade.clone();
+        }
+        assert!((4_000..6_000).contains(&shared), "{shared} of 20000 share a microsecond");
+        Ok(())
+    }
+
+    #[test]
+    fn the_seed_decides_the_market() -> anyhow::Result<()> {
+        let trades = |seed| -> anyhow::Result<Vec<Trade>> {
+            let mut market = Market::new(seed, &[], 0)?;
+            Ok((0..100).map(|time| market.trade(time)).collect())
+        };
+        assert_eq!(trades(1)?, trades(1)?);
+        assert_ne!(trades(1)?, trades(2)?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_product_is_named_once_and_with_its_quote() {
+        for names in [vec!["BTC".to_owned()], vec!["A-USD".to_owned(), "A-USD".to_owned()]] {
+            assert!(Market::new(1, &names, 0).is_err(), "{names:?}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The Confluent wire format: where bytes become records and back.
+//!
+//! ```text
+//! 0x00 | schema id, 4 bytes big-endian | Avro binary of the record
+//! ```
+//!
+//! A record written with our own schema (its id is ours) is read by hand, without a lookup. Any
+//! other id is asked of the registry once; when its schema is another version of the one that is
+//! expected, the record is resolved to ours by Avro's rules, so older and newer writers are read
+//! alike.
+//!
+//! Invariant: an unreachable registry is never a bad record. [`DecodeError::Unavailable`] means
+//! try again; everything else is the record's fault.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::Value;
+
+use crate::avro::{Malformed, Reader, Record};
+use crate::decimal;
+
+/// The first byte of the wire format.
+const MAGIC: u8 = 0;
+/// Bytes before the Avro binary.
+pub const HEADER_BYTES: usize = 5;
+/// Foreign schema ids remembered, those that do not exist among them. Past it, lookups are not
+/// remembered: a stream of made-up ids must not fill memory.
+const MAX_FOREIGN: usize = 1024;
+
+/// The schemas, one for each `.avsc` file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `pair_key.avsc`
+    PairKey,
+    /// `candle_key.avsc`
+    CandleKey,
+    /// `market_event.avsc`
+    MarketEvent,
+    /// `latest_price.avsc`
+    LatestPrice,
+    /// `candle.avsc`
+    Candle,
+    /// `feed_mark.avsc`
+    FeedMark,
+}
+
+impl Kind {
+    /// Every schema.
+    pub const ALL: [Self; 6] = [
+        Self::PairKey,
+        Self::CandleKey,
+        Self::MarketEvent,
+        Self::LatestPrice,
+        Self::Candle,
+        Self::FeedMark,
+    ];
+
+    /// The text of its `.avsc` file.
+    pub const fn schema(self) -> &'static str {
+        match self {
+            Self::PairKey => include_str!("../avro/pair_key.avsc"),
+            Self::CandleKey => include_str!("../avro/candle_key.avsc"),
+            Self::MarketEvent => include_str!("../avro/market_event.avsc"),
+            Self::LatestPrice => include_str!("../avro/latest_price.avsc"),
+            Self::Candle => include_str!("../avro/candle.avsc"),
+            Self::FeedMark => include_str!("../avro/feed_mark.avsc"),
+        }
+    }
+
+    /// The record's name within the namespace `market`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PairKey => "PairKey",
+            Self::CandleKey => "CandleKey",
+            Self::MarketEvent => "MarketEvent",
+            Self::LatestPrice => "LatestPrice",
+            Self::Candle => "Candle",
+            Self::FeedMark => "FeedMark",
+        }
+    }
+}
+
+/// Why bytes did not become a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not in the wire format, or not a record of the schema that it names.
+    #[error("corrupt Avro")]
+    Corrupt,
+    /// The registry knows no such schema.
+    #[error("unknown schema id {0}")]
+    UnknownSchema(i32),
+    /// The schema exists but is not one that can be read as the expected one.
+    #[error("schema id {0} is not a {1}")]
+    WrongSchema(i32, &'static str),
+    /// The registry could not be asked; the record may well be good.
+    #[error("schema registry unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl From<Malformed> for DecodeError {
+    fn from(_: Malformed) -> Self {
+        Self::Corrupt
+    }
+}
+
+/// Asks for a schema by id: its text, `None` when there is none, an error when nobody could say.
+pub type Lookup = dyn Fn(i32) -> Result<Option<String>, String> + Send + Sync;
+
+/// A schema that is not one of ours.
+enum Foreign {
+    /// A version of one of ours.
+    Version(Kind, Box<apache_avro::Schema>),
+    /// Something else.
+    Other,
+    /// The registry knows no such id.
+    Unknown,
+}
+
+/// Reads and writes records with the ids that the registry gave our schemas.
+pub struct Codec {
+    ids: [i32; Kind::ALL.len()],
+    lookup: Box<Lookup>,
+    /// Shared by all threads that decode; held for a map operation, never during a lookup.
+    foreign: RwLock<HashMap<i32, Arc<Foreign>>>,
+}
+
+impl Codec {
+    /// A codec of these ids, in the order of [`Kind::ALL`], that asks `lookup` for all others.
+    pub fn new(ids: [i32; Kind::ALL.len()], lookup: Box<Lookup>) -> Self {
+        Self { ids, lookup, foreign: RwLock::default() }
+    }
+
+    /// The ids 1, 2, … without a registry, for everything that runs without one.
+    pub fn offline() -> Self {
+        Self::new([1, 2, 3, 4, 5, 6], Box::new(|_| Ok(None)))
+    }
+
+    /// The registry's id of one of our schemas.
+    pub fn id(&self, kind: Kind) -> i32 {
+        self.ids[kind as usize]
+    }
+
+    /// Appends `record` in the wire format.
+    pub fn encode<R: Record>(&self, record: &R, out: &mut Vec<u8>) {
+        self.header(R::KIND, out);
+        record.write(out);
+    }
+
+    /// Appends the five bytes before a record of that schema.
+    pub fn header(&self, kind: Kind, out: &mut Vec<u8>) {
+        out.push(MAGIC);
+        out.extend_from_slice(&self.id(kind).to_be_bytes());
+    }
+
+    /// `record` in the wire format.
+    pub fn to_bytes<R: Record>(&self, record: &R) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(record, &mut out);
+        out
+    }
+
+    /// Reads a record of this type, whichever compatible version wrote it.
+    #[inline]
+    pub fn decode<R: Record>(&self, bytes: &[u8]) -> Result<R, DecodeError> {
+        let (id, body) = split(bytes)?;
+        if id == self.id(R::KIND) {
+            return Ok(read_all(body)?);
+        }
+        self.resolve(id, body, R::KIND)
+    }
+
+    /// The Avro binary of a record of this type in our own schema: what was written by ourselves
+    /// as it is, anything else resolved. It is checked to be one whole record.
+    pub fn body<'a, R: Record>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, DecodeError> {
+        let (id, body) = split(bytes)?;
+        if id == self.id(R::KIND) {
+            read_all::<R>(body)?;
+            return Ok(Cow::Borrowed(body));
+        }
+        let record: R = self.resolve(id, body, R::KIND)?;
+        let mut rewritten = Vec::new();
+        record.write(&mut rewritten);
+        Ok(Cow::Owned(rewritten))
+    }
+
+    /// Which of our schemas wrote `bytes`, some version of it; `None` when it is another.
+    pub fn kind(&self, bytes: &[u8]) -> Result<Option<Kind>, DecodeError> {
+        let (id, _) = split(bytes)?;
+        if let Some(kind) = Kind::ALL.into_iter().find(|&kind| self.id(kind) == id) {
+            return Ok(Some(kind));
+        }
+        Ok(match &*self.foreign(id)? {
+            Foreign::Version(kind, _) => Some(*kind),
+            Foreign::Other => None,
+            Foreign::Unknown => return Err(DecodeError::UnknownSchema(id)),
+        })
+    }
+
+    fn resolve<R: Record>(&self, id: i32, body: &[u8], kind: Kind) -> Result<R, DecodeError> {
+        match &*self.foreign(id)? {
+            Foreign::Version(found, writer) if *found == kind => {
+                resolve_version(writer, kind, body)
+            }
+            Foreign::Unknown => Err(DecodeError::UnknownSchema(id)),
+            Foreign::Version(..) | Foreign::Other => Err(DecodeError::WrongSchema(id, kind.name())),
+        }
+    }
+
+    fn foreign(&self, id: i32) -> Result<Arc<Foreign>, DecodeError> {
+        let known = self.foreign.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let text = (self.lookup)(id).map_err(DecodeError::Unavailable)?;
+        let found = Arc::new(text.map_or(Foreign::Unknown, |text| Foreign::parse(&text)));
+        let mut remembered = self.foreign.write().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() < MAX_FOREIGN {
+            remembered.insert(id, Arc::clone(&found));
+        }
+        Ok(found)
+    }
+}
+
+impl Foreign {
+    fn parse(text: &str) -> Self {
+        let Ok(schema) = resolvable(text) else {
+            return Self::Other;
+        };
+        let kind = schema.name().and_then(|name| {
+            let full = name.fullname(None);
+            Kind::ALL.into_iter().find(|kind| full == format!("market.{}", kind.name()))
+        });
+        kind.map_or(Self::Other, |kind| Self::Version(kind, Box::new(schema)))
+    }
+}
+
+fn split(bytes: &[u8]) -> Result<(i32, &[u8]), DecodeError> {
+    match bytes {
+        [MAGIC, a, b, c, d, body @ ..] => Ok((i32::from_be_bytes([*a, *b, *c, *d]), body)),
+        _ => Err(DecodeError::Corrupt),
+    }
+}
+
+/// One record and nothing after it.
+fn read_all<R: Record>(body: &[u8]) -> Result<R, Malformed> {
+    let mut reader = Reader::new(body);
+    let record = R::read(&mut reader)?;
+    if reader.is_empty() { Ok(record) } else { Err(Malformed) }
+}
+
+/// Avro's schema resolution by the reference implementation, whose result is written with our
+/// schema and then read like any other record. Slow, and rare.
+fn resolve_version<R: Record>(
+    writer: &apache_avro::Schema,
+    kind: Kind,
+    mut body: &[u8],
+) -> Result<R, DecodeError> {
+    let corrupt = |_| DecodeError::Corrupt;
+    let ours = resolvable(kind.schema()).map_err(corrupt)?;
+    let value = apache_avro::from_avro_datum(writer, &mut body, Some(&ours)).map_err(corrupt)?;
+    if !body.is_empty() {
+        return Err(DecodeError::Corrupt);
+    }
+    let rewritten = apache_avro::to_avro_datum(&ours, value).map_err(corrupt)?;
+    Ok(read_all(&rewritten)?)
+}
+
+/// The schema with its decimals as the bytes that they are. The reference implementation refuses to
+/// resolve a decimal whose bytes could not hold every number of its precision, that is, nearly all.
+fn resolvable(text: &str) -> Result<apache_avro::Schema, apache_avro::Error> {
+    match serde_json::from_str(text) {
+        Ok(mut schema) => {
+            decimals_as_bytes(&mut schema);
+            apache_avro::Schema::parse(&schema)
+        }
+        // For its error, which says what is wrong.
+        Err(_) => apache_avro::Schema::parse_str(text),
+    }
+}
+
+/// A decimal of another scale is left as it is: it does not resolve to bytes, and must not be read
+/// as ours.
+fn decimals_as_bytes(schema: &mut Value) {
+    match schema {
+        Value::Object(parts) => {
+            if parts.get("logicalType").is_some_and(|name| name == "decimal")
+                && parts.get("precision").and_then(Value::as_u64) == Some(decimal::PRECISION.into())
+                && parts.get("scale").and_then(Value::as_u64) == Some(decimal::SCALE.into())
+            {
+                parts.remove("logicalType");
+            }
+            parts.values_mut().for_each(decimals_as_bytes);
+        }
+        Value::Array(parts) => parts.iter_mut().for_each(decimals_as_bytes),
+        _ => {}
+    }
+}

@@ -1,0 +1,161 @@
+//! The input of everything: one trade print or one price sample.
+
+use crate::avro::{self, Malformed, Reader, Record};
+use crate::codec::Kind;
+use crate::{Decimal, Timestamp};
+
+/// What a price was made from. The two never mix: it is part of a candle's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Basis {
+    /// A trade print.
+    Trade,
+    /// A ticker, a polled price or a `PriceEvent`: no size.
+    Ticker,
+}
+
+impl Basis {
+    /// As it stands in keys and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trade => "TRADE",
+            Self::Ticker => "TICKER",
+        }
+    }
+
+    /// The basis of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Trade, Self::Ticker].into_iter().find(|basis| basis.as_str() == text)
+    }
+}
+
+/// The side that took liquidity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakerSide {
+    /// The taker bought.
+    Buy,
+    /// The taker sold.
+    Sell,
+}
+
+/// Where rolling volumes come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// As the exchange stated them.
+    Exchange,
+    /// Computed from what it stated.
+    Derived,
+    /// There are none.
+    #[default]
+    None,
+}
+
+impl VolumeSource {
+    /// As it stands in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchange => "EXCHANGE",
+            Self::Derived => "DERIVED",
+            Self::None => "NONE",
+        }
+    }
+
+    /// The source of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Exchange, Self::Derived, Self::None].into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// One trade print or price sample of the pair in its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarketEvent {
+    /// In units of the quote.
+    pub price: Decimal,
+    /// In units of the base; a price sample has none.
+    pub size: Option<Decimal>,
+    /// The exchange's id, unique per pair.
+    pub trade_id: Option<i64>,
+    /// The exchange's message sequence of the pair.
+    pub sequence: Option<i64>,
+    /// The side that took liquidity, where known.
+    pub taker_side: Option<TakerSide>,
+    /// Rolling 24 hours, in units of the base. Never differenced into candles.
+    pub base_volume_24h: Option<Decimal>,
+    /// Rolling 24 hours, in units of the quote.
+    pub quote_volume_24h: Option<Decimal>,
+    /// Where the two volumes come from.
+    pub volume_source: VolumeSource,
+    /// When it happened, by the exchange's clock.
+    pub event_time: Timestamp,
+    /// When we received it, by our clock.
+    pub received_at: Timestamp,
+    /// Trade or sample.
+    pub basis: Basis,
+}
+
+impl MarketEvent {
+    /// A trade print with nothing optional but its size.
+    pub const fn trade(price: Decimal, size: Decimal, time: Timestamp) -> Self {
+        Self {
+            price,
+            size: Some(size),
+            trade_id: None,
+            sequence: None,
+            taker_side: None,
+            base_volume_24h: None,
+            quote_volume_24h: None,
+            volume_source: VolumeSource::None,
+            event_time: time,
+            received_at: time,
+            basis: Basis::Trade,
+        }
+    }
+
+    /// A price sample with nothing optional.
+    pub const fn sample(price: Decimal, time: Timestamp) -> Self {
+        Self { size: None, basis: Basis::Ticker, ..Self::trade(price, Decimal::ZERO, time) }
+    }
+
+    /// The exchange's own number of this event: the trade's id, else the message's sequence.
+    pub fn id(&self) -> Option<i64> {
+        self.trade_id.or(self.sequence)
+    }
+}
+
+impl Record for MarketEvent {
+    const KIND: Kind = Kind::MarketEvent;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        avro::decimal(out, self.price);
+        avro::optional(out, self.size, avro::decimal);
+        avro::optional(out, self.trade_id, avro::long);
+        avro::optional(out, self.sequence, avro::long);
+        avro::optional(out, self.taker_side, |out, side| avro::long(out, side as i64));
+        avro::optional(out, self.base_volume_24h, avro::decimal);
+        avro::optional(out, self.quote_volume_24h, avro::decimal);
+        avro::long(out, self.volume_source as i64);
+        avro::long(out, self.event_time.0);
+        avro::long(out, self.received_at.0);
+        avro::long(out, self.basis as i64);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            price: reader.decimal()?,
+            size: reader.optional(Reader::decimal)?,
+            trade_id: reader.optional(Reader::long)?,
+            sequence: reader.optional(Reader::long)?,
+            taker_side: reader
+                .optional(|reader| reader.symbol(&[TakerSide::Buy, TakerSide::Sell]))?,
+            base_volume_24h: reader.optional(Reader::decimal)?,
+            quote_volume_24h: reader.optional(Reader::decimal)?,
+            volume_source: reader.symbol(&[
+                VolumeSource::Exchange,
+                VolumeSource::Derived,
+                VolumeSource::None,
+            ])?,
+            event_time: Timestamp(reader.long()?),
+            received_at: Timestamp(reader.long()?),
+            basis: reader.symbol(&[Basis::Trade, Basis::Ticker])?,
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! The topic table: names, partitions, cleanup and retention, here and nowhere else.
+//!
+//! All topics of one installation have the same number of partitions: the state of a partition of
+//! `events` is kept in the same partition of every output.
+
+use std::time::Duration;
+
+use crate::codec::Kind;
+
+/// Partitions of every topic unless `--partitions` says otherwise.
+pub const DEFAULT_PARTITIONS: i32 = 4;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// What a broker does with old records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Deleted after the retention.
+    Delete(Duration),
+    /// The newest of each key is kept for ever.
+    Compact,
+    /// The newest of each key is kept for the retention.
+    CompactDelete(Duration),
+}
+
+/// The topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// Trades, price samples and feed marks, as they came.
+    Events,
+    /// The newest price of each pair.
+    Latest,
+    /// Candles of one minute.
+    Ohlc1m,
+    /// Candles of one hour.
+    Ohlc1h,
+    /// Candles of one day.
+    Ohlc1d,
+    /// Events behind the revision horizon.
+    Late,
+    /// Records that cannot be processed, as they came, with the reason in their headers.
+    DeadLetters,
+    /// Private to the processor: how far each feed is known to be healthy.
+    Feeds,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 8] = [
+        Self::Events,
+        Self::Latest,
+        Self::Ohlc1m,
+        Self::Ohlc1h,
+        Self::Ohlc1d,
+        Self::Late,
+        Self::DeadLetters,
+        Self::Feeds,
+    ];
+
+    /// The topics that Connect sinks into a table of the same name.
+    pub const SUNK: [Self; 4] = [Self::Latest, Self::Ohlc1m, Self::Ohlc1h, Self::Ohlc1d];
+
+    /// The name without a prefix.
+    pub const fn base_name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Latest => "latest",
+            Self::Ohlc1m => "ohlc_1m",
+            Self::Ohlc1h => "ohlc_1h",
+            Self::Ohlc1d => "ohlc_1d",
+            Self::Late => "late",
+            Self::DeadLetters => "dead_letters",
+            Self::Feeds => "processor-feeds-changelog",
+        }
+    }
+
+    /// The name in an installation whose topics begin with `prefix`.
+    pub fn name(self, prefix: &str) -> String {
+        format!("{prefix}{}", self.base_name())
+    }
+
+    /// The schemas of key and value; `None` where the bytes are whatever came.
+    pub const fn kinds(self) -> Option<(Kind, Kind)> {
+        match self {
+            Self::Events | Self::Late => Some((Kind::PairKey, Kind::MarketEvent)),
+            Self::Latest => Some((Kind::PairKey, Kind::LatestPrice)),
+            Self::Ohlc1m | Self::Ohlc1h | Self::Ohlc1d => Some((Kind::CandleKey, Kind::Candle)),
+            Self::Feeds => Some((Kind::PairKey, Kind::FeedMark)),
+            Self::DeadLetters => None,
+        }
+    }
+
+    /// What the broker does with old records.
+    ///
+    /// A window's topic keeps it far longer than its window and the revision horizon: the topic
+    /// is also the changelog.
+    pub const fn cleanup(self) -> Cleanup {
+        match self {
+            Self::Events | Self::Late => Cleanup::Delete(DAY.saturating_mul(7)),
+            Self::DeadLetters => Cleanup::Delete(DAY.saturating_mul(30)),
+            Self::Ohlc1m => Cleanup::CompactDelete(DAY.saturating_mul(30)),
+            Self::Ohlc1h => Cleanup::CompactDelete(DAY.saturating_mul(730)),
+            Self::Latest | Self::Ohlc1d | Self::Feeds => Cleanup::Compact,
+        }
+    }
+
+    /// The broker's settings for it.
+    pub fn settings(self) -> Vec<(&'static str, String)> {
+        let (policy, retention) = match self.cleanup() {
+            Cleanup::Delete(retention) => ("delete", Some(retention)),
+            Cleanup::Compact => ("compact", None),
+            Cleanup::CompactDelete(retention) => ("compact,delete", Some(retention)),
+        };
+        let retention = retention.map_or("-1".into(), |time| time.as_millis().to_string());
+        vec![("cleanup.policy", policy.into()), ("retention.ms", retention)]
+    }
+}

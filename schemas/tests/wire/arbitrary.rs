@@ -1,0 +1,170 @@
+//! Any record at all, and what must hold of each: our bytes are the reference's.
+
+use apache_avro::types::Value;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use schemas::avro::Record;
+use schemas::{
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairKey, Status,
+    TakerSide, Timestamp, VolumeSource,
+};
+
+use crate::reference;
+
+/// The greatest magnitude of 38 digits.
+const MAX_UNITS: i128 = 99_999_999_999_999_999_999_999_999_999_999_999_999;
+
+/// Any decimal; those where one more byte is needed more often than chance has them.
+pub(crate) fn decimal() -> impl Strategy<Value = Decimal> {
+    let edge = (0u32..127, -1i128..=1, any::<bool>()).prop_map(|(bit, off, negative)| {
+        let units = ((1i128 << bit) + off).min(MAX_UNITS);
+        if negative { -units } else { units }
+    });
+    let units = prop_oneof![-MAX_UNITS..=MAX_UNITS, -1000i128..1000, edge];
+    units.prop_filter_map("38 digits", Decimal::from_units)
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    any::<i64>().prop_map(Timestamp)
+}
+
+fn basis() -> impl Strategy<Value = Basis> {
+    prop_oneof![Just(Basis::Trade), Just(Basis::Ticker)]
+}
+
+fn volume_source() -> impl Strategy<Value = VolumeSource> {
+    use VolumeSource::{Derived, Exchange, None};
+    prop_oneof![Just(Exchange), Just(Derived), Just(None)]
+}
+
+fn status() -> impl Strategy<Value = Status> {
+    prop_oneof![Just(Status::Open), Just(Status::Closed), Just(Status::Revised)]
+}
+
+prop_compose! {
+    pub(crate) fn pair_key()(base: String, quote: String, exchange: String) -> PairKey {
+        PairKey { base, quote, exchange }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn candle_key()(pair in pair_key(), basis in basis(), open_time in time())
+        -> CandleKey
+    {
+        CandleKey { pair, basis, open_time }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn market_event()(
+        (price, size, base_volume_24h, quote_volume_24h) in
+            (decimal(), option::of(decimal()), option::of(decimal()), option::of(decimal())),
+        (trade_id, sequence) in any::<(Option<i64>, Option<i64>)>(),
+        taker_side in option::of(prop_oneof![Just(TakerSide::Buy), Just(TakerSide::Sell)]),
+        volume_source in volume_source(),
+        (event_time, received_at) in (time(), time()),
+        basis in basis(),
+    ) -> MarketEvent {
+        MarketEvent {
+            price, size, trade_id, sequence, taker_side, base_volume_24h, quote_volume_24h,
+            volume_source, event_time, received_at, basis,
+        }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn latest_price()(
+        (price, size, base_volume_24h, quote_volume_24h) in
+            (decimal(), option::of(decimal()), option::of(decimal()), option::of(decimal())),
+        (trade_id, tie) in any::<(Option<i64>, i64)>(),
+        (basis, volume_source) in (basis(), volume_source()),
+        (volume_time, event_time, received_at) in (option::of(time()), time(), time()),
+    ) -> LatestPrice {
+        LatestPrice {
+            price, size, trade_id, basis, base_volume_24h, quote_volume_24h, volume_source,
+            volume_time, event_time, received_at, tie,
+        }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn candle()(
+        [open, high, low, close] in [decimal(), decimal(), decimal(), decimal()],
+        [base_volume, quote_volume, taker_buy_base, taker_buy_quote] in [
+            option::of(decimal()), option::of(decimal()),
+            option::of(decimal()), option::of(decimal()),
+        ],
+        (status, open_event_time, close_event_time) in (status(), time(), time()),
+        (trades, revision, gap, partial_start) in any::<(i64, i32, bool, bool)>(),
+        (coverage_ms, missing_trades) in any::<(Option<i64>, Option<i64>)>(),
+        (open_tie, close_tie) in any::<(i64, i64)>(),
+        seen in vec(any::<u8>(), 0..40),
+    ) -> Candle {
+        Candle {
+            open, high, low, close, base_volume, quote_volume, taker_buy_base, taker_buy_quote,
+            trades, status, revision, open_event_time, close_event_time, gap, coverage_ms,
+            partial_start, missing_trades, open_tie, close_tie, seen,
+        }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn feed_mark()(
+        (feed, reason) in any::<(String, String)>(),
+        (healthy_until, received_at) in (time(), time()),
+        (gap_from, gap_until) in (option::of(time()), option::of(time())),
+    ) -> FeedMark {
+        FeedMark { feed, healthy_until, gap_from, gap_until, reason, received_at }
+    }
+}
+
+/// Ours writes what the reference writes, and reads what it has written.
+fn same<R: Record + PartialEq + std::fmt::Debug>(
+    record: &R,
+    value: Value,
+) -> Result<(), TestCaseError> {
+    let reference = reference::encode(R::KIND, value)
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let codec = Codec::offline();
+    let mut wire = Vec::new();
+    codec.header(R::KIND, &mut wire);
+    wire.extend_from_slice(&reference);
+    prop_assert_eq!(&codec.to_bytes(record), &wire);
+    let (decoded, body) = (codec.decode::<R>(&wire), codec.body::<R>(&wire));
+    prop_assert_eq!(decoded.as_ref(), Ok(record));
+    prop_assert_eq!(body.as_deref(), Ok(&reference[..]));
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_pair_key_is_written_as_the_reference_writes_it(record in pair_key()) {
+        same(&record, reference::pair_key(&record))?;
+    }
+
+    #[test]
+    fn any_candle_key_is_written_as_the_reference_writes_it(record in candle_key()) {
+        same(&record, reference::candle_key(&record))?;
+    }
+
+    #[test]
+    fn any_market_event_is_written_as_the_reference_writes_it(record in market_event()) {
+        same(&record, reference::market_event(&record))?;
+    }
+
+    #[test]
+    fn any_latest_price_is_written_as_the_reference_writes_it(record in latest_price()) {
+        same(&record, reference::latest_price(&record))?;
+    }
+
+    #[test]
+    fn any_candle_is_written_as_the_reference_writes_it(record in candle()) {
+        same(&record, reference::candle(&record))?;
+    }
+
+    #[test]
+    fn any_feed_mark_is_written_as_the_reference_writes_it(record in feed_mark()) {
+        same(&record, reference::feed_mark(&record))?;
+    }
+}

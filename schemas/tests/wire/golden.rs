@@ -1,0 +1,137 @@
+//! Bytes that must never change: each schema's fixtures, checked in every direction.
+//!
+//! ```text
+//! fixture's bytes ──ours──► record ──ours──► the same bytes
+//!        │                     └─by name─┐        │
+//!        └──reference──► value ═══════ value ─────┘ reference
+//!                          ║
+//!                   fixture's record
+//! ```
+
+use std::fmt::Debug;
+
+use apache_avro::from_avro_datum;
+use apache_avro::types::Value;
+use schemas::avro::{Reader, Record};
+use schemas::{Codec, Decimal, Kind, PairKey};
+use serde_json::{Value as Json, json};
+
+use crate::{Outcome, reference};
+
+/// One record of a fixture.
+struct Golden {
+    what: String,
+    bytes: Vec<u8>,
+    record: Json,
+}
+
+fn fixture(text: &str) -> Outcome<Vec<Golden>> {
+    let cases: Vec<Json> = serde_json::from_str(text)?;
+    let cases = cases.into_iter().map(|case| {
+        let text = |name: &str| case[name].as_str().ok_or("a fixture has what and hex");
+        let bytes = unhex(text("hex")?)?;
+        Ok(Golden { what: text("what")?.to_owned(), bytes, record: case["record"].clone() })
+    });
+    cases.collect()
+}
+
+fn unhex(text: &str) -> Outcome<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?)).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |half| char::from_digit(u32::from(half), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// A value of the reference implementation as the fixtures write it.
+fn as_json(value: &Value) -> Outcome<Json> {
+    Ok(match value {
+        Value::Union(_, inner) => as_json(inner)?,
+        Value::Null => Json::Null,
+        Value::Boolean(value) => json!(value),
+        Value::Int(value) => json!(value),
+        Value::Long(value) | Value::TimestampMillis(value) => json!(value),
+        Value::String(text) | Value::Enum(_, text) => json!(text),
+        Value::Bytes(bytes) => json!(hex(bytes)),
+        Value::Decimal(decimal) => {
+            let bytes = Vec::<u8>::try_from(decimal)?;
+            let sign = if bytes.first().is_some_and(|first| first & 0x80 != 0) { 0xff } else { 0 };
+            let mut units = [sign; 16];
+            units[16 - bytes.len()..].copy_from_slice(&bytes);
+            let decimal = Decimal::from_units(i128::from_be_bytes(units));
+            json!(decimal.ok_or("more than 38 digits")?.to_string())
+        }
+        Value::Record(fields) => {
+            let fields = fields.iter().map(|(name, value)| Ok((name.clone(), as_json(value)?)));
+            Json::Object(fields.collect::<Outcome<_>>()?)
+        }
+        other => return Err(format!("no schema of ours has {other:?}").into()),
+    })
+}
+
+fn holds<R: Record + PartialEq + Debug>(text: &str, reference_of: fn(&R) -> Value) -> Outcome {
+    let cases = fixture(text)?;
+    assert!(!cases.is_empty());
+    let schema = reference::schema(R::KIND)?;
+    for Golden { what, bytes, record } in cases {
+        let what = format!("{} {what}", R::KIND.name());
+        let mut reader = Reader::new(&bytes);
+        let ours = R::read(&mut reader).map_err(|error| format!("{what}: {error}"))?;
+        assert!(reader.is_empty(), "{what}: bytes are left");
+
+        let theirs = from_avro_datum(&schema, &mut &bytes[..], None)?;
+        assert_eq!(reference_of(&ours), theirs, "{what}: the two read differently");
+        assert_eq!(as_json(&theirs)?, record, "{what}: the bytes say something else");
+
+        let mut written = Vec::new();
+        ours.write(&mut written);
+        assert_eq!(hex(&written), hex(&bytes), "{what}: ours writes differently");
+        let written = reference::encode(R::KIND, theirs)?;
+        assert_eq!(hex(&written), hex(&bytes), "{what}: the reference writes differently");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_bytes_of_a_pair_key_never_change() -> Outcome {
+    holds(include_str!("../../fixtures/pair_key.json"), reference::pair_key)
+}
+
+#[test]
+fn the_bytes_of_a_candle_key_never_change() -> Outcome {
+    holds(include_str!("../../fixtures/candle_key.json"), reference::candle_key)
+}
+
+#[test]
+fn the_bytes_of_a_market_event_never_change() -> Outcome {
+    holds(include_str!("../../fixtures/market_event.json"), reference::market_event)
+}
+
+#[test]
+fn the_bytes_of_a_latest_price_never_change() -> Outcome {
+    holds(include_str!("../../fixtures/latest_price.json"), reference::latest_price)
+}
+
+#[test]
+fn the_bytes_of_a_candle_never_change() -> Outcome {
+    holds(include_str!("../../fixtures/candle.json"), reference::candle)
+}
+
+#[test]
+fn the_bytes_of_a_feed_mark_never_change() -> Outcome {
+    holds(include_str!("../../fixtures/feed_mark.json"), reference::feed_mark)
+}
+
+#[test]
+fn the_wire_format_is_a_zero_then_the_id_then_the_record() -> Outcome {
+    let key = PairKey::new("BTC", "USD", "coinbase");
+    let ids = [0x0102_0304, 2, 3, 4, 5, 6];
+    let codec = Codec::new(ids, Box::new(|_| Ok(None)));
+    let bytes = codec.to_bytes(&key);
+    assert_eq!(hex(&bytes), "00010203040642544306555344".to_owned() + "10636f696e62617365");
+    assert_eq!(codec.decode::<PairKey>(&bytes)?, key);
+    assert_eq!(codec.kind(&bytes)?, Some(Kind::PairKey));
+    Ok(())
+}

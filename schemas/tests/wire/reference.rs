@@ -1,0 +1,156 @@
+//! Our records as the reference implementation holds them, field by field and by name.
+//!
+//! Nothing here uses our encoders: the order of fields is the schema's, and a decimal's bytes are
+//! found by counting.
+
+use apache_avro::types::Value;
+use apache_avro::{Schema, to_avro_datum};
+use schemas::{
+    Basis, Candle, CandleKey, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
+    TakerSide, Timestamp, VolumeSource,
+};
+
+use crate::Outcome;
+
+/// The parsed schema of a kind.
+pub(crate) fn schema(kind: Kind) -> Outcome<Schema> {
+    Ok(Schema::parse_str(kind.schema())?)
+}
+
+/// What the reference implementation makes of a value.
+pub(crate) fn encode(kind: Kind, value: Value) -> Outcome<Vec<u8>> {
+    Ok(to_avro_datum(&schema(kind)?, value)?)
+}
+
+fn record<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Record(fields.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+fn optional<T>(value: Option<T>, inner: impl FnOnce(T) -> Value) -> Value {
+    match value {
+        None => Value::Union(0, Box::new(Value::Null)),
+        Some(value) => Value::Union(1, Box::new(inner(value))),
+    }
+}
+
+/// The fewest bytes whose sign extension is the number.
+fn decimal(value: Decimal) -> Value {
+    let all = value.units().to_be_bytes();
+    let shorter = |count: usize| {
+        let sign = if all[count] & 0x80 == 0 { 0 } else { 0xff };
+        all[..count].iter().all(|byte| *byte == sign)
+    };
+    let dropped = (0..all.len()).rev().find(|&count| shorter(count)).unwrap_or(0);
+    Value::Decimal(apache_avro::Decimal::from(&all[dropped..]))
+}
+
+fn text(value: &str) -> Value {
+    Value::String(value.into())
+}
+
+fn time(value: Timestamp) -> Value {
+    Value::TimestampMillis(value.0)
+}
+
+fn symbol(index: u32, name: &str) -> Value {
+    Value::Enum(index, name.into())
+}
+
+pub(crate) fn pair_key(key: &PairKey) -> Value {
+    record([
+        ("base", text(&key.base)),
+        ("quote", text(&key.quote)),
+        ("exchange", text(&key.exchange)),
+    ])
+}
+
+pub(crate) fn candle_key(key: &CandleKey) -> Value {
+    record([
+        ("base", text(&key.pair.base)),
+        ("quote", text(&key.pair.quote)),
+        ("exchange", text(&key.pair.exchange)),
+        ("basis", text(key.basis.as_str())),
+        ("open_time", time(key.open_time)),
+    ])
+}
+
+pub(crate) fn market_event(event: &MarketEvent) -> Value {
+    let side = |side| match side {
+        TakerSide::Buy => symbol(0, "BUY"),
+        TakerSide::Sell => symbol(1, "SELL"),
+    };
+    let source = match event.volume_source {
+        VolumeSource::Exchange => symbol(0, "EXCHANGE"),
+        VolumeSource::Derived => symbol(1, "DERIVED"),
+        VolumeSource::None => symbol(2, "NONE"),
+    };
+    let basis = match event.basis {
+        Basis::Trade => symbol(0, "TRADE"),
+        Basis::Ticker => symbol(1, "TICKER"),
+    };
+    record([
+        ("price", decimal(event.price)),
+        ("size", optional(event.size, decimal)),
+        ("trade_id", optional(event.trade_id, Value::Long)),
+        ("sequence", optional(event.sequence, Value::Long)),
+        ("taker_side", optional(event.taker_side, side)),
+        ("base_volume_24h", optional(event.base_volume_24h, decimal)),
+        ("quote_volume_24h", optional(event.quote_volume_24h, decimal)),
+        ("volume_source", source),
+        ("event_time", time(event.event_time)),
+        ("received_at", time(event.received_at)),
+        ("basis", basis),
+    ])
+}
+
+pub(crate) fn latest_price(latest: &LatestPrice) -> Value {
+    record([
+        ("price", decimal(latest.price)),
+        ("size", optional(latest.size, decimal)),
+        ("trade_id", optional(latest.trade_id, Value::Long)),
+        ("basis", text(latest.basis.as_str())),
+        ("base_volume_24h", optional(latest.base_volume_24h, decimal)),
+        ("quote_volume_24h", optional(latest.quote_volume_24h, decimal)),
+        ("volume_source", text(latest.volume_source.as_str())),
+        ("volume_time", optional(latest.volume_time, time)),
+        ("event_time", time(latest.event_time)),
+        ("received_at", time(latest.received_at)),
+        ("tie", Value::Long(latest.tie)),
+    ])
+}
+
+pub(crate) fn candle(candle: &Candle) -> Value {
+    record([
+        ("open", decimal(candle.open)),
+        ("high", decimal(candle.high)),
+        ("low", decimal(candle.low)),
+        ("close", decimal(candle.close)),
+        ("base_volume", optional(candle.base_volume, decimal)),
+        ("quote_volume", optional(candle.quote_volume, decimal)),
+        ("taker_buy_base", optional(candle.taker_buy_base, decimal)),
+        ("taker_buy_quote", optional(candle.taker_buy_quote, decimal)),
+        ("trades", Value::Long(candle.trades)),
+        ("status", text(candle.status.as_str())),
+        ("revision", Value::Int(candle.revision)),
+        ("open_event_time", time(candle.open_event_time)),
+        ("close_event_time", time(candle.close_event_time)),
+        ("gap", Value::Boolean(candle.gap)),
+        ("coverage_ms", optional(candle.coverage_ms, Value::Long)),
+        ("partial_start", Value::Boolean(candle.partial_start)),
+        ("missing_trades", optional(candle.missing_trades, Value::Long)),
+        ("open_tie", Value::Long(candle.open_tie)),
+        ("close_tie", Value::Long(candle.close_tie)),
+        ("seen", Value::Bytes(candle.seen.clone())),
+    ])
+}
+
+pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
+    record([
+        ("feed", text(&mark.feed)),
+        ("healthy_until", time(mark.healthy_until)),
+        ("gap_from", optional(mark.gap_from, time)),
+        ("gap_until", optional(mark.gap_until, time)),
+        ("reason", text(&mark.reason)),
+        ("received_at", time(mark.received_at)),
+    ])
+}

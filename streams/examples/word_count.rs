@@ -1,0 +1,131 @@
+//! Counts words, exactly once: the whole of a program on this library.
+//!
+//! ```text
+//! word_count BOOTSTRAP_SERVERS STATE_DIR [PREFIX]
+//! ```
+//!
+//! It takes lines of text from the topic `lines` and keeps the count of each word in the topic
+//! `word-counts`, where a reader of committed records sees each line counted once, whatever happens
+//! to this program. Both topics are made when they are missing; Ctrl-C ends it.
+//!
+//! There is no repartitioning: a word is counted where its line is. The topics therefore have one
+//! partition; with more, lines would have to be keyed by word.
+
+use std::error::Error;
+use std::time::Duration;
+
+use prometheus::Registry;
+use streams::runtime::{
+    App, Config, GroupProtocol, Guarantee, Metrics, Queries, Stop, TopicSpec, create_topics,
+};
+use streams::store::StoreHandle;
+use streams::{Builder, Context, Failure, Layout, Processor, Topology};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Takes a line apart.
+struct Split;
+
+impl Processor for Split {
+    type In = String;
+    type Out = String;
+
+    fn process(&mut self, context: &mut Context<'_, String>, line: &String) -> Result<(), Failure> {
+        line.split_whitespace().try_for_each(|word| context.forward(&word.to_lowercase()))
+    }
+}
+
+/// Counts what it sees.
+struct Count {
+    counts: StoreHandle<u64>,
+}
+
+impl Processor for Count {
+    type In = String;
+    type Out = ();
+
+    fn process(&mut self, _: &mut Context<'_, ()>, word: &String) -> Result<(), Failure> {
+        Ok(self.counts.update(word.as_bytes(), |count| *count = Some(count.unwrap_or(0) + 1))?)
+    }
+}
+
+fn topology(lines: String, counts: String) -> Topology {
+    Topology::new(move |builder: &mut Builder| {
+        let lines = builder.source(lines.as_str(), |record| {
+            let line = record.value.and_then(|value| String::from_utf8(value.into()).ok());
+            line.ok_or(Failure::Drop("not_text"))
+        });
+        let counts = Layout::new(
+            counts.as_str(),
+            |count: &u64, out| out.extend_from_slice(count.to_string().as_bytes()),
+            |bytes| {
+                let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+                text.parse().map_err(|_| format!("{text} is not a count"))
+            },
+        );
+        let counts = builder.store("counts", counts);
+        lines.process(builder, Split).process(builder, Count { counts });
+    })
+}
+
+fn topic(name: &str, compacted: bool) -> TopicSpec {
+    let policy = if compacted { "compact" } else { "delete" };
+    let settings = vec![("cleanup.policy", policy.to_owned())];
+    TopicSpec { name: name.into(), partitions: 1, replication: 1, settings }
+}
+
+/// Stops the application when somebody says so.
+fn stop_on_signal() -> std::io::Result<Stop> {
+    let stop = Stop::default();
+    let told = stop.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        let waited = runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                pressed = tokio::signal::ctrl_c() => pressed,
+                _ = terminate.recv() => Ok(()),
+            }
+        });
+        if let Err(error) = waited {
+            eprintln!("word_count: no signals: {error}");
+        }
+        told.set();
+    });
+    Ok(stop)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (servers, state_dir, prefix) = match &arguments[..] {
+        [servers, state_dir] => (servers, state_dir, ""),
+        [servers, state_dir, prefix] => (servers, state_dir, prefix.as_str()),
+        _ => return Err("usage: word_count BOOTSTRAP_SERVERS STATE_DIR [PREFIX]".into()),
+    };
+    let [lines, counts, dead_letters] =
+        ["lines", "word-counts", "word-dead-letters"].map(|name| format!("{prefix}{name}"));
+    let topics = [topic(&lines, false), topic(&counts, true), topic(&dead_letters, false)];
+    create_topics(servers, &[], &topics)?;
+    let config = Config {
+        application_id: format!("{prefix}word-count"),
+        bootstrap_servers: servers.into(),
+        state_dir: state_dir.into(),
+        threads: 1,
+        processing_guarantee: Guarantee::ExactlyOnceV2,
+        group_protocol: GroupProtocol::Classic,
+        commit_interval: Duration::from_millis(100),
+        cache_max_bytes: 16 << 20,
+        overlay_max_bytes: 16 << 20,
+        flush_interval: Duration::from_secs(5),
+        store_cache_bytes: 16 << 20,
+        transaction_timeout: Duration::from_secs(10),
+        // Whoever was killed is given up, and its partition taken over, in that time.
+        session_timeout: Duration::from_secs(15),
+        standby: false,
+        dead_letters_topic: dead_letters,
+        kafka: Vec::new(),
+    };
+    let metrics = Metrics::new("word_count", &Registry::new())?;
+    let stop = stop_on_signal()?;
+    let app = App::new(topology(lines, counts), config, metrics, Queries::default(), stop)?;
+    Ok(app.run()?)
+}

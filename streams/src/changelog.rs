@@ -1,0 +1,107 @@
+//! A store's changelog is the topic that it publishes: one write serves state and readers.
+//!
+//! A [`Layout`] says how a store's entries stand in the topic. Keys may stand differently in the
+//! store, in an order that ranges need; values never do: restore copies their bytes.
+//!
+//! ```text
+//! processor's V ──encode──► value bytes ══ the same bytes ══► topic and store
+//! store key ──to_topic──► topic key        topic key ──to_store──► store key
+//! ```
+//!
+//! The one who owns the position is the store. It moves forward in three ways only: a written
+//! freeze of the overlay, a restored batch, and the end of a restore. It never moves back, and a
+//! position beyond the topic's end is an error and not a reason to begin anew.
+
+use crate::error::{Error, Result};
+use crate::record::Batch;
+use crate::store::Change;
+
+type Map = Box<dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync>;
+type Encode<V> = Box<dyn Fn(&V, &mut Vec<u8>) + Send + Sync>;
+type Decode<V> = Box<dyn Fn(&[u8]) -> Result<V, String> + Send + Sync>;
+
+/// How the entries of one store stand in its topic.
+pub struct Layout<V> {
+    topic: String,
+    to_topic: Map,
+    to_store: Map,
+    encode: Encode<V>,
+    decode: Decode<V>,
+}
+
+impl<V> Layout<V> {
+    /// Keys stand in the topic as in the store.
+    pub fn new(
+        topic: impl Into<String>,
+        encode: impl Fn(&V, &mut Vec<u8>) + Send + Sync + 'static,
+        decode: impl Fn(&[u8]) -> Result<V, String> + Send + Sync + 'static,
+    ) -> Self {
+        let same = |key: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(key);
+            Ok(())
+        };
+        Self {
+            topic: topic.into(),
+            to_topic: Box::new(same),
+            to_store: Box::new(same),
+            encode: Box::new(encode),
+            decode: Box::new(decode),
+        }
+    }
+
+    /// Keys are mapped between the two; each must undo the other.
+    #[must_use]
+    pub fn with_keys(
+        self,
+        to_topic: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync + 'static,
+        to_store: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { to_topic: Box::new(to_topic), to_store: Box::new(to_store), ..self }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn encode(&self, value: &V, out: &mut Vec<u8>) {
+        (self.encode)(value, out);
+    }
+
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<V> {
+        (self.decode)(bytes)
+            .map_err(|reason| Error::Corrupt(format!("a value of {}: {reason}", self.topic)))
+    }
+
+    pub(crate) fn topic_key(&self, key: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        (self.to_topic)(key, out)
+            .map_err(|reason| Error::Corrupt(format!("a key of {}: {reason}", self.topic)))
+    }
+
+    fn change(&self, key: &[u8], value: Option<&[u8]>) -> Result<Change, String> {
+        let mut store_key = Vec::with_capacity(key.len());
+        (self.to_store)(key, &mut store_key)?;
+        if let Some(value) = value {
+            // A foreign record must be found here and not become state.
+            (self.decode)(value)?;
+        }
+        Ok((store_key, value.map(<[u8]>::to_vec)))
+    }
+
+    /// Records of the topic as changes of the store, their values byte for byte.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] names the offset of a record that is not of this store.
+    pub fn changes(&self, records: &Batch) -> Result<Vec<Change>> {
+        let change = |row: crate::record::Row<'_>| {
+            self.change(row.key, row.value).map_err(|reason| {
+                Error::Corrupt(format!(
+                    "topic {} offset {}: {reason}; a foreign writer? remove its records, or use \
+                     another --topic-prefix",
+                    self.topic, row.offset
+                ))
+            })
+        };
+        records.iter().map(change).collect()
+    }
+}

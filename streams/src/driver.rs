@@ -1,0 +1,361 @@
+//! The topology test driver: a loop around the real task, with logs in memory for a broker.
+//!
+//! ```
+//! use streams::{Builder, Driver, Failure, Output, Topology};
+//! let topology = Topology::new(|builder: &mut Builder| {
+//!     let lines = builder.source("lines", |record| {
+//!         record.value.map(<[u8]>::to_ascii_uppercase).ok_or(Failure::Drop("empty"))
+//!     });
+//!     lines.to(builder, "shouts", |line| Output { key: vec![], value: Some(line.clone()) });
+//! });
+//! let mut driver = Driver::new(topology)?;
+//! driver.pipe("lines", 0, b"", Some(b"hello"))?;
+//! driver.commit()?;
+//! assert_eq!(driver.output("shouts")[0].value.as_deref(), Some(&b"HELLO"[..]));
+//! # Ok::<(), streams::Error>(())
+//! ```
+//!
+//! A crash loses the task, its cache and its overlay, as the death of a process does. What the
+//! stores had written stays, and a restore replays the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::record::{Batch, Offset, Partition, Timestamp};
+use crate::replica::Replica;
+use crate::store::{Committed, Memory, Store};
+use crate::task::{Commit, Consumed, DeadLetter, Task};
+use crate::topology::{Output, Topology};
+
+/// The cache bound of a driver's task unless a test sets another.
+const CACHE_MAX_BYTES: usize = 64 << 20;
+
+/// One task, its logs and its stores.
+pub struct Driver {
+    topology: Topology,
+    task: Task,
+    stores: Vec<Arc<Memory>>,
+    /// Another member's disk, and what it keeps warm.
+    standby: Option<Standby>,
+    /// By topic: what was committed to it, in order.
+    logs: BTreeMap<String, Vec<Output>>,
+    /// By topic: how much of its log was given out.
+    read: BTreeMap<String, usize>,
+    inputs: Vec<Vec<Input>>,
+    consumed: Vec<Consumed>,
+    dead_letters: Vec<DeadLetter>,
+    now: Timestamp,
+    cache_max_bytes: usize,
+}
+
+#[derive(Default)]
+struct Standby {
+    stores: Vec<Arc<Memory>>,
+    replicas: Vec<Replica>,
+}
+
+/// A record of a source topic: timestamp, key, value.
+type Input = (Timestamp, Vec<u8>, Option<Vec<u8>>);
+
+/// Lets a task's stores outlive the task, as files do.
+struct Kept(Arc<Memory>);
+
+impl Store for Kept {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.0.get(key)
+    }
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<crate::store::Pair>> {
+        self.0.range(from, to, limit)
+    }
+    fn apply(&self, changes: &[crate::store::Change], position: Option<Offset>) -> Result<()> {
+        self.0.apply(changes, position)
+    }
+    fn position(&self) -> Result<Option<Offset>> {
+        self.0.position()
+    }
+}
+
+/// Replicas of every store of the topology, as they are on that disk.
+fn open(topology: &Topology, stores: &[Arc<Memory>]) -> Result<Vec<Replica>> {
+    let replicas = topology.stores().iter().zip(stores).map(|(spec, store)| {
+        let kept: Box<dyn Store> = Box::new(Kept(Arc::clone(store)));
+        Replica::new(spec.clone(), Arc::new(Committed::new(kept)))
+    });
+    replicas.collect()
+}
+
+fn task(topology: &Topology, replicas: &[Replica], cache_max_bytes: usize) -> Result<Task> {
+    let stores = replicas.iter().map(|replica| Arc::clone(replica.store())).collect();
+    Task::new(topology, Partition(0), stores, cache_max_bytes)
+}
+
+impl Driver {
+    /// A running task over empty stores and logs.
+    pub fn new(topology: Topology) -> Result<Self> {
+        Self::with_cache(topology, CACHE_MAX_BYTES)
+    }
+
+    /// The same with another bound of the cache.
+    pub fn with_cache(topology: Topology, cache_max_bytes: usize) -> Result<Self> {
+        let stores: Vec<_> = topology.stores().iter().map(|_| Arc::default()).collect();
+        let mut task = task(&topology, &open(&topology, &stores)?, cache_max_bytes)?;
+        task.run(&[]);
+        let inputs = vec![Vec::new(); topology.sources().len()];
+        Ok(Self {
+            topology,
+            task,
+            stores,
+            standby: None,
+            logs: BTreeMap::new(),
+            read: BTreeMap::new(),
+            inputs,
+            consumed: Vec::new(),
+            dead_letters: Vec::new(),
+            now: Timestamp(0),
+            cache_max_bytes,
+        })
+    }
+
+    /// Appends a record to a source topic and processes all that waits. Returns its offset.
+    pub fn pipe(
+        &mut self,
+        topic: &str,
+        timestamp: i64,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Offset> {
+        let offset = self.add(topic, timestamp, key, value)?;
+        self.process_all()?;
+        Ok(offset)
+    }
+
+    /// Appends a record to a source topic and leaves it waiting.
+    pub fn add(
+        &mut self,
+        topic: &str,
+        timestamp: i64,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Offset> {
+        let source = self
+            .topology
+            .source_id(topic)
+            .ok_or_else(|| Error::Invalid(format!("{topic} is no source of the topology")))?;
+        let log = &mut self.inputs[source.0];
+        let offset = Offset(i64::try_from(log.len()).unwrap_or(i64::MAX));
+        log.push((Timestamp(timestamp), key.to_vec(), value.map(<[u8]>::to_vec)));
+        let mut batch = Batch::default();
+        batch.push(offset, Timestamp(timestamp), key, value);
+        self.task.add_records(source, batch);
+        Ok(offset)
+    }
+
+    /// Processes all that waits; commits when the cache is full.
+    pub fn process_all(&mut self) -> Result<()> {
+        while self.task.process()? {
+            if self.task.wants_commit() {
+                self.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves wall-clock time and calls what is due.
+    pub fn advance_wall_clock(&mut self, ms: i64) -> Result<()> {
+        self.now = Timestamp(self.now.0.saturating_add(ms));
+        self.task.punctuate(self.now)
+    }
+
+    /// Commits: writes the logs, then tells the task.
+    pub fn commit(&mut self) -> Result<()> {
+        self.write_transaction()?;
+        self.task.post_commit();
+        Ok(())
+    }
+
+    /// Writes the logs and offsets of a commit that the task does not hear of.
+    pub fn write_transaction(&mut self) -> Result<()> {
+        let commit = self.task.prepare_commit()?.clone();
+        let Commit { changes, outputs, dead_letters, consumed, .. } = commit;
+        for (spec, changes) in self.topology.stores().iter().zip(&changes) {
+            let log = self.logs.entry(spec.topic.clone()).or_default();
+            log.extend(changes.iter().map(|change| Output {
+                key: change.topic_key.to_vec(),
+                value: change.value.map(<[u8]>::to_vec),
+            }));
+        }
+        for (topic, outputs) in self.topology.sinks().iter().zip(outputs) {
+            self.logs.entry(topic.clone()).or_default().extend(outputs);
+        }
+        self.dead_letters.extend(dead_letters);
+        for consumed in consumed {
+            self.consumed.retain(|known| known.source != consumed.source);
+            self.consumed.push(consumed);
+        }
+        Ok(())
+    }
+
+    /// Prepares a commit that is never written.
+    pub fn prepare_commit(&mut self) -> Result<()> {
+        self.task.prepare_commit().map(|_| ())
+    }
+
+    /// Writes what is committed into the stores, as the background writer does.
+    pub fn flush_stores(&mut self) -> Result<()> {
+        for (spec, store) in self.topology.stores().iter().zip(self.task.stores()) {
+            let end = self.logs.get(&spec.topic).map_or(0, Vec::len);
+            if store.freeze(Offset(i64::try_from(end).unwrap_or(i64::MAX))) {
+                store.write_frozen()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The process dies and starts again: what the stores had written is all that is left. Returns
+    /// how many records were restored.
+    pub fn crash(&mut self) -> Result<usize> {
+        let restored = self.restart()?;
+        self.process_all()?;
+        Ok(restored)
+    }
+
+    fn restart(&mut self) -> Result<usize> {
+        let replicas = open(&self.topology, &self.stores)?;
+        self.run_with(replicas)
+    }
+
+    /// A new task over these replicas, once they are at the ends of their topics.
+    fn run_with(&mut self, mut replicas: Vec<Replica>) -> Result<usize> {
+        self.task.close();
+        self.task = task(&self.topology, &replicas, self.cache_max_bytes)?;
+        self.task.begin_restore();
+        let restored = self.catch_up(&mut replicas)?;
+        self.task.run(&self.consumed);
+        self.replay_inputs();
+        Ok(restored)
+    }
+
+    /// Another member, with a disk of its own, follows the topics to their ends. Returns how many
+    /// records it took.
+    pub fn follow(&mut self) -> Result<usize> {
+        let mut standby = if let Some(standby) = self.standby.take() {
+            standby
+        } else {
+            let stores: Vec<_> = self.stores.iter().map(|_| Arc::default()).collect();
+            Standby { replicas: open(&self.topology, &stores)?, stores }
+        };
+        let taken = self.catch_up(&mut standby.replicas);
+        self.standby = Some(standby);
+        taken
+    }
+
+    /// The standby writes what it has into its stores.
+    pub fn flush_standby(&mut self) -> Result<()> {
+        for replica in self.standby.iter_mut().flat_map(|standby| &mut standby.replicas) {
+            if replica.freeze()? {
+                replica.store().write_frozen()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The member that runs the task dies, and the standby takes over. Returns how many records it
+    /// had to replay.
+    pub fn take_over(&mut self) -> Result<usize> {
+        let Some(standby) = self.standby.take() else {
+            return Err(Error::Invalid("there is no standby".into()));
+        };
+        self.stores = standby.stores;
+        let restored = self.run_with(standby.replicas)?;
+        self.process_all()?;
+        Ok(restored)
+    }
+
+    /// The disk is lost too.
+    pub fn lose_disk(&mut self) -> Result<usize> {
+        self.stores.iter_mut().for_each(|store| *store = Arc::default());
+        self.crash()
+    }
+
+    fn catch_up(&self, replicas: &mut [Replica]) -> Result<usize> {
+        let mut taken = 0;
+        for replica in replicas {
+            let spec = replica.spec();
+            let log = self.logs.get(&spec.topic).map_or(&[][..], Vec::as_slice);
+            let position = replica.next();
+            let from = usize::try_from(position.0).unwrap_or(usize::MAX);
+            let tail = log.get(from..).ok_or_else(|| {
+                Error::Corrupt(format!(
+                    "store {} is at {position}, but {} ends at {}",
+                    spec.name,
+                    spec.topic,
+                    log.len()
+                ))
+            })?;
+            for (offset, record) in (position.0..).zip(tail) {
+                let value = record.value.as_deref();
+                replica.take(Offset(offset), Timestamp(0), &record.key, value)?;
+            }
+            if replica.is_following() {
+                replica.write()?;
+            } else {
+                replica.follow()?;
+            }
+            taken += tail.len();
+        }
+        Ok(taken)
+    }
+
+    /// Gives the inputs from the committed offsets again.
+    fn replay_inputs(&mut self) {
+        for (index, log) in self.inputs.iter().enumerate() {
+            let source = crate::record::SourceId(index);
+            let consumed = self.consumed.iter().find(|consumed| consumed.source == source);
+            let from = consumed.map_or(0, |consumed| consumed.next.0);
+            let mut batch = Batch::default();
+            let rest = (from..).zip(log.iter().skip(usize::try_from(from).unwrap_or(0)));
+            for (offset, (timestamp, key, value)) in rest {
+                batch.push(Offset(offset), *timestamp, key, value.as_deref());
+            }
+            self.task.add_records(source, batch);
+        }
+    }
+
+    /// What was committed to a topic, in order.
+    pub fn output(&self, topic: &str) -> &[Output] {
+        self.logs.get(topic).map_or(&[], Vec::as_slice)
+    }
+
+    /// What was committed to a topic since the last call for it.
+    pub fn new_output(&mut self, topic: &str) -> Vec<Output> {
+        let log = self.logs.get(topic).map_or(&[][..], Vec::as_slice);
+        let read = self.read.insert(topic.to_owned(), log.len()).unwrap_or_default();
+        log.get(read..).unwrap_or_default().to_vec()
+    }
+
+    /// What was committed to the dead letters.
+    pub fn dead_letters(&self) -> &[DeadLetter] {
+        &self.dead_letters
+    }
+
+    /// The committed state of a store.
+    pub fn store(&self, name: &str) -> Option<&Committed> {
+        let index = self.topology.stores().iter().position(|spec| spec.name == name)?;
+        self.task.stores().get(index).map(Arc::as_ref)
+    }
+
+    /// How far the sources are committed.
+    pub fn consumed(&self) -> &[Consumed] {
+        &self.consumed
+    }
+
+    /// The task.
+    pub const fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
+#[cfg(test)]
+#[path = "testscripts/mod.rs"]
+mod testscripts;

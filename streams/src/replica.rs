@@ -1,0 +1,131 @@
+//! A store that follows its topic: the one loop of restore, standby and view.
+//!
+//! ```text
+//! restoring   records ──► store, its position now and then     nobody reads it yet
+//! following   records ──► overlay, readable at once            written on a schedule
+//! ```
+//!
+//! Invariant: everything before `next` is in the store or in its overlay, and nothing else is. So
+//! a replica can be handed to a task at any time: whoever takes it over replays from `next`.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::record::{Batch, Offset, Timestamp};
+use crate::store::Committed;
+use crate::topology::StoreSpec;
+
+/// Records gathered before they are given to the store.
+const BATCH_RECORDS: usize = 4096;
+/// Records between two positions while restoring: what a second kill would restore again.
+const POSITION_EVERY: u64 = 50_000;
+
+/// One store of one partition that follows its topic.
+pub struct Replica {
+    spec: StoreSpec,
+    store: Arc<Committed>,
+    batch: Batch,
+    next: Offset,
+    /// Records in the store that its position does not claim.
+    unclaimed: u64,
+    taken: u64,
+    following: bool,
+}
+
+impl Replica {
+    /// Goes on where the store's position says. Nothing may be in front of the store.
+    pub fn new(spec: StoreSpec, store: Arc<Committed>) -> Result<Self> {
+        let next = store.position()?.unwrap_or_default();
+        let batch = Batch::default();
+        Ok(Self { spec, store, batch, next, unclaimed: 0, taken: 0, following: false })
+    }
+
+    /// What it is a replica of.
+    pub const fn spec(&self) -> &StoreSpec {
+        &self.spec
+    }
+
+    /// The store.
+    pub const fn store(&self) -> &Arc<Committed> {
+        &self.store
+    }
+
+    /// The next offset of the topic that it has not seen.
+    pub const fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Records taken since it began.
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// It has been at the end once, and is readable.
+    pub const fn is_following(&self) -> bool {
+        self.following
+    }
+
+    /// Takes the record at `offset`; those between it and the one before are known to be none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`] for a record that is not of this store.
+    pub fn take(
+        &mut self,
+        offset: Offset,
+        timestamp: Timestamp,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        self.batch.push(offset, timestamp, key, value);
+        self.next = offset.next();
+        self.taken += 1;
+        if self.batch.len() >= BATCH_RECORDS { self.write() } else { Ok(()) }
+    }
+
+    /// There is nothing before `next`: markers of transactions, or records that are gone.
+    pub fn pass(&mut self, next: Offset) {
+        self.next = self.next.max(next);
+    }
+
+    /// Gives what was gathered to the store.
+    pub fn write(&mut self) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let count = self.batch.len() as u64;
+        if self.following {
+            self.spec.follow(&self.batch, &self.store)?;
+        } else {
+            let claimed = self.unclaimed + count >= POSITION_EVERY;
+            self.spec.restore(&self.batch, claimed.then_some(self.next), &self.store)?;
+            self.unclaimed = if claimed { 0 } else { self.unclaimed + count };
+        }
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Writes what was gathered, and the position with it: nothing of it will be replayed.
+    pub fn settle(&mut self) -> Result<()> {
+        if self.following {
+            return self.write();
+        }
+        self.spec.restore(&self.batch, Some(self.next), &self.store)?;
+        self.unclaimed = 0;
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// It is at the end: what comes from here on is readable at once, and in front of the store.
+    pub fn follow(&mut self) -> Result<()> {
+        self.settle()?;
+        self.following = true;
+        Ok(())
+    }
+
+    /// Sets apart what is in front of the store, for [`Committed::write_frozen`]. False when there
+    /// is nothing, or while an earlier freeze is not yet written.
+    pub fn freeze(&mut self) -> Result<bool> {
+        self.write()?;
+        Ok(self.following && self.store.overlay_bytes() > 0 && self.store.freeze(self.next))
+    }
+}

@@ -1,0 +1,133 @@
+//! What a running application is told, in Kafka's words.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// How a commit ties outputs to consumed offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Outputs, changelogs and offsets in one Kafka transaction.
+    ExactlyOnceV2,
+    /// Outputs first, then offsets: a crash in between repeats outputs.
+    AtLeastOnce,
+}
+
+/// How group members agree on who owns what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// Cooperative-sticky assignment by the members.
+    Classic,
+    /// KIP-848: assignment by the broker.
+    Consumer,
+}
+
+/// The settings of one application.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The consumer group, and the prefix of transactional ids.
+    pub application_id: String,
+    /// `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// Where stores live; one process at a time.
+    pub state_dir: PathBuf,
+    /// Worker threads, each a member of the group.
+    pub threads: usize,
+    /// Exactly once or at least once.
+    pub processing_guarantee: Guarantee,
+    /// Classic or KIP-848.
+    pub group_protocol: GroupProtocol,
+    /// Time between commits.
+    pub commit_interval: Duration,
+    /// Bytes of decoded state in the caches of one task; reaching it commits early.
+    pub cache_max_bytes: usize,
+    /// Committed bytes of one store that wait for the disk; reaching it writes early.
+    pub overlay_max_bytes: usize,
+    /// Time between writes of a store.
+    pub flush_interval: Duration,
+    /// Memory of the database's own cache.
+    pub store_cache_bytes: usize,
+    /// The broker aborts a transaction that is open for longer.
+    pub transaction_timeout: Duration,
+    /// Silence after which the group gives a classic member's partitions away.
+    pub session_timeout: Duration,
+    /// Keep the partitions of other members warm, so that taking them over replays moments only.
+    pub standby: bool,
+    /// Where records go that cannot be processed.
+    pub dead_letters_topic: String,
+    /// Raw client settings, applied last.
+    pub kafka: Vec<(String, String)>,
+}
+
+impl Config {
+    /// The rules that hold before anything connects; the message is the rule.
+    pub fn validate(&self) -> Result<()> {
+        self.stores().validate()?;
+        ensure((1..=64).contains(&self.threads), "threads must be 1 to 64")?;
+        ensure(
+            self.commit_interval >= Duration::from_millis(10),
+            "commit_interval must be at least 10ms: below about 50ms the broker answers with \
+             CONCURRENT_TRANSACTIONS",
+        )?;
+        ensure(self.cache_max_bytes >= 1 << 20, "cache_max_bytes must be at least 1MiB")?;
+        ensure(
+            self.flush_interval >= self.commit_interval,
+            "flush_interval must be at least commit_interval",
+        )?;
+        ensure(
+            self.transaction_timeout > self.commit_interval,
+            "transaction_timeout must exceed commit_interval",
+        )?;
+        ensure(
+            self.session_timeout > self.transaction_timeout,
+            "session_timeout must exceed transaction_timeout: a member that is given up must have \
+             no transaction left",
+        )
+    }
+
+    /// What keeping stores takes of it.
+    pub(super) fn stores(&self) -> StoreConfig {
+        StoreConfig {
+            application_id: self.application_id.clone(),
+            bootstrap_servers: self.bootstrap_servers.clone(),
+            state_dir: self.state_dir.clone(),
+            overlay_max_bytes: self.overlay_max_bytes,
+            flush_interval: self.flush_interval,
+            store_cache_bytes: self.store_cache_bytes,
+            kafka: self.kafka.clone(),
+        }
+    }
+}
+
+/// The settings of a [`View`](super::View): it keeps stores, and writes to no topic.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Names the view's folder in the state directory. No group of that name is joined.
+    pub application_id: String,
+    /// `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// Where stores live; one process at a time.
+    pub state_dir: PathBuf,
+    /// Bytes of one store that wait for the disk; reaching it writes early, twice as much waits.
+    pub overlay_max_bytes: usize,
+    /// Time between writes of a store.
+    pub flush_interval: Duration,
+    /// Memory of the database's own cache.
+    pub store_cache_bytes: usize,
+    /// Raw client settings, applied last.
+    pub kafka: Vec<(String, String)>,
+}
+
+impl StoreConfig {
+    /// The rules that hold before anything connects; the message is the rule.
+    pub fn validate(&self) -> Result<()> {
+        ensure(!self.application_id.is_empty(), "application_id must not be empty")?;
+        ensure(!self.bootstrap_servers.is_empty(), "bootstrap_servers must not be empty")?;
+        ensure(self.overlay_max_bytes >= 1 << 20, "overlay_max_bytes must be at least 1MiB")
+    }
+}
+
+fn ensure(holds: bool, rule: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Invalid(rule.into())) }
+}

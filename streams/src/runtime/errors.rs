@@ -1,0 +1,245 @@
+//! librdkafka's errors, sorted by what to do next.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::error::Error;
+
+/// Another member or a newer incarnation has taken over.
+const FENCED: [RDKafkaErrorCode; 9] = [
+    RDKafkaErrorCode::Fenced,
+    RDKafkaErrorCode::ProducerFenced,
+    RDKafkaErrorCode::InvalidProducerEpoch,
+    RDKafkaErrorCode::TransactionCoordinatorFenced,
+    RDKafkaErrorCode::IllegalGeneration,
+    RDKafkaErrorCode::UnknownMemberId,
+    RDKafkaErrorCode::FencedInstanceId,
+    RDKafkaErrorCode::FencedMemberEpoch,
+    RDKafkaErrorCode::StaleMemberEpoch,
+];
+
+fn is_fenced(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| FENCED.contains(&code))
+}
+
+/// A setting that librdkafka refuses.
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
+pub(super) fn setting(error: KafkaError) -> Error {
+    Error::Invalid(format!("client configuration: {error}; check --kafka"))
+}
+
+/// What a person has to change before it gets better; `None` when it may heal by itself.
+fn way_out(code: RDKafkaErrorCode) -> Option<&'static str> {
+    Some(match code {
+        RDKafkaErrorCode::UnknownTopicOrPartition
+        | RDKafkaErrorCode::UnknownTopic
+        | RDKafkaErrorCode::UnknownPartition => "create the topics: processor topics create",
+        RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::GroupAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed
+        | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+        | RDKafkaErrorCode::SaslAuthenticationFailed => "check the broker's ACLs and --kafka",
+        RDKafkaErrorCode::MessageSizeTooLarge
+        | RDKafkaErrorCode::InvalidMessageSize
+        | RDKafkaErrorCode::MessageBatchTooLarge => {
+            "a record is larger than its topic takes: raise the topic's max.message.bytes and \
+             --kafka message.max.bytes"
+        }
+        RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::PolicyViolation => {
+            "the broker refuses what is written: check the topics' settings"
+        }
+        RDKafkaErrorCode::InvalidTransactionTimeout => {
+            "lower --transaction-timeout, or raise the broker's transaction.max.timeout.ms"
+        }
+        RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::UnsupportedFeature => {
+            "the broker is too old for this; --group-protocol classic asks less of it"
+        }
+        _ => return None,
+    })
+}
+
+/// Any call outside a transaction.
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
+pub(super) fn plain(error: KafkaError) -> Error {
+    if is_fenced(&error) {
+        return Error::Fenced(error.to_string());
+    }
+    let code = error.rdkafka_error_code();
+    match code.and_then(|code| Some((code, way_out(code)?))) {
+        Some((code, way_out)) => Error::Invalid(format!("{code}; {way_out}")),
+        None => Error::Unavailable(error.to_string()),
+    }
+}
+
+/// An error that the consumer reports on its queue: most heal by themselves.
+pub(super) fn consumer(error: &KafkaError) -> Result<(), Error> {
+    match plain(error.clone()) {
+        Error::Unavailable(reason)
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) =>
+        {
+            Err(Error::Fenced(reason))
+        }
+        Error::Unavailable(_) => {
+            tracing::warn!(%error, "consumer");
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
+/// A partition whose committed offset is no longer there.
+pub(super) fn partition(topic: &str, partition: i32, code: RDKafkaErrorCode) -> Result<(), Error> {
+    match code {
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+            Err(Error::Invalid(format!(
+                "{topic}/{partition}: the group's committed offset is no longer in the topic, so \
+                 records were deleted unread; reset the group's offsets if that is acceptable \
+                 (kafka-consumer-groups --reset-offsets)"
+            )))
+        }
+        code => {
+            if let Some(way_out) = way_out(code) {
+                return Err(Error::Invalid(format!("{topic}/{partition}: {code}; {way_out}")));
+            }
+            tracing::warn!(topic, partition, error = %code, "fetch");
+            Ok(())
+        }
+    }
+}
+
+/// A commit outside a transaction.
+pub(super) fn commit(error: &KafkaError) -> Error {
+    if is_fenced(error) {
+        Error::Fenced(error.to_string())
+    } else {
+        Error::Indeterminate(error.to_string())
+    }
+}
+
+/// What a failed transactional call asks for.
+pub(super) enum Transactional {
+    /// The same call again.
+    Retry(String),
+    /// The transaction is lost, and known to be.
+    Failed(Error),
+}
+
+/// A call of the transaction protocol before the commit itself.
+pub(super) fn transactional(error: &KafkaError) -> Transactional {
+    if is_fenced(error) {
+        return Transactional::Failed(Error::Fenced(error.to_string()));
+    }
+    match error {
+        KafkaError::Transaction(native) if native.is_retriable() && !native.is_fatal() => {
+            Transactional::Retry(error.to_string())
+        }
+        _ => match plain(error.clone()) {
+            invalid @ Error::Invalid(_) => Transactional::Failed(invalid),
+            _ => Transactional::Failed(Error::Unavailable(error.to_string())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each code asks for, wherever it comes from. Those that are not here may heal.
+    const REACTIONS: [(RDKafkaErrorCode, &str); 34] = [
+        (RDKafkaErrorCode::Fenced, "fenced"),
+        (RDKafkaErrorCode::ProducerFenced, "fenced"),
+        (RDKafkaErrorCode::InvalidProducerEpoch, "fenced"),
+        (RDKafkaErrorCode::TransactionCoordinatorFenced, "fenced"),
+        (RDKafkaErrorCode::IllegalGeneration, "fenced"),
+        (RDKafkaErrorCode::UnknownMemberId, "fenced"),
+        (RDKafkaErrorCode::FencedInstanceId, "fenced"),
+        (RDKafkaErrorCode::FencedMemberEpoch, "fenced"),
+        (RDKafkaErrorCode::StaleMemberEpoch, "fenced"),
+        (RDKafkaErrorCode::UnknownTopicOrPartition, "invalid"),
+        (RDKafkaErrorCode::UnknownTopic, "invalid"),
+        (RDKafkaErrorCode::UnknownPartition, "invalid"),
+        (RDKafkaErrorCode::TopicAuthorizationFailed, "invalid"),
+        (RDKafkaErrorCode::GroupAuthorizationFailed, "invalid"),
+        (RDKafkaErrorCode::ClusterAuthorizationFailed, "invalid"),
+        (RDKafkaErrorCode::TransactionalIdAuthorizationFailed, "invalid"),
+        (RDKafkaErrorCode::SaslAuthenticationFailed, "invalid"),
+        (RDKafkaErrorCode::MessageSizeTooLarge, "invalid"),
+        (RDKafkaErrorCode::InvalidMessageSize, "invalid"),
+        (RDKafkaErrorCode::MessageBatchTooLarge, "invalid"),
+        (RDKafkaErrorCode::InvalidRecord, "invalid"),
+        (RDKafkaErrorCode::PolicyViolation, "invalid"),
+        (RDKafkaErrorCode::InvalidTransactionTimeout, "invalid"),
+        (RDKafkaErrorCode::UnsupportedVersion, "invalid"),
+        (RDKafkaErrorCode::UnsupportedFeature, "invalid"),
+        (RDKafkaErrorCode::OperationTimedOut, "unavailable"),
+        (RDKafkaErrorCode::RequestTimedOut, "unavailable"),
+        (RDKafkaErrorCode::AllBrokersDown, "unavailable"),
+        (RDKafkaErrorCode::BrokerTransportFailure, "unavailable"),
+        (RDKafkaErrorCode::CoordinatorNotAvailable, "unavailable"),
+        (RDKafkaErrorCode::NotCoordinator, "unavailable"),
+        (RDKafkaErrorCode::ConcurrentTransactions, "unavailable"),
+        (RDKafkaErrorCode::InvalidTransactionalState, "unavailable"),
+        (RDKafkaErrorCode::Unknown, "unavailable"),
+    ];
+
+    fn kind(error: &Error) -> &'static str {
+        match error {
+            Error::Fenced(_) => "fenced",
+            Error::Indeterminate(_) => "indeterminate",
+            Error::Unavailable(_) => "unavailable",
+            Error::Corrupt(_) => "corrupt",
+            Error::Invalid(_) => "invalid",
+        }
+    }
+
+    fn kind_of(result: &Result<(), Error>) -> &'static str {
+        result.as_ref().err().map_or("goes on", kind)
+    }
+
+    #[test]
+    fn a_code_has_one_reaction_wherever_it_comes_from() {
+        for (code, reaction) in REACTIONS {
+            let error = KafkaError::MessageProduction(code);
+            assert_eq!(kind(&plain(error.clone())), reaction, "{code:?}");
+            let Transactional::Failed(failed) = transactional(&error) else {
+                panic!("{code:?} is tried again although nothing says that it may be");
+            };
+            assert_eq!(kind(&failed), reaction, "{code:?} in a transaction");
+            // Only a fenced member knows that its commit has not happened.
+            let expected = if reaction == "fenced" { "fenced" } else { "indeterminate" };
+            assert_eq!(kind(&commit(&error)), expected, "{code:?} of a commit");
+        }
+    }
+
+    #[test]
+    fn a_consumer_goes_on_when_its_client_heals_itself() {
+        for (code, reaction) in REACTIONS {
+            let expected = if reaction == "unavailable" { "goes on" } else { reaction };
+            let error = KafkaError::MessageConsumption(code);
+            assert_eq!(kind_of(&consumer(&error)), expected, "{code:?}");
+        }
+        let fatal = KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::Fatal);
+        assert_eq!(kind_of(&consumer(&fatal)), "fenced");
+    }
+
+    #[test]
+    fn a_partition_is_left_only_for_what_a_person_must_decide() {
+        let of = |code| kind_of(&partition("events", 3, code));
+        for code in [RDKafkaErrorCode::AutoOffsetReset, RDKafkaErrorCode::OffsetOutOfRange] {
+            assert_eq!(of(code), "invalid", "{code:?}");
+        }
+        for (code, reaction) in REACTIONS {
+            let expected = if reaction == "invalid" { "invalid" } else { "goes on" };
+            assert_eq!(of(code), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_invalid_names_a_way_out() {
+        for (code, reaction) in REACTIONS {
+            let said = plain(KafkaError::MessageProduction(code)).to_string();
+            assert_eq!(said.contains("; "), reaction == "invalid", "{said}");
+        }
+        let said = setting(KafkaError::NoMessageReceived).to_string();
+        assert!(said.contains("check --kafka"), "{said}");
+    }
+}

@@ -1,0 +1,364 @@
+//! The producing side of a commit: everything a commit holds, in one transaction.
+//!
+//! ```text
+//! begin ► produce ► flush ► send_offsets ► commit
+//! ```
+//!
+//! A producer that failed is not repaired: it is dropped, and a new one's `init_transactions`
+//! aborts what it left. That is the normal path and not a special one.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+
+use super::clock;
+use super::config::{Config, Guarantee};
+use super::errors::{self, Transactional};
+use super::native::{self, Topic};
+use crate::error::{Error, Result};
+use crate::task::{Commit, Consumed, DeadLetter};
+use crate::topology::Topology;
+
+/// A single call of the transaction protocol.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same call again, at most so often: about a minute with the time-outs.
+const MAX_RETRIES: usize = 6;
+/// Between two attempts of a call.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// One round of waiting for deliveries.
+const FLUSH_STEP: Duration = Duration::from_millis(100);
+/// Records in librdkafka's queue: a commit hands over all of its own at once.
+const QUEUE_RECORDS: &str = "500000";
+/// The same in KiB.
+const QUEUE_KIB: &str = "262144";
+
+#[derive(Default)]
+struct Context {
+    /// Why the first of the records that were not delivered was not.
+    undelivered: OnceLock<KafkaError>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::client_log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "producer client error");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            tracing::warn!(%error, "a record was not delivered");
+            let _ = self.undelivered.set(error.clone());
+        }
+    }
+}
+
+/// Writes commits.
+pub(super) struct OutputProducer {
+    // Dropped in this order: handles must go before their client.
+    stores: Vec<Topic>,
+    sinks: Vec<Topic>,
+    producer: BaseProducer<Context>,
+    sources: Vec<String>,
+    dead_letters_topic: String,
+    guarantee: Guarantee,
+    delivery_timeout: Duration,
+}
+
+impl OutputProducer {
+    /// A producer whose earlier incarnation, if any, is fenced from here on.
+    pub(super) fn new(
+        config: &Config,
+        topology: &Topology,
+        transactional_id: &str,
+    ) -> Result<Self> {
+        // Deliveries must have failed before the transaction may time out.
+        let delivery_timeout = config.transaction_timeout * 4 / 5;
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &config.bootstrap_servers)
+            .set("client.id", transactional_id)
+            .set("enable.idempotence", "true")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "2")
+            .set("queue.buffering.max.messages", QUEUE_RECORDS)
+            .set("queue.buffering.max.kbytes", QUEUE_KIB)
+            .set("message.timeout.ms", delivery_timeout.as_millis().to_string())
+            // A report for each delivered record costs more than the record.
+            .set("delivery.report.only.error", "true");
+        if config.processing_guarantee == Guarantee::ExactlyOnceV2 {
+            let timeout = config.transaction_timeout.as_millis().to_string();
+            client.set("transactional.id", transactional_id).set("transaction.timeout.ms", timeout);
+        }
+        for (name, value) in &config.kafka {
+            client.set(name, value);
+        }
+        let producer: BaseProducer<Context> =
+            client.create_with_context(Context::default()).map_err(errors::setting)?;
+        let topic = |name: &str| Topic::new(producer.client(), name);
+        let this = Self {
+            stores: topology.stores().iter().map(|s| topic(&s.topic)).collect::<Result<_>>()?,
+            sinks: topology.sinks().iter().map(|name| topic(name)).collect::<Result<_>>()?,
+            sources: topology.sources().to_vec(),
+            dead_letters_topic: config.dead_letters_topic.clone(),
+            guarantee: config.processing_guarantee,
+            delivery_timeout,
+            producer,
+        };
+        if this.is_transactional() {
+            this.call("init_transactions", || this.producer.init_transactions(CALL_TIMEOUT))?;
+        }
+        Ok(this)
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.guarantee == Guarantee::ExactlyOnceV2
+    }
+
+    /// Opens a transaction.
+    pub(super) fn begin(&self) -> Result<()> {
+        if self.is_transactional() {
+            self.call("begin_transaction", || self.producer.begin_transaction())?;
+        }
+        Ok(())
+    }
+
+    /// Hands over all records of one task's commit.
+    pub(super) fn produce(&self, partition: i32, commit: &Commit) -> Result<()> {
+        for (topic, changes) in self.stores.iter().zip(&commit.changes) {
+            let records = changes.iter().map(|change| (change.topic_key, change.value));
+            self.give(topic, partition, records)?;
+        }
+        for (topic, outputs) in self.sinks.iter().zip(&commit.outputs) {
+            let records = outputs.iter().map(|out| (out.key.as_slice(), out.value.as_deref()));
+            self.give(topic, partition, records)?;
+        }
+        commit.dead_letters.iter().try_for_each(|letter| self.bury(partition, letter))
+    }
+
+    fn give<'a>(
+        &self,
+        topic: &Topic,
+        partition: i32,
+        records: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<()> {
+        topic.produce(partition, records, |code| match code {
+            RDKafkaErrorCode::QueueFull => self.make_room(),
+            code => Err(self.failed(KafkaError::MessageProduction(code))),
+        })
+    }
+
+    /// Writes a record to the dead letters as it came, with its position and reason.
+    fn bury(&self, partition: i32, letter: &DeadLetter) -> Result<()> {
+        let topic = &self.sources[letter.source.0];
+        let (partition_text, offset) = (partition.to_string(), letter.offset.to_string());
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "topic", value: Some(topic) })
+            .insert(Header { key: "partition", value: Some(&partition_text) })
+            .insert(Header { key: "offset", value: Some(&offset) })
+            .insert(Header { key: "reason", value: Some(letter.reason) });
+        let mut record = BaseRecord::<[u8], [u8]>::to(&self.dead_letters_topic)
+            .partition(partition)
+            .key(&letter.key)
+            .headers(headers);
+        record.payload = letter.value.as_deref();
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    self.make_room()?;
+                    record = back;
+                }
+                Err((error, _)) => return Err(self.failed(error)),
+            }
+        }
+    }
+
+    fn make_room(&self) -> Result<()> {
+        self.producer.poll(Duration::from_millis(1));
+        self.check_deliveries()
+    }
+
+    fn check_deliveries(&self) -> Result<()> {
+        let undelivered = self.producer.context().undelivered.get();
+        undelivered.map_or(Ok(()), |error| Err(self.failed(error.clone())))
+    }
+
+    /// Why a record could not be written: a transaction that is lost says so of every record, and
+    /// keeps the reason to itself until it is asked.
+    fn failed(&self, error: KafkaError) -> Error {
+        if self.is_transactional()
+            && let Err(reason) = self.producer.begin_transaction()
+            && reason.rdkafka_error_code() != Some(RDKafkaErrorCode::State)
+        {
+            return errors::plain(reason);
+        }
+        errors::plain(error)
+    }
+
+    /// Waits until everything handed over is delivered.
+    pub(super) fn flush(&self) -> Result<()> {
+        let started = clock::instant();
+        while !native::flush(self.producer.client(), FLUSH_STEP) {
+            self.producer.poll(Duration::ZERO);
+            self.check_deliveries()?;
+            if started.elapsed() > self.delivery_timeout + CALL_TIMEOUT {
+                return Err(Error::Unavailable("deliveries are outstanding".into()));
+            }
+        }
+        self.producer.poll(Duration::ZERO);
+        self.check_deliveries()
+    }
+
+    /// Ties the consumed offsets to the open transaction, and commits it.
+    pub(super) fn commit(
+        &self,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<()> {
+        self.call("send_offsets_to_transaction", || {
+            self.producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+        })?;
+        let call = || self.producer.commit_transaction(CALL_TIMEOUT);
+        self.call("commit_transaction", call).map_err(|error| match error {
+            // Nobody knows whether the broker took it: restore tells.
+            Error::Unavailable(reason) => Error::Indeterminate(reason),
+            error => error,
+        })
+    }
+
+    fn call(&self, name: &str, call: impl Fn() -> KafkaResult<()>) -> Result<()> {
+        let mut last = String::new();
+        for _ in 0..MAX_RETRIES {
+            match call() {
+                Ok(()) => return Ok(()),
+                Err(error) => match errors::transactional(&error) {
+                    Transactional::Retry(reason) => {
+                        tracing::info!(call = name, error = %reason, "a call is tried again");
+                        last = reason;
+                        self.producer.poll(Duration::ZERO);
+                        clock::wait(RETRY_PAUSE);
+                    }
+                    Transactional::Failed(error) => return Err(error),
+                },
+            }
+        }
+        Err(Error::Unavailable(format!("{name} after {MAX_RETRIES} attempts: {last}")))
+    }
+}
+
+/// What a commit consumes of each partition, with the stream time beside the offset.
+pub(super) fn offsets(
+    sources: &[String],
+    partitions: impl Iterator<Item = (i32, Vec<Consumed>)>,
+) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (partition, all) in partitions {
+        for consumed in all {
+            let mut element = list.add_partition(&sources[consumed.source.0], partition);
+            element.set_offset(NativeOffset::Offset(consumed.next.0)).map_err(errors::plain)?;
+            element.set_metadata(consumed.stream_time.to_string());
+        }
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::runtime::config::GroupProtocol;
+    use crate::topology::Builder;
+
+    /// Nobody listens there: no test of this module connects.
+    const NOBODY: &str = "127.0.0.1:1";
+
+    fn config() -> Config {
+        Config {
+            application_id: "test".into(),
+            bootstrap_servers: NOBODY.into(),
+            state_dir: "unused".into(),
+            threads: 1,
+            // Only this one is made without a broker.
+            processing_guarantee: Guarantee::AtLeastOnce,
+            group_protocol: GroupProtocol::Classic,
+            commit_interval: Duration::from_millis(100),
+            cache_max_bytes: 1 << 20,
+            overlay_max_bytes: 1 << 20,
+            flush_interval: Duration::from_secs(1),
+            store_cache_bytes: 1 << 20,
+            transaction_timeout: Duration::from_secs(10),
+            session_timeout: Duration::from_secs(45),
+            standby: false,
+            dead_letters_topic: "dead".into(),
+            kafka: Vec::new(),
+        }
+    }
+
+    fn producer() -> Result<OutputProducer> {
+        let topology = Topology::new(|builder: &mut Builder| {
+            let _ = builder.source("words", |_| Ok(()));
+        });
+        OutputProducer::new(&config(), &topology, "test")
+    }
+
+    /// An error as librdkafka gives it when the same call may be made again.
+    fn retriable() -> KafkaError {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", NOBODY)
+            .set("transactional.id", "test")
+            .create()
+            .expect("a client needs no broker");
+        producer.init_transactions(Duration::from_millis(1)).expect_err("nobody answers")
+    }
+
+    #[test]
+    fn a_call_is_made_again_so_often_and_no_more() -> Result<()> {
+        let (producer, error, calls) = (producer()?, retriable(), Cell::new(0));
+        let result = producer.call("name", || {
+            calls.set(calls.get() + 1);
+            Err(error.clone())
+        });
+        assert_eq!(calls.get(), MAX_RETRIES);
+        let Err(Error::Unavailable(said)) = result else { panic!("{result:?}") };
+        assert!(said.starts_with("name after 6 attempts: "), "{said}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_call_that_succeeds_is_not_made_again() -> Result<()> {
+        let (producer, error, calls) = (producer()?, retriable(), Cell::new(0));
+        producer.call("name", || {
+            calls.set(calls.get() + 1);
+            if calls.get() < 3 { Err(error.clone()) } else { Ok(()) }
+        })?;
+        assert_eq!(calls.get(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn a_call_that_cannot_succeed_is_made_once() -> Result<()> {
+        let (producer, calls) = (producer()?, Cell::new(0));
+        let result = producer.call("name", || {
+            calls.set(calls.get() + 1);
+            Err(KafkaError::MessageProduction(RDKafkaErrorCode::ProducerFenced))
+        });
+        assert_eq!(calls.get(), 1);
+        assert!(matches!(result, Err(Error::Fenced(_))), "{result:?}");
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! The committed stores of this process, for those who only read.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::store::Committed;
+
+/// By name and partition.
+type Stores = BTreeMap<(String, i32), Arc<Committed>>;
+
+/// Which stores are here, by name and partition. Clones share it.
+///
+/// A reader sees committed state only, and keeps what it holds readable while the partition moves
+/// away: its answer becomes older, not an error.
+#[derive(Clone, Default)]
+pub struct Queries {
+    /// Written at rebalances, read by queries; held for one map operation.
+    stores: Arc<RwLock<Stores>>,
+    /// Written at rebalances, read by probes; held for one map operation.
+    members: Arc<Mutex<BTreeMap<usize, Member>>>,
+    /// Written at each turn of a follower, read by probes; held for one assignment.
+    follower: Arc<Mutex<Option<Member>>>,
+}
+
+/// What one worker of this process has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// The group has answered at least once since the worker joined.
+    pub joined: bool,
+    /// Tasks whose stores are catching up.
+    pub restoring: usize,
+    /// Tasks that process.
+    pub running: usize,
+}
+
+impl Queries {
+    pub(super) fn add(&self, name: &str, partition: i32, store: Arc<Committed>) {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        stores.insert((name.to_owned(), partition), store);
+    }
+
+    pub(super) fn remove(&self, name: &str, partition: i32) {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        stores.remove(&(name.to_owned(), partition));
+    }
+
+    pub(super) fn set_member(&self, worker: usize, member: Member) {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, member);
+    }
+
+    /// Every worker of this process.
+    pub fn members(&self) -> Vec<Member> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.values().copied().collect()
+    }
+
+    pub(super) fn set_follower(&self, follower: Member) {
+        *self.follower.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower);
+    }
+
+    /// What follows partitions that no worker of this process owns, if anything does.
+    pub fn follower(&self) -> Option<Member> {
+        *self.follower.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every worker has been answered by the group, and none is restoring. A standby is not waited
+    /// for; a view, which has no worker, is.
+    pub fn is_ready(&self) -> bool {
+        let ready = |member: &Member| member.joined && member.restoring == 0;
+        let members = self.members();
+        if members.is_empty() {
+            return self.follower().is_some_and(|follower| ready(&follower));
+        }
+        members.iter().all(ready)
+    }
+
+    /// Every partition of a store that is here.
+    pub fn stores(&self, name: &str) -> Vec<(i32, Arc<Committed>)> {
+        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
+        let named = stores.iter().filter(|((store, _), _)| store == name);
+        named.map(|((_, partition), store)| (*partition, Arc::clone(store))).collect()
+    }
+}

@@ -1,0 +1,125 @@
+//! The state directory: one process at a time, a stable name, and the shape its state was made for.
+//!
+//! ```text
+//! STATE_DIR/APPLICATION_ID/lock         held while a process runs
+//!                          instance     this member's name, made once
+//!                          partitions   partitions of the source when the state was made
+//!                          topics       the topics of its stores, a line each: name, id
+//!                          stores/      the database
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::config::StoreConfig;
+use crate::error::{Error, Result};
+use crate::store::disk::Database;
+
+/// An open state directory.
+pub(super) struct StateDir {
+    path: PathBuf,
+    database: Database,
+    /// One thread at a time remembers something; held for one small file.
+    remembering: Mutex<()>,
+    /// Unlocked when it is dropped, or when the process dies.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Opens or creates it, and locks it.
+    pub(super) fn open(config: &StoreConfig) -> Result<Self> {
+        let path = config.state_dir.join(&config.application_id);
+        let unusable = |error: std::io::Error| {
+            Error::Invalid(format!("state directory {}: {error}; set --state-dir", path.display()))
+        };
+        fs::create_dir_all(&path).map_err(unusable)?;
+        let lock = File::create(path.join("lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Invalid(format!(
+                    "state directory {} is in use by another process; give each its own --state-dir",
+                    path.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let database = Database::open(&path.join("stores"), config.store_cache_bytes)?;
+        Ok(Self { path, database, remembering: Mutex::default(), _lock: lock })
+    }
+
+    /// The database of all stores.
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The member's name, stable over restarts: its transactional ids are made of it, so that a
+    /// restarted member fences what it left.
+    pub(super) fn instance(&self) -> Result<String> {
+        self.remember("instance", || {
+            // Unique enough: the time of creation and the process that saw it.
+            format!("{:x}-{:x}", super::clock::now().0, std::process::id())
+        })
+    }
+
+    /// Checks that the state was made for that many partitions.
+    pub(super) fn check_partitions(&self, topic: &str, count: i32) -> Result<()> {
+        let known = self.remember("partitions", || count.to_string())?;
+        if known == count.to_string() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "topic {topic} has {count} partitions, but the state in {} was made for {known}: keys \
+             have moved; give it back {known} partitions, or start anew with another \
+             --application-id and --topic-prefix",
+            self.path.display()
+        )))
+    }
+
+    /// Checks that the state was made of these very topics, and not of others that bore their names:
+    /// a position in a topic that was deleted means nothing in its successor.
+    pub(super) fn check_topics(&self, ids: &[(&str, String)]) -> Result<()> {
+        let line = |(name, id): &(&str, String)| format!("{name} {id}\n");
+        let known = self.remember("topics", || ids.iter().map(line).collect())?;
+        for (name, id) in ids {
+            let old = known.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            if old != Some(id) {
+                return Err(Error::Corrupt(format!(
+                    "topic {name} has the id {id}, but the state in {} was made of {}: the topic \
+                     was deleted and created again; move the state directory away to restore what \
+                     the new topic has",
+                    self.path.display(),
+                    old.unwrap_or("others")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, name: &str, make: impl FnOnce() -> String) -> Result<String> {
+        let _one_at_a_time = self.remembering.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path.join(name);
+        let unusable =
+            |error: std::io::Error| Error::Invalid(format!("{}: {error}", path.display()));
+        match fs::read_to_string(&path) {
+            Ok(known) => Ok(known.trim().to_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let new = make();
+                write_whole(&path, &new).map_err(unusable)?;
+                Ok(new)
+            }
+            Err(error) => Err(unusable(error)),
+        }
+    }
+}
+
+/// Writes a file so that a crash leaves all of it or none.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(temporary, path)
+}

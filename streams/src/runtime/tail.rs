@@ -1,0 +1,297 @@
+//! Follows output topics: what restore, standby and view have in common.
+//!
+//! Whoever reads an output topic under `read_committed` into a store holds
+//! fold(topic[.. position]), which is the invariant of every store ([`Replica`]).
+//!
+//! The end of a partition is where the broker says it is: transaction markers occupy offsets, so
+//! "the position is the end less one" may never come true. And it must be at or past the end that
+//! uncommitted reading showed when the tail began: an open transaction of a fenced member hides
+//! what its successor has committed behind it, until the broker aborts it.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+
+use super::clock;
+use super::config::StoreConfig;
+use super::errors;
+use super::flusher::Changelog;
+use super::native::{Records, Taken};
+use crate::error::{Error, Result};
+use crate::record::{Offset, Timestamp};
+use crate::replica::Replica;
+
+/// Between two progress lines of one restore.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// A request for a partition's first and last offset.
+const WATERMARK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One replica, and how far it has to go.
+struct Followed {
+    replica: Replica,
+    partition: i32,
+    /// Records that the replica had taken when it came here.
+    taken_before: u64,
+    /// The end when the tail began, uncommitted records included.
+    end: Offset,
+    at_end: bool,
+    caught_up: bool,
+    started: Instant,
+    reported: Instant,
+}
+
+impl Followed {
+    fn new(replica: Replica, partition: i32, end: Offset) -> Self {
+        let now = clock::instant();
+        Self {
+            taken_before: replica.taken(),
+            replica,
+            partition,
+            end,
+            at_end: false,
+            caught_up: false,
+            started: now,
+            reported: now,
+        }
+    }
+
+    fn is(&self, topic: &[u8], partition: i32) -> bool {
+        self.partition == partition && self.replica.spec().topic.as_bytes() == topic
+    }
+
+    const fn restored(&self) -> u64 {
+        self.replica.taken() - self.taken_before
+    }
+
+    fn remaining(&self) -> i64 {
+        (self.end.0 - self.replica.next().0).max(0)
+    }
+
+    /// Gives what was taken to the store. True when it has just reached the end.
+    fn write(&mut self) -> Result<bool> {
+        let at_end = std::mem::take(&mut self.at_end);
+        if at_end && self.replica.next() >= self.end && !self.caught_up {
+            self.caught_up = true;
+            self.replica.follow()?;
+            return Ok(true);
+        }
+        self.replica.write()?;
+        Ok(false)
+    }
+
+    fn report(&mut self) {
+        if self.caught_up || self.reported.elapsed() < PROGRESS_EVERY {
+            return;
+        }
+        self.reported = clock::instant();
+        let seconds = self.started.elapsed().as_secs().max(1);
+        tracing::info!(
+            store = self.replica.spec().name,
+            partition = self.partition,
+            restored = self.restored(),
+            per_second = self.restored() / seconds,
+            remaining = self.remaining(),
+            "restoring"
+        );
+    }
+}
+
+/// A replica that has reached the end of its topic.
+pub(super) struct Restored {
+    /// The partition.
+    pub(super) partition: i32,
+    /// Records that were behind.
+    pub(super) records: u64,
+}
+
+/// Follows any number of replicas, in one consumer outside any group.
+pub(super) struct Tail {
+    // Dropped in this order: a queue must go before its client.
+    records: Records,
+    consumer: BaseConsumer,
+    /// Sees what is not committed, and so the true ends of topics.
+    probe: BaseConsumer,
+    /// Few enough that a search costs less than a map: stores times partitions of one thread.
+    followed: Vec<Followed>,
+}
+
+impl Tail {
+    /// A consumer that follows nothing yet.
+    pub(super) fn new(config: &StoreConfig) -> Result<Self> {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &config.bootstrap_servers)
+            // Assigning needs a name; nothing is ever committed under it.
+            .set("group.id", format!("{}-tail", config.application_id))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "50")
+            .set("queued.max.messages.kbytes", "65536");
+        for (name, value) in &config.kafka {
+            client.set(name, value);
+        }
+        let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
+        let records = Records::new(consumer.client())?;
+        let probe = client.set("isolation.level", "read_uncommitted");
+        let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
+        Ok(Self { records, consumer, probe, followed: Vec::new() })
+    }
+
+    fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        let marks = self.probe.fetch_watermarks(topic, partition, WATERMARK_TIMEOUT);
+        marks.map_err(errors::plain)
+    }
+
+    /// Follows a replica's topic to the end, and beyond it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
+    pub(super) fn add(&mut self, partition: i32, mut replica: Replica) -> Result<()> {
+        let spec = replica.spec();
+        let (low, end) = self.watermarks(&spec.topic, partition)?;
+        let position = replica.next();
+        if position.0 > end {
+            return Err(Error::Corrupt(format!(
+                "store {} partition {partition} is at position {position}, but topic {} ends at \
+                 {end}: the topic was recreated or has lost data; move the state directory away to \
+                 restore what the topic has",
+                spec.name, spec.topic
+            )));
+        }
+        self.records.forward(self.consumer.client(), &spec.topic, partition)?;
+        replica.pass(Offset(low));
+        let mut list = TopicPartitionList::new();
+        let next = NativeOffset::Offset(replica.next().0);
+        list.add_partition_offset(&replica.spec().topic, partition, next).map_err(errors::plain)?;
+        self.consumer.incremental_assign(&list).map_err(errors::plain)?;
+        self.followed.push(Followed::new(replica, partition, Offset(end)));
+        Ok(())
+    }
+
+    /// Follows a partition no longer; gives its replicas back, with everything that they took.
+    pub(super) fn remove(&mut self, partition: i32) -> Result<Vec<Replica>> {
+        let ours = self.followed.extract_if(.., |followed| followed.partition == partition);
+        let mut replicas: Vec<Replica> = ours.map(|followed| followed.replica).collect();
+        if replicas.is_empty() {
+            return Ok(replicas);
+        }
+        let mut list = TopicPartitionList::new();
+        for replica in &replicas {
+            list.add_partition(&replica.spec().topic, partition);
+        }
+        self.consumer.incremental_unassign(&list).map_err(errors::plain)?;
+        replicas.iter_mut().try_for_each(Replica::settle)?;
+        Ok(replicas)
+    }
+
+    /// Takes what waits. Returns the replicas that have just reached the end.
+    pub(super) fn poll(&mut self, wait: Duration) -> Result<Vec<Restored>> {
+        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
+            errors::consumer(&error)?;
+        }
+        let mut failed = Ok(());
+        let Self { records, followed, .. } = self;
+        records.take(wait, |taken| {
+            if let Err(error) = take(followed, &taken) {
+                failed = Err(error);
+            }
+        });
+        failed?;
+        let mut restored = Vec::new();
+        for followed in followed {
+            if followed.write()? {
+                let (partition, records) = (followed.partition, followed.restored());
+                restored.push(Restored { partition, records });
+            }
+            followed.report();
+        }
+        Ok(restored)
+    }
+
+    /// Asks the broker again where the topics end: what has caught up is behind anew.
+    pub(super) fn look_ahead(&mut self) -> Result<()> {
+        for index in 0..self.followed.len() {
+            let Followed { replica, partition, .. } = &self.followed[index];
+            let (_, end) = self.watermarks(&replica.spec().topic, *partition)?;
+            self.followed[index].end = Offset(end);
+        }
+        Ok(())
+    }
+
+    /// Records between the replicas and the ends of their topics, as far as known.
+    pub(super) fn remaining(&self, partition: i32) -> i64 {
+        self.of(partition).map(Followed::remaining).sum()
+    }
+
+    fn of(&self, partition: i32) -> impl Iterator<Item = &Followed> {
+        self.followed.iter().filter(move |followed| followed.partition == partition)
+    }
+
+    /// Follows nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
+    /// Every replica of the partition has reached its end.
+    pub(super) fn is_caught_up(&self, partition: i32) -> bool {
+        self.of(partition).all(|followed| followed.caught_up)
+    }
+
+    /// The replicas of a partition, in the topology's order.
+    pub(super) fn replicas(&self, partition: i32) -> impl Iterator<Item = &Replica> {
+        self.of(partition).map(|followed| &followed.replica)
+    }
+
+    /// The most that waits in front of any one store, in bytes.
+    pub(super) fn overlay_bytes(&self) -> usize {
+        self.followed.iter().map(|f| f.replica.store().overlay_bytes()).max().unwrap_or(0)
+    }
+
+    /// Sets apart what is in front of the stores. Returns those that have something to write.
+    pub(super) fn freeze(&mut self) -> Result<Vec<Changelog>> {
+        let mut frozen = Vec::new();
+        for Followed { replica, partition, .. } in &mut self.followed {
+            if replica.freeze()? {
+                let topic = replica.spec().topic.clone();
+                let store = std::sync::Arc::clone(replica.store());
+                frozen.push(Changelog { topic, partition: *partition, store });
+            }
+        }
+        Ok(frozen)
+    }
+}
+
+fn find<'a>(all: &'a mut [Followed], topic: &[u8], partition: i32) -> Option<&'a mut Followed> {
+    all.iter_mut().find(|followed| followed.is(topic, partition))
+}
+
+/// Gives one record to its replica. What belongs to a partition that is no longer followed, or was
+/// fetched before it was given away and came back, is passed over.
+fn take(all: &mut [Followed], taken: &Taken<'_>) -> Result<()> {
+    match *taken {
+        Taken::Record { topic, partition, offset, timestamp, key, value } => {
+            match find(all, topic, partition) {
+                Some(followed) if followed.replica.next() <= Offset(offset) => {
+                    followed.replica.take(Offset(offset), Timestamp(timestamp), key, value)
+                }
+                _ => Ok(()),
+            }
+        }
+        Taken::End { topic, partition, offset } => {
+            if let Some(followed) = find(all, topic, partition) {
+                followed.replica.pass(Offset(offset));
+                followed.at_end = true;
+            }
+            Ok(())
+        }
+        Taken::Failed { topic, partition, code } => {
+            errors::partition(&String::from_utf8_lossy(topic), partition, code)
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A read view: every partition of the output topics, followed outside any group.
+//!
+//! Readers scale apart from writers, need no call from member to member, and keep answering while
+//! a group rebalances or is gone: their answers become older.
+
+use super::config::StoreConfig;
+use super::metrics::Metrics;
+use super::queries::Queries;
+use super::standby::{Scene, Standby, follow};
+use super::state_dir::StateDir;
+use super::{Stop, admin};
+use crate::error::Result;
+use crate::topology::Topology;
+
+/// The stores of a topology as they are published, and the thread that follows them.
+pub struct View {
+    topology: Topology,
+    config: StoreConfig,
+    state_dir: StateDir,
+    metrics: Metrics,
+    queries: Queries,
+    stop: Stop,
+    partitions: i32,
+}
+
+impl View {
+    /// Checks everything that can be known before anything is followed.
+    pub fn new(
+        topology: Topology,
+        config: StoreConfig,
+        metrics: Metrics,
+        queries: Queries,
+        stop: Stop,
+    ) -> Result<Self> {
+        config.validate()?;
+        let partitions = admin::check_stores(&config, &topology)?;
+        let state_dir = StateDir::open(&config)?;
+        state_dir.check_partitions(&topology.stores()[0].topic, partitions)?;
+        Ok(Self { topology, config, state_dir, metrics, queries, stop, partitions })
+    }
+
+    /// Runs until told to stop. Blocks: on a thread of its own.
+    pub fn run(&self) -> Result<()> {
+        let Self { topology, config, state_dir, metrics, queries, stop, partitions } = self;
+        // Nobody claims anything, and the line stays open.
+        let (_nobody, asks) = Standby::new();
+        let partitions = *partitions;
+        follow(Scene { topology, config, state_dir, metrics, queries, stop, partitions }, &asks)
+    }
+}

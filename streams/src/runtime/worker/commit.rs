@@ -1,0 +1,101 @@
+//! The commit: everything that the tasks have done, all or nothing.
+
+use std::time::Duration;
+
+use super::Worker;
+use crate::error::{Error, Result};
+use crate::runtime::clock;
+use crate::runtime::config::Guarantee;
+use crate::runtime::producer;
+use crate::task::{Consumed, State};
+
+impl Worker<'_> {
+    /// Everything that the tasks have done since the last commit, all or nothing.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.last_commit = clock::instant();
+        let mut empty = true;
+        for owned in self.owned.values_mut().filter(|o| o.task.state() == State::Running) {
+            empty &= owned.task.prepare_commit()?.is_empty();
+        }
+        if !empty {
+            let started = clock::instant();
+            let written = self.write();
+            let outcome = if written.is_ok() { "committed" } else { "failed" };
+            self.shared.metrics.commits.with_label_values(&[outcome]).inc();
+            written?;
+            self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
+            self.count();
+        }
+        for owned in self.owned.values_mut() {
+            owned.task.post_commit();
+        }
+        Ok(())
+    }
+
+    fn write(&self) -> Result<()> {
+        if self.consumer.assignment_lost() {
+            return Err(Error::Fenced("the group has given the partitions away".into()));
+        }
+        let commits =
+            || self.owned.iter().filter_map(|(partition, o)| Some((*partition, o.task.pending()?)));
+        self.producer.begin()?;
+        for (partition, commit) in commits() {
+            self.producer.produce(partition, commit)?;
+        }
+        self.producer.flush()?;
+        self.commit_offsets(
+            commits().map(|(partition, commit)| (partition, commit.consumed.clone())),
+        )
+    }
+
+    /// Commits offsets, and with them the open transaction. The group refuses them from a member
+    /// that it has given up.
+    pub(super) fn commit_offsets(
+        &self,
+        consumed: impl Iterator<Item = (i32, Vec<Consumed>)>,
+    ) -> Result<()> {
+        let offsets = producer::offsets(self.shared.topology.sources(), consumed)?;
+        match self.config().processing_guarantee {
+            // A rebalance makes metadata stale: it is taken afresh.
+            Guarantee::ExactlyOnceV2 => {
+                self.producer.commit(&offsets, &self.consumer.group_metadata()?)
+            }
+            Guarantee::AtLeastOnce => self.consumer.commit(&offsets),
+        }
+    }
+
+    /// Counts what was written, once it was.
+    fn count(&mut self) {
+        let metrics = &self.shared.metrics;
+        let topology = &self.shared.topology;
+        let now = clock::now();
+        for owned in self.owned.values_mut() {
+            let Some(commit) = owned.task.pending() else {
+                continue;
+            };
+            metrics.records.processed.with_label_values(&[&owned.label]).inc_by(commit.processed);
+            for (reason, count) in &commit.dropped {
+                metrics.records.dropped.with_label_values(&[reason]).inc_by(*count);
+            }
+            for (event, count) in &commit.counted {
+                metrics.records.events.with_label_values(&[event]).inc_by(*count);
+            }
+            metrics.records.late.inc_by(commit.late.len() as u64);
+            for late in &commit.late {
+                let late = Duration::from_millis(u64::try_from(*late).unwrap_or(0));
+                metrics.records.lateness.observe(late.as_secs_f64());
+            }
+            let stores = topology.stores().iter().map(|spec| &spec.topic);
+            let changes = commit.changes.iter().map(crate::topology::Drained::len);
+            let outputs = commit.outputs.iter().map(Vec::len);
+            let written = stores.zip(changes).chain(topology.sinks().iter().zip(outputs));
+            for (topic, count) in written {
+                metrics.records.written.with_label_values(&[topic]).inc_by(count as u64);
+            }
+            if let Some(newest) = owned.newest.take() {
+                let ms = u64::try_from(now.0 - newest.0).unwrap_or(0);
+                metrics.end_to_end_latency.observe(Duration::from_millis(ms).as_secs_f64());
+            }
+        }
+    }
+}

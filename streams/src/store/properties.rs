@@ -1,0 +1,210 @@
+//! What holds of stores for any sequence of operations.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::disk::Database;
+use super::{Change, Committed, Memory, Pair, Store};
+use crate::error::Result;
+use crate::record::Offset;
+
+/// Memory of a test's database.
+const CACHE_BYTES: usize = 1 << 20;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Apply(Vec<Change>, Option<i64>),
+    Get(Vec<u8>),
+    Range(Vec<u8>, Vec<u8>, usize),
+    Reopen,
+}
+
+/// Few and short, so that they meet.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![Just(0), Just(1), Just(0xfe), Just(0xff)], 0..3)
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    vec((key(), proptest::option::of(vec(any::<u8>(), 0..4))), 0..8)
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (changes(), proptest::option::of(0..1_000_i64))
+            .prop_map(|(changes, position)| Operation::Apply(changes, position)),
+        2 => key().prop_map(Operation::Get),
+        4 => (key(), key(), 0..9_usize).prop_map(|(a, b, limit)| Operation::Range(a, b, limit)),
+        1 => Just(Operation::Reopen),
+    ]
+}
+
+fn model_apply(model: &mut Model, changes: &[Change]) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => model.insert(key.clone(), value.clone()),
+            None => model.remove(key),
+        };
+    }
+}
+
+fn model_range(model: &Model, from: &[u8], to: &[u8], limit: usize) -> Vec<Pair> {
+    if from >= to {
+        return Vec::new();
+    }
+    let bounds = (Bound::Included(from), Bound::Excluded(to));
+    let pairs = model.range::<[u8], _>(bounds).take(limit);
+    pairs.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The same operations on memory and on disk, which is closed and opened now and then.
+fn memory_equals_disk(operations: &[Operation]) -> Result<(), TestCaseError> {
+    let directory = tempfile::tempdir()?;
+    let open = || -> Result<_> {
+        let database = Database::open(directory.path(), CACHE_BYTES)?;
+        let disk = database.store("store")?;
+        Ok((disk, database))
+    };
+    let memory = Memory::default();
+    let mut opened = open()?;
+    for operation in operations {
+        match operation {
+            Operation::Apply(changes, position) => {
+                memory.apply(changes, position.map(Offset))?;
+                opened.0.apply(changes, position.map(Offset))?;
+            }
+            Operation::Get(key) => prop_assert_eq!(memory.get(key)?, opened.0.get(key)?),
+            Operation::Range(from, to, limit) => {
+                let expected = memory.range(from, to, *limit)?;
+                prop_assert_eq!(expected, opened.0.range(from, to, *limit)?);
+            }
+            Operation::Reopen => {
+                // What was applied without a position may be lost by a crash, not by a close.
+                drop(opened);
+                opened = open()?;
+            }
+        }
+        prop_assert_eq!(memory.position()?, opened.0.position()?);
+    }
+    let all = memory.range(&[], &[0xff; 4], usize::MAX)?;
+    prop_assert_eq!(all, opened.0.range(&[], &[0xff; 4], usize::MAX)?);
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    Commit(Vec<Change>),
+    Freeze,
+    Write,
+    Get(Vec<u8>),
+    Range(Vec<u8>, Vec<u8>, usize),
+    /// The process dies: the overlay is gone, and the changelog is replayed from the position.
+    Crash,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        4 => changes().prop_map(Turn::Commit),
+        2 => Just(Turn::Freeze),
+        2 => Just(Turn::Write),
+        2 => key().prop_map(Turn::Get),
+        3 => (key(), key(), 0..9_usize).prop_map(|(a, b, limit)| Turn::Range(a, b, limit)),
+        1 => Just(Turn::Crash),
+    ]
+}
+
+/// The store behind a `Committed`, which outlives it.
+struct Kept(std::sync::Arc<Memory>);
+
+impl Store for Kept {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.0.get(key)
+    }
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
+        self.0.range(from, to, limit)
+    }
+    fn apply(&self, changes: &[Change], position: Option<Offset>) -> Result<()> {
+        self.0.apply(changes, position)
+    }
+    fn position(&self) -> Result<Option<Offset>> {
+        self.0.position()
+    }
+}
+
+fn end(changelog: &[Change]) -> Offset {
+    Offset(i64::try_from(changelog.len()).unwrap_or(i64::MAX))
+}
+
+/// A committed state against a plain map, and its store against the fold of the changelog.
+fn committed_equals_a_map(turns: &[Turn]) -> Result<(), TestCaseError> {
+    let disk = std::sync::Arc::new(Memory::default());
+    let open = || Committed::new(Box::new(Kept(std::sync::Arc::clone(&disk))));
+    let (mut committed, mut model, mut changelog) = (open(), Model::new(), Vec::new());
+    for turn in turns {
+        match turn {
+            Turn::Commit(changes) => {
+                let borrowed = changes.iter().map(|(key, value)| (&key[..], value.as_deref()));
+                committed.commit(borrowed);
+                model_apply(&mut model, changes);
+                changelog.extend_from_slice(changes);
+            }
+            Turn::Freeze => {
+                committed.freeze(end(&changelog));
+            }
+            Turn::Write => committed.write_frozen()?,
+            Turn::Get(key) => prop_assert_eq!(committed.get(key)?, model.get(key).cloned()),
+            Turn::Range(from, to, limit) => {
+                let expected = model_range(&model, from, to, *limit);
+                prop_assert_eq!(committed.range(from, to, *limit)?, expected);
+            }
+            Turn::Crash => {
+                committed = open();
+                let position = usize::try_from(committed.position()?.unwrap_or_default().0)?;
+                committed.restore(&changelog[position..], Some(end(&changelog)))?;
+            }
+        }
+        let position = usize::try_from(disk.position()?.unwrap_or_default().0)?;
+        let mut fold = Model::new();
+        model_apply(&mut fold, &changelog[..position]);
+        let stored: Model = disk.range(&[], &[0xff; 4], usize::MAX)?.into_iter().collect();
+        prop_assert_eq!(stored, fold);
+    }
+    let all: Model = committed.range(&[], &[0xff; 4], usize::MAX)?.into_iter().collect();
+    prop_assert_eq!(all, model);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_store_in_memory_equals_one_on_disk(operations in vec(operation(), 1..30)) {
+        memory_equals_disk(&operations)?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_committed_equals_a_map_whatever_is_written(turns in vec(turn(), 1..60)) {
+        committed_equals_a_map(&turns)?;
+    }
+
+    #[test]
+    fn the_bytes_in_front_of_a_store_come_and_go(turns in vec(changes(), 1..20)) {
+        let committed = Committed::new(Box::new(Memory::default()));
+        let mut before = 0;
+        for changes in &turns {
+            committed.commit(changes.iter().map(|(key, value)| (&key[..], value.as_deref())));
+            let values: usize = changes.iter().map(|(_, v)| v.as_ref().map_or(0, Vec::len)).sum();
+            prop_assert!(committed.overlay_bytes() <= before + values + changes.len() * 200);
+            before = committed.overlay_bytes();
+        }
+        committed.freeze(Offset(1));
+        committed.write_frozen()?;
+        prop_assert_eq!(committed.overlay_bytes(), 0);
+    }
+}

@@ -1,0 +1,202 @@
+//! What holds whatever comes: any records, any batches, any commits, a crash at any point.
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+
+use super::sample;
+use crate::driver::Driver;
+use crate::record::{Batch, Offset, Timestamp};
+use crate::store::{Committed, Memory};
+use crate::{Error, Result};
+
+/// One record of a source: which, when, and what.
+type Event = (bool, i64, u8, Option<i8>);
+
+/// What is done after a record has been processed.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Nothing,
+    Commit,
+    Flush,
+    /// The process dies with what it has processed.
+    CrashIdle,
+    /// It dies with a prepared commit that is not written.
+    CrashPrepared,
+    /// It dies when the commit is written and the stores have not heard of it.
+    CrashWritten,
+    /// It dies when the stores are frozen and not written.
+    CrashFrozen,
+    /// What it has processed is given up, and the same task goes on.
+    DiscardIdle,
+    /// The prepared commit is refused, and the same task goes on.
+    DiscardPrepared,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    vec((any::<bool>(), 0..400_i64, b'a'..b'e', weighted(0.9, any::<i8>())), 1..60)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => Just(Step::Nothing),
+        2 => Just(Step::Commit),
+        1 => Just(Step::Flush),
+        1 => Just(Step::CrashIdle),
+        1 => Just(Step::CrashPrepared),
+        1 => Just(Step::CrashWritten),
+        1 => Just(Step::CrashFrozen),
+        1 => Just(Step::DiscardIdle),
+        1 => Just(Step::DiscardPrepared),
+    ];
+    vec(step, 0..60)
+}
+
+fn add_all(driver: &mut Driver, events: &[Event]) -> Result<()> {
+    for (is_mark, time, key, value) in events {
+        let topic = if *is_mark { "marks" } else { "events" };
+        // Some values are no numbers.
+        let value = value.map(|v| if v == 7 { "seven".into() } else { v.to_string() });
+        driver.add(topic, *time, &[*key], value.as_ref().map(String::as_bytes))?;
+    }
+    Ok(())
+}
+
+fn take(driver: &mut Driver, step: Step) -> Result<()> {
+    match step {
+        Step::Nothing => return Ok(()),
+        Step::Commit => return driver.commit(),
+        Step::Flush => return driver.flush_stores(),
+        Step::DiscardIdle | Step::DiscardPrepared => {
+            if matches!(step, Step::DiscardPrepared) {
+                driver.prepare_commit()?;
+            }
+            driver.task.discard();
+            driver.replay_inputs();
+            return Ok(());
+        }
+        Step::CrashIdle => {}
+        Step::CrashPrepared => driver.prepare_commit()?,
+        Step::CrashWritten => driver.write_transaction()?,
+        Step::CrashFrozen => {
+            driver.commit()?;
+            driver.task.stores().iter().for_each(|store| {
+                store.freeze(Offset(0));
+            });
+        }
+    }
+    driver.restart().map(|_| ())
+}
+
+/// Everything that others see: the sinks and the dead letters record by record, the stores' topics
+/// by their last values, the offsets.
+fn seen(driver: &Driver) -> String {
+    let mut last = std::collections::BTreeMap::new();
+    for topic in ["totals", "counts"] {
+        for output in driver.output(topic) {
+            last.insert((topic, output.key.clone()), output.value.clone());
+        }
+    }
+    let sequences = (driver.output("seen"), driver.output("ticks"));
+    let mut consumed = driver.consumed().to_vec();
+    consumed.sort_by_key(|consumed| consumed.source);
+    // A source that has said its last is committed at an older stream time.
+    let consumed: Vec<_> = consumed.iter().map(|consumed| consumed.next).collect();
+    format!("{last:?} {sequences:?} {:?} {consumed:?}", driver.dead_letters())
+}
+
+/// The committed state of every store.
+fn states(driver: &Driver) -> Result<Vec<Vec<crate::store::Pair>>> {
+    let all = |store: &std::sync::Arc<Committed>| store.range(&[], &[0xff; 20], usize::MAX);
+    driver.task.stores().iter().map(all).collect()
+}
+
+/// Runs to the end, with a step after each record.
+fn run(events: &[Event], steps: &[Step], cache_max_bytes: usize) -> Result<Driver> {
+    let mut driver = Driver::with_cache(sample::topology(), cache_max_bytes)?;
+    add_all(&mut driver, events)?;
+    let mut steps = steps.iter();
+    while driver.task.process()? {
+        if driver.task.wants_commit() {
+            driver.commit()?;
+        }
+        take(&mut driver, *steps.next().unwrap_or(&Step::Nothing))?;
+    }
+    driver.commit()?;
+    Ok(driver)
+}
+
+proptest! {
+    #[test]
+    fn commits_crashes_and_cache_sizes_do_not_show_in_the_outputs(
+        events in events(), steps in steps(), cache in 0..5_000_usize,
+    ) {
+        let calm = run(&events, &[], usize::MAX)?;
+        let rough = run(&events, &steps, cache)?;
+        prop_assert_eq!(seen(&calm), seen(&rough));
+        prop_assert_eq!(states(&calm)?, states(&rough)?);
+    }
+
+    #[test]
+    fn restored_equals_live(events in events(), steps in steps()) {
+        let mut driver = run(&events, &steps, 1_000)?;
+        let live = states(&driver)?;
+        driver.crash()?;
+        prop_assert_eq!(&states(&driver)?, &live);
+        driver.lose_disk()?;
+        prop_assert_eq!(&states(&driver)?, &live);
+    }
+
+    #[test]
+    fn the_same_records_give_the_same_commits(events in events(), steps in steps()) {
+        let [one, other] = [run(&events, &steps, 500)?, run(&events, &steps, 500)?];
+        prop_assert_eq!(&one.logs, &other.logs);
+        prop_assert_eq!(&one.consumed, &other.consumed);
+    }
+
+    #[test]
+    fn how_records_are_batched_does_not_show(events in events(), size in 1..9_usize) {
+        let single = run(&events, &[], usize::MAX)?;
+        let mut driver = Driver::new(sample::topology())?;
+        for (source, topic) in ["events", "marks"].into_iter().enumerate() {
+            let wanted: Vec<Event> =
+                events.iter().filter(|event| event.0 == (topic == "marks")).copied().collect();
+            let mut records = Driver::new(sample::topology())?;
+            add_all(&mut records, &wanted)?;
+            let mut next = 0;
+            for chunk in records.inputs[source].chunks(size) {
+                let mut batch = Batch::default();
+                for (time, key, value) in chunk {
+                    batch.push(Offset(next), *time, key, value.as_deref());
+                    next += 1;
+                }
+                driver.task.add_records(crate::record::SourceId(source), batch);
+            }
+        }
+        driver.process_all()?;
+        driver.commit()?;
+        prop_assert_eq!(seen(&single), seen(&driver));
+    }
+
+    #[test]
+    fn foreign_bytes_in_a_topic_are_an_error_and_never_a_panic(
+        records in vec((vec(any::<u8>(), 0..24), weighted(0.8, vec(any::<u8>(), 0..24))), 0..8),
+    ) {
+        let mut batch = Batch::default();
+        for (key, value) in &records {
+            batch.push(Offset(0), Timestamp(0), key, value.as_deref());
+        }
+        for spec in sample::topology().stores() {
+            let store = Committed::new(Box::new(Memory::default()));
+            match spec.restore(&batch, Some(Offset(1)), &store) {
+                Ok(()) => prop_assert_eq!(store.position()?, Some(Offset(1))),
+                Err(Error::Corrupt(_)) => {
+                    // Nothing of it has become state.
+                    prop_assert_eq!(store.position()?, None);
+                    prop_assert!(store.range(&[], &[0xff; 32], 1)?.is_empty());
+                }
+                Err(error) => prop_assert!(false, "{}", error),
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The topology under the golden scripts: small, with one of everything that a task can do.
+//!
+//! ```text
+//! events ─► total by key ─────────► totals (store)
+//!    │ └──► count by key and window ► counts (store)   windows of 60 ms, grace 30 ms
+//!    └────► trace ─┐
+//! marks ──► trace ─┴──────────────► seen (store: what was processed, in order)
+//!    clocks ──────────────────────► ticks (sink: every 100 ms of stream time and of wall clock)
+//! ```
+//!
+//! An event is `KEY=NUMBER`; without a number it is a tombstone and deletes the total.
+
+use crate::punctuation::{Clock, Schedule};
+use crate::record::{SourceRecord, Timestamp};
+use crate::store::StoreHandle;
+use crate::window::Tumbling;
+use crate::{Builder, Context, Failure, Layout, Output, Processor, Topology};
+
+const LENGTH_MS: i64 = 60;
+const GRACE_MS: i64 = 30;
+const TICK_MS: i64 = 100;
+
+/// One record of either source.
+struct Event {
+    topic: &'static str,
+    key: Vec<u8>,
+    value: Option<i64>,
+}
+
+fn event(topic: &'static str, record: &SourceRecord<'_>) -> Result<Event, Failure> {
+    let parse = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
+    let value = match record.value {
+        Some(value) => Some(parse(value).ok_or(Failure::Drop("not_a_number"))?),
+        None => None,
+    };
+    Ok(Event { topic, key: record.key.to_vec(), value })
+}
+
+fn number(topic: &str) -> Layout<i64> {
+    Layout::new(
+        topic,
+        |number: &i64, out| out.extend_from_slice(number.to_string().as_bytes()),
+        |bytes| {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            text.parse().map_err(|_| format!("{text} is not a number"))
+        },
+    )
+}
+
+fn line(topic: &str) -> Layout<String> {
+    Layout::new(
+        topic,
+        |line: &String, out| out.extend_from_slice(line.as_bytes()),
+        |bytes| String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string()),
+    )
+}
+
+/// In the store `KEY START` with the start in eight bytes, so that ranges are in order of time; in
+/// the topic as people read it, `KEY@START`.
+fn counts() -> Layout<i64> {
+    number("counts").with_keys(
+        |key, out| {
+            let (key, start) = window(key)?;
+            out.extend_from_slice(format!("{key}@{start}").as_bytes());
+            Ok(())
+        },
+        |key, out| {
+            let text = std::str::from_utf8(key).map_err(|error| error.to_string())?;
+            let (key, start) = text.split_once('@').ok_or("no window in the key")?;
+            let start: i64 = start.parse().map_err(|_| "no start of a window in the key")?;
+            window_key(key.as_bytes(), start, out);
+            Ok(())
+        },
+    )
+}
+
+fn window_key(key: &[u8], start: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    out.extend_from_slice(&start.to_be_bytes());
+}
+
+/// What stands in a store key of `counts`.
+pub(super) fn window(key: &[u8]) -> Result<(&str, i64), String> {
+    let (key, start) = key.split_last_chunk::<8>().ok_or("no window in the key")?;
+    let key = std::str::from_utf8(key).map_err(|error| error.to_string())?;
+    Ok((key, i64::from_be_bytes(*start)))
+}
+
+/// Counts the records of each key and window.
+struct Count {
+    windows: Tumbling,
+    counts: StoreHandle<i64>,
+}
+
+impl Processor for Count {
+    type In = Event;
+    type Out = Event;
+
+    fn process(&mut self, context: &mut Context<'_, Event>, event: &Event) -> Result<(), Failure> {
+        let start = self.windows.start(context.timestamp());
+        if self.windows.is_closed(start, GRACE_MS, context.stream_time()) {
+            return Err(Failure::Drop("late"));
+        }
+        let mut key = Vec::new();
+        window_key(&event.key, start.0, &mut key);
+        self.counts.update(&key, |count| *count = Some(count.unwrap_or(0) + 1))?;
+        context.forward(event)
+    }
+}
+
+/// Sums the values of each key; a tombstone forgets the key.
+struct Total {
+    totals: StoreHandle<i64>,
+}
+
+impl Processor for Total {
+    type In = Event;
+    type Out = Event;
+
+    fn process(&mut self, context: &mut Context<'_, Event>, event: &Event) -> Result<(), Failure> {
+        self.totals.update(&event.key, |total| {
+            *total = event.value.map(|value| total.unwrap_or(0) + value);
+        })?;
+        context.forward(event)
+    }
+}
+
+/// Keeps what it saw, and when. A store's changes are published in the order of first touch.
+struct Trace {
+    seen: StoreHandle<String>,
+}
+
+impl Processor for Trace {
+    type In = Event;
+    type Out = ();
+
+    fn process(&mut self, context: &mut Context<'_, ()>, event: &Event) -> Result<(), Failure> {
+        let place = format!("{}:{}", event.topic, context.offset());
+        let (key, stream_time) = (String::from_utf8_lossy(&event.key), context.stream_time());
+        let line = format!("{key} at {}, stream time {stream_time}", context.timestamp());
+        Ok(self.seen.update(place.as_bytes(), |seen| *seen = Some(line))?)
+    }
+}
+
+/// Says that its clock has moved.
+struct Tick(Clock);
+
+impl Processor for Tick {
+    type In = Event;
+    type Out = String;
+
+    fn process(&mut self, _: &mut Context<'_, String>, _: &Event) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn schedule(&self) -> Option<Schedule> {
+        Some(Schedule { clock: self.0, interval_ms: TICK_MS })
+    }
+
+    fn punctuate(
+        &mut self,
+        context: &mut Context<'_, String>,
+        time: Timestamp,
+    ) -> Result<(), Failure> {
+        context.forward(&format!("{:?} {time}", self.0))
+    }
+}
+
+/// The topology.
+pub(super) fn topology() -> Topology {
+    Topology::new(|builder: &mut Builder| {
+        let events = builder.source("events", |record| event("events", record));
+        let marks = builder.source("marks", |record| event("marks", record));
+        let totals = builder.store("totals", number("totals"));
+        let counts = builder.store("counts", counts());
+        let seen = builder.store("seen", line("seen"));
+        let Some(windows) = Tumbling::new(LENGTH_MS) else {
+            unreachable!("the length is positive")
+        };
+        let counted = events.process(builder, Count { windows, counts });
+        let totalled = counted.process(builder, Total { totals });
+        let line =
+            |line: &String| Output { key: Vec::new(), value: Some(line.clone().into_bytes()) };
+        totalled.process(builder, Trace { seen: seen.clone() });
+        marks.process(builder, Trace { seen });
+        events.process(builder, Tick(Clock::StreamTime)).to(builder, "ticks", line);
+        events.process(builder, Tick(Clock::WallClock)).to(builder, "ticks", line);
+    })
+}

@@ -1,0 +1,403 @@
+//! The graph of sources, processors, stores and sinks, wired by the handles that they return.
+//!
+//! ```
+//! use streams::{Builder, Context, Failure, Layout, Processor, Topology, store::StoreHandle};
+//!
+//! struct Count { counts: StoreHandle<u64> }
+//!
+//! impl Processor for Count {
+//!     type In = String;
+//!     type Out = ();
+//!     fn process(&mut self, _: &mut Context<'_, ()>, word: &String) -> Result<(), Failure> {
+//!         let add = |count: &mut Option<u64>| *count = Some(count.unwrap_or(0) + 1);
+//!         Ok(self.counts.update(word.as_bytes(), add)?)
+//!     }
+//! }
+//!
+//! fn counts() -> Layout<u64> {
+//!     Layout::new(
+//!         "counts",
+//!         |count: &u64, out| out.extend_from_slice(&count.to_be_bytes()),
+//!         |bytes| bytes.try_into().map(u64::from_be_bytes).map_err(|_| "not a count".into()),
+//!     )
+//! }
+//!
+//! let topology = Topology::new(|builder: &mut Builder| {
+//!     let words = builder.source("words", |record| {
+//!         let word = record.value.and_then(|value| String::from_utf8(value.into()).ok());
+//!         word.ok_or(Failure::Drop("not_a_word"))
+//!     });
+//!     let counts = builder.store("counts", counts());
+//!     words.process(builder, Count { counts });
+//! });
+//! assert_eq!(topology.sources(), ["words"]);
+//! ```
+//!
+//! A handle exists only after what it stands for, so an edge cannot dangle. The function that
+//! wires the graph runs once for every task: each has processors and caches of its own.
+//!
+//! Invariant: the shape (sources, stores, sinks and their order) is the same at every run of the
+//! function. The runtime plans by the shape of the first.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::changelog::Layout;
+use crate::error::{Error, Failure, Result};
+use crate::processor::{Context, Processor};
+use crate::punctuation::{Clock, Punctuation};
+use crate::record::{Batch, Offset, Partition, SourceId, SourceRecord, Timestamp};
+use crate::store::{Cache, Change, Committed, Memory, StoreHandle};
+
+/// What is called for each record that a stream carries.
+pub(crate) type Child<T> = Box<dyn Fn(&mut Scope, &T) -> Result<(), Failure>>;
+type Children<T> = Rc<RefCell<Vec<Child<T>>>>;
+pub(crate) type SourceNode = Box<dyn Fn(&mut Scope, &SourceRecord<'_>) -> Result<(), Failure>>;
+type Punctuate = Box<dyn Fn(&mut Scope, Timestamp) -> Result<(), Failure>>;
+type Changes = Box<dyn Fn(&Batch) -> Result<Vec<Change>> + Send + Sync>;
+type Drain = Box<dyn Fn(&mut Drained) -> Result<()>>;
+type Wire = dyn Fn(&mut Builder) + Send + Sync;
+
+/// What the nodes of a task share while a record runs through them.
+#[derive(Default)]
+pub(crate) struct Scope {
+    pub(crate) partition: Partition,
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) stream_time: Timestamp,
+    /// Records for sinks, by the sink's index.
+    pub(crate) outputs: Vec<Vec<Output>>,
+    /// How late the late records were, in milliseconds.
+    pub(crate) late: Vec<i64>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Scope {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn take_counts(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.counts)
+    }
+}
+
+/// One record for a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// In the sink's own encoding.
+    pub key: Vec<u8>,
+    /// `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A store's parts that do not depend on its type of values.
+pub(crate) struct StoreNode {
+    pub(crate) drain: Drain,
+    pub(crate) discard: Box<dyn Fn()>,
+    pub(crate) trim: Box<dyn Fn()>,
+    pub(crate) bytes: Box<dyn Fn() -> usize>,
+}
+
+/// Changes of one store, drained for a commit, in one arena.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    bytes: Vec<u8>,
+    /// Where topic key, store key and value end; without a value, a tombstone.
+    ends: Vec<(usize, usize, Option<usize>)>,
+}
+
+/// One change of a store, as it stands in the topic and in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreChange<'a> {
+    /// The key of the topic's record.
+    pub topic_key: &'a [u8],
+    /// The key in the store.
+    pub store_key: &'a [u8],
+    /// `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+impl Drained {
+    /// Every change, in the order of first touch.
+    pub fn iter(&self) -> impl Iterator<Item = StoreChange<'_>> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(topic_key, store_key, value)| {
+            let change = StoreChange {
+                topic_key: &self.bytes[start..topic_key],
+                store_key: &self.bytes[topic_key..store_key],
+                value: value.map(|end| &self.bytes[store_key..end]),
+            };
+            start = value.unwrap_or(store_key);
+            change
+        })
+    }
+
+    /// How many changes.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// No change.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// What a store is, for those who plan without running it.
+#[derive(Clone)]
+pub struct StoreSpec {
+    /// Its name.
+    pub name: String,
+    /// The topic that it publishes and is restored from.
+    pub topic: String,
+    changes: Arc<Changes>,
+}
+
+impl StoreSpec {
+    /// Copies records of the topic into a store, up to `position` if one is due.
+    pub fn restore(
+        &self,
+        records: &Batch,
+        position: Option<Offset>,
+        store: &Committed,
+    ) -> Result<()> {
+        store.restore(&(self.changes)(records)?, position)
+    }
+
+    /// Copies records of the topic into what is in front of a store, where readers see them at
+    /// once.
+    pub fn follow(&self, records: &Batch, store: &Committed) -> Result<()> {
+        let changes = (self.changes)(records)?;
+        store.commit(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
+        Ok(())
+    }
+}
+
+/// Collects the graph of one task.
+pub struct Builder {
+    pub(crate) sources: Vec<(String, SourceNode)>,
+    pub(crate) specs: Vec<StoreSpec>,
+    pub(crate) stores: Vec<StoreNode>,
+    pub(crate) sinks: Vec<String>,
+    pub(crate) punctuations: Vec<(Punctuation, Punctuate)>,
+    committed: Vec<Arc<Committed>>,
+    cache_max_bytes: usize,
+}
+
+impl Builder {
+    fn new(committed: Vec<Arc<Committed>>, cache_max_bytes: usize) -> Self {
+        Self {
+            sources: Vec::new(),
+            specs: Vec::new(),
+            stores: Vec::new(),
+            sinks: Vec::new(),
+            punctuations: Vec::new(),
+            committed,
+            cache_max_bytes,
+        }
+    }
+
+    /// A source topic; `decode` turns its bytes into what the stream carries.
+    pub fn source<T: 'static>(
+        &mut self,
+        topic: impl Into<String>,
+        decode: impl Fn(&SourceRecord<'_>) -> Result<T, Failure> + 'static,
+    ) -> Stream<T> {
+        let stream = Stream::new();
+        let children = Rc::clone(&stream.children);
+        let node = move |scope: &mut Scope, record: &SourceRecord<'_>| {
+            let decoded = decode(record)?;
+            children.borrow().iter().try_for_each(|child| child(scope, &decoded))
+        };
+        self.sources.push((topic.into(), Box::new(node)));
+        stream
+    }
+
+    /// A store whose changes are published to the layout's topic.
+    pub fn store<V: 'static>(
+        &mut self,
+        name: impl Into<String>,
+        layout: Layout<V>,
+    ) -> StoreHandle<V> {
+        let layout = Arc::new(layout);
+        let committed = self.committed.get(self.stores.len()).cloned();
+        // While only the shape is asked for there is no store yet.
+        let committed =
+            committed.unwrap_or_else(|| Arc::new(Committed::new(Box::new(Memory::default()))));
+        let cache = Cache::new(Arc::clone(&layout), committed, self.cache_max_bytes);
+        let handle = StoreHandle::new(cache);
+        self.stores.push(store_node(&layout, &handle));
+        let topic = layout.topic().to_owned();
+        let changes: Changes = Box::new(move |records| layout.changes(records));
+        self.specs.push(StoreSpec { name: name.into(), topic, changes: Arc::new(changes) });
+        handle
+    }
+}
+
+fn store_node<V: 'static>(layout: &Arc<Layout<V>>, handle: &StoreHandle<V>) -> StoreNode {
+    let [drained, discarded, trimmed, counted] = [(); 4].map(|()| Rc::clone(handle.cache()));
+    let layout = Arc::clone(layout);
+    StoreNode {
+        drain: Box::new(move |out| drain(&layout, &mut drained.borrow_mut(), out)),
+        discard: Box::new(move || discarded.borrow_mut().discard()),
+        trim: Box::new(move || trimmed.borrow_mut().trim()),
+        bytes: Box::new(move || counted.borrow().bytes()),
+    }
+}
+
+fn drain<V>(layout: &Layout<V>, cache: &mut Cache<V>, out: &mut Drained) -> Result<()> {
+    let mut result = Ok(());
+    cache.drain(|key, value| {
+        if let Err(error) = layout.topic_key(key, &mut out.bytes) {
+            result = Err(error);
+        }
+        let topic_key_end = out.bytes.len();
+        out.bytes.extend_from_slice(key);
+        let store_key_end = out.bytes.len();
+        let value_end = value.map(|value| {
+            out.bytes.extend_from_slice(value);
+            out.bytes.len()
+        });
+        out.ends.push((topic_key_end, store_key_end, value_end));
+    });
+    result
+}
+
+/// A stream of typed records between two steps. Clones are the same stream.
+pub struct Stream<T> {
+    children: Children<T>,
+}
+
+impl<T> Clone for Stream<T> {
+    fn clone(&self) -> Self {
+        Self { children: Rc::clone(&self.children) }
+    }
+}
+
+impl<T: 'static> Stream<T> {
+    fn new() -> Self {
+        Self { children: Rc::default() }
+    }
+
+    /// Adds a processor; what it forwards is the new stream.
+    pub fn process<P: Processor<In = T>>(
+        &self,
+        builder: &mut Builder,
+        processor: P,
+    ) -> Stream<P::Out> {
+        let output = Stream::new();
+        let schedule = processor.schedule();
+        let processor = Rc::new(RefCell::new(processor));
+        let (node, children) = (Rc::clone(&processor), Rc::clone(&output.children));
+        self.children.borrow_mut().push(Box::new(move |scope, record| {
+            let mut context = Context { scope, children: &children.borrow() };
+            node.borrow_mut().process(&mut context, record)
+        }));
+        if let Some(schedule) = schedule {
+            let children = Rc::clone(&output.children);
+            let punctuate = move |scope: &mut Scope, time| {
+                let mut context = Context { scope, children: &children.borrow() };
+                processor.borrow_mut().punctuate(&mut context, time)
+            };
+            builder.punctuations.push((Punctuation::new(schedule), Box::new(punctuate)));
+        }
+        output
+    }
+
+    /// Writes the stream to a topic, into the task's own partition.
+    pub fn to(
+        &self,
+        builder: &mut Builder,
+        topic: impl Into<String>,
+        encode: impl Fn(&T) -> Output + 'static,
+    ) {
+        let sink = builder.sinks.len();
+        builder.sinks.push(topic.into());
+        self.children.borrow_mut().push(Box::new(move |scope, record| {
+            scope.outputs[sink].push(encode(record));
+            Ok(())
+        }));
+    }
+}
+
+/// A graph that can be made again for every task.
+#[derive(Clone)]
+pub struct Topology {
+    wire: Arc<Wire>,
+    sources: Vec<String>,
+    stores: Vec<StoreSpec>,
+    sinks: Vec<String>,
+}
+
+impl Topology {
+    /// The graph that `wire` wires.
+    pub fn new(wire: impl Fn(&mut Builder) + Send + Sync + 'static) -> Self {
+        let mut shape = Builder::new(Vec::new(), 0);
+        wire(&mut shape);
+        let sources = shape.sources.into_iter().map(|(topic, _)| topic).collect();
+        Self { wire: Arc::new(wire), sources, stores: shape.specs, sinks: shape.sinks }
+    }
+
+    /// The source topics, by [`SourceId`].
+    pub fn sources(&self) -> &[String] {
+        &self.sources
+    }
+
+    /// The stores, in the order of declaration.
+    pub fn stores(&self) -> &[StoreSpec] {
+        &self.stores
+    }
+
+    /// The sink topics, in the order of declaration.
+    pub fn sinks(&self) -> &[String] {
+        &self.sinks
+    }
+
+    /// The source of that topic.
+    pub fn source_id(&self, topic: &str) -> Option<SourceId> {
+        self.sources.iter().position(|source| source == topic).map(SourceId)
+    }
+
+    /// One task's graph over these stores, in the order of declaration.
+    pub(crate) fn build(
+        &self,
+        committed: Vec<Arc<Committed>>,
+        cache_max_bytes: usize,
+    ) -> Result<Builder> {
+        let share = cache_max_bytes / self.stores.len().max(1);
+        let mut builder = Builder::new(committed, share);
+        (self.wire)(&mut builder);
+        let same_shape = builder.sources.len() == self.sources.len()
+            && builder.specs.len() == self.stores.len()
+            && builder.sinks.len() == self.sinks.len();
+        if !same_shape {
+            return Err(Error::Invalid(
+                "the topology has another shape each time it is wired".into(),
+            ));
+        }
+        Ok(builder)
+    }
+}
+
+/// Runs what is due at `time` on `clock`.
+pub(crate) fn punctuate(
+    punctuations: &mut [(Punctuation, Punctuate)],
+    scope: &mut Scope,
+    clock: Clock,
+    time: Timestamp,
+) -> Result<(), Failure> {
+    for (punctuation, call) in punctuations {
+        if punctuation.clock() == clock && punctuation.take_due(time) {
+            call(scope, time)?;
+        }
+    }
+    Ok(())
+}

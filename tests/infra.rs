@@ -1,0 +1,264 @@
+//! What is written down a second time, outside of the code, says the same as the code: connectors,
+//! tables, topics on the broker, alert rules and panels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use schemas::topic::{DEFAULT_PARTITIONS, Topic};
+use serde_json::Value;
+use tests::support::postgres::Schema;
+use tests::support::stack::root;
+use tests::support::{Installation, Process, Stack, broker, soon, topics, wait_until};
+
+fn connector(topic: Topic) -> Result<Value> {
+    let path = root().join("connect").join(format!("{}.json", topic.base_name()));
+    let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
+}
+
+fn setting<'a>(config: &'a Value, name: &str) -> &'a str {
+    config[name].as_str().unwrap_or_default()
+}
+
+/// A field of a schema: its name, and what it is in SQL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Column {
+    name: String,
+    kind: String,
+    nullable: bool,
+}
+
+/// The fields of a schema, those marked as state apart.
+fn fields(schema: &str) -> Result<(Vec<Column>, BTreeSet<String>)> {
+    let schema: Value = serde_json::from_str(schema)?;
+    let (mut columns, mut state) = (Vec::new(), BTreeSet::new());
+    for field in schema["fields"].as_array().context("fields")? {
+        let name = setting(field, "name").to_owned();
+        if setting(field, "doc").starts_with("State:") {
+            state.insert(name.clone());
+        }
+        let branches = field["type"].as_array();
+        let of = branches.and_then(|b| b.iter().find(|b| *b != "null")).unwrap_or(&field["type"]);
+        let plain = of.as_str().or(of["type"].as_str()).unwrap_or_default();
+        let kind = match (plain, of["logicalType"].as_str()) {
+            ("bytes", Some("decimal")) => format!("numeric({},{})", of["precision"], of["scale"]),
+            ("long", Some("timestamp-millis")) => "timestamp with time zone".into(),
+            ("long", None) => "bigint".into(),
+            ("int", None) => "integer".into(),
+            ("boolean", None) => "boolean".into(),
+            ("string" | "enum", None) => "text".into(),
+            other => format!("no column for {other:?}"),
+        };
+        columns.push(Column { name, kind, nullable: branches.is_some() });
+    }
+    Ok((columns, state))
+}
+
+fn excluded(topic: Topic) -> Result<BTreeSet<String>> {
+    let config = connector(topic)?;
+    let names = setting(&config, "field.exclude.list").split(',');
+    Ok(names.map(|name| name.trim().to_owned()).collect())
+}
+
+#[test]
+fn every_sink_upserts_its_own_topic_into_its_own_table_by_the_key() -> Result<()> {
+    for topic in Topic::SUNK {
+        let (name, config) = (topic.base_name(), connector(topic)?);
+        for (setting_name, expected) in [
+            ("topics", format!("${{TOPIC_PREFIX}}{name}")),
+            ("collection.name.format", format!("${{PG_SCHEMA}}.{name}")),
+            ("insert.mode", "upsert".into()),
+            ("primary.key.mode", "record_key".into()),
+            ("delete.enabled", "false".into()),
+            ("schema.evolution", "none".into()),
+            ("consumer.override.isolation.level", "read_committed".into()),
+            ("consumer.override.auto.offset.reset", "earliest".into()),
+        ] {
+            let found = setting(&config, setting_name);
+            ensure!(found == expected, "connect/{name}.json: {setting_name} is {found:?}");
+        }
+        let (_, value) = topic.kinds().context("a topic with schemas")?;
+        let (_, state) = fields(value.schema())?;
+        // State that no reader needs, and nothing else, is left out.
+        ensure!(excluded(topic)? == state, "connect/{name}.json excludes {:?}", excluded(topic)?);
+    }
+    let expected: BTreeSet<_> =
+        Topic::SUNK.iter().map(|topic| format!("{}.json", topic.base_name())).collect();
+    let found: BTreeSet<_> = files(&root().join("connect"), &["json"])?
+        .iter()
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    ensure!(found == expected, "connect/ has {found:?}");
+    Ok(())
+}
+
+#[test]
+fn every_table_has_the_fields_of_its_topic() -> Result<()> {
+    let stack = Stack::up()?;
+    let schema = Schema::create(&stack, &format!("test_tables_{}", std::process::id()))?;
+    for topic in Topic::SUNK {
+        let table = topic.base_name();
+        let (key, value) = topic.kinds().context("a topic with schemas")?;
+        let ((key, _), (value, _)) = (fields(key.schema())?, fields(value.schema())?);
+        let hidden = excluded(topic)?;
+        let shown = value.into_iter().filter(|column| !hidden.contains(&column.name));
+        let mut expected: Vec<_> = key.iter().cloned().chain(shown).collect();
+        expected.sort();
+        let rows = schema.query(&format!(
+            "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute \
+             WHERE attrelid = '{table}'::regclass AND attnum > 0 AND NOT attisdropped"
+        ))?;
+        let mut found: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let parts: Vec<_> = row.split('|').collect();
+                let [name, kind] = [parts[0], parts[1]].map(str::to_owned);
+                Column { name, kind, nullable: parts[2] == "t" }
+            })
+            .collect();
+        found.sort();
+        ensure!(found == expected, "{table} has\n{found:?}\nand its topic\n{expected:?}");
+        let primary = schema.query(&format!(
+            "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = \
+             ANY (indkey) WHERE indrelid = '{table}'::regclass AND indisprimary ORDER BY attnum"
+        ))?;
+        let names: Vec<_> = key.into_iter().map(|column| column.name).collect();
+        ensure!(primary == names, "the primary key of {table} is {primary:?}, not {names:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn topics_are_created_as_the_table_says() -> Result<()> {
+    let installation = Installation::new("settings")?;
+    let bootstrap = &installation.stack.bootstrap_servers;
+    let counts = topics::list(bootstrap)?;
+    for topic in Topic::ALL {
+        let name = installation.topic(topic);
+        let partitions = counts.get(&name).copied().unwrap_or(0);
+        ensure!(
+            i32::try_from(partitions)? == DEFAULT_PARTITIONS,
+            "{name}: {partitions} partitions"
+        );
+        let found = broker::topic_settings(bootstrap, &name)?;
+        for (setting, value) in topic.settings() {
+            let found = found.get(setting).map(String::as_str).unwrap_or_default();
+            let sorted = |text: &str| text.split(',').map(str::to_owned).collect::<BTreeSet<_>>();
+            ensure!(sorted(found) == sorted(&value), "{name}: {setting} is {found:?}");
+        }
+    }
+    installation.finish()
+}
+
+fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path, extensions)?);
+        } else if extensions.contains(&extension.as_str()) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[test]
+fn scripts_leave_topics_to_the_table() -> Result<()> {
+    // The other topics have the names of their tables, which SQL has to name.
+    let private = Topic::ALL.into_iter().filter(|topic| !Topic::SUNK.contains(topic));
+    let names: Vec<_> = private.map(Topic::base_name).collect();
+    for path in files(&root().join("infra"), &["sh", "properties"])? {
+        for (index, line) in fs::read_to_string(&path)?.lines().enumerate() {
+            let code = line.split(" #").next().unwrap_or_default();
+            if code.trim_start().starts_with('#') {
+                continue;
+            }
+            let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+            let mut words = code.split(|c| !is_part(c));
+            let named = words.find(|word| names.contains(word));
+            ensure!(named.is_none(), "{}:{}: topic {named:?}", path.display(), index + 1);
+        }
+    }
+    Ok(())
+}
+
+/// The metrics that rules and panels name, and where.
+fn metrics_in_use() -> Result<BTreeMap<String, String>> {
+    let mut expressions = Vec::new();
+    for path in files(&root().join("infra/prometheus"), &["yml"])? {
+        let test = path.file_name().is_some_and(|name| name.to_string_lossy().contains("test"));
+        if !test {
+            expressions.push((path.clone(), fs::read_to_string(&path)?));
+        }
+    }
+    for path in files(&root().join("infra/grafana"), &["json"])? {
+        let text = fs::read_to_string(&path)?;
+        let lines = text.lines().filter(|line| line.contains("\"expr\""));
+        expressions.push((path.clone(), lines.collect::<Vec<_>>().join("\n")));
+    }
+    let mut found = BTreeMap::new();
+    for (path, text) in expressions {
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            if ["processor_", "producer_"].iter().any(|prefix| word.starts_with(prefix)) {
+                found.insert(word.to_owned(), path.display().to_string());
+            }
+        }
+    }
+    ensure!(!found.is_empty(), "no rule names a metric");
+    Ok(found)
+}
+
+/// A venue, its feed, and the address of the feed's metrics.
+fn simulated_feed(installation: &Installation) -> Result<(Process, Process, String)> {
+    let simulator = installation.command(
+        "producer",
+        &["simulate", "--venue", "coinbase", "--listen", "127.0.0.1:0", "--rate", "200"],
+    )?;
+    let url = wait_until("the simulator", std::time::Duration::from_secs(30), || {
+        let lines = simulator.lines("simulating")?;
+        let url = lines.first().and_then(|line| line.split("ws://").nth(1));
+        let end = |c: char| !c.is_ascii_digit() && !matches!(c, '.' | ':');
+        Ok(url.map(|url| format!("ws://{}", url.split(end).next().unwrap_or_default())))
+    })?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let run = ["run", "--venue", "coinbase", "--products", "BTC-USD", "--url", &url];
+    let feed = installation.producer(&[&run[..], &["--metrics", &port]].concat())?;
+    Ok((simulator, feed, port))
+}
+
+#[test]
+fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
+    let installation = Installation::new("metrics")?;
+    let mut member = installation.member("one", &[])?;
+    let (_simulator, mut feed, address) = simulated_feed(&installation)?;
+    // One that is dropped: what counts by reason shows itself with the first.
+    let events = installation.topic(Topic::Events);
+    broker::write(&installation.stack.bootstrap_servers, &events, 0, &[(vec![], Some(vec![]))])?;
+    let mut missing = Vec::new();
+    let served = soon("every metric to be served", || {
+        feed.alive()?;
+        let mut names: BTreeSet<String> = member.metrics()?.into_keys().collect();
+        let text = reqwest::blocking::get(format!("http://{address}/metrics"))
+            .and_then(reqwest::blocking::Response::text)
+            .unwrap_or_default();
+        names.extend(text.lines().map(str::to_owned));
+        let is_served = |metric: &str| {
+            let rest = |name: &str| name.strip_prefix(metric).map(str::to_owned);
+            names
+                .iter()
+                .filter_map(|name| rest(name))
+                .any(|r| r.is_empty() || r.starts_with(['{', ' ']))
+        };
+        missing = metrics_in_use()?.into_iter().filter(|(name, _)| !is_served(name)).collect();
+        Ok(missing.is_empty())
+    });
+    ensure!(served.is_ok(), "{served:?}: {missing:?}");
+    feed.stop()?;
+    member.stop()?;
+    installation.finish()
+}

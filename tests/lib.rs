@@ -1,0 +1,26 @@
+//! What the tests of the whole system share: an installation of its own for each test, the programs
+//! as users start them, topics read to their end, and a fold of `events` by other means.
+//!
+//! | target | shows |
+//! |---|---|
+//! | `bad_input` | what cannot be started says why in one line, and leaves nothing behind |
+//! | `broker` | exactly once through crashes and rebalances, dead letters, restore |
+//! | `chaos` | whatever breaks under load, nothing is lost and nothing doubled |
+//! | `errors` | each reaction to an error, by faults injected into single requests |
+//! | `library` | `streams` as a program of somebody else's |
+//! | `infra` | connectors, tables, topics, rules and panels say what the code says |
+//! | `pipeline` | recorded trades reach `PostgreSQL` as the candles that the exchanges published |
+//! | `outage` | the database goes away for longer than the sinks may be silent |
+//! | `simulation` | everything fails at once, from one seed |
+//! | `standby` | a warm takeover, and views outside the group |
+//! | `tidy` | the norms of the repository |
+//!
+//! All but `errors`, `simulation` and `tidy` need the real stack: `make up`, or `make test` which
+//! does it. A test that
+//! does not find it fails and says so; none is skipped.
+//!
+//! Each test has topics, group, state, ports, connectors and a database schema of its own, so tests
+//! may run side by side, and beside an installation that is in use. They wait for what they need with
+//! a bound, never for a time.
+
+pub mod support;

@@ -1,0 +1,144 @@
+//! What others have written, followed: a standby that takes over warm, and a view outside the
+//! group.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, ensure};
+use schemas::PairKey;
+use schemas::topic::Topic;
+use serde_json::Value;
+use tests::support::installation::{IMPATIENT, Member};
+use tests::support::{Installation, soon};
+
+/// The output topics whose records are the state.
+const STATE: [Topic; 4] = [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d];
+/// Events whose windows close, as fast as they go.
+const LOAD: [&str; 7] = ["load", "--events", "60000", "--keys", "200", "--event-rate", "100"];
+/// Event time begins at a fixed minute: the same input in every run.
+const START: [&str; 2] = ["--start-ms", "1700000000000"];
+/// The same hours later.
+const LATER: [&str; 4] = ["--start-ms", "1700010000000", "--seed", "2"];
+
+/// Records of state in each partition.
+fn changes(installation: &Installation) -> Result<BTreeMap<i32, u64>> {
+    let mut changes = BTreeMap::new();
+    for topic in STATE {
+        for record in installation.read(topic)? {
+            *changes.entry(record.partition).or_default() += 1;
+        }
+    }
+    Ok(changes)
+}
+
+/// Waits until a follower has taken so many records of each partition.
+fn has_followed(follower: &mut Member, changes: &BTreeMap<i32, u64>) -> Result<()> {
+    soon("everything to be followed", || {
+        let metrics = follower.metrics()?;
+        let taken = |partition| {
+            let name = format!("processor_standby_records{{task=\"0_{partition}\"}}");
+            metrics.get(&name).and_then(|count| count.parse::<u64>().ok())
+        };
+        Ok(changes.iter().all(|(partition, count)| taken(partition) == Some(*count)))
+    })
+}
+
+/// What it answers for a pair; `None` when it has none.
+fn latest(member: &mut Member, pair: &PairKey) -> Result<Option<Value>> {
+    let url = format!("http://{}/v1/latest", member.address()?);
+    let query = [("base", &pair.base), ("quote", &pair.quote), ("exchange", &pair.exchange)];
+    let answer = reqwest::blocking::Client::new().get(url).query(&query).send()?;
+    Ok(if answer.status().is_success() { Some(answer.json()?) } else { None })
+}
+
+/// It answers with the last price in the topic, whoever owns the pair.
+fn answers_everything(installation: &Installation, member: &mut Member) -> Result<()> {
+    let (actual, _) = installation.actual_and_expected()?;
+    ensure!(actual.latest.len() == 200, "{} pairs", actual.latest.len());
+    for (pair, (_, expected)) in &actual.latest {
+        let answer = latest(member, pair)?.with_context(|| format!("no answer for {pair}"))?;
+        ensure!(answer["price"] == expected.price.to_string(), "{pair}: {answer}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_standby_takes_over_with_the_last_moments_to_replay() -> Result<()> {
+    let installation = Installation::new("standby")?;
+    let arguments = [&["--standby"][..], &IMPATIENT].concat();
+    let mut one = installation.member("one", &arguments)?;
+    let mut two = installation.member("two", &arguments)?;
+    one.ready()?;
+    two.ready()?;
+    installation.produce(&[&LOAD[..], &START].concat())?;
+    installation.caught_up(&mut [&mut one, &mut two])?;
+    let others = two.owned()?;
+    ensure!(!others.is_empty(), "the second member has no partition");
+    let changes = changes(&installation)?;
+    soon("the standby to have followed", || {
+        Ok(answers_everything(&installation, &mut one).is_ok())
+    })?;
+
+    two.process.kill()?;
+    installation.produce(&[&LOAD[..], &LATER].concat())?;
+    installation.caught_up(&mut [&mut one])?;
+    installation.outputs_equal_the_fold()?;
+    let restored = one.restored()?;
+    let taken: BTreeSet<i32> = restored.keys().copied().collect();
+    ensure!(others.is_subset(&taken), "of {others:?} it has taken over {taken:?}");
+    for partition in &others {
+        let all = changes.get(partition).copied().unwrap_or(0);
+        let count = restored.get(partition).copied().unwrap_or(0);
+        // What came after the last look of the follower, if anything.
+        ensure!(count < all / 10, "restored {count} of {all} records of partition {partition}");
+    }
+    one.stop()?;
+    installation.finish()
+}
+
+#[test]
+fn a_partition_that_comes_and_goes_between_threads_and_standby_is_never_wrong() -> Result<()> {
+    let installation = Installation::new("standby-threads")?;
+    let arguments = [&["--standby", "--threads", "2"][..], &IMPATIENT].concat();
+    let mut one = installation.member("one", &arguments)?;
+    one.ready()?;
+    let load = installation.producer(&[&LOAD[..], &START, &["--rate", "6000"]].concat())?;
+    for name in ["two", "three"] {
+        let mut other = installation.member(name, &arguments)?;
+        soon("another member to have a partition", || Ok(!other.owned()?.is_empty()))?;
+        other.ready()?;
+        other.stop()?;
+    }
+    load.finish()?;
+    installation.caught_up(&mut [&mut one])?;
+    installation.outputs_equal_the_fold()?;
+    let log = one.stop()?;
+    ensure!(log.contains("partitions revoked"), "no partition moved:\n{log}");
+    // A worker may be refused a commit while the group moves on; what follows is in no group.
+    ensure!(!log.contains("name=\"follower\""), "the follower has failed:\n{log}");
+    installation.finish()
+}
+
+#[test]
+fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
+    let installation = Installation::new("view")?;
+    let mut member = installation.member("one", &[])?;
+    member.ready()?;
+    let mut view = installation.view("view", &[])?;
+    view.ready()?;
+    installation.produce(&[&LOAD[..], &START].concat())?;
+    installation.caught_up(&mut [&mut member])?;
+    let changes = changes(&installation)?;
+    has_followed(&mut view, &changes)?;
+    member.process.kill()?;
+    answers_everything(&installation, &mut view)?;
+
+    // It is nobody's member: whoever joins next has every partition at once.
+    view.stop()?;
+    let mut view = installation.view("view", &[])?;
+    view.ready()?;
+    let none = changes.keys().map(|partition| (*partition, 0)).collect();
+    has_followed(&mut view, &none)?;
+    answers_everything(&installation, &mut view)?;
+    view.stop()?;
+    installation.finish()
+}

@@ -1,0 +1,67 @@
+//! What an administrator does: topic settings, group settings, deletion; and raw records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+const ANSWER: Duration = Duration::from_secs(20);
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(ANSWER))
+}
+
+fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
+    Ok(ClientConfig::new().set("bootstrap.servers", bootstrap).create()?)
+}
+
+/// The admin client answers from a thread of its own.
+fn block_on<F: Future>(future: F) -> Result<F::Output> {
+    Ok(tokio::runtime::Builder::new_current_thread().build()?.block_on(future))
+}
+
+/// The settings of a topic.
+pub fn topic_settings(bootstrap: &str, topic: &str) -> Result<BTreeMap<String, String>> {
+    let admin = admin(bootstrap)?;
+    let described =
+        block_on(admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options()))??;
+    let resource = described.into_iter().next().context("no answer")??;
+    let entries = resource.entries.into_iter();
+    Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+}
+
+/// Deletes topics and groups; what is not there is no error.
+pub fn delete(bootstrap: &str, topics: &[String], groups: &[String]) -> Result<()> {
+    let admin = admin(bootstrap)?;
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let _ = block_on(admin.delete_groups(&groups, &options()))?;
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let _ = block_on(admin.delete_topics(&topics, &options()))?;
+    Ok(())
+}
+
+/// Writes raw records, one after the other, to one partition.
+pub fn write(
+    bootstrap: &str,
+    topic: &str,
+    partition: i32,
+    records: &[(Vec<u8>, Option<Vec<u8>>)],
+) -> Result<()> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("enable.idempotence", "true")
+        .create()?;
+    for (key, value) in records {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(key);
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    producer.flush(ANSWER)?;
+    Ok(())
+}

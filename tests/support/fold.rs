@@ -1,0 +1,513 @@
+//! What the outputs should be, computed from `events` by other means than the product's.
+//!
+//! Nothing of `streams` or `processor` is used. Each window keeps the events that it counted and is
+//! summed up at the end, from scratch; arithmetic is on `i128` after common zeros are taken off.
+//! The rules are those of the data model, written down a second time:
+//!
+//! - a pair's clock is the newest of its events and of its exchange's marks;
+//! - a window is closed when the clock has passed its end by five seconds;
+//! - an hour and a day hold the events of their closed minutes, and each late event;
+//! - an id counts once in a minute; more than a day behind the clock is too late for any.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use schemas::topic::Topic;
+use schemas::{
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
+    Status, TakerSide, Timestamp,
+};
+
+use super::topics::Record;
+
+const GRACE: i64 = 5_000;
+const HORIZON: i64 = 86_400_000;
+const AHEAD: i64 = 5_000;
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 86_400_000;
+const UNIT: i128 = 1_000_000_000_000_000_000;
+
+/// Candles by window, and the partition each is in.
+type Candles = BTreeMap<CandleKey, (i32, Candle)>;
+
+/// The content of the output topics: for each key its newest value, and the partition it is in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// By pair.
+    pub latest: BTreeMap<PairKey, (i32, LatestPrice)>,
+    /// By window. The ids that a candle has counted are left out.
+    pub minutes: Candles,
+    /// By window.
+    pub hours: Candles,
+    /// By window.
+    pub days: Candles,
+    /// Records in `late`.
+    pub late: usize,
+    /// Records in `dead_letters`.
+    pub dead_letters: usize,
+}
+
+impl Outputs {
+    /// Adds the records of an output topic. A key in two partitions is an error.
+    pub fn add(&mut self, codec: &Codec, topic: Topic, records: &[Record]) -> Result<()> {
+        for record in records {
+            let value = record.value.as_deref().context("a tombstone")?;
+            if topic == Topic::Latest {
+                let newest = (record.partition, codec.decode(value)?);
+                put(&mut self.latest, codec.decode(&record.key)?, newest)?;
+            } else {
+                let mut candle: Candle = codec.decode(value)?;
+                candle.seen.clear();
+                let newest = (record.partition, candle);
+                put(self.candles(topic)?, codec.decode(&record.key)?, newest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The candles of a topic.
+    pub fn candles(&mut self, topic: Topic) -> Result<&mut Candles> {
+        Ok(match topic {
+            Topic::Ohlc1m => &mut self.minutes,
+            Topic::Ohlc1h => &mut self.hours,
+            Topic::Ohlc1d => &mut self.days,
+            other => bail!("{other:?} holds no candles"),
+        })
+    }
+
+    /// What is here beyond `other`: events in candles, pairs, and records that were set apart.
+    pub fn beyond(&self, other: &Self) -> u64 {
+        let pairs = self.latest.keys().filter(|pair| !other.latest.contains_key(pair)).count();
+        let candles = |own: &Candles, theirs: &Candles| -> u64 {
+            let trades = |candles: &Candles, key| candles.get(key).map_or(0, |(_, c)| c.trades);
+            let beyond = own.keys().map(|key| trades(own, key) - trades(theirs, key));
+            beyond.map(|count| u64::try_from(count).unwrap_or(0)).sum()
+        };
+        (pairs
+            + self.late.saturating_sub(other.late)
+            + self.dead_letters.saturating_sub(other.dead_letters)) as u64
+            + candles(&self.minutes, &other.minutes)
+            + candles(&self.hours, &other.hours)
+            + candles(&self.days, &other.days)
+    }
+
+    /// An error that names the first differences.
+    pub fn equals(&self, expected: &Self) -> Result<()> {
+        let differences = [
+            differences("latest", &self.latest, &expected.latest),
+            differences("ohlc_1m", &self.minutes, &expected.minutes),
+            differences("ohlc_1h", &self.hours, &expected.hours),
+            differences("ohlc_1d", &self.days, &expected.days),
+        ]
+        .concat();
+        ensure!(
+            differences.is_empty(),
+            "outputs differ from the fold:\n{}",
+            differences.join("\n")
+        );
+        ensure!(self.late == expected.late, "late: {}, not {}", self.late, expected.late);
+        let (found, wanted) = (self.dead_letters, expected.dead_letters);
+        ensure!(found == wanted, "dead letters: {found}, not {wanted}");
+        Ok(())
+    }
+}
+
+fn put<K: Ord + std::fmt::Debug, V>(
+    map: &mut BTreeMap<K, (i32, V)>,
+    key: K,
+    newest: (i32, V),
+) -> Result<()> {
+    if let Some((before, _)) = map.get(&key) {
+        ensure!(*before == newest.0, "{key:?} is in partitions {before} and {}", newest.0);
+    }
+    map.insert(key, newest);
+    Ok(())
+}
+
+/// Differences that are shown of a topic.
+const SHOWN: usize = 3;
+
+fn differences<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+    topic: &str,
+    actual: &BTreeMap<K, V>,
+    expected: &BTreeMap<K, V>,
+) -> Vec<String> {
+    let keys = actual.keys().chain(expected.keys());
+    let mut found: Vec<_> = keys.filter(|key| actual.get(key) != expected.get(key)).collect();
+    found.sort();
+    found.dedup();
+    let mut shown: Vec<_> = found
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("{key:?}\n  is  {:?}\n  not {:?}", actual.get(key), expected.get(key)))
+        .collect();
+    if !shown.is_empty() {
+        let (is, wanted) = (actual.len(), expected.len());
+        shown.push(format!("{topic}: {} keys differ; there are {is}, of {wanted}", found.len()));
+    }
+    shown
+}
+
+/// An event as a window keeps it.
+#[derive(Clone, Copy)]
+struct Print {
+    time: i64,
+    tie: i64,
+    price: i128,
+    size: Option<i128>,
+    bought: Option<bool>,
+}
+
+/// A window and everything it counted.
+struct Window {
+    prints: Vec<Print>,
+    ids: HashSet<i64>,
+    status: Status,
+    revision: i32,
+}
+
+impl Window {
+    fn new(status: Status) -> Self {
+        Self { prints: Vec::new(), ids: HashSet::new(), status, revision: 0 }
+    }
+
+    fn revise(&mut self) {
+        self.status = Status::Revised;
+        self.revision += 1;
+    }
+
+    fn candle(&self) -> Result<Candle> {
+        let order = |print: &&Print| (print.time, print.tie);
+        let first = self.prints.iter().min_by_key(order).context("an empty window")?;
+        let last = self.prints.iter().max_by_key(order).context("an empty window")?;
+        let prices = || self.prints.iter().map(|print| print.price);
+        let sum = |part: &dyn Fn(&Print) -> Result<Option<i128>>| -> Result<Option<Decimal>> {
+            let parts = self.prints.iter().map(part).collect::<Result<Option<Vec<_>>>>()?;
+            parts.map(|parts| decimal(parts.iter().sum())).transpose()
+        };
+        let quote = |print: &Print| print.size.map(|size| product(print.price, size)).transpose();
+        let taken = |print: &Print, volume: Option<i128>| {
+            print.bought.and_then(|bought| volume.map(|v| if bought { v } else { 0 }))
+        };
+        Ok(Candle {
+            open: decimal(first.price)?,
+            high: decimal(prices().max().unwrap_or_default())?,
+            low: decimal(prices().min().unwrap_or_default())?,
+            close: decimal(last.price)?,
+            base_volume: sum(&|print| Ok(print.size))?,
+            quote_volume: sum(&quote)?,
+            taker_buy_base: sum(&|print| Ok(taken(print, print.size)))?,
+            taker_buy_quote: sum(&|print| Ok(taken(print, quote(print)?)))?,
+            trades: i64::try_from(self.prints.len())?,
+            status: self.status,
+            revision: self.revision,
+            open_event_time: Timestamp(first.time),
+            close_event_time: Timestamp(last.time),
+            gap: false,
+            coverage_ms: None,
+            partial_start: false,
+            missing_trades: None,
+            open_tie: first.tie,
+            close_tie: last.tie,
+            seen: Vec::new(),
+        })
+    }
+}
+
+fn decimal(units: i128) -> Result<Decimal> {
+    Decimal::from_units(units).context("more than 38 digits")
+}
+
+/// The exact product of two numbers of 18 fraction digits.
+pub fn product(a: i128, b: i128) -> Result<i128> {
+    let (a, a_zeros) = without_zeros(a);
+    let (b, b_zeros) = without_zeros(b);
+    let digits = a.checked_mul(b).context("a product beyond i128")?;
+    match 18 - (a_zeros + b_zeros) {
+        missing if missing > 0 => {
+            let cut = 10i128.pow(missing.unsigned_abs());
+            ensure!(digits % cut == 0, "a product with more than 18 fraction digits");
+            Ok(digits / cut)
+        }
+        spare => digits.checked_mul(10i128.pow(spare.unsigned_abs())).context("beyond i128"),
+    }
+}
+
+fn without_zeros(mut units: i128) -> (i128, i32) {
+    let mut zeros = 0;
+    while units != 0 && units % 10 == 0 {
+        units /= 10;
+        zeros += 1;
+    }
+    (units, zeros)
+}
+
+/// Decimal text as units of 10⁻¹⁸.
+pub fn units(text: &str) -> Result<i128> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    ensure!(fraction.len() <= 18, "{text} has more than 18 fraction digits");
+    let padded = format!("{fraction:0<18}");
+    let whole: i128 = whole.parse().with_context(|| format!("{text} is not a decimal"))?;
+    Ok(whole * UNIT + padded.parse::<i128>()?)
+}
+
+type Key = (PairKey, Basis, i64);
+
+/// One partition's state.
+#[derive(Default)]
+struct Partition {
+    /// The newest event time of each pair.
+    newest: HashMap<PairKey, i64>,
+    /// How far each exchange's feed is healthy.
+    feeds: HashMap<String, i64>,
+    latest: BTreeMap<PairKey, LatestPrice>,
+    /// By length.
+    windows: [BTreeMap<Key, Window>; 3],
+    late: usize,
+    dead_letters: usize,
+}
+
+const LENGTHS: [i64; 3] = [MINUTE, HOUR, DAY];
+
+const fn is_closed(start: i64, length: i64, clock: i64) -> bool {
+    clock >= start + length + GRACE
+}
+
+impl Partition {
+    fn record(&mut self, codec: &Codec, record: &Record) -> Result<()> {
+        let Some(value) = record.value.as_deref() else {
+            self.dead_letters += 1;
+            return Ok(());
+        };
+        let key = codec.decode::<PairKey>(&record.key);
+        match (key, codec.kind(value)) {
+            (Ok(pair), Ok(Some(Kind::MarketEvent))) => match codec.decode(value) {
+                Ok(event) if pair.is_valid() && is_clean(&event) => {
+                    self.event(&pair, &event, record.offset);
+                }
+                _ => self.dead_letters += 1,
+            },
+            (Ok(feed), Ok(Some(Kind::FeedMark))) => {
+                self.mark(&feed.exchange, &codec.decode::<FeedMark>(value)?);
+            }
+            _ => self.dead_letters += 1,
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, pair: &PairKey, event: &MarketEvent, offset: i64) {
+        let time = event.event_time.0;
+        let tie = event.trade_id.or(event.sequence).unwrap_or(offset);
+        let newest = self.newest.get(pair).copied();
+        let clock = newest.max(self.feeds.get(&pair.exchange).copied());
+        let start = time.div_euclid(MINUTE) * MINUTE;
+        let late = clock.filter(|&clock| is_closed(start, MINUTE, clock));
+        if late.is_some_and(|clock| clock - time > HORIZON) {
+            self.late += 1;
+        } else {
+            self.count(pair, event, tie, late);
+            if let (Some(_), Some(clock)) = (newest, clock) {
+                self.close(pair, clock, clock.max(time));
+            }
+        }
+        self.newest.insert(pair.clone(), newest.map_or(time, |newest| newest.max(time)));
+        self.price(pair, event, tie);
+    }
+
+    fn count(&mut self, pair: &PairKey, event: &MarketEvent, tie: i64, late: Option<i64>) {
+        let time = event.event_time.0;
+        let print = Print {
+            time,
+            tie,
+            price: event.price.units(),
+            size: event.size.filter(|_| event.basis == Basis::Trade).map(Decimal::units),
+            bought: event.taker_side.map(|side| side == TakerSide::Buy),
+        };
+        let key = (pair.clone(), event.basis, time.div_euclid(MINUTE) * MINUTE);
+        let known = self.windows[0].contains_key(&key);
+        let status = if late.is_some() { Status::Closed } else { Status::Open };
+        let window = self.windows[0].entry(key).or_insert_with(|| Window::new(status));
+        if let Some(id) = event.trade_id.or(event.sequence)
+            && !window.ids.insert(id)
+        {
+            return;
+        }
+        window.prints.push(print);
+        if let Some(clock) = late {
+            if known {
+                window.revise();
+            }
+            self.add_to_parents(pair, event.basis, time, &[print], clock);
+        }
+    }
+
+    fn add_to_parents(
+        &mut self,
+        pair: &PairKey,
+        basis: Basis,
+        time: i64,
+        prints: &[Print],
+        clock: i64,
+    ) {
+        for (windows, length) in self.windows.iter_mut().zip(LENGTHS).skip(1) {
+            let start = time.div_euclid(length) * length;
+            let closed = is_closed(start, length, clock);
+            let key = (pair.clone(), basis, start);
+            let known = windows.contains_key(&key);
+            let status = if closed { Status::Closed } else { Status::Open };
+            let window = windows.entry(key).or_insert_with(|| Window::new(status));
+            window.prints.extend_from_slice(prints);
+            if closed && known {
+                window.revise();
+            }
+        }
+    }
+
+    /// Closes the pair's windows that end between two readings of its clock.
+    fn close(&mut self, pair: &PairKey, from: i64, to: i64) {
+        if from == to {
+            return;
+        }
+        for (index, length) in LENGTHS.into_iter().enumerate() {
+            for basis in [Basis::Trade, Basis::Ticker] {
+                // Older ones were closed by the tick that passed their end.
+                let oldest = from - length - GRACE;
+                let range = (pair.clone(), basis, oldest)..=(pair.clone(), basis, to);
+                let mut closing = Vec::new();
+                for (key, window) in self.windows[index].range_mut(range) {
+                    if window.status == Status::Open && is_closed(key.2, length, to) {
+                        window.status = Status::Closed;
+                        closing.push((key.2, window.prints.clone()));
+                    }
+                }
+                if index == 0 {
+                    for (start, prints) in closing {
+                        self.add_to_parents(pair, basis, start, &prints, from);
+                    }
+                }
+            }
+        }
+    }
+
+    fn mark(&mut self, exchange: &str, mark: &FeedMark) {
+        let to = mark.healthy_until.0;
+        let before = self.feeds.get(exchange).copied();
+        if before.is_some_and(|before| before >= to) {
+            return;
+        }
+        self.feeds.insert(exchange.into(), to);
+        let pairs: Vec<_> = self.newest.iter().map(|(pair, time)| (pair.clone(), *time)).collect();
+        for (pair, newest) in pairs.into_iter().filter(|(pair, _)| pair.exchange == exchange) {
+            let from = newest.max(before.unwrap_or(newest));
+            self.close(&pair, from, from.max(to));
+        }
+    }
+
+    fn price(&mut self, pair: &PairKey, event: &MarketEvent, tie: i64) {
+        // A trade is preferred to the ticker that reports it; their ids count different things.
+        let order = |time: Timestamp, basis, tie| (time, basis == Basis::Trade, tie);
+        let newer = self.latest.get(pair).is_none_or(|known| {
+            order(event.event_time, event.basis, tie)
+                > order(known.event_time, known.basis, known.tie)
+        });
+        let states_volumes = event.base_volume_24h.is_some() || event.quote_volume_24h.is_some();
+        let known = self.latest.get(pair).copied();
+        let volumes = |latest: &mut LatestPrice| {
+            latest.base_volume_24h = event.base_volume_24h;
+            latest.quote_volume_24h = event.quote_volume_24h;
+            latest.volume_source = event.volume_source;
+            latest.volume_time = Some(event.event_time);
+        };
+        let mut latest = LatestPrice {
+            price: event.price,
+            size: event.size,
+            trade_id: event.trade_id,
+            basis: event.basis,
+            base_volume_24h: known.and_then(|known| known.base_volume_24h),
+            quote_volume_24h: known.and_then(|known| known.quote_volume_24h),
+            volume_source: known.map_or(event.volume_source, |known| known.volume_source),
+            volume_time: known.and_then(|known| known.volume_time),
+            event_time: event.event_time,
+            received_at: event.received_at,
+            tie,
+        };
+        if !newer && let Some(known) = known {
+            latest = known;
+        }
+        if states_volumes
+            && known.and_then(|known| known.volume_time).is_none_or(|at| event.event_time >= at)
+        {
+            volumes(&mut latest);
+        }
+        self.latest.insert(pair.clone(), latest);
+    }
+}
+
+fn is_clean(event: &MarketEvent) -> bool {
+    let size = event.size.map(Decimal::units);
+    event.price.units() > 0
+        && size.is_none_or(|size| size >= 0)
+        && (event.basis == Basis::Ticker || size.is_some())
+        && event.event_time.0 > 0
+        && event.event_time.0 <= event.received_at.0.saturating_add(AHEAD)
+}
+
+/// The outputs that these records of `events` should give.
+pub fn fold(codec: &Codec, events: &[Record]) -> Result<Outputs> {
+    let mut partitions: BTreeMap<i32, Partition> = BTreeMap::new();
+    for record in events {
+        partitions.entry(record.partition).or_default().record(codec, record)?;
+    }
+    let mut outputs = Outputs::default();
+    for (number, partition) in partitions {
+        outputs.late += partition.late;
+        outputs.dead_letters += partition.dead_letters;
+        for (pair, latest) in partition.latest {
+            put(&mut outputs.latest, pair, (number, latest))?;
+        }
+        for (windows, topic) in
+            partition.windows.iter().zip([Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d])
+        {
+            let candles = outputs.candles(topic)?;
+            for ((pair, basis, start), window) in windows {
+                let open_time = Timestamp(*start);
+                let key = CandleKey { pair: pair.clone(), basis: *basis, open_time };
+                put(candles, key, (number, window.candle()?))?;
+            }
+        }
+    }
+    Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minute(trades: i64) -> Result<Outputs> {
+        let print = Print { time: 1, tie: 1, price: UNIT, size: None, bought: None };
+        let window = Window { prints: vec![print], ..Window::new(Status::Open) };
+        let candle = Candle { trades, ..window.candle()? };
+        let pair = PairKey::new("A", "B", "test");
+        let key = CandleKey { pair, basis: Basis::Trade, open_time: Timestamp(0) };
+        Ok(Outputs { minutes: BTreeMap::from([(key, (0, candle))]), ..Outputs::default() })
+    }
+
+    #[test]
+    fn what_is_beyond_is_counted_event_by_event() -> Result<()> {
+        let (two, five, none) = (minute(2)?, minute(5)?, Outputs { late: 1, ..Outputs::default() });
+        ensure!((five.beyond(&two), two.beyond(&five), two.beyond(&two)) == (3, 0, 0));
+        ensure!((two.beyond(&none), none.beyond(&two)) == (2, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn decimals_and_products_are_exact() -> Result<()> {
+        ensure!(units("61837.63")? == 61_837_630_000_000_000_000_000);
+        ensure!(units("0.000000000000000001")? == 1);
+        ensure!(product(units("61837.63")?, units("0.02")?)? == units("1236.7526")?);
+        ensure!(product(units("0.000020208")?, units("24.50")?)? == units("0.000495096")?);
+        ensure!(product(units("0.0000000001")?, units("0.0000000001")?).is_err());
+        Ok(())
+    }
+}

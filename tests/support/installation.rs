@@ -1,0 +1,352 @@
+//! An installation of a test's own: topics, group, state and programs under one prefix.
+//!
+//! Dropped, it takes everything away again; the logs of a test that failed stay in `.run/test`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use schemas::Codec;
+use schemas::registry::Registry;
+use schemas::topic::{DEFAULT_PARTITIONS, Topic};
+
+use super::broker;
+use super::fold::{self, Outputs};
+use super::process::{Process, Said};
+use super::stack::{Stack, binary, root};
+use super::topics::{self, Record};
+use super::wait::wait_until;
+
+/// What a busy machine takes to join a group, restore, and take the last record.
+const CATCH_UP: Duration = Duration::from_mins(2);
+
+/// Copies of each partition, where there are as many brokers.
+const COPIES: usize = 3;
+
+/// The settings of a member that tests of crashes need: dead members are given up in seconds.
+pub const IMPATIENT: [&str; 4] = ["--session-timeout", "6s", "--transaction-timeout", "5s"];
+
+/// One installation.
+pub struct Installation {
+    /// Where the stack is.
+    pub stack: Stack,
+    /// What the names of its topics begin with.
+    pub prefix: String,
+    folder: PathBuf,
+    started: AtomicU32,
+    finished: bool,
+}
+
+impl Installation {
+    /// With its topics created.
+    pub fn new(name: &str) -> Result<Self> {
+        let installation = Self::without_topics(name)?;
+        installation.create_topics(DEFAULT_PARTITIONS)?;
+        Ok(installation)
+    }
+
+    /// With nothing but a name.
+    pub fn without_topics(name: &str) -> Result<Self> {
+        let stack = Stack::up()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let prefix = format!("test-{name}-{now:x}.");
+        let folder = root().join(".run/test").join(&prefix);
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { stack, prefix, folder, started: AtomicU32::new(0), finished: false })
+    }
+
+    /// `processor topics create`.
+    pub fn create_topics(&self, partitions: i32) -> Result<()> {
+        let count = partitions.to_string();
+        let copies = self.stack.brokers().min(COPIES).to_string();
+        let create = ["topics", "create", "--partitions", &count, "--replication-factor", &copies];
+        let kafka =
+            ["--bootstrap-servers", &self.stack.bootstrap_servers, "--topic-prefix", &self.prefix];
+        self.start("processor", &[&create[..], &kafka].concat())?.finish()?;
+        let wanted: Vec<String> = Topic::ALL.iter().map(|topic| self.topic(*topic)).collect();
+        // Brokers hear of new topics one after the other.
+        wait_until("the topics to be there", CATCH_UP, || {
+            let known = topics::list(&self.stack.bootstrap_servers)?;
+            Ok(wanted.iter().all(|topic| known.contains_key(topic)).then_some(()))
+        })
+    }
+
+    /// The name of a topic here.
+    pub fn topic(&self, topic: Topic) -> String {
+        topic.name(&self.prefix)
+    }
+
+    /// The group's name.
+    pub fn application_id(&self) -> String {
+        format!("{}processor", self.prefix)
+    }
+
+    /// Where programs run and logs are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The schemas, as they are registered for this installation.
+    pub fn codec(&self) -> Result<Codec> {
+        Ok(Registry::new(&self.stack.registry)?.codec(&self.prefix)?)
+    }
+
+    fn start(&self, program: &str, arguments: &[&str]) -> Result<Process> {
+        self.start_by(Command::new(binary(program)?), program, arguments)
+    }
+
+    fn start_by(&self, by: Command, program: &str, arguments: &[&str]) -> Result<Process> {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{number:02}-{program}-{}", arguments.first().unwrap_or(&""));
+        let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
+        Process::start_by(by, program, &arguments, &self.folder, &name)
+    }
+
+    /// Any command of a program, as it is.
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Result<Process> {
+        self.start(program, arguments)
+    }
+
+    /// A command of the producer, with the addresses and the prefix.
+    pub fn producer(&self, arguments: &[&str]) -> Result<Process> {
+        let addresses = [
+            "--bootstrap-servers",
+            &self.stack.bootstrap_servers,
+            "--schema-registry-url",
+            &self.stack.registry,
+            "--topic-prefix",
+            &self.prefix,
+        ];
+        self.start("producer", &[arguments, &addresses].concat())
+    }
+
+    /// A command of the producer, to its successful end.
+    pub fn produce(&self, arguments: &[&str]) -> Result<Said> {
+        self.producer(arguments)?.finish()
+    }
+
+    /// Starts a member; the same `state` is the same member.
+    pub fn member(&self, state: &str, arguments: &[&str]) -> Result<Member> {
+        self.member_by(Command::new(binary("processor")?), state, arguments)
+    }
+
+    /// The same by a launcher, which ends as the processor.
+    pub fn member_by(&self, by: Command, state: &str, arguments: &[&str]) -> Result<Member> {
+        let state = self.folder.join("state").join(state);
+        let state = state.to_string_lossy();
+        let application = self.application_id();
+        let own = [
+            "run",
+            "--bootstrap-servers",
+            &self.stack.bootstrap_servers,
+            "--schema-registry-url",
+            &self.stack.registry,
+            "--topic-prefix",
+            &self.prefix,
+            "--application-id",
+            &application,
+            "--state-dir",
+            &state,
+        ];
+        // A free port, which its log names, unless one is given.
+        let listen = ["--listen", "127.0.0.1:0"];
+        let listen = if arguments.contains(&"--listen") { &[][..] } else { &listen };
+        let process = self.start_by(by, "processor", &[&own[..], listen, arguments].concat())?;
+        Ok(Member { process })
+    }
+
+    /// Starts a read view; the same `state` is the same view.
+    pub fn view(&self, state: &str, arguments: &[&str]) -> Result<Member> {
+        let state = self.folder.join("state").join(state);
+        let state = state.to_string_lossy();
+        let own = [
+            "serve",
+            "--bootstrap-servers",
+            &self.stack.bootstrap_servers,
+            "--schema-registry-url",
+            &self.stack.registry,
+            "--topic-prefix",
+            &self.prefix,
+            "--state-dir",
+            &state,
+            "--listen",
+            "127.0.0.1:0",
+        ];
+        Ok(Member { process: self.start("processor", &[&own[..], arguments].concat())? })
+    }
+
+    /// Where a member with this `state` keeps it.
+    pub fn state(&self, state: &str) -> PathBuf {
+        self.folder.join("state").join(state)
+    }
+
+    /// Waits until the group has committed every record of `events`, while these members run.
+    pub fn caught_up(&self, members: &mut [&mut Member]) -> Result<()> {
+        let (bootstrap, events) = (&self.stack.bootstrap_servers, self.topic(Topic::Events));
+        let ends = topics::ends(bootstrap, &events)?;
+        let mut seen = Vec::new();
+        wait_until("the group to reach the end of events", CATCH_UP, || {
+            for member in &mut *members {
+                member.process.alive()?;
+            }
+            seen = topics::committed(bootstrap, &self.application_id(), &events)?;
+            Ok((seen == ends).then_some(()))
+        })
+        .with_context(|| {
+            format!("ends {ends:?}, committed {seen:?}, logs in {}", self.folder.display())
+        })
+    }
+
+    /// Records of `events` that the group has committed.
+    pub fn processed(&self) -> Result<i64> {
+        let events = self.topic(Topic::Events);
+        Ok(topics::committed(&self.stack.bootstrap_servers, &self.application_id(), &events)?
+            .iter()
+            .sum())
+    }
+
+    /// A topic's committed records.
+    pub fn read(&self, topic: Topic) -> Result<Vec<Record>> {
+        topics::read(&self.stack.bootstrap_servers, &self.topic(topic))
+    }
+
+    /// The outputs as they are, and as a fold of `events` by other means says they should be.
+    pub fn actual_and_expected(&self) -> Result<(Outputs, Outputs)> {
+        let codec = self.codec()?;
+        let expected = fold::fold(&codec, &self.read(Topic::Events)?)?;
+        let mut actual = Outputs::default();
+        for topic in [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d] {
+            actual.add(&codec, topic, &self.read(topic)?)?;
+        }
+        actual.late = self.read(Topic::Late)?.len();
+        actual.dead_letters = self.read(Topic::DeadLetters)?.len();
+        Ok((actual, expected))
+    }
+
+    /// The outputs are what the fold says, in every topic. Returns them.
+    pub fn outputs_equal_the_fold(&self) -> Result<Outputs> {
+        let (actual, expected) = self.actual_and_expected()?;
+        actual.equals(&expected).with_context(|| format!("logs in {}", self.folder.display()))?;
+        Ok(actual)
+    }
+
+    /// The last of a test that went well: its logs are not needed.
+    pub fn finish(mut self) -> Result<()> {
+        self.finished = true;
+        Ok(())
+    }
+
+    fn subjects(&self) -> Result<Vec<String>> {
+        let url = format!("{}/subjects", self.stack.registry);
+        let subjects: Vec<String> = reqwest::blocking::get(url)?.json()?;
+        Ok(subjects.into_iter().filter(|subject| subject.starts_with(&self.prefix)).collect())
+    }
+
+    fn clean(&self) -> Result<()> {
+        let topics = topics::list(&self.stack.bootstrap_servers)?;
+        let ours =
+            topics.into_keys().filter(|topic| topic.starts_with(&self.prefix)).collect::<Vec<_>>();
+        broker::delete(&self.stack.bootstrap_servers, &ours, &[self.application_id()])?;
+        let http = reqwest::blocking::Client::new();
+        for subject in self.subjects()? {
+            http.delete(format!("{}/subjects/{subject}", self.stack.registry)).send()?;
+        }
+        if self.finished {
+            std::fs::remove_dir_all(&self.folder)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        // A failure to tidy up must not hide the failure that led here.
+        let _ = self.clean();
+    }
+}
+
+/// A member of the group.
+pub struct Member {
+    /// Its program.
+    pub process: Process,
+}
+
+impl Member {
+    /// Where it serves metrics and reads; it says so when it has started.
+    pub fn address(&mut self) -> Result<String> {
+        wait_until("a member to serve", CATCH_UP, || {
+            self.process.alive()?;
+            let serving = self.process.lines("serving metrics, health and reads")?;
+            let address = serving.first().and_then(|line| line.split("address=").nth(1));
+            Ok(address.map(|address| address.trim().to_owned()))
+        })
+    }
+
+    /// Waits until it answers reads: it has tasks, and they are restored.
+    pub fn ready(&mut self) -> Result<()> {
+        let url = format!("http://{}/readyz", self.address()?);
+        wait_until("a member to be ready", CATCH_UP, || {
+            self.process.alive()?;
+            Ok(reqwest::blocking::get(&url).is_ok_and(|a| a.status().is_success()).then_some(()))
+        })
+    }
+
+    /// Its metrics: name with labels, and value.
+    pub fn metrics(&mut self) -> Result<BTreeMap<String, String>> {
+        let text = reqwest::blocking::get(format!("http://{}/metrics", self.address()?))?.text()?;
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let pair = |line: &str| line.rsplit_once(' ').map(|(n, v)| (n.to_owned(), v.to_owned()));
+        Ok(lines.filter_map(pair).collect())
+    }
+
+    /// The partitions that it has, by its log.
+    pub fn owned(&self) -> Result<BTreeSet<i32>> {
+        let mut owned = BTreeSet::new();
+        for line in self.process.log()?.lines() {
+            // A worker that failed has let go of everything.
+            if line.contains(" rejoining ") {
+                owned.clear();
+            }
+            let list = line.split(" partitions=[").nth(1).and_then(|rest| rest.split(']').next());
+            let parts = list.unwrap_or_default().split(',').map(str::trim);
+            for partition in parts.filter(|part| !part.is_empty()) {
+                let partition = partition.parse()?;
+                if line.contains("partitions revoked") {
+                    owned.remove(&partition);
+                } else {
+                    owned.insert(partition);
+                }
+            }
+        }
+        Ok(owned)
+    }
+
+    /// How many records it restored when it last got a partition, by partition.
+    pub fn restored(&self) -> Result<BTreeMap<i32, u64>> {
+        let lines = self.process.lines(" restored task=")?;
+        let field = |line: &str, name: &str| -> Result<String> {
+            let value = line.split(&format!(" {name}=")).nth(1).context("no such field")?;
+            Ok(value.split(' ').next().unwrap_or_default().trim_matches('"').to_owned())
+        };
+        lines
+            .iter()
+            .map(|line| {
+                let task = field(line, "task")?;
+                let partition = task.rsplit(['_', '-']).next().unwrap_or_default().parse();
+                let partition = partition.with_context(|| format!("no partition in {line}"))?;
+                Ok((partition, field(line, "restored")?.parse()?))
+            })
+            .collect()
+    }
+
+    /// SIGTERM: it commits, leaves, and ends well.
+    pub fn stop(mut self) -> Result<String> {
+        let status = self.process.stop()?;
+        let log = self.process.log()?;
+        ensure!(status.success(), "a member that was told to stop ended with {status}:\n{log}");
+        Ok(log)
+    }
+}

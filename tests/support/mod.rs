@@ -1,0 +1,19 @@
+//! The parts of a test on the real stack.
+
+pub mod broker;
+pub mod cluster;
+pub mod connect;
+pub mod data;
+pub mod down;
+pub mod fold;
+pub mod installation;
+pub mod postgres;
+pub mod process;
+pub mod stack;
+pub mod topics;
+pub mod wait;
+
+pub use installation::Installation;
+pub use process::Process;
+pub use stack::Stack;
+pub use wait::{soon, wait_until};

@@ -1,0 +1,264 @@
+//! The norms of this repository, as tests: each failure names file, line and rule.
+//!
+//! A source file is read once into [`Source`]: comments and the insides of strings are blanked, so
+//! that a rule about code sees code. What stands behind `#[cfg(test)] mod … {`, in `tests/` or in a
+//! module that only tests declare is test code.
+
+#[path = "tidy/source.rs"]
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+use source::Source;
+
+/// Lines of a file that are not tests.
+const MAX_LINES: usize = 500;
+/// Lines of a function.
+const MAX_FUNCTION: usize = 70;
+/// A further trait needs a second real implementation, and a line here.
+const TRAITS: [&str; 3] = ["Processor", "Record", "Store"];
+/// Topic names that are no everyday words.
+const TOPICS: [&str; 5] = ["latest", "ohlc_1m", "ohlc_1h", "ohlc_1d", "processor-feeds-changelog"];
+/// What is built, stored or downloaded, and no part of the repository.
+const NOT_OURS: [&str; 4] = ["target", ".run", ".git", "node_modules"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).into()
+}
+
+fn walk(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !path.is_symlink() {
+            if !NOT_OURS.contains(&name.as_str()) {
+                walk(&path, extension, found)?;
+            }
+        } else if path.extension().is_some_and(|have| have == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(())
+}
+
+fn files(extension: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    walk(&root(), extension, &mut found)?;
+    ensure!(!found.is_empty() || extension == "md", "no .{extension} file");
+    Ok(found)
+}
+
+fn sources() -> Result<Vec<Source>> {
+    let root = root();
+    let read = |path: &PathBuf| {
+        let name = path.strip_prefix(&root)?.to_string_lossy().into_owned();
+        Ok(Source::read(name, &fs::read_to_string(path)?))
+    };
+    let mut sources = files("rs")?.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let of_tests: BTreeSet<String> = sources.iter().flat_map(Source::modules_of_tests).collect();
+    for source in &mut sources {
+        source.mark_tests(&of_tests);
+    }
+    Ok(sources)
+}
+
+/// Every line of code that breaks a rule.
+fn breaches(rule: &str, breaks: impl Fn(&Source, usize, &str) -> bool) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for source in &sources()? {
+        for (index, code) in source.code.iter().enumerate() {
+            if breaks(source, index, code) {
+                found.push(format!("{}:{}: {rule}", source.name, index + 1));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn none(found: &[String]) -> Result<()> {
+    ensure!(found.is_empty(), "\n{}", found.join("\n"));
+    Ok(())
+}
+
+/// `word` as a word of its own.
+fn has_word(code: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at].ends_with(is_part) && !code[at + word.len()..].starts_with(is_part)
+    })
+}
+
+#[test]
+fn a_rule_sees_code_and_not_what_code_says() -> Result<()> {
+    let text = "let a = \"x.unwrap()\"; // b.unwrap()\n/* c /* d */ */ e.unwrap();\nr#\"f\"#; '\"'";
+    let source = Source::read("a.rs".into(), text);
+    let code = source.code.iter().map(|line| line.split_whitespace().collect::<String>());
+    ensure!(code.eq(["leta=\"\";", "e.unwrap();", "r#\"\";"]), "{:?}", source.code);
+    ensure!(source.literals == [(0, "x.unwrap()".into()), (2, "f".into())]);
+    Ok(())
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_for() -> Result<()> {
+    let bare = |source: &&Source| !source.raw.first().is_some_and(|line| line.starts_with("//!"));
+    let sources = sources()?;
+    let found = sources.iter().filter(bare);
+    none(&found.map(|s| format!("{}:1: a file opens with //!", s.name)).collect::<Vec<_>>())
+}
+
+#[test]
+fn no_file_is_too_long() -> Result<()> {
+    let sources = sources()?;
+    let lines = |source: &Source| source.tests_from.unwrap_or(source.raw.len());
+    let found = sources.iter().filter(|source| lines(source) > MAX_LINES);
+    let found = found.map(|s| {
+        format!("{}:{MAX_LINES}: {} lines without tests, of {MAX_LINES}", s.name, lines(s))
+    });
+    none(&found.collect::<Vec<_>>())
+}
+
+#[test]
+fn no_function_is_too_long() -> Result<()> {
+    let mut found = Vec::new();
+    for source in &sources()? {
+        for (line, length) in source.functions() {
+            if length > MAX_FUNCTION {
+                let rule = format!("a function of {length} lines, of {MAX_FUNCTION}");
+                found.push(format!("{}:{line}: {rule}", source.name));
+            }
+        }
+    }
+    none(&found)
+}
+
+#[test]
+fn nothing_panics_outside_tests() -> Result<()> {
+    let words = [".unwrap()", "todo!", "unimplemented!", "dbg!"];
+    none(&breaches("an error is returned, not a panic", |source, index, code| {
+        !source.is_test(index) && words.iter().any(|word| code.contains(word))
+    })?)
+}
+
+#[test]
+fn only_the_edges_know_kafka() -> Result<()> {
+    let edges = ["streams/src/runtime/", "producer/src/sink.rs", "tests/", "bench/"];
+    let rule = "rdkafka is named in streams/src/runtime and producer/src/sink.rs only";
+    none(&breaches(rule, |source, index, code| {
+        let named = ["rdkafka", "rdkafka_sys"].iter().any(|word| has_word(code, word));
+        named && !source.is_test(index) && !source.is_in(&edges)
+    })?)
+}
+
+#[test]
+fn unsafe_code_is_in_one_file() -> Result<()> {
+    none(&breaches("unsafe is in streams/src/runtime/native.rs only", |source, _, code| {
+        has_word(code, "unsafe") && !source.is_in(&["streams/src/runtime/native.rs"])
+    })?)
+}
+
+#[test]
+fn the_clock_is_read_in_clock_files() -> Result<()> {
+    // Tests of the whole system and measurements live in real time; the simulation does not.
+    let exempt = ["bench/", "tests/"];
+    none(&breaches("the clock is read in clock.rs only", |source, _, code| {
+        let reads = ["SystemTime::now", "Instant::now"].iter().any(|read| code.contains(read));
+        let simulated = source.is_in(&["tests/simulation"]);
+        reads && !source.name.ends_with("/clock.rs") && (simulated || !source.is_in(&exempt))
+    })?)
+}
+
+#[test]
+fn topics_are_named_in_the_topic_table() -> Result<()> {
+    let mut found = Vec::new();
+    for source in sources()?.iter().filter(|s| !s.is_in(&["schemas/src/topic.rs", "tests/"])) {
+        for (index, literal) in &source.literals {
+            if TOPICS.contains(&literal.as_str()) && !source.is_test(*index) {
+                let rule = format!("topic {literal} is named in schemas/src/topic.rs only");
+                found.push(format!("{}:{}: {rule}", source.name, index + 1));
+            }
+        }
+    }
+    none(&found)
+}
+
+#[test]
+fn each_trait_has_two_real_implementations() -> Result<()> {
+    let mut traits = BTreeSet::new();
+    for source in &sources()? {
+        for code in &source.code {
+            let mut words = code.split_whitespace().skip_while(|word| word.starts_with("pub"));
+            if words.next() == Some("trait") {
+                let name = words.next().unwrap_or_default();
+                let end = name.find(|c: char| !c.is_alphanumeric()).unwrap_or(name.len());
+                traits.insert(name[..end].to_owned());
+            }
+        }
+    }
+    let known: BTreeSet<String> = TRAITS.map(str::to_owned).into();
+    ensure!(traits == known, "traits are {traits:?}, the list in tests/tidy.rs says {known:?}");
+    Ok(())
+}
+
+#[test]
+fn tests_run_always_and_say_what_they_show() -> Result<()> {
+    none(&breaches("no ignored test, no expected panic, no test_ in a name", |_, _, code| {
+        let banned = ["#[ignore", "#[should_panic", "fn test_"];
+        banned.iter().any(|word| code.contains(word))
+    })?)
+}
+
+#[test]
+fn unit_tests_do_not_wait() -> Result<()> {
+    // The tests of the whole system wait for other programs; nothing else has a reason to.
+    none(&breaches("a unit test does not sleep", |source, index, code| {
+        source.is_test(index) && !source.is_in(&["tests/"]) && code.contains("sleep(")
+    })?)
+}
+
+#[test]
+fn nothing_is_left_for_later() -> Result<()> {
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
+    let mut found = Vec::new();
+    for extension in ["rs", "md", "toml", "sh", "sql", "yml", "avsc"] {
+        for path in files(extension).unwrap_or_default() {
+            for (index, line) in fs::read_to_string(&path)?.lines().enumerate() {
+                if words.iter().any(|word| has_word(line, word)) {
+                    let name = path.strip_prefix(root())?.display();
+                    found.push(format!("{name}:{}: nothing is left for later", index + 1));
+                }
+            }
+        }
+    }
+    none(&found)
+}
+
+#[test]
+fn every_relative_link_leads_somewhere() -> Result<()> {
+    let mut found = Vec::new();
+    for path in files("md")? {
+        for (index, line) in fs::read_to_string(&path)?.lines().enumerate() {
+            for link in links(line) {
+                let file = link.split('#').next().unwrap_or_default();
+                let target = path.parent().unwrap_or(Path::new(".")).join(file);
+                if !target.exists() {
+                    let name = path.strip_prefix(root())?.display();
+                    found.push(format!("{name}:{}: {link} leads nowhere", index + 1));
+                }
+            }
+        }
+    }
+    none(&found)
+}
+
+/// Targets of a line's links that are neither elsewhere nor within the same page.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    let targets = line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    let elsewhere = |target: &str| target.contains("://") || target.starts_with("mailto:");
+    targets
+        .filter(move |target| !target.is_empty() && !target.starts_with('#') && !elsewhere(target))
+}
