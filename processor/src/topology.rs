@@ -12,6 +12,7 @@
 //! restores the store. `Candles` comes before `LatestPrices` because a pair's clock is the event
 //! time of its latest price *before* the event at hand.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use schemas::Codec;
@@ -19,7 +20,7 @@ use schemas::topic::Topic;
 use streams::{Output, Topology};
 
 use crate::layout;
-use crate::operators::{Candles, Entry, LatestPrices, Stores, entry};
+use crate::operators::{Candles, Entry, LatestPrices, Pairs, Stores, entry};
 
 /// The name of a topic's store: the topic's own, without a prefix.
 pub const fn store_name(topic: Topic) -> &'static str {
@@ -49,7 +50,8 @@ pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> To
                 .store(store_name(Topic::Feeds), layout::feeds(&codec, Topic::Feeds.name(&prefix))),
         };
         let decoder = Arc::clone(&codec);
-        let entries = builder.source(events.clone(), move |record| entry(&decoder, record));
+        let pairs = RefCell::<Pairs>::default();
+        let entries = builder.source(events.clone(), move |record| entry(&decoder, &pairs, record));
         let late = entries.process(builder, Candles::new(stores.clone()));
         let encoder = Arc::clone(&codec);
         late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| Output {

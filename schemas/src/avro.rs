@@ -96,6 +96,7 @@ impl<'a> Reader<'a> {
         self.0
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
         self.0 = rest;
@@ -105,6 +106,15 @@ impl<'a> Reader<'a> {
     /// A long.
     #[inline]
     pub fn long(&mut self) -> Result<i64, Malformed> {
+        // Nearly all are lengths, branches and symbols: a byte each.
+        if let [byte @ 0..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        }
+        self.long_of_many_bytes()
+    }
+
+    fn long_of_many_bytes(&mut self) -> Result<i64, Malformed> {
         let mut value = 0u64;
         for (index, &byte) in self.0.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * index);
@@ -130,6 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes.
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = usize::try_from(self.long()?).map_err(|_| Malformed)?;
         self.take(length)
@@ -167,6 +178,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An enum whose symbols stand for `values`, in order.
+    #[inline]
     pub fn symbol<T: Copy>(&mut self, values: &[T]) -> Result<T, Malformed> {
         let index = usize::try_from(self.long()?).map_err(|_| Malformed)?;
         values.get(index).copied().ok_or(Malformed)

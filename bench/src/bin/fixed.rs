@@ -28,6 +28,9 @@ struct Options {
     /// Pairs.
     #[arg(long, default_value_t = 500)]
     keys: u32,
+    /// Trades in a second of event time.
+    #[arg(long, default_value_t = 300)]
+    event_rate: u32,
     /// Trades between two commits.
     #[arg(long, default_value_t = 600)]
     commit_every: u64,
@@ -41,7 +44,7 @@ fn main() -> Result<()> {
         events: options.events,
         keys: options.keys,
         seed: 1,
-        event_rate: 300,
+        event_rate: options.event_rate,
         pick: Pick::Uniform,
         disorder_percent: 5,
         disorder_ms: 2_000,

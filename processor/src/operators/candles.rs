@@ -23,13 +23,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::{Basis, Candle, FeedMark, MarketEvent, Status, Timestamp};
+use schemas::{Basis, Candle, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
 use streams::store::StoreHandle;
 use streams::{Context, Failure, Processor};
 
 use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
 use super::seen::Seeing;
-use super::{Entry, Stores, Window, merge, single};
+use super::{Entry, Pair, Stores, Window, merge, single};
 use crate::layout;
 
 /// Pairs read at once when the index of pairs is first built.
@@ -108,12 +108,14 @@ impl Candles {
     fn event(
         &mut self,
         context: &mut Context<'_, Entry>,
-        pair: &[u8],
+        pair: &Pair,
         event: &MarketEvent,
     ) -> Result<bool, Failure> {
-        let newest = self.stores.latest.read(pair, |latest| latest.map(|l| l.event_time))?;
-        let exchange = exchange_of(pair);
-        let clock = newest.max(self.feed_clock(exchange)?);
+        let newest = |latest: Option<&LatestPrice>| latest.map(|latest| latest.event_time);
+        let newest = self.stores.latest.read_near(&pair.in_latest, pair.key(), newest)?;
+        let healthy = |mark: Option<&FeedMark>| mark.map(|mark| mark.healthy_until);
+        let healthy = self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), healthy)?;
+        let clock = newest.max(healthy);
         let start = Interval::Minute.start(event.event_time);
         let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
         if late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS) {
@@ -132,33 +134,30 @@ impl Candles {
         }
         if let Some(clock) = late {
             context.late(clock.0 - event.event_time.0);
-            self.add_to_parents(context, pair, event.basis, &part, start, clock)?;
+            self.add_to_parents(context, pair.key(), event.basis, &part, start, clock)?;
         }
-        match (newest, clock) {
-            (Some(newest), Some(from)) => {
-                let to = from.max(event.event_time);
-                if to > from {
-                    self.advance(context, pair, Tick { newest, from, to })?;
-                }
-            }
-            // A new pair: a feed's clock must find it, also before it is committed.
-            _ => {
-                self.pairs.entry(exchange.into()).or_default().insert(pair.into());
-            }
+        if let (Some(newest), Some(from)) = (newest, clock) {
+            let to = from.max(event.event_time);
+            return self.advance(context, pair.key(), Tick { newest, from, to }).map(|()| true);
         }
+        // A new pair: a feed's clock must find it, also before it is committed.
+        self.pairs.entry(pair.exchange().into()).or_default().insert(pair.key().into());
         Ok(true)
     }
 
     /// Counts an event into its minute.
     fn add(
         &mut self,
-        pair: &[u8],
+        pair: &Pair,
         event: &MarketEvent,
         start: Timestamp,
         part: &Candle,
         late: bool,
     ) -> Result<Seeing, Failure> {
-        self.update(pair, event.basis, (Interval::Minute, start), |window| {
+        self.key.clear();
+        layout::candle_key(pair.key(), event.basis, start, &mut self.key);
+        let hint = pair.in_minutes(event.basis);
+        self.stores.minutes.update_if_near(hint, &self.key, |window| {
             let Some(known) = window else {
                 let mut new = Window::new(part.clone());
                 if late {
@@ -219,6 +218,10 @@ impl Candles {
         pair: &[u8],
         tick: Tick,
     ) -> Result<(), Failure> {
+        // Hours and days end where a minute does, with the same grace.
+        if !closes_minute(tick.from, tick.to) {
+            return Ok(());
+        }
         for interval in Interval::ALL {
             // Grace is shorter than any window: only the window of the newest event and the one
             // before it can still be open.

@@ -12,19 +12,23 @@
 //!
 //! Source: Coinbase has sent year 1, Kraken 1970 for pairs that never traded.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use schemas::{Basis, Codec, DecodeError, FeedMark, Kind, MarketEvent, PairKey, Timestamp};
 use streams::record::SourceRecord;
 use streams::{Error, Failure};
 
+use super::pairs::{Pair, Pairs};
 use super::rules::MAX_AHEAD_MS;
 
 /// What the log holds, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Entry {
     /// A trade or a price sample.
     Event {
-        /// The pair's store key.
-        pair: Box<[u8]>,
+        /// Of what.
+        pair: Rc<Pair>,
         /// What happened.
         event: MarketEvent,
     },
@@ -41,7 +45,7 @@ impl Entry {
     /// The store key of the pair or feed.
     pub fn pair(&self) -> &[u8] {
         match self {
-            Self::Event { pair, .. } => pair,
+            Self::Event { pair, .. } => pair.key(),
             Self::Mark { feed, .. } => feed,
         }
     }
@@ -65,35 +69,31 @@ fn failure(error: DecodeError) -> Failure {
     }
 }
 
-/// Reads one record of `events`.
-pub fn entry(codec: &Codec, record: &SourceRecord<'_>) -> Result<Entry, Failure> {
+/// Reads one record of `events`; what its key says may be known from `pairs`.
+pub fn entry(
+    codec: &Codec,
+    pairs: &RefCell<Pairs>,
+    record: &SourceRecord<'_>,
+) -> Result<Entry, Failure> {
     let value = record.value.ok_or(Failure::Drop("tombstone"))?;
-    let key = codec.body::<PairKey>(record.key).map_err(failure)?;
     match codec.kind(value).map_err(failure)? {
         Some(Kind::MarketEvent) => {
-            if !is_pair(&key) {
-                return Err(Failure::Drop("invalid_key"));
-            }
+            let pair = pairs.borrow_mut().get(record.key, || {
+                let key = codec.body::<PairKey>(record.key).map_err(failure)?;
+                Pair::read(&key).ok_or(Failure::Drop("invalid_key"))
+            })?;
             let event = codec.decode(value).map_err(failure)?;
             check(&event)?;
-            Ok(Entry::Event { pair: key.into(), event })
+            Ok(Entry::Event { pair, event })
         }
         Some(Kind::FeedMark) => {
+            let feed = codec.body::<PairKey>(record.key).map_err(failure)?.into();
             let mark: FeedMark = codec.decode(value).map_err(failure)?;
             check_time(mark.healthy_until, mark.received_at)?;
-            Ok(Entry::Mark { feed: key.into(), mark })
+            Ok(Entry::Mark { feed, mark })
         }
         _ => Err(Failure::Drop("corrupt")),
     }
-}
-
-/// The body is whole; each part must also be there and not too long.
-fn is_pair(body: &[u8]) -> bool {
-    let mut reader = schemas::avro::Reader::new(body);
-    (0..3).all(|_| {
-        let part = reader.bytes().unwrap_or_default();
-        !part.is_empty() && part.len() <= schemas::pair::MAX_PART_BYTES
-    })
 }
 
 fn check(event: &MarketEvent) -> Result<(), Failure> {

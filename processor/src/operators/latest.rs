@@ -29,7 +29,8 @@ impl Processor for LatestPrices {
     fn process(&mut self, context: &mut Context<'_, ()>, entry: &Entry) -> Result<(), Failure> {
         if let Entry::Event { pair, event } = entry {
             let tie = event.id().unwrap_or(context.offset().0);
-            self.latest.update_if(pair, |latest| (update(latest, event, tie), ()))?;
+            let take = |latest: &mut _| (update(latest, event, tie), ());
+            self.latest.update_if_near(&pair.in_latest, pair.key(), take)?;
         }
         Ok(())
     }

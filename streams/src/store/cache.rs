@@ -9,7 +9,7 @@
 //! - `bytes` is an estimate of what is held, exact as of the last commit; the task commits early
 //!   when it reaches the bound.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -28,6 +28,21 @@ struct Slot<V> {
     /// Bytes of the value when it was last read or written.
     encoded: usize,
     dirty: bool,
+}
+
+/// Where a store's cache had a key when it was last looked for.
+///
+/// Whoever looks for the same key again and again keeps one beside it and saves the hash. It may be
+/// of another key or long out of date: the key is compared, so a wrong hint costs a look and nothing
+/// else.
+#[derive(Debug)]
+pub struct Hint(Cell<usize>);
+
+impl Default for Hint {
+    /// Of nothing yet.
+    fn default() -> Self {
+        Self(Cell::new(usize::MAX))
+    }
 }
 
 /// The uncommitted, decoded state of one store.
@@ -73,17 +88,26 @@ impl<V> Cache<V> {
         Ok(slot)
     }
 
-    fn read<R>(&mut self, key: &[u8], read: impl FnOnce(Option<&V>) -> R) -> Result<R> {
+    /// The slot of `key`, looked for where it was before.
+    fn slot_near(&mut self, hint: &Hint, key: &[u8]) -> Result<usize> {
+        let guess = hint.0.get();
+        if self.slots.get(guess).is_some_and(|slot| *slot.key == *key) {
+            return Ok(guess);
+        }
         let slot = self.slot(key)?;
-        Ok(read(self.slots[slot].value.as_ref()))
+        hint.0.set(slot);
+        Ok(slot)
+    }
+
+    fn read<R>(&self, slot: usize, read: impl FnOnce(Option<&V>) -> R) -> R {
+        read(self.slots[slot].value.as_ref())
     }
 
     fn update_if<R>(
         &mut self,
-        key: &[u8],
+        index: usize,
         change: impl FnOnce(&mut Option<V>) -> (bool, R),
-    ) -> Result<R> {
-        let index = self.slot(key)?;
+    ) -> R {
         let slot = &mut self.slots[index];
         let (changed, result) = change(&mut slot.value);
         if changed && !slot.dirty {
@@ -91,7 +115,7 @@ impl<V> Cache<V> {
             // A slot's index came from a u32.
             self.dirty.push(u32::try_from(index).unwrap_or(u32::MAX));
         }
-        Ok(result)
+        result
     }
 
     /// Gives every change since the last drain, in the order of first touch, and marks all as
@@ -157,7 +181,21 @@ impl<V> StoreHandle<V> {
 
     /// Looks at the value of `key`.
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Option<&V>) -> R) -> Result<R> {
-        self.0.borrow_mut().read(key, read)
+        let mut cache = self.0.borrow_mut();
+        let slot = cache.slot(key)?;
+        Ok(cache.read(slot, read))
+    }
+
+    /// [`Self::read`], looking first where the key was before.
+    pub fn read_near<R>(
+        &self,
+        hint: &Hint,
+        key: &[u8],
+        read: impl FnOnce(Option<&V>) -> R,
+    ) -> Result<R> {
+        let mut cache = self.0.borrow_mut();
+        let slot = cache.slot_near(hint, key)?;
+        Ok(cache.read(slot, read))
     }
 
     /// Changes the value of `key`; `None` deletes it. The key counts as changed in any case.
@@ -171,7 +209,21 @@ impl<V> StoreHandle<V> {
         key: &[u8],
         change: impl FnOnce(&mut Option<V>) -> (bool, R),
     ) -> Result<R> {
-        self.0.borrow_mut().update_if(key, change)
+        let mut cache = self.0.borrow_mut();
+        let slot = cache.slot(key)?;
+        Ok(cache.update_if(slot, change))
+    }
+
+    /// [`Self::update_if`], looking first where the key was before.
+    pub fn update_if_near<R>(
+        &self,
+        hint: &Hint,
+        key: &[u8],
+        change: impl FnOnce(&mut Option<V>) -> (bool, R),
+    ) -> Result<R> {
+        let mut cache = self.0.borrow_mut();
+        let slot = cache.slot_near(hint, key)?;
+        Ok(cache.update_if(slot, change))
     }
 
     /// Committed pairs of a key range, without what this task has not yet committed.

@@ -18,7 +18,7 @@ pub mod overlay;
 #[cfg(test)]
 mod properties;
 
-pub use cache::{Cache, StoreHandle};
+pub use cache::{Cache, Hint, StoreHandle};
 pub use disk::Disk;
 pub use memory::Memory;
 pub use overlay::Committed;

@@ -31,6 +31,9 @@ use crate::task::{Consumed, State, Task};
 const MAX_WAIT: Duration = Duration::from_millis(10);
 /// A restoring task's waiting records, in bytes, beyond which its partition is paused.
 const MAX_BUFFERED: usize = 16 << 20;
+/// Records between two looks at what the caches hold: each look asks every store, and so few records
+/// cannot overshoot the bound by more than their own size.
+const LOOK_EVERY: usize = 64;
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
@@ -168,8 +171,18 @@ impl<'a> Worker<'a> {
                 continue;
             }
             owned.task.punctuate(now)?;
-            while !owned.task.wants_commit() && owned.task.process()? {}
+            while !owned.task.wants_commit() && process_some(&mut owned.task)? {}
         }
         Ok(())
     }
+}
+
+/// Processes up to [`LOOK_EVERY`] records; false when none waits any more.
+fn process_some(task: &mut Task) -> Result<bool> {
+    for _ in 0..LOOK_EVERY {
+        if !task.process()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -1,0 +1,168 @@
+//! Pairs by the bytes of their keys: what an event's key says is read once, and not for every event.
+//!
+//! A pair also remembers where the caches of its stores had it (see [`Hint`]), which saves most of
+//! the hashing that an event would cost.
+//!
+//! Cost: one hash and one comparison of a key that was seen before. A table of fixed size, in which
+//! a new pair takes the place of another with the same hash: what is not in it is only read again.
+
+use std::hash::Hasher as _;
+use std::rc::Rc;
+
+use rustc_hash::FxHasher;
+use schemas::avro::Reader;
+use schemas::{Basis, pair::MAX_PART_BYTES};
+use streams::store::Hint;
+
+/// Places, a power of two: more than the pairs of one partition of all venues together, at some
+/// 200 bytes each.
+const PLACES: usize = 1 << 16;
+/// Base and quote of a feed's key: empty.
+const NO_PAIR: [u8; 2] = [0, 0];
+
+/// A pair, and where its state was found last.
+#[derive(Debug)]
+pub struct Pair {
+    key: Box<[u8]>,
+    feed: Box<[u8]>,
+    /// Where its latest price was.
+    pub(super) in_latest: Hint,
+    /// Where its exchange's clock was.
+    pub(super) in_feeds: Hint,
+    in_minutes: [Hint; 2],
+}
+
+impl Pair {
+    /// The pair of a store key; `None` when a part is empty or too long.
+    pub fn read(key: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(key);
+        let mut last = 0;
+        for _ in 0..3 {
+            last = key.len() - reader.rest().len();
+            let part = reader.bytes().ok()?;
+            if part.is_empty() || part.len() > MAX_PART_BYTES {
+                return None;
+            }
+        }
+        Some(Self {
+            key: key.into(),
+            feed: [&NO_PAIR, &key[last..]].concat().into(),
+            in_latest: Hint::default(),
+            in_feeds: Hint::default(),
+            in_minutes: [Hint::default(), Hint::default()],
+        })
+    }
+
+    /// Its store key.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The store key of its exchange's feed.
+    pub fn feed(&self) -> &[u8] {
+        &self.feed
+    }
+
+    /// Its exchange as the last part of its key, length and all.
+    pub fn exchange(&self) -> &[u8] {
+        &self.feed[NO_PAIR.len()..]
+    }
+
+    /// Where its newest minute of that basis was.
+    pub(super) const fn in_minutes(&self, basis: Basis) -> &Hint {
+        &self.in_minutes[basis as usize]
+    }
+}
+
+/// The pairs that were met lately, by the bytes of a key in its topic.
+pub struct Pairs(Vec<Option<Place>>);
+
+struct Place {
+    topic_key: Box<[u8]>,
+    pair: Rc<Pair>,
+}
+
+impl Default for Pairs {
+    /// None yet.
+    fn default() -> Self {
+        Self((0..PLACES).map(|_| None).collect())
+    }
+}
+
+impl Pairs {
+    /// The pair of that key; `read` is asked for one that was not met lately.
+    pub fn get<E>(
+        &mut self,
+        topic_key: &[u8],
+        read: impl FnOnce() -> Result<Pair, E>,
+    ) -> Result<Rc<Pair>, E> {
+        let place = &mut self.0[place_of(topic_key)];
+        if let Some(known) = place
+            && *known.topic_key == *topic_key
+        {
+            return Ok(Rc::clone(&known.pair));
+        }
+        let pair = Rc::new(read()?);
+        *place = Some(Place { topic_key: topic_key.into(), pair: Rc::clone(&pair) });
+        Ok(pair)
+    }
+}
+
+fn place_of(topic_key: &[u8]) -> usize {
+    let mut hasher = FxHasher::default();
+    hasher.write(topic_key);
+    // Its upper bits are the better mixed ones; what is kept of them fits into any integer.
+    usize::try_from(hasher.finish() >> (u64::BITS - PLACES.trailing_zeros())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use schemas::PairKey;
+
+    use super::*;
+    use crate::layout;
+
+    #[test]
+    fn a_key_is_read_once() {
+        let mut pairs = Pairs::default();
+        let key = layout::pair_key(&PairKey::new("BTC", "USD", "coinbase"));
+        let mut reads = 0;
+        for _ in 0..3 {
+            let found = pairs.get(&key, || {
+                reads += 1;
+                Pair::read(&key).ok_or(())
+            });
+            let found = found.unwrap();
+            assert_eq!(found.key(), key);
+            assert_eq!(found.exchange(), b"\x10coinbase");
+            assert_eq!(found.feed(), layout::pair_key(&PairKey::feed("coinbase")));
+        }
+        assert_eq!(reads, 1);
+    }
+
+    #[test]
+    fn what_is_no_pair_is_not_kept() {
+        let mut pairs = Pairs::default();
+        let key = layout::pair_key(&PairKey::new("", "USD", "coinbase"));
+        assert!(pairs.get(&key, || Pair::read(&key).ok_or("invalid")).is_err());
+        assert!(pairs.get(&key, || Err("asked again")).is_err_and(|error| error == "asked again"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_gets_its_own_pair(bases in prop::collection::vec("[A-C]{1,3}", 1..60)) {
+            let mut pairs = Pairs::default();
+            for base in bases {
+                let key = layout::pair_key(&PairKey::new(base, "USD", "x"));
+                let pair = pairs.get(&key, || Pair::read(&key).ok_or("invalid"));
+                prop_assert_eq!(pair.map(|pair| pair.key().to_vec()), Ok(key));
+            }
+        }
+
+        #[test]
+        fn arbitrary_keys_never_panic(key: Vec<u8>) {
+            let _ = Pair::read(&key);
+        }
+    }
+}
