@@ -119,7 +119,7 @@ impl GroupConsumer {
             .set("isolation.level", "read_committed")
             .set("fetch.message.max.bytes", "262144")
             .set("queued.min.messages", "50000")
-            .set("queued.max.messages.kbytes", "32768")
+            .set("queued.max.messages.kbytes", "4096")
             // The default of a second turns a full local queue into an idle second.
             .set("fetch.queue.backoff.ms", "10");
         match config.group_protocol {

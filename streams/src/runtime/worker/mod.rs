@@ -30,7 +30,7 @@ use crate::task::{Consumed, State, Task};
 /// How long to wait for records when there are none; bounds how late a commit may be.
 const MAX_WAIT: Duration = Duration::from_millis(10);
 /// A restoring task's waiting records, in bytes, beyond which its partition is paused.
-const MAX_BUFFERED: usize = 16 << 20;
+const MAX_BUFFERED: usize = 4 << 20;
 /// Records between two looks at what the caches hold: each look asks every store, and so few records
 /// cannot overshoot the bound by more than their own size.
 const LOOK_EVERY: usize = 64;
