@@ -4,7 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants fuzz \
-  bench bench-up bench-check bench-floor bench-growth restore soak
+  bench bench-up bench-check bench-floor bench-growth restore takeover soak
 
 TOOLS := $(CURDIR)/.run/tools
 PEER := bench/kafka-streams/target/peer.jar
@@ -62,6 +62,9 @@ bench-growth: bench-up ## Cost against keys, partitions, members, commit interva
 
 restore: bench-up ## Deleted state of 1,000,000 and 5,000,000 entries, and kill -9, both sides (BENCH="--entries N")
 	@infra/with-addresses.sh python3 bench/restore.py $(BENCH)
+
+takeover: bench-up ## kill -9 of one of two members over 1,000,000 pairs, with and without a standby (BENCH="--keys N")
+	@infra/with-addresses.sh python3 bench/takeover.py $(BENCH)
 
 soak: bench-up ## Half an hour of steady load: does anything grow (SOAK_MINUTES=30; BENCH="--rate N")
 	@infra/with-addresses.sh python3 bench/soak.py $(BENCH)
