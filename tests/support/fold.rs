@@ -7,9 +7,11 @@
 //! - a pair's clock is the newest of its events and of its exchange's marks;
 //! - a window is closed when the clock has passed its end by five seconds;
 //! - an hour and a day hold the events of their closed minutes, and each late event;
-//! - an id counts once in a minute; more than a day behind the clock is too late for any.
+//! - an id counts once in a minute; more than a day behind the clock is too late for any;
+//! - a gap marks the windows that it lies over until its ids have come, and a closed window that
+//!   changes by that alone is revised.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use schemas::topic::Topic;
@@ -18,6 +20,7 @@ use schemas::{
     Status, TakerSide, Timestamp,
 };
 
+use super::facts::{Facts, Gap, Marks};
 use super::topics::Record;
 
 const GRACE: i64 = 5_000;
@@ -165,11 +168,18 @@ struct Window {
     ids: HashSet<i64>,
     status: Status,
     revision: i32,
+    marks: Marks,
 }
 
 impl Window {
     fn new(status: Status) -> Self {
-        Self { prints: Vec::new(), ids: HashSet::new(), status, revision: 0 }
+        Self {
+            prints: Vec::new(),
+            ids: HashSet::new(),
+            status,
+            revision: 0,
+            marks: Marks::default(),
+        }
     }
 
     fn revise(&mut self) {
@@ -204,10 +214,10 @@ impl Window {
             revision: self.revision,
             open_event_time: Timestamp(first.time),
             close_event_time: Timestamp(last.time),
-            gap: false,
-            coverage_ms: None,
-            partial_start: false,
-            missing_trades: None,
+            gap: self.marks.gap,
+            coverage_ms: self.marks.coverage,
+            partial_start: self.marks.partial,
+            missing_trades: self.marks.missing,
             open_tie: first.tie,
             close_tie: last.tie,
             seen: Vec::new(),
@@ -259,8 +269,8 @@ type Key = (PairKey, Basis, i64);
 struct Partition {
     /// The newest event time of each pair.
     newest: HashMap<PairKey, i64>,
-    /// How far each exchange's feed is healthy.
-    feeds: HashMap<String, i64>,
+    /// What each exchange's feed has said of itself.
+    feeds: HashMap<String, Facts>,
     latest: BTreeMap<PairKey, LatestPrice>,
     /// By length.
     windows: [BTreeMap<Key, Window>; 3],
@@ -289,7 +299,7 @@ impl Partition {
                 _ => self.dead_letters += 1,
             },
             (Ok(feed), Ok(Some(Kind::FeedMark))) => {
-                self.mark(&feed.exchange, &codec.decode::<FeedMark>(value)?);
+                self.mark(&feed, &codec.decode::<FeedMark>(value)?);
             }
             _ => self.dead_letters += 1,
         }
@@ -300,7 +310,7 @@ impl Partition {
         let time = event.event_time.0;
         let tie = event.trade_id.or(event.sequence).unwrap_or(offset);
         let newest = self.newest.get(pair).copied();
-        let clock = newest.max(self.feeds.get(&pair.exchange).copied());
+        let clock = newest.max(self.feeds.get(&pair.exchange).and_then(|feed| feed.clock));
         let start = time.div_euclid(MINUTE) * MINUTE;
         let late = clock.filter(|&clock| is_closed(start, MINUTE, clock));
         if late.is_some_and(|clock| clock - time > HORIZON) {
@@ -311,7 +321,8 @@ impl Partition {
                 self.close(pair, clock, clock.max(time));
             }
         }
-        self.newest.insert(pair.clone(), newest.map_or(time, |newest| newest.max(time)));
+        let newest = newest.map_or(time, |newest| newest.max(time));
+        self.newest.insert(pair.clone(), newest);
         self.price(pair, event, tie);
     }
 
@@ -340,6 +351,56 @@ impl Partition {
             }
             self.add_to_parents(pair, event.basis, time, &[print], clock);
         }
+        self.mark_event(pair, event, !known && late.is_some());
+    }
+
+    /// Marks what an event has changed; `late` when it made a closed minute.
+    fn mark_event(&mut self, pair: &PairKey, event: &MarketEvent, late: bool) {
+        let Some(feed) = self.feeds.get_mut(&pair.exchange) else {
+            return;
+        };
+        let (time, basis) = (event.event_time.0, event.basis);
+        let start = time.div_euclid(MINUTE) * MINUTE;
+        let near = feed.is_near(pair, basis, start, start + MINUTE);
+        let id = event.trade_id.filter(|_| basis == Basis::Trade);
+        let whole = id.and_then(|id| feed.came(pair, id));
+        let tiers = if whole.is_some() { 3 } else { usize::from(near || late) };
+        for (tier, length) in LENGTHS.into_iter().enumerate().take(tiers) {
+            self.stamp(tier, &(pair.clone(), basis, time.div_euclid(length) * length), false);
+        }
+        for gap in whole.into_iter().flatten() {
+            self.refresh(pair, &gap);
+        }
+    }
+
+    /// Brings what is known into the windows of a pair that a gap lies over.
+    fn refresh(&mut self, pair: &PairKey, gap: &Gap) {
+        for (tier, length) in LENGTHS.into_iter().enumerate() {
+            let keys = self.windows[tier].keys();
+            let over = keys.filter(|(own, basis, start)| {
+                own == pair && gap.concerns(pair, *basis) && gap.over(*start, start + length)
+            });
+            for key in over.cloned().collect::<Vec<_>>() {
+                self.stamp(tier, &key, true);
+            }
+        }
+    }
+
+    /// Brings what is known into a window; alone, that is a revision of a closed one.
+    fn stamp(&mut self, tier: usize, key: &Key, alone: bool) {
+        let (pair, basis, start) = key;
+        let window = self.windows[tier].get_mut(key);
+        let (Some(window), Some(feed)) = (window, self.feeds.get(&pair.exchange)) else {
+            return;
+        };
+        let mut marks = feed.marks(pair, *basis, *start, start + LENGTHS[tier]);
+        if window.status == Status::Open {
+            (marks.coverage, marks.partial) = (None, false);
+        }
+        let changed = std::mem::replace(&mut window.marks, marks) != marks;
+        if changed && alone && window.status != Status::Open {
+            window.revise();
+        }
     }
 
     fn add_to_parents(
@@ -350,16 +411,20 @@ impl Partition {
         prints: &[Print],
         clock: i64,
     ) {
-        for (windows, length) in self.windows.iter_mut().zip(LENGTHS).skip(1) {
+        for (tier, length) in LENGTHS.into_iter().enumerate().skip(1) {
+            let windows = &mut self.windows[tier];
             let start = time.div_euclid(length) * length;
             let closed = is_closed(start, length, clock);
             let key = (pair.clone(), basis, start);
             let known = windows.contains_key(&key);
             let status = if closed { Status::Closed } else { Status::Open };
-            let window = windows.entry(key).or_insert_with(|| Window::new(status));
+            let window = windows.entry(key.clone()).or_insert_with(|| Window::new(status));
             window.prints.extend_from_slice(prints);
             if closed && known {
                 window.revise();
+            }
+            if !known {
+                self.stamp(tier, &key, false);
             }
         }
     }
@@ -378,27 +443,44 @@ impl Partition {
                 for (key, window) in self.windows[index].range_mut(range) {
                     if window.status == Status::Open && is_closed(key.2, length, to) {
                         window.status = Status::Closed;
-                        closing.push((key.2, window.prints.clone()));
+                        closing.push((key.clone(), window.prints.clone()));
                     }
                 }
+                for (key, _) in &closing {
+                    self.stamp(index, key, false);
+                }
                 if index == 0 {
-                    for (start, prints) in closing {
-                        self.add_to_parents(pair, basis, start, &prints, from);
+                    for (key, prints) in closing {
+                        self.add_to_parents(pair, basis, key.2, &prints, from);
                     }
                 }
             }
         }
     }
 
-    fn mark(&mut self, exchange: &str, mark: &FeedMark) {
-        let to = mark.healthy_until.0;
-        let before = self.feeds.get(exchange).copied();
-        if before.is_some_and(|before| before >= to) {
+    fn mark(&mut self, key: &PairKey, mark: &FeedMark) {
+        let of_pair = key.is_valid();
+        let pairs: Vec<_> = self.newest.iter().map(|(pair, time)| (pair.clone(), *time)).collect();
+        let pairs = pairs.into_iter().filter(|(pair, _)| pair.exchange == key.exchange);
+        let windows = self.windows[0].iter();
+        let own = windows.filter(|((pair, basis, _), _)| pair == key && *basis == Basis::Trade);
+        let arrived: BTreeSet<i64> = own.flat_map(|(_, window)| window.ids.clone()).collect();
+        let feed = self.feeds.entry(key.exchange.clone()).or_default();
+        let gap = feed.lost(Some(key).filter(|_| of_pair), mark, &arrived);
+        let (before, to) = (feed.clock, mark.healthy_until.0);
+        let ticks = !of_pair && before.is_none_or(|before| before < to);
+        for (pair, _) in pairs.clone() {
+            if let Some(gap) =
+                gap.as_ref().filter(|gap| gap.pair.as_ref().is_none_or(|own| *own == pair))
+            {
+                self.refresh(&pair, gap);
+            }
+        }
+        if !ticks {
             return;
         }
-        self.feeds.insert(exchange.into(), to);
-        let pairs: Vec<_> = self.newest.iter().map(|(pair, time)| (pair.clone(), *time)).collect();
-        for (pair, newest) in pairs.into_iter().filter(|(pair, _)| pair.exchange == exchange) {
+        self.feeds.entry(key.exchange.clone()).or_default().tick(mark);
+        for (pair, newest) in pairs {
             let from = newest.max(before.unwrap_or(newest));
             self.close(&pair, from, from.max(to));
         }

@@ -30,7 +30,7 @@ pub enum Entry {
     },
     /// What a feed knows of itself.
     Mark {
-        /// The feed's store key: an exchange without a pair.
+        /// Whom it concerns, as a store key: an exchange without a pair, or one pair.
         feed: Box<[u8]>,
         /// What it knows.
         mark: FeedMark,
@@ -80,7 +80,9 @@ pub fn entry(codec: &Codec, record: &SourceRecord<'_>) -> Result<Entry, Failure>
         }
         Some(Kind::FeedMark) => {
             let mark: FeedMark = codec.decode(value).map_err(failure)?;
-            check_time(mark.healthy_until, mark.received_at)?;
+            for time in [Some(mark.healthy_until), mark.gap_from, mark.gap_until] {
+                time.map_or(Ok(()), |time| check_time(time, mark.received_at))?;
+            }
             Ok(Entry::Mark { feed: key.into(), mark })
         }
         _ => Err(Failure::Drop("corrupt")),
