@@ -300,7 +300,8 @@ impl Candles {
         let closed = self.update(pair, basis, window, |window| match window {
             Some(window) if window.candle.status == Status::Open => {
                 window.candle.status = Status::Closed;
-                (true, Some(window.candle.clone()))
+                // A gap's count may have gone down since this minute heard of it: the parent knows.
+                (true, Some(Candle { missing_trades: None, ..window.candle.clone() }))
             }
             _ => (false, None),
         })?;
