@@ -116,7 +116,7 @@ impl Facts {
         let counted = over.iter().any(|gap| gap.ids.is_some());
         Marks {
             gap: !over.is_empty(),
-            missing: counted.then(|| over.iter().map(|gap| gap.missing.len() as i64).sum()),
+            missing: counted.then(|| over.iter().flat_map(|gap| &gap.missing).map(|_| 1).sum()),
             coverage: (!self.healthy.is_empty()).then_some(covered),
             partial: !within(&self.healthy, start) && covered > 0,
         }

@@ -1,8 +1,7 @@
 //! What the outputs should be, computed from `events` by other means than the product's.
 //!
 //! Nothing of `streams` or `processor` is used. Each window keeps the events that it counted and is
-//! summed up at the end, from scratch; arithmetic is on `i128` after common zeros are taken off.
-//! The rules are those of the data model, written down a second time:
+//! summed up at the end, from scratch. The rules are those of the data model, written down a second time:
 //!
 //! - a pair's clock is the newest of its events and of its exchange's marks;
 //! - a window is closed when the clock has passed its end by five seconds;
@@ -20,6 +19,7 @@ use schemas::{
     Status, TakerSide, Timestamp,
 };
 
+use super::exact::{decimal, product};
 use super::facts::{Facts, Gap, Marks};
 use super::topics::Record;
 
@@ -29,7 +29,6 @@ const AHEAD: i64 = 5_000;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 86_400_000;
-const UNIT: i128 = 1_000_000_000_000_000_000;
 
 /// Candles by window, and the partition each is in.
 type Candles = BTreeMap<CandleKey, (i32, Candle)>;
@@ -223,43 +222,6 @@ impl Window {
             seen: Vec::new(),
         })
     }
-}
-
-fn decimal(units: i128) -> Result<Decimal> {
-    Decimal::from_units(units).context("more than 38 digits")
-}
-
-/// The exact product of two numbers of 18 fraction digits.
-pub fn product(a: i128, b: i128) -> Result<i128> {
-    let (a, a_zeros) = without_zeros(a);
-    let (b, b_zeros) = without_zeros(b);
-    let digits = a.checked_mul(b).context("a product beyond i128")?;
-    match 18 - (a_zeros + b_zeros) {
-        missing if missing > 0 => {
-            let cut = 10i128.pow(missing.unsigned_abs());
-            ensure!(digits % cut == 0, "a product with more than 18 fraction digits");
-            Ok(digits / cut)
-        }
-        spare => digits.checked_mul(10i128.pow(spare.unsigned_abs())).context("beyond i128"),
-    }
-}
-
-fn without_zeros(mut units: i128) -> (i128, i32) {
-    let mut zeros = 0;
-    while units != 0 && units % 10 == 0 {
-        units /= 10;
-        zeros += 1;
-    }
-    (units, zeros)
-}
-
-/// Decimal text as units of 10⁻¹⁸.
-pub fn units(text: &str) -> Result<i128> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    ensure!(fraction.len() <= 18, "{text} has more than 18 fraction digits");
-    let padded = format!("{fraction:0<18}");
-    let whole: i128 = whole.parse().with_context(|| format!("{text} is not a decimal"))?;
-    Ok(whole * UNIT + padded.parse::<i128>()?)
 }
 
 type Key = (PairKey, Basis, i64);
@@ -564,6 +526,7 @@ pub fn fold(codec: &Codec, events: &[Record]) -> Result<Outputs> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exact::UNIT;
     use super::*;
 
     fn minute(trades: i64) -> Result<Outputs> {
@@ -580,16 +543,6 @@ mod tests {
         let (two, five, none) = (minute(2)?, minute(5)?, Outputs { late: 1, ..Outputs::default() });
         ensure!((five.beyond(&two), two.beyond(&five), two.beyond(&two)) == (3, 0, 0));
         ensure!((two.beyond(&none), none.beyond(&two)) == (2, 1));
-        Ok(())
-    }
-
-    #[test]
-    fn decimals_and_products_are_exact() -> Result<()> {
-        ensure!(units("61837.63")? == 61_837_630_000_000_000_000_000);
-        ensure!(units("0.000000000000000001")? == 1);
-        ensure!(product(units("61837.63")?, units("0.02")?)? == units("1236.7526")?);
-        ensure!(product(units("0.000020208")?, units("24.50")?)? == units("0.000495096")?);
-        ensure!(product(units("0.0000000001")?, units("0.0000000001")?).is_err());
         Ok(())
     }
 }
