@@ -9,13 +9,14 @@
 //! | `errors` | each reaction to an error, by faults injected into single requests |
 //! | `library` | `streams` as a program of somebody else's |
 //! | `infra` | connectors, tables, topics, rules and panels say what the code says |
+//! | `marks` | candles say of their feed what a fold by other means says |
 //! | `pipeline` | recorded trades reach `PostgreSQL` as the candles that the exchanges published |
 //! | `outage` | the database goes away for longer than the sinks may be silent |
 //! | `simulation` | everything fails at once, from one seed |
 //! | `standby` | a warm takeover, and views outside the group |
 //! | `tidy` | the norms of the repository |
 //!
-//! All but `errors`, `simulation` and `tidy` need the real stack: `make up`, or `make test` which
+//! All but `errors`, `marks`, `simulation` and `tidy` need the real stack: `make up`, or `make test` which
 //! does it. A test that
 //! does not find it fails and says so; none is skipped.
 //!

@@ -12,7 +12,8 @@ use serde_json::Value;
 use tests::support::Installation;
 use tests::support::connect::Sinks;
 use tests::support::data;
-use tests::support::fold::{Outputs, units};
+use tests::support::exact::units;
+use tests::support::fold::Outputs;
 
 const TRADES: &str = "hitbtc/trades.jsonl.zst";
 const CANDLES: &str = "hitbtc/candles_1m.jsonl.zst";

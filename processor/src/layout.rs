@@ -14,10 +14,10 @@
 use std::sync::Arc;
 
 use schemas::avro::{self, Reader, Record};
-use schemas::{Basis, CandleKey, Codec, FeedMark, Kind, LatestPrice, PairKey, Timestamp};
+use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
 use streams::Layout;
 
-use crate::operators::Window;
+use crate::operators::{Feed, Window};
 
 /// Bytes of basis and time at the end of a candle's store key.
 const SUFFIX: usize = 9;
@@ -102,11 +102,11 @@ pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
     pairs(codec, Layout::new(topic, encode, decode))
 }
 
-/// The newest mark by exchange.
-pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<FeedMark> {
+/// What is known of each exchange's feed.
+pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    let encode = move |mark: &FeedMark, out: &mut Vec<u8>| writer.encode(mark, out);
-    let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
+    let encode = move |feed: &Feed, out: &mut Vec<u8>| writer.encode(&feed.to_mark(), out);
+    let decode = move |bytes: &[u8]| Feed::of_mark(reader.decode(bytes).map_err(text)?);
     pairs(codec, Layout::new(topic, encode, decode))
 }
 

@@ -90,19 +90,27 @@ impl Script {
         self.pipe(&pair, &value, at)
     }
 
-    fn mark(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome {
-        let exchange = args.next_pos().ok_or("EXCHANGE")?.to_owned();
-        let at = time(args.take_key("t").ok_or("t=TIME")?)?;
-        let mark = FeedMark {
-            feed: "1".into(),
-            healthy_until: Timestamp(at),
-            gap_from: None,
-            gap_until: None,
-            reason: String::new(),
-            received_at: Timestamp(at),
-        };
+    /// `mark EXCHANGE t=TIME [from=TIME] [gap=FROM..UNTIL]`: the feed is healthy up to `t`, from
+    /// `from` on without a break; it lost the gap.
+    /// `gap BASE-QUOTE t=TIME gap=FROM..UNTIL [ids=FIRST..LAST]`: the pair lost it.
+    fn mark(&mut self, args: &mut ArgumentConsumer<'_>, key: PairKey) -> Outcome {
+        let at = Timestamp(time(args.take_key("t").ok_or("t=TIME")?)?);
+        let mut mark = FeedMark::healthy("1", at, at);
+        let from = args.take_key("from").map(time).transpose()?;
+        mark.healthy_from = from.map(Timestamp);
+        if let Some(gap) = args.take_key("gap") {
+            let (from, until) = gap.split_once("..").ok_or("gap=FROM..UNTIL")?;
+            mark.gap_from = Some(Timestamp(time(from)?));
+            mark.gap_until = Some(Timestamp(time(until)?));
+        }
+        if let Some(ids) = args.take_key("ids") {
+            let (first, last) = ids.split_once("..").ok_or("ids=FIRST..LAST")?;
+            let (first, last): (i64, i64) = (first.parse()?, last.parse()?);
+            mark.first_missing_id = Some(first);
+            mark.missing = Some(last - first + 1);
+        }
         let value = self.codec.to_bytes(&mark);
-        self.pipe(&PairKey::feed(exchange), &value, at)
+        self.pipe(&key, &value, at.0)
     }
 
     /// Commits and tells what was written.
@@ -167,6 +175,16 @@ fn show_candle(key: &CandleKey, candle: &Candle) -> Outcome {
     if candle.revision > 0 {
         write!(out, " revision={}", candle.revision)?;
     }
+    if candle.gap {
+        write!(out, " gap")?;
+    }
+    let mut number =
+        |name, number: Option<i64>| number.map_or(Ok(()), |number| write!(out, " {name}={number}"));
+    number("missing", candle.missing_trades)?;
+    number("coverage", candle.coverage_ms)?;
+    if candle.partial_start {
+        write!(out, " partial")?;
+    }
     let seen = Seen::read(&candle.seen).ok_or("seen")?;
     if !seen.ranges().is_empty() {
         let ranges: Vec<_> = seen.ranges().iter().map(|(a, b)| format!("{a}..{b}")).collect();
@@ -211,7 +229,14 @@ impl Runner for Script {
         let out = match command.name.as_str() {
             "trade" => self.event(&mut args, Basis::Trade)?,
             "ticker" => self.event(&mut args, Basis::Ticker)?,
-            "mark" => self.mark(&mut args)?,
+            "mark" => {
+                let exchange = args.next_pos().ok_or("EXCHANGE")?.to_owned();
+                self.mark(&mut args, PairKey::feed(exchange))?
+            }
+            "gap" => {
+                let pair = pair(args.next_pos().ok_or("BASE-QUOTE@EXCHANGE")?)?;
+                self.mark(&mut args, pair)?
+            }
             "bytes" => {
                 let value = args.next_pos().unwrap_or("").as_bytes().to_vec();
                 self.pipe(&PairKey::new("BTC", "USD", "coinbase"), &value, EPOCH)?

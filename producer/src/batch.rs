@@ -56,7 +56,7 @@ impl Tally {
         let kind = match output {
             Output::Event { event, .. } if event.basis == Basis::Trade => "trades",
             Output::Event { .. } => "tickers",
-            Output::Mark { .. } => "marks",
+            Output::Mark { .. } | Output::Gap { .. } => "marks",
             Output::DeadLetter(_) => "dead_letters",
         };
         *self.counts.entry(kind).or_default() += 1;
@@ -115,7 +115,7 @@ pub fn replay(config: &ReplayConfig) -> anyhow::Result<()> {
                     Ok(())
                 }
                 // A mark tells of an order that no longer is.
-                Output::Mark { .. } if disorder.is_some() => Ok(()),
+                Output::Mark { .. } | Output::Gap { .. } if disorder.is_some() => Ok(()),
                 output => {
                     if let Some(pace) = &mut pace {
                         pace.wait(at);

@@ -34,6 +34,7 @@ pub mod shuffle;
 pub mod signal;
 pub mod simulator;
 pub mod sink;
+pub mod spool;
 #[cfg(test)]
 mod test_data;
 pub mod units;

@@ -65,6 +65,15 @@ impl Continuity {
     }
 }
 
+/// A stretch of time in which a feed was healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Healthy {
+    /// Since when without a break: the telling before, or when the connection was first heard.
+    pub from: Timestamp,
+    /// How far.
+    pub until: Timestamp,
+}
+
 /// The clock of a feed: the earliest of its pairs' heartbeats.
 ///
 /// The messages of a connection come in order, so a heartbeat of a pair says that everything of
@@ -78,6 +87,8 @@ pub struct FeedClock {
     expected: FxHashSet<PairKey>,
     heard: FxHashMap<PairKey, Timestamp>,
     told: Option<Timestamp>,
+    /// Since when the connection is healthy without a break.
+    since: Option<Timestamp>,
 }
 
 impl FeedClock {
@@ -91,10 +102,11 @@ impl FeedClock {
     pub fn reset(&mut self) {
         self.expected.clear();
         self.heard.clear();
+        self.since = None;
     }
 
-    /// Takes note of a heartbeat; the feed's time when it is due to be told.
-    pub fn heartbeat(&mut self, pair: PairKey, time: Timestamp) -> Option<Timestamp> {
+    /// Takes note of a heartbeat; how far the feed is healthy when that is due to be told.
+    pub fn heartbeat(&mut self, pair: PairKey, time: Timestamp) -> Option<Healthy> {
         if !self.expected.contains(&pair) {
             return None;
         }
@@ -103,11 +115,12 @@ impl FeedClock {
             return None;
         }
         let time = *self.heard.values().min()?;
+        let from = *self.since.get_or_insert(time);
         if self.told.is_some_and(|told| time.0 < told.0.saturating_add(CLOCK_INTERVAL_MS)) {
             return None;
         }
-        self.told = Some(time);
-        self.told
+        (self.told, self.since) = (Some(time), Some(time));
+        Some(Healthy { from, until: time })
     }
 
     /// The time told last.
@@ -141,18 +154,21 @@ mod tests {
 
     #[test]
     fn the_clock_waits_for_every_pair_and_for_a_second() {
+        let told = |from, until| Some(Healthy { from: Timestamp(from), until: Timestamp(until) });
         let mut clock = FeedClock::default();
         assert_eq!(clock.heartbeat(pair("BTC"), Timestamp(1000)), None, "nothing is expected yet");
         clock.expect([pair("BTC"), pair("ETH")].into_iter());
         assert_eq!(clock.heartbeat(pair("BTC"), Timestamp(2000)), None);
-        assert_eq!(clock.heartbeat(pair("ETH"), Timestamp(1500)), Some(Timestamp(1500)));
+        assert_eq!(clock.heartbeat(pair("ETH"), Timestamp(1500)), told(1500, 1500));
         assert_eq!(clock.heartbeat(pair("ETH"), Timestamp(2400)), None, "BTC is at 2000");
         assert_eq!(clock.heartbeat(pair("BTC"), Timestamp(3000)), None, "ETH is at 2400");
-        assert_eq!(clock.heartbeat(pair("ETH"), Timestamp(3500)), Some(Timestamp(3000)));
+        assert_eq!(clock.heartbeat(pair("ETH"), Timestamp(3500)), told(1500, 3000));
         clock.reset();
         clock.expect([pair("BTC"), pair("ETH")].into_iter());
         assert_eq!(clock.heartbeat(pair("BTC"), Timestamp(9000)), None, "ETH is not heard again");
         assert_eq!(clock.told(), Some(Timestamp(3000)));
+        let again = clock.heartbeat(pair("ETH"), Timestamp(8000));
+        assert_eq!(again, told(8000, 8000), "what was between is not known");
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame ─→ adapter ─→ event ───────────→ Output::Event
-//!             │         └─ id not dense ─→ Output::Mark (gap)
+//!             │         └─ id not dense ─→ Output::Gap
 //!             ├─→ heartbeat ─ due ───────→ Output::Mark (clock)
 //!             ├─→ malformed ────────────→ Output::DeadLetter
 //!             ├─→ ignored: counted
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use schemas::{Basis, FeedMark, MarketEvent, PairKey, Timestamp};
 
 use crate::exchange::{Ignored, Malformed, Message, Parsed, Subscription, Venue, coinbase};
-use crate::marks::{Continuity, FeedClock, Gap};
+use crate::marks::{Continuity, FeedClock, Gap, Healthy};
 use crate::metrics::Metrics;
 
 /// What goes to the log.
@@ -35,6 +35,13 @@ pub enum Output {
     Mark {
         /// Whose mark.
         exchange: &'static str,
+        /// The value.
+        mark: FeedMark,
+    },
+    /// To `events`, to the partition of its key: a gap concerns one pair.
+    Gap {
+        /// The key.
+        pair: PairKey,
         /// The value.
         mark: FeedMark,
     },
@@ -152,8 +159,8 @@ impl Pipeline {
             }
             Message::Event(pair, event) => self.event(pair, event, out),
             Message::Heartbeat { pair, time } => {
-                if let Some(time) = self.clock.heartbeat(pair, time) {
-                    out.push(self.clock_mark(time, received_at));
+                if let Some(healthy) = self.clock.heartbeat(pair, time) {
+                    out.push(self.clock_mark(healthy, received_at));
                 }
             }
             Message::Subscribed(subscriptions) => {
@@ -177,36 +184,33 @@ impl Pipeline {
                 venue = self.venue.as_str(), pair = %pair, after = gap.after,
                 missing = gap.missing, "trades are missing"
             );
-            out.push(self.gap_mark(&pair, gap, event.received_at));
+            out.push(self.gap_mark(pair.clone(), gap, event.received_at));
         }
         out.push(Output::Event { pair, event });
     }
 
-    fn clock_mark(&self, time: Timestamp, received_at: Timestamp) -> Output {
+    fn clock_mark(&self, healthy: Healthy, received_at: Timestamp) -> Output {
         let mark = FeedMark {
-            feed: self.feed.clone(),
-            healthy_until: time,
-            gap_from: None,
-            gap_until: None,
-            reason: String::new(),
-            received_at,
+            healthy_from: Some(healthy.from),
+            ..FeedMark::healthy(self.feed.clone(), healthy.until, received_at)
         };
         Output::Mark { exchange: self.venue.as_str(), mark }
     }
 
-    fn gap_mark(&self, pair: &PairKey, gap: Gap, received_at: Timestamp) -> Output {
+    fn gap_mark(&self, pair: PairKey, gap: Gap, received_at: Timestamp) -> Output {
+        let healthy_until = self.clock.told().unwrap_or(gap.from);
         let mark = FeedMark {
-            feed: self.feed.clone(),
-            healthy_until: self.clock.told().unwrap_or(gap.from),
             gap_from: Some(gap.from),
             gap_until: Some(gap.until),
             reason: format!(
                 "{}-{}: {} trades missing after id {}",
                 pair.base, pair.quote, gap.missing, gap.after
             ),
-            received_at,
+            first_missing_id: gap.after.checked_add(1),
+            missing: Some(gap.missing),
+            ..FeedMark::healthy(self.feed.clone(), healthy_until, received_at)
         };
-        Output::Mark { exchange: self.venue.as_str(), mark }
+        Output::Gap { pair, mark }
     }
 
     fn ignore(&self, reason: Ignored) {
@@ -238,10 +242,12 @@ mod tests {
     #[test]
     fn a_gap_is_marked_before_the_trade_that_proves_it() -> anyhow::Result<()> {
         let (out, _) = frames(&[&trade(1), &trade(4)])?;
-        let [Output::Event { .. }, Output::Mark { mark, .. }, Output::Event { .. }] = &out[..]
+        let [Output::Event { .. }, Output::Gap { pair, mark }, Output::Event { .. }] = &out[..]
         else {
             anyhow::bail!("{out:?}");
         };
+        assert_eq!(*pair, PairKey::new("BTC", "USD", "coinbase"));
+        assert_eq!((mark.first_missing_id, mark.missing), (Some(2), Some(2)));
         assert_eq!(mark.gap_from, Timestamp::parse_rfc3339("2021-04-17T16:43:30.241Z"));
         assert_eq!(mark.gap_until, Timestamp::parse_rfc3339("2021-04-17T16:43:30.245Z"));
         assert_eq!(mark.reason, "BTC-USD: 2 trades missing after id 1");
@@ -259,6 +265,7 @@ mod tests {
         };
         assert_eq!(Some(mark.healthy_until), Timestamp::parse_rfc3339("2021-04-17T16:43:30.5Z"));
         assert_eq!((mark.gap_from, mark.feed.as_str()), (None, "coinbase-0"));
+        assert_eq!(mark.healthy_from, Some(mark.healthy_until), "nothing is known of before");
         Ok(())
     }
 

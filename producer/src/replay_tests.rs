@@ -55,7 +55,7 @@ fn the_coinbase_capture_gives_its_events_marks_its_gaps_and_has_no_dead_letter()
     let (outputs, metrics) = replayed(&path)?;
     let events =
         outputs.iter().filter(|(_, output)| matches!(output, Output::Event { .. })).count();
-    let marks = outputs.iter().filter(|(_, output)| matches!(output, Output::Mark { .. })).count();
+    let marks = outputs.iter().filter(|(_, output)| matches!(output, Output::Gap { .. })).count();
     assert_eq!(events, 107 + 107);
     assert_eq!(outputs.len(), events + marks, "no dead letter");
     let unused = metrics.ignored.with_label_values(&["coinbase", "unused_type"]).get();

@@ -244,6 +244,7 @@ impl Sink {
                     self.send(Target::Partition(partition), Label::of(exchange), None)
                 })
             }
+            Output::Gap { pair, mark } => self.event(pair, mark),
             Output::DeadLetter(letter) => self.dead_letter(letter),
         }
     }

@@ -143,12 +143,8 @@ fn events_go_where_java_clients_would_put_them_and_keep_their_order() -> anyhow:
 fn a_mark_is_in_every_partition() -> anyhow::Result<()> {
     let mut bench = connected()?;
     let mark = FeedMark {
-        feed: "coinbase-0".into(),
-        healthy_until: Timestamp(5),
-        gap_from: Some(Timestamp(3)),
-        gap_until: Some(Timestamp(4)),
-        reason: "BTC-USD: 2 trades missing after id 7".into(),
-        received_at: Timestamp(6),
+        healthy_from: Some(Timestamp(3)),
+        ..FeedMark::healthy("coinbase-0", Timestamp(5), Timestamp(6))
     };
     bench.sink.publish(&Output::Mark { exchange: "coinbase", mark: mark.clone() })?;
     bench.sink.finish()?;

@@ -106,8 +106,7 @@ fn trades(outputs: &[Output]) -> usize {
 }
 
 fn gap_marks(outputs: &[Output]) -> usize {
-    let gap =
-        |output: &&Output| matches!(output, Output::Mark { mark, .. } if mark.gap_from.is_some());
+    let gap = |output: &&Output| matches!(output, Output::Gap { .. });
     outputs.iter().filter(gap).count()
 }
 
@@ -164,11 +163,8 @@ async fn a_cut_connection_is_made_again_and_what_was_missed_is_marked() -> anyho
     let missing = missing(&ids(&outputs));
     let mut marked = 0;
     for output in &outputs {
-        if let Output::Mark { mark, .. } = output
-            && mark.gap_from.is_some()
-        {
-            let words: Vec<_> = mark.reason.split(' ').collect();
-            marked += words[1].parse::<i64>()?;
+        if let Output::Gap { mark, .. } = output {
+            marked += mark.missing.context("a count")?;
         }
     }
     assert_eq!(marked, missing, "as many are marked as are missing");

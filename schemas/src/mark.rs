@@ -1,4 +1,7 @@
 //! What a feed knows of itself: how far it is healthy, and what it lost.
+//!
+//! The key says whom it concerns: the exchange alone, all of the feed; a pair, a gap of that pair
+//! and nothing else. What version 1 did not have is read as not stated.
 
 use crate::Timestamp;
 use crate::avro::{self, Malformed, Reader, Record};
@@ -19,6 +22,32 @@ pub struct FeedMark {
     pub reason: String,
     /// When we made the mark, by our clock.
     pub received_at: Timestamp,
+    /// The feed was healthy in `[healthy_from, healthy_until)` without a break, where stated.
+    pub healthy_from: Option<Timestamp>,
+    /// The first trade id that the gap lost, where ids are dense.
+    pub first_missing_id: Option<i64>,
+    /// How many ids it lost, from there on without a break.
+    pub missing: Option<i64>,
+    /// The processor's own, in its private changelog: empty in the log.
+    pub state: Vec<u8>,
+}
+
+impl FeedMark {
+    /// A mark of a feed that is healthy up to `until` and says nothing else.
+    pub fn healthy(feed: impl Into<String>, until: Timestamp, received_at: Timestamp) -> Self {
+        Self {
+            feed: feed.into(),
+            healthy_until: until,
+            gap_from: None,
+            gap_until: None,
+            reason: String::new(),
+            received_at,
+            healthy_from: None,
+            first_missing_id: None,
+            missing: None,
+            state: Vec::new(),
+        }
+    }
 }
 
 impl Record for FeedMark {
@@ -31,6 +60,10 @@ impl Record for FeedMark {
         avro::optional(out, self.gap_until, |out, time| avro::long(out, time.0));
         avro::string(out, &self.reason);
         avro::long(out, self.received_at.0);
+        avro::optional(out, self.healthy_from, |out, time| avro::long(out, time.0));
+        avro::optional(out, self.first_missing_id, avro::long);
+        avro::optional(out, self.missing, avro::long);
+        avro::bytes(out, &self.state);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -41,6 +74,10 @@ impl Record for FeedMark {
             gap_until: reader.optional(|reader| reader.long().map(Timestamp))?,
             reason: reader.string()?.to_owned(),
             received_at: Timestamp(reader.long()?),
+            healthy_from: reader.optional(|reader| reader.long().map(Timestamp))?,
+            first_missing_id: reader.optional(Reader::long)?,
+            missing: reader.optional(Reader::long)?,
+            state: reader.bytes()?.to_vec(),
         })
     }
 }

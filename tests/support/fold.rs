@@ -1,15 +1,16 @@
 //! What the outputs should be, computed from `events` by other means than the product's.
 //!
 //! Nothing of `streams` or `processor` is used. Each window keeps the events that it counted and is
-//! summed up at the end, from scratch; arithmetic is on `i128` after common zeros are taken off.
-//! The rules are those of the data model, written down a second time:
+//! summed up at the end, from scratch. The rules are those of the data model, written down a second time:
 //!
 //! - a pair's clock is the newest of its events and of its exchange's marks;
 //! - a window is closed when the clock has passed its end by five seconds;
 //! - an hour and a day hold the events of their closed minutes, and each late event;
-//! - an id counts once in a minute; more than a day behind the clock is too late for any.
+//! - an id counts once in a minute; more than a day behind the clock is too late for any;
+//! - a gap marks the windows that it lies over until its ids have come, and a closed window that
+//!   changes by that alone is revised.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use schemas::topic::Topic;
@@ -18,6 +19,8 @@ use schemas::{
     Status, TakerSide, Timestamp,
 };
 
+use super::exact::{decimal, product};
+use super::facts::{Facts, Gap, Marks};
 use super::topics::Record;
 
 const GRACE: i64 = 5_000;
@@ -26,7 +29,6 @@ const AHEAD: i64 = 5_000;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 86_400_000;
-const UNIT: i128 = 1_000_000_000_000_000_000;
 
 /// Candles by window, and the partition each is in.
 type Candles = BTreeMap<CandleKey, (i32, Candle)>;
@@ -165,11 +167,18 @@ struct Window {
     ids: HashSet<i64>,
     status: Status,
     revision: i32,
+    marks: Marks,
 }
 
 impl Window {
     fn new(status: Status) -> Self {
-        Self { prints: Vec::new(), ids: HashSet::new(), status, revision: 0 }
+        Self {
+            prints: Vec::new(),
+            ids: HashSet::new(),
+            status,
+            revision: 0,
+            marks: Marks::default(),
+        }
     }
 
     fn revise(&mut self) {
@@ -204,52 +213,15 @@ impl Window {
             revision: self.revision,
             open_event_time: Timestamp(first.time),
             close_event_time: Timestamp(last.time),
-            gap: false,
-            coverage_ms: None,
-            partial_start: false,
-            missing_trades: None,
+            gap: self.marks.gap,
+            coverage_ms: self.marks.coverage,
+            partial_start: self.marks.partial,
+            missing_trades: self.marks.missing,
             open_tie: first.tie,
             close_tie: last.tie,
             seen: Vec::new(),
         })
     }
-}
-
-fn decimal(units: i128) -> Result<Decimal> {
-    Decimal::from_units(units).context("more than 38 digits")
-}
-
-/// The exact product of two numbers of 18 fraction digits.
-pub fn product(a: i128, b: i128) -> Result<i128> {
-    let (a, a_zeros) = without_zeros(a);
-    let (b, b_zeros) = without_zeros(b);
-    let digits = a.checked_mul(b).context("a product beyond i128")?;
-    match 18 - (a_zeros + b_zeros) {
-        missing if missing > 0 => {
-            let cut = 10i128.pow(missing.unsigned_abs());
-            ensure!(digits % cut == 0, "a product with more than 18 fraction digits");
-            Ok(digits / cut)
-        }
-        spare => digits.checked_mul(10i128.pow(spare.unsigned_abs())).context("beyond i128"),
-    }
-}
-
-fn without_zeros(mut units: i128) -> (i128, i32) {
-    let mut zeros = 0;
-    while units != 0 && units % 10 == 0 {
-        units /= 10;
-        zeros += 1;
-    }
-    (units, zeros)
-}
-
-/// Decimal text as units of 10⁻¹⁸.
-pub fn units(text: &str) -> Result<i128> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    ensure!(fraction.len() <= 18, "{text} has more than 18 fraction digits");
-    let padded = format!("{fraction:0<18}");
-    let whole: i128 = whole.parse().with_context(|| format!("{text} is not a decimal"))?;
-    Ok(whole * UNIT + padded.parse::<i128>()?)
 }
 
 type Key = (PairKey, Basis, i64);
@@ -259,8 +231,8 @@ type Key = (PairKey, Basis, i64);
 struct Partition {
     /// The newest event time of each pair.
     newest: HashMap<PairKey, i64>,
-    /// How far each exchange's feed is healthy.
-    feeds: HashMap<String, i64>,
+    /// What each exchange's feed has said of itself.
+    feeds: HashMap<String, Facts>,
     latest: BTreeMap<PairKey, LatestPrice>,
     /// By length.
     windows: [BTreeMap<Key, Window>; 3],
@@ -289,7 +261,7 @@ impl Partition {
                 _ => self.dead_letters += 1,
             },
             (Ok(feed), Ok(Some(Kind::FeedMark))) => {
-                self.mark(&feed.exchange, &codec.decode::<FeedMark>(value)?);
+                self.mark(&feed, &codec.decode::<FeedMark>(value)?);
             }
             _ => self.dead_letters += 1,
         }
@@ -300,7 +272,7 @@ impl Partition {
         let time = event.event_time.0;
         let tie = event.trade_id.or(event.sequence).unwrap_or(offset);
         let newest = self.newest.get(pair).copied();
-        let clock = newest.max(self.feeds.get(&pair.exchange).copied());
+        let clock = newest.max(self.feeds.get(&pair.exchange).and_then(|feed| feed.clock));
         let start = time.div_euclid(MINUTE) * MINUTE;
         let late = clock.filter(|&clock| is_closed(start, MINUTE, clock));
         if late.is_some_and(|clock| clock - time > HORIZON) {
@@ -311,7 +283,8 @@ impl Partition {
                 self.close(pair, clock, clock.max(time));
             }
         }
-        self.newest.insert(pair.clone(), newest.map_or(time, |newest| newest.max(time)));
+        let newest = newest.map_or(time, |newest| newest.max(time));
+        self.newest.insert(pair.clone(), newest);
         self.price(pair, event, tie);
     }
 
@@ -340,6 +313,56 @@ impl Partition {
             }
             self.add_to_parents(pair, event.basis, time, &[print], clock);
         }
+        self.mark_event(pair, event, !known && late.is_some());
+    }
+
+    /// Marks what an event has changed; `late` when it made a closed minute.
+    fn mark_event(&mut self, pair: &PairKey, event: &MarketEvent, late: bool) {
+        let Some(feed) = self.feeds.get_mut(&pair.exchange) else {
+            return;
+        };
+        let (time, basis) = (event.event_time.0, event.basis);
+        let start = time.div_euclid(MINUTE) * MINUTE;
+        let near = feed.is_near(pair, basis, start, start + MINUTE);
+        let id = event.trade_id.filter(|_| basis == Basis::Trade);
+        let whole = id.and_then(|id| feed.came(pair, id));
+        let tiers = if whole.is_some() { 3 } else { usize::from(near || late) };
+        for (tier, length) in LENGTHS.into_iter().enumerate().take(tiers) {
+            self.stamp(tier, &(pair.clone(), basis, time.div_euclid(length) * length), false);
+        }
+        for gap in whole.into_iter().flatten() {
+            self.refresh(pair, &gap);
+        }
+    }
+
+    /// Brings what is known into the windows of a pair that a gap lies over.
+    fn refresh(&mut self, pair: &PairKey, gap: &Gap) {
+        for (tier, length) in LENGTHS.into_iter().enumerate() {
+            let keys = self.windows[tier].keys();
+            let over = keys.filter(|(own, basis, start)| {
+                own == pair && gap.concerns(pair, *basis) && gap.over(*start, start + length)
+            });
+            for key in over.cloned().collect::<Vec<_>>() {
+                self.stamp(tier, &key, true);
+            }
+        }
+    }
+
+    /// Brings what is known into a window; alone, that is a revision of a closed one.
+    fn stamp(&mut self, tier: usize, key: &Key, alone: bool) {
+        let (pair, basis, start) = key;
+        let window = self.windows[tier].get_mut(key);
+        let (Some(window), Some(feed)) = (window, self.feeds.get(&pair.exchange)) else {
+            return;
+        };
+        let mut marks = feed.marks(pair, *basis, *start, start + LENGTHS[tier]);
+        if window.status == Status::Open {
+            (marks.coverage, marks.partial) = (None, false);
+        }
+        let changed = std::mem::replace(&mut window.marks, marks) != marks;
+        if changed && alone && window.status != Status::Open {
+            window.revise();
+        }
     }
 
     fn add_to_parents(
@@ -350,16 +373,20 @@ impl Partition {
         prints: &[Print],
         clock: i64,
     ) {
-        for (windows, length) in self.windows.iter_mut().zip(LENGTHS).skip(1) {
+        for (tier, length) in LENGTHS.into_iter().enumerate().skip(1) {
+            let windows = &mut self.windows[tier];
             let start = time.div_euclid(length) * length;
             let closed = is_closed(start, length, clock);
             let key = (pair.clone(), basis, start);
             let known = windows.contains_key(&key);
             let status = if closed { Status::Closed } else { Status::Open };
-            let window = windows.entry(key).or_insert_with(|| Window::new(status));
+            let window = windows.entry(key.clone()).or_insert_with(|| Window::new(status));
             window.prints.extend_from_slice(prints);
             if closed && known {
                 window.revise();
+            }
+            if !known {
+                self.stamp(tier, &key, false);
             }
         }
     }
@@ -378,27 +405,44 @@ impl Partition {
                 for (key, window) in self.windows[index].range_mut(range) {
                     if window.status == Status::Open && is_closed(key.2, length, to) {
                         window.status = Status::Closed;
-                        closing.push((key.2, window.prints.clone()));
+                        closing.push((key.clone(), window.prints.clone()));
                     }
                 }
+                for (key, _) in &closing {
+                    self.stamp(index, key, false);
+                }
                 if index == 0 {
-                    for (start, prints) in closing {
-                        self.add_to_parents(pair, basis, start, &prints, from);
+                    for (key, prints) in closing {
+                        self.add_to_parents(pair, basis, key.2, &prints, from);
                     }
                 }
             }
         }
     }
 
-    fn mark(&mut self, exchange: &str, mark: &FeedMark) {
-        let to = mark.healthy_until.0;
-        let before = self.feeds.get(exchange).copied();
-        if before.is_some_and(|before| before >= to) {
+    fn mark(&mut self, key: &PairKey, mark: &FeedMark) {
+        let of_pair = key.is_valid();
+        let pairs: Vec<_> = self.newest.iter().map(|(pair, time)| (pair.clone(), *time)).collect();
+        let pairs = pairs.into_iter().filter(|(pair, _)| pair.exchange == key.exchange);
+        let windows = self.windows[0].iter();
+        let own = windows.filter(|((pair, basis, _), _)| pair == key && *basis == Basis::Trade);
+        let arrived: BTreeSet<i64> = own.flat_map(|(_, window)| window.ids.clone()).collect();
+        let feed = self.feeds.entry(key.exchange.clone()).or_default();
+        let gap = feed.lost(Some(key).filter(|_| of_pair), mark, &arrived);
+        let (before, to) = (feed.clock, mark.healthy_until.0);
+        let ticks = !of_pair && before.is_none_or(|before| before < to);
+        for (pair, _) in pairs.clone() {
+            if let Some(gap) =
+                gap.as_ref().filter(|gap| gap.pair.as_ref().is_none_or(|own| *own == pair))
+            {
+                self.refresh(&pair, gap);
+            }
+        }
+        if !ticks {
             return;
         }
-        self.feeds.insert(exchange.into(), to);
-        let pairs: Vec<_> = self.newest.iter().map(|(pair, time)| (pair.clone(), *time)).collect();
-        for (pair, newest) in pairs.into_iter().filter(|(pair, _)| pair.exchange == exchange) {
+        self.feeds.entry(key.exchange.clone()).or_default().tick(mark);
+        for (pair, newest) in pairs {
             let from = newest.max(before.unwrap_or(newest));
             self.close(&pair, from, from.max(to));
         }
@@ -482,6 +526,7 @@ pub fn fold(codec: &Codec, events: &[Record]) -> Result<Outputs> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exact::UNIT;
     use super::*;
 
     fn minute(trades: i64) -> Result<Outputs> {
@@ -498,16 +543,6 @@ mod tests {
         let (two, five, none) = (minute(2)?, minute(5)?, Outputs { late: 1, ..Outputs::default() });
         ensure!((five.beyond(&two), two.beyond(&five), two.beyond(&two)) == (3, 0, 0));
         ensure!((two.beyond(&none), none.beyond(&two)) == (2, 1));
-        Ok(())
-    }
-
-    #[test]
-    fn decimals_and_products_are_exact() -> Result<()> {
-        ensure!(units("61837.63")? == 61_837_630_000_000_000_000_000);
-        ensure!(units("0.000000000000000001")? == 1);
-        ensure!(product(units("61837.63")?, units("0.02")?)? == units("1236.7526")?);
-        ensure!(product(units("0.000020208")?, units("24.50")?)? == units("0.000495096")?);
-        ensure!(product(units("0.0000000001")?, units("0.0000000001")?).is_err());
         Ok(())
     }
 }

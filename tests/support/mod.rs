@@ -5,6 +5,8 @@ pub mod cluster;
 pub mod connect;
 pub mod data;
 pub mod down;
+pub mod exact;
+pub mod facts;
 pub mod fold;
 pub mod installation;
 pub mod postgres;

@@ -16,6 +16,8 @@
 //! it is always the merge of its closed minutes. Its live value is that merged with the minutes
 //! that are still open, which readers do.
 //!
+//! What a feed lost, and how far it was healthy, is in `feed.rs`; `gaps.rs` brings it into windows.
+//!
 //! Invariants:
 //! - A closed window changes only by a revision, which counts up.
 //! - An id counts once in a window.
@@ -27,6 +29,9 @@ use schemas::{Basis, Candle, FeedMark, LatestPrice, MarketEvent, Status, Timesta
 use streams::store::StoreHandle;
 use streams::{Context, Failure, Processor};
 
+use super::feed::{Feed, Gap};
+use super::gaps::Change;
+use super::pairs::NO_PAIR;
 use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
 use super::seen::Seeing;
 use super::{Entry, Pair, Stores, Window, merge, single};
@@ -34,14 +39,12 @@ use crate::layout;
 
 /// Pairs read at once when the index of pairs is first built.
 const INDEX_PAGE: usize = 4096;
-/// Base and quote of a feed's key: empty.
-const NO_PAIR: [u8; 2] = [0, 0];
 /// No store key is greater.
 const AFTER_ALL: [u8; 1] = [0xff];
 
 /// Keeps `ohlc_1m`, `ohlc_1h` and `ohlc_1d`; forwards what is too late.
 pub struct Candles {
-    stores: Stores,
+    pub(super) stores: Stores,
     /// By exchange: its pairs, in key order. Built when a feed's clock first closes something, from
     /// the committed pairs; from the start on, new pairs are added as they come.
     pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
@@ -81,7 +84,7 @@ impl Candles {
     }
 
     /// Gives the window to `change`, which says whether it changed it.
-    fn update<R>(
+    pub(super) fn update<R>(
         &mut self,
         pair: &[u8],
         basis: Basis,
@@ -96,11 +99,46 @@ impl Candles {
         Ok(result?)
     }
 
-    fn feed_clock(&mut self, exchange: &[u8]) -> Result<Option<Timestamp>, Failure> {
+    /// Looks at what is known of an exchange's feed.
+    pub(super) fn feed<R: Default>(
+        &mut self,
+        exchange: &[u8],
+        look: impl FnOnce(&Feed) -> R,
+    ) -> Result<R, Failure> {
+        self.set_feed_key(exchange);
+        Ok(self.stores.feeds.read(&self.feed_key, |feed| feed.map(look).unwrap_or_default())?)
+    }
+
+    /// Changes what is known of the feed that `mark` is of.
+    pub(super) fn feed_of<R>(
+        &mut self,
+        exchange: &[u8],
+        mark: &FeedMark,
+        change: impl FnOnce(&mut Feed) -> R,
+    ) -> Result<R, Failure> {
+        self.set_feed_key(exchange);
+        let feeds = &self.stores.feeds;
+        Ok(feeds.update(&self.feed_key, |feed| change(feed.get_or_insert(Feed::new(mark))))?)
+    }
+
+    /// The id of a pair has arrived; the gaps that are now complete.
+    pub(super) fn found(
+        &mut self,
+        exchange: &[u8],
+        pair: &[u8],
+        id: i64,
+    ) -> Result<Vec<Gap>, Failure> {
+        self.set_feed_key(exchange);
+        let feeds = &self.stores.feeds;
+        Ok(feeds.update(&self.feed_key, |feed| {
+            feed.as_mut().map(|feed| feed.arrived(pair, id)).unwrap_or_default()
+        })?)
+    }
+
+    fn set_feed_key(&mut self, exchange: &[u8]) {
         self.feed_key.clear();
         self.feed_key.extend_from_slice(&NO_PAIR);
         self.feed_key.extend_from_slice(exchange);
-        Ok(self.stores.feeds.read(&self.feed_key, |mark| mark.map(|mark| mark.healthy_until))?)
     }
 
     // Events.
@@ -113,17 +151,21 @@ impl Candles {
     ) -> Result<bool, Failure> {
         let newest = |latest: Option<&LatestPrice>| latest.map(|latest| latest.event_time);
         let newest = self.stores.latest.read_near(&pair.in_latest, pair.key(), newest)?;
-        let healthy = |mark: Option<&FeedMark>| mark.map(|mark| mark.healthy_until);
-        let healthy = self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), healthy)?;
-        let clock = newest.max(healthy);
         let start = Interval::Minute.start(event.event_time);
+        let end = Timestamp(start.0 + Interval::Minute.length_ms());
+        let near = |feed: Option<&Feed>| {
+            let near = |feed: &Feed| (feed.clock(), feed.near(pair.key(), event, start, end));
+            feed.map(near).unwrap_or_default()
+        };
+        let (feed_clock, near) = self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), near)?;
+        let clock = newest.max(feed_clock);
         let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
         if late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS) {
             context.count("too_late");
             return Ok(false);
         }
         let part = single(event, context.offset().0).ok_or(Failure::Drop("overflow"))?;
-        let seeing = self.add(pair, event, start, &part, late.is_some())?;
+        let (seeing, created) = self.add(pair, event, start, &part, late.is_some())?;
         match seeing {
             Seeing::Duplicate => {
                 context.count("duplicate");
@@ -136,6 +178,10 @@ impl Candles {
             context.late(clock.0 - event.event_time.0);
             self.add_to_parents(context, pair.key(), event.basis, &part, start, clock)?;
         }
+        if near.window || near.id || (near.marked && created && late.is_some()) {
+            let id = event.trade_id.filter(|_| near.id && seeing == Seeing::New);
+            self.mark_event(context, pair.key(), event, id)?;
+        }
         if let (Some(newest), Some(from)) = (newest, clock) {
             let to = from.max(event.event_time);
             return self.advance(context, pair.key(), Tick { newest, from, to }).map(|()| true);
@@ -145,7 +191,7 @@ impl Candles {
         Ok(true)
     }
 
-    /// Counts an event into its minute.
+    /// Counts an event into its minute; whether that is a new one.
     fn add(
         &mut self,
         pair: &Pair,
@@ -153,7 +199,7 @@ impl Candles {
         start: Timestamp,
         part: &Candle,
         late: bool,
-    ) -> Result<Seeing, Failure> {
+    ) -> Result<(Seeing, bool), Failure> {
         self.key.clear();
         layout::candle_key(pair.key(), event.basis, start, &mut self.key);
         let hint = pair.in_minutes(event.basis);
@@ -167,11 +213,11 @@ impl Candles {
                     new.seen.insert(id);
                 }
                 *window = Some(new);
-                return (true, Ok(Seeing::New));
+                return (true, Ok((Seeing::New, true)));
             };
             let seeing = event.id().map_or(Seeing::New, |id| known.seen.look(id));
             if seeing == Seeing::Duplicate {
-                return (false, Ok(seeing));
+                return (false, Ok((seeing, false)));
             }
             if !merge(&mut known.candle, part) {
                 return (false, Err(Failure::Drop("overflow")));
@@ -182,7 +228,7 @@ impl Candles {
             if late {
                 known.revise();
             }
-            (true, Ok(seeing))
+            (true, Ok((seeing, false)))
         })?
     }
 
@@ -199,11 +245,14 @@ impl Candles {
         for interval in [Interval::Hour, Interval::Day] {
             let parent = interval.start(start);
             let closed = is_closed(interval, parent, clock);
-            let fits = self.update(pair, basis, (interval, parent), |window| {
-                (true, add_to_parent(window, part, closed))
+            let (created, fits) = self.update(pair, basis, (interval, parent), |window| {
+                (true, (window.is_none(), add_to_parent(window, part, closed)))
             })?;
             if !fits {
                 context.count("volume_overflow");
+            }
+            if created {
+                self.stamp(pair, basis, (interval, parent), Change::Ordinary)?;
             }
         }
         Ok(())
@@ -251,13 +300,18 @@ impl Candles {
         basis: Basis,
         window: (Interval, Timestamp),
     ) -> Result<Option<Candle>, Failure> {
-        self.update(pair, basis, window, |window| match window {
+        let closed = self.update(pair, basis, window, |window| match window {
             Some(window) if window.candle.status == Status::Open => {
                 window.candle.status = Status::Closed;
-                (true, Some(window.candle.clone()))
+                // A gap's count may have gone down since this minute heard of it: the parent knows.
+                (true, Some(Candle { missing_trades: None, ..window.candle.clone() }))
             }
             _ => (false, None),
-        })
+        })?;
+        if closed.is_some() {
+            self.stamp(pair, basis, window, Change::Ordinary)?;
+        }
+        Ok(closed)
     }
 
     // Feeds.
@@ -265,30 +319,43 @@ impl Candles {
     fn mark(
         &mut self,
         context: &mut Context<'_, Entry>,
-        feed: &[u8],
+        key: &[u8],
         mark: &FeedMark,
     ) -> Result<(), Failure> {
-        let exchange = exchange_of(feed);
-        let from = self.feed_clock(exchange)?;
-        if from.is_some_and(|from| from >= mark.healthy_until) {
+        let exchange = exchange_of(key);
+        let of_feed = key.starts_with(&NO_PAIR);
+        // Before its clock: what that closes bears the gap from the start.
+        if let Some(gap) = Gap::of(mark, if of_feed { &[] } else { key }) {
+            self.lost(context, exchange, mark, gap)?;
+        }
+        let from = self.feed(exchange, Feed::clock)?;
+        if !of_feed || from.is_some_and(|from| from >= mark.healthy_until) {
             return Ok(());
         }
-        self.stores.feeds.update(feed, |known| *known = Some(mark.clone()))?;
+        self.feed_of(exchange, mark, |feed| feed.tick(mark))?;
         let from = from.unwrap_or(Timestamp(0));
         if !closes_minute(from, mark.healthy_until) {
             return Ok(());
         }
-        self.index()?;
-        let pairs: Vec<_> = self.pairs.get(exchange).into_iter().flatten().cloned().collect();
-        for pair in pairs {
-            let newest = self.stores.latest.read(&pair, |latest| latest.map(|l| l.event_time))?;
-            let Some(newest) = newest else {
+        for pair in self.pairs_of(exchange)? {
+            let Some(newest) = self.newest(&pair)? else {
                 continue;
             };
             let tick = Tick { newest, from: newest.max(from), to: newest.max(mark.healthy_until) };
             self.advance(context, &pair, tick)?;
         }
         Ok(())
+    }
+
+    /// The time of the newest event of a pair.
+    pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>, Failure> {
+        Ok(self.stores.latest.read(pair, |latest| latest.map(|l| l.event_time))?)
+    }
+
+    /// The pairs of an exchange.
+    pub(super) fn pairs_of(&mut self, exchange: &[u8]) -> Result<Vec<Box<[u8]>>, Failure> {
+        self.index()?;
+        Ok(self.pairs.get(exchange).into_iter().flatten().cloned().collect())
     }
 
     /// Finds the committed pairs, once.
@@ -362,7 +429,7 @@ fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
 }
 
 /// The last part of a pair's store key: its exchange, length and all.
-fn exchange_of(pair: &[u8]) -> &[u8] {
+pub(super) fn exchange_of(pair: &[u8]) -> &[u8] {
     let mut rest = pair;
     for _ in 0..2 {
         let mut reader = schemas::avro::Reader::new(rest);

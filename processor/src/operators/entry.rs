@@ -34,7 +34,7 @@ pub enum Entry {
     },
     /// What a feed knows of itself.
     Mark {
-        /// The feed's store key: an exchange without a pair.
+        /// Whom it concerns, as a store key: an exchange without a pair, or one pair.
         feed: Box<[u8]>,
         /// What it knows.
         mark: FeedMark,
@@ -89,7 +89,9 @@ pub fn entry(
         Some(Kind::FeedMark) => {
             let feed = codec.body::<PairKey>(record.key).map_err(failure)?.into();
             let mark: FeedMark = codec.decode(value).map_err(failure)?;
-            check_time(mark.healthy_until, mark.received_at)?;
+            for time in [Some(mark.healthy_until), mark.gap_from, mark.gap_until] {
+                time.map_or(Ok(()), |time| check_time(time, mark.received_at))?;
+            }
             Ok(Entry::Mark { feed, mark })
         }
         _ => Err(Failure::Drop("corrupt")),

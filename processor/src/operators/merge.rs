@@ -6,8 +6,12 @@
 //! | high, low | extremes |
 //! | volumes, trades | sums; null when either is: what is not known of a part is not known of the whole |
 //! | gap, `partial_start` | either's |
-//! | `coverage_ms`, `missing_trades` | sums of what is known |
+//! | `coverage_ms` | sum of what is known |
+//! | `missing_trades` | the greater of what is known: a gap over both parts is one gap |
 //! | status, revision | not merged: the window's owner decides |
+//!
+//! The marks of a stored parent are then taken from the feed, which knows more than its minutes:
+//! minutes without an event have no candle.
 
 use schemas::{Basis, Candle, Decimal, MarketEvent, Status, TakerSide};
 
@@ -80,8 +84,8 @@ pub fn merge(whole: &mut Candle, part: &Candle) -> bool {
     merge_prices(whole, part);
     whole.gap |= part.gap;
     whole.partial_start |= part.partial_start;
-    whole.coverage_ms = known(whole.coverage_ms, part.coverage_ms);
-    whole.missing_trades = known(whole.missing_trades, part.missing_trades);
+    whole.coverage_ms = known(whole.coverage_ms, part.coverage_ms, i64::saturating_add);
+    whole.missing_trades = known(whole.missing_trades, part.missing_trades, Ord::max);
     true
 }
 
@@ -107,9 +111,9 @@ fn sum(a: Option<Decimal>, b: Option<Decimal>) -> Result<Option<Decimal>, Overfl
     }
 }
 
-fn known(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+fn known(a: Option<i64>, b: Option<i64>, both: fn(i64, i64) -> i64) -> Option<i64> {
     match (a, b) {
-        (Some(a), Some(b)) => Some(a.saturating_add(b)),
+        (Some(a), Some(b)) => Some(both(a, b)),
         (one, other) => one.or(other),
     }
 }

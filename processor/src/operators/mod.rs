@@ -4,6 +4,8 @@
 
 mod candles;
 mod entry;
+mod feed;
+mod gaps;
 mod latest;
 mod merge;
 mod pairs;
@@ -13,6 +15,7 @@ mod window;
 
 pub use candles::Candles;
 pub use entry::{Entry, entry};
+pub use feed::Feed;
 pub use latest::LatestPrices;
 pub use merge::{merge, single};
 pub use pairs::{Pair, Pairs};
@@ -20,7 +23,7 @@ pub use rules::{Interval, REVISION_HORIZON_MS, is_closed};
 pub use seen::Seen;
 pub use window::Window;
 
-use schemas::{FeedMark, LatestPrice};
+use schemas::LatestPrice;
 use streams::store::StoreHandle;
 
 /// The stores of a task.
@@ -34,6 +37,6 @@ pub struct Stores {
     pub hours: StoreHandle<Window>,
     /// Merged from closed minutes.
     pub days: StoreHandle<Window>,
-    /// How far each exchange's feed is known to be healthy.
-    pub feeds: StoreHandle<FeedMark>,
+    /// How far each exchange's feed is known to be healthy, and what it lost.
+    pub feeds: StoreHandle<Feed>,
 }

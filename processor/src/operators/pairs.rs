@@ -18,7 +18,7 @@ use streams::store::Hint;
 /// 200 bytes each.
 const PLACES: usize = 1 << 16;
 /// Base and quote of a feed's key: empty.
-const NO_PAIR: [u8; 2] = [0, 0];
+pub(super) const NO_PAIR: [u8; 2] = [0, 0];
 
 /// A pair, and where its state was found last.
 #[derive(Debug)]

@@ -63,6 +63,16 @@ impl Seen {
         self.0.get(self.before(id)).is_some_and(|&(first, _)| first <= id)
     }
 
+    /// How many of the `count` ids from `first` on are in the set.
+    pub fn count_within(&self, first: i64, count: i64) -> i64 {
+        let Some(last) = first.checked_add(count - 1) else {
+            return 0;
+        };
+        let from = self.before(first);
+        let over = self.0[from..].iter().take_while(|&&(start, _)| start <= last);
+        over.map(|&(start, end)| end.min(last) - start.max(first) + 1).sum()
+    }
+
     /// What [`Self::insert`] would say.
     pub fn look(&self, id: i64) -> Seeing {
         let at = self.before(id);
@@ -150,6 +160,8 @@ mod tests {
                 prop_assert_eq!(seen.insert(id), expected);
             }
             let listed: Vec<i64> = seen.ranges().iter().flat_map(|&(a, b)| a..=b).collect();
+            let within = model.range(-7i64..13).count();
+            prop_assert_eq!(seen.count_within(-7, 20), i64::try_from(within)?);
             prop_assert_eq!(listed, model.into_iter().collect::<Vec<_>>());
             let mut bytes = Vec::new();
             seen.write(&mut bytes);

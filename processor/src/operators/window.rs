@@ -3,6 +3,7 @@
 use schemas::{Candle, Status};
 
 use super::Seen;
+use super::feed::Marks;
 
 /// A candle and the ids that it has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,5 +37,22 @@ impl Window {
     pub fn revise(&mut self) {
         self.candle.status = Status::Revised;
         self.candle.revision = self.candle.revision.saturating_add(1);
+    }
+
+    /// Takes what is known of the feed; whether that changes anything. How far the feed was healthy
+    /// is said of a window that has closed: before that it is not known.
+    pub fn mark(&mut self, marks: &Marks) -> bool {
+        let candle = &mut self.candle;
+        let was = (candle.gap, candle.missing_trades, candle.coverage_ms, candle.partial_start);
+        // Whose gap is forgotten stays as that left it.
+        if !(marks.forgotten && candle.gap && !marks.gap) {
+            candle.gap = marks.gap;
+            candle.missing_trades = marks.missing;
+            if candle.status != Status::Open {
+                candle.coverage_ms = marks.coverage_ms;
+                candle.partial_start = marks.partial_start;
+            }
+        }
+        was != (candle.gap, candle.missing_trades, candle.coverage_ms, candle.partial_start)
     }
 }

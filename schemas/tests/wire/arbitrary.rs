@@ -114,8 +114,13 @@ prop_compose! {
         (feed, reason) in any::<(String, String)>(),
         (healthy_until, received_at) in (time(), time()),
         (gap_from, gap_until) in (option::of(time()), option::of(time())),
+        (healthy_from, first_missing_id, missing, state) in
+            (option::of(time()), any::<Option<i64>>(), any::<Option<i64>>(), any::<Vec<u8>>()),
     ) -> FeedMark {
-        FeedMark { feed, healthy_until, gap_from, gap_until, reason, received_at }
+        FeedMark {
+            feed, healthy_until, gap_from, gap_until, reason, received_at, healthy_from,
+            first_missing_id, missing, state,
+        }
     }
 }
 

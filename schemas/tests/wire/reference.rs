@@ -152,5 +152,9 @@ pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
         ("gap_until", optional(mark.gap_until, time)),
         ("reason", text(&mark.reason)),
         ("received_at", time(mark.received_at)),
+        ("healthy_from", optional(mark.healthy_from, time)),
+        ("first_missing_id", optional(mark.first_missing_id, Value::Long)),
+        ("missing", optional(mark.missing, Value::Long)),
+        ("state", Value::Bytes(mark.state.clone())),
     ])
 }

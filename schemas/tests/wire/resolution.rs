@@ -94,15 +94,20 @@ fn an_older_writer_without_optional_fields_is_read_with_their_defaults() -> Outc
     };
     reads(&older(Kind::LatestPrice)?, &latest, reference::latest_price(&latest))?;
 
-    let mark = FeedMark {
-        feed: "matches-0".into(),
-        healthy_until: time,
-        gap_from: None,
-        gap_until: None,
-        reason: String::new(),
-        received_at: time,
-    };
+    let mark = FeedMark::healthy("matches-0", time, time);
     reads(&older(Kind::FeedMark)?, &mark, reference::feed_mark(&mark))
+}
+
+/// The bytes of version 1 of a mark, as they stand in logs and changelogs.
+#[test]
+fn the_marks_of_version_1_are_read_from_their_bytes() -> Outcome {
+    let first = include_str!("../../fixtures/v1/feed_mark.avsc");
+    let gap = FeedMark {
+        gap_from: Some(Timestamp(5)),
+        gap_until: Some(Timestamp(9)),
+        ..FeedMark::healthy("matches-0", Timestamp(7), Timestamp(11))
+    };
+    reads(first, &gap, reference::feed_mark(&gap))
 }
 
 #[test]

@@ -1,0 +1,337 @@
+//! What is known of an exchange's feed: its clock, when it was healthy, and what it lost.
+//!
+//! ```text
+//! clock mark   healthy_from ──────── healthy_until        a stretch; joined to the one it touches
+//! gap mark            gap_from ─── gap_until              of the feed, or of one pair
+//!                     first_missing_id, missing           counts down as the ids arrive
+//!
+//! state bytes  version | forgotten_until | stretches (from, length)*
+//!              | gaps (pair, from, until, first id?, ids, missing)*        as Avro longs and bytes
+//! ```
+//!
+//! What a candle says of its feed is a function of this value and of the window, for minutes, hours
+//! and days alike: [`Feed::marks`]. A gap of the feed is one gap to every window over it, so its
+//! missing trades are those of the gap, and at most so many belong to the window.
+//!
+//! Invariants:
+//! - Stretches are sorted, and neither overlap nor touch.
+//! - A gap with ids is here only while some of them are missing.
+//! - A window that begins before `forgotten_until` may overlap a gap that is no longer here.
+
+use schemas::avro::{self, Reader};
+use schemas::{Basis, FeedMark, MarketEvent, Timestamp};
+
+use super::rules::REVISION_HORIZON_MS;
+
+/// Gaps remembered of an exchange, in one partition. An event looks at each of them, while there
+/// are any; a reconnect loses at most one for each pair. Beyond it the oldest is forgotten, which
+/// is counted as `gap_overflow`: its candles stay marked, and windows to come are not.
+pub(super) const MAX_GAPS: usize = 256;
+/// Healthy stretches remembered: the outages of a day, and of any but a broken feed those of weeks.
+/// Beyond it the oldest is forgotten, and coverage that is measured again counts less.
+const MAX_STRETCHES: usize = 64;
+/// The form of the state bytes.
+const VERSION: i64 = 1;
+
+/// What a feed lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The store key of the pair; empty when it concerns all of the exchange.
+    pub pair: Box<[u8]>,
+    /// From here,
+    pub from: Timestamp,
+    /// to before here.
+    pub until: Timestamp,
+    /// The first id that was lost and how many, where ids are dense.
+    pub ids: Option<(i64, i64)>,
+    /// How many of them have not arrived.
+    pub missing: i64,
+}
+
+impl Gap {
+    /// The gap that a mark tells of, if it tells of one. `pair` is empty for all of the exchange.
+    pub fn of(mark: &FeedMark, pair: &[u8]) -> Option<Self> {
+        let (from, until) = (mark.gap_from?, mark.gap_until?);
+        // Ids are those of one pair; a count without an id cannot be counted down.
+        let ids = mark.first_missing_id.zip(mark.missing);
+        let ids = ids.filter(|&(first, count)| {
+            count > 0 && !pair.is_empty() && first.checked_add(count).is_some()
+        });
+        let missing = ids.map_or(0, |(_, count)| count);
+        (from < until).then(|| Self { pair: pair.into(), from, until, ids, missing })
+    }
+
+    /// Whether it concerns candles of that pair, made from trades or from samples: dense ids are
+    /// those of trades, and say nothing of samples.
+    fn concerns(&self, pair: &[u8], basis: Basis) -> bool {
+        let of_basis = basis == Basis::Trade || self.ids.is_none();
+        of_basis && (self.pair.is_empty() || *self.pair == *pair)
+    }
+
+    fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
+        self.from < end && start < self.until
+    }
+
+    /// Whether it lost that id.
+    pub fn lost(&self, id: i64) -> bool {
+        self.ids.is_some_and(|(first, count)| first <= id && id - first < count)
+    }
+}
+
+/// What a candle says of its feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Part of the window was lost.
+    pub gap: bool,
+    /// Trades known to be missing from gaps over the window.
+    pub missing: Option<i64>,
+    /// Milliseconds of the window in which the feed was healthy.
+    pub coverage_ms: Option<i64>,
+    /// The feed was not healthy when the window began, and was later in it.
+    pub partial_start: bool,
+    /// The window may overlap a gap that is forgotten.
+    pub forgotten: bool,
+}
+
+/// What an event has to know of its feed's gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Near {
+    /// The feed has left marks, so its windows bear them.
+    pub marked: bool,
+    /// A gap of the pair overlaps the event's minute.
+    pub window: bool,
+    /// A gap of the pair lost the event's id.
+    pub id: bool,
+}
+
+/// What is known of one exchange's feed, in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The mark that moved the clock last; before there was one, its `healthy_until` is 0. Its own
+    /// `state` is empty: the rest stands for it.
+    mark: FeedMark,
+    stretches: Vec<(Timestamp, Timestamp)>,
+    gaps: Vec<Gap>,
+    forgotten_until: Timestamp,
+}
+
+impl Feed {
+    /// Nothing is known, but who made the first mark.
+    pub fn new(first: &FeedMark) -> Self {
+        let mark = FeedMark::healthy(first.feed.clone(), Timestamp(0), first.received_at);
+        Self { mark, stretches: Vec::new(), gaps: Vec::new(), forgotten_until: Timestamp(0) }
+    }
+
+    /// How far it is healthy, if it has said so.
+    pub fn clock(&self) -> Option<Timestamp> {
+        Some(self.mark.healthy_until).filter(|until| until.0 > 0)
+    }
+
+    /// Takes a clock mark that is newer than the clock.
+    pub fn tick(&mut self, mark: &FeedMark) {
+        self.mark = FeedMark { state: Vec::new(), ..mark.clone() };
+        if let Some(from) = mark.healthy_from.filter(|from| *from < mark.healthy_until) {
+            self.add_stretch(from, mark.healthy_until);
+        }
+        // Nothing behind the horizon can arrive any more.
+        let horizon = mark.healthy_until.0.saturating_sub(REVISION_HORIZON_MS);
+        if self.gaps.iter().any(|gap| gap.until.0 < horizon) {
+            let old = self.gaps.iter().filter(|gap| gap.until.0 < horizon).map(|gap| gap.until);
+            self.forgotten_until = self.forgotten_until.max(old.max().unwrap_or_default());
+            self.gaps.retain(|gap| gap.until.0 >= horizon);
+        }
+    }
+
+    fn add_stretch(&mut self, mut from: Timestamp, mut until: Timestamp) {
+        self.stretches.retain(|&(a, b)| {
+            let apart = b < from || until < a;
+            if !apart {
+                from = from.min(a);
+                until = until.max(b);
+            }
+            apart
+        });
+        let at = self.stretches.partition_point(|&(a, _)| a < from);
+        self.stretches.insert(at, (from, until));
+        if self.stretches.len() > MAX_STRETCHES {
+            self.stretches.remove(0);
+        }
+    }
+
+    /// Remembers a gap. False when it is known, or when nothing of it is missing.
+    pub fn add(&mut self, gap: Gap) -> bool {
+        let complete = gap.ids.is_some() && gap.missing == 0;
+        let same = |known: &Gap| {
+            (&known.pair, known.from, known.until, known.ids)
+                == (&gap.pair, gap.from, gap.until, gap.ids)
+        };
+        if complete || self.gaps.iter().any(same) {
+            return false;
+        }
+        self.gaps.push(gap);
+        true
+    }
+
+    /// Forgets the gap that ends first when there are too many; whether it did.
+    pub fn overflow(&mut self) -> bool {
+        if self.gaps.len() <= MAX_GAPS {
+            return false;
+        }
+        let oldest = (0..self.gaps.len()).min_by_key(|&index| self.gaps[index].until);
+        if let Some(oldest) = oldest {
+            let gap = self.gaps.remove(oldest);
+            self.forgotten_until = self.forgotten_until.max(gap.until);
+        }
+        true
+    }
+
+    /// An id of a pair has arrived; returns the gaps that are now complete.
+    pub fn arrived(&mut self, pair: &[u8], id: i64) -> Vec<Gap> {
+        for gap in self.gaps.iter_mut().filter(|gap| *gap.pair == *pair && gap.lost(id)) {
+            gap.missing -= 1;
+        }
+        let complete = |gap: &mut Gap| gap.ids.is_some() && gap.missing <= 0;
+        self.gaps.extract_if(.., complete).collect()
+    }
+
+    /// What an event of that minute has to know. O(1) when there is no gap.
+    #[inline]
+    pub fn near(&self, pair: &[u8], event: &MarketEvent, start: Timestamp, end: Timestamp) -> Near {
+        let mut near = Near { marked: true, ..Near::default() };
+        for gap in &self.gaps {
+            let lost = event.trade_id.is_some_and(|id| gap.lost(id));
+            let over = gap.overlaps(start, end);
+            if (lost || over) && gap.concerns(pair, event.basis) {
+                near.id |= lost;
+                near.window |= over;
+            }
+        }
+        near
+    }
+
+    /// What a candle of that window says.
+    pub fn marks(&self, pair: &[u8], basis: Basis, start: Timestamp, end: Timestamp) -> Marks {
+        let over: Vec<&Gap> = self
+            .gaps
+            .iter()
+            .filter(|gap| gap.overlaps(start, end) && gap.concerns(pair, basis))
+            .collect();
+        let counted = over.iter().filter(|gap| gap.ids.is_some());
+        let missing = counted.map(|gap| gap.missing).reduce(i64::saturating_add);
+        let coverage = self.covered(&over, start, end);
+        let begins_healthy = self.stretches.iter().any(|&(a, b)| a <= start && start < b);
+        Marks {
+            gap: !over.is_empty(),
+            missing,
+            coverage_ms: coverage,
+            partial_start: !begins_healthy && coverage.is_some_and(|covered| covered > 0),
+            forgotten: start < self.forgotten_until,
+        }
+    }
+
+    /// Milliseconds of the window that lie in a stretch and in none of the gaps; `None` when the
+    /// feed has not told of any stretch.
+    fn covered(&self, gaps: &[&Gap], start: Timestamp, end: Timestamp) -> Option<i64> {
+        if self.stretches.is_empty() {
+            return None;
+        }
+        let mut gaps: Vec<(i64, i64)> = gaps.iter().map(|gap| (gap.from.0, gap.until.0)).collect();
+        gaps.sort_unstable();
+        let mut covered = 0;
+        for &(from, until) in &self.stretches {
+            let (mut from, until) = (from.max(start).0, until.min(end).0);
+            for &(a, b) in &gaps {
+                covered += (a.min(until) - from).max(0);
+                from = from.max(b);
+            }
+            covered += (until - from).max(0);
+        }
+        Some(covered)
+    }
+
+    /// As it stands in the private changelog.
+    pub fn to_mark(&self) -> FeedMark {
+        let mut state = Vec::new();
+        let plain = self.stretches.is_empty() && self.gaps.is_empty();
+        if !plain || self.forgotten_until.0 != 0 {
+            self.write(&mut state);
+        }
+        FeedMark { state, ..self.mark.clone() }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let count = |out: &mut Vec<u8>, count: usize| avro::long(out, count.cast_signed() as i64);
+        avro::long(out, VERSION);
+        avro::long(out, self.forgotten_until.0);
+        count(out, self.stretches.len());
+        for (from, until) in &self.stretches {
+            avro::long(out, from.0);
+            avro::long(out, until.0 - from.0);
+        }
+        count(out, self.gaps.len());
+        for gap in &self.gaps {
+            avro::bytes(out, &gap.pair);
+            avro::long(out, gap.from.0);
+            avro::long(out, gap.until.0);
+            avro::optional(out, gap.ids, |out, (first, count)| {
+                avro::long(out, first);
+                avro::long(out, count);
+                avro::long(out, gap.missing);
+            });
+        }
+    }
+
+    /// Out of the private changelog.
+    pub fn of_mark(mut mark: FeedMark) -> Result<Self, String> {
+        let state = std::mem::take(&mut mark.state);
+        let mut feed = Self::new(&mark);
+        feed.mark = mark;
+        if !state.is_empty() {
+            feed.read(&mut Reader::new(&state)).ok_or("the state of a feed is malformed")?;
+        }
+        Ok(feed)
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        if reader.long().ok()? != VERSION {
+            return None;
+        }
+        self.forgotten_until = Timestamp(reader.long().ok()?);
+        for _ in 0..count(reader, MAX_STRETCHES)? {
+            let from = reader.long().ok()?;
+            let until = from.checked_add(reader.long().ok()?)?;
+            let apart = self.stretches.last().is_none_or(|&(_, before)| before.0 < from);
+            if !apart || until <= from {
+                return None;
+            }
+            self.stretches.push((Timestamp(from), Timestamp(until)));
+        }
+        for _ in 0..count(reader, MAX_GAPS)? {
+            let pair = reader.bytes().ok()?.into();
+            let (from, until) = (reader.long().ok()?, reader.long().ok()?);
+            let ids =
+                reader.optional(|reader| Ok((reader.long()?, reader.long()?, reader.long()?)));
+            let ids = ids.ok()?;
+            if let Some((first, count, missing)) = ids {
+                first.checked_add(count)?;
+                (0 < missing && missing <= count).then_some(())?;
+            }
+            self.gaps.push(Gap {
+                pair,
+                from: Timestamp(from),
+                until: Timestamp(until),
+                ids: ids.map(|(first, count, _)| (first, count)),
+                missing: ids.map_or(0, |(_, _, missing)| missing),
+            });
+        }
+        reader.is_empty().then_some(())
+    }
+}
+
+fn count(reader: &mut Reader<'_>, most: usize) -> Option<usize> {
+    usize::try_from(reader.long().ok()?).ok().filter(|count| *count <= most)
+}
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

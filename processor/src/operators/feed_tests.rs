@@ -1,0 +1,126 @@
+//! A feed's facts against a model that looks at every millisecond.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn mark(from: i64, until: i64) -> FeedMark {
+    let plain = FeedMark::healthy("test-0", Timestamp(until), Timestamp(until));
+    FeedMark { healthy_from: Some(Timestamp(from)), ..plain }
+}
+
+fn gap(pair: &[u8], from: i64, until: i64, ids: Option<(i64, i64)>) -> Gap {
+    let missing = ids.map_or(0, |(_, count)| count);
+    Gap { pair: pair.into(), from: Timestamp(from), until: Timestamp(until), ids, missing }
+}
+
+fn feed(stretches: &[(i64, i64)]) -> Feed {
+    let mut feed = Feed::new(&mark(0, 1));
+    for &(from, until) in stretches {
+        feed.tick(&mark(from, until));
+    }
+    feed
+}
+
+fn spans() -> impl Strategy<Value = Vec<(i64, i64)>> {
+    prop::collection::vec((1i64..200, 1i64..60).prop_map(|(from, long)| (from, from + long)), 0..12)
+}
+
+proptest! {
+    #[test]
+    fn coverage_is_the_milliseconds_that_are_healthy_and_in_no_gap(
+        stretches in spans(), gaps in spans(), start in 0i64..250, length in 1i64..100,
+    ) {
+        let mut feed = feed(&stretches);
+        for &(from, until) in &gaps {
+            feed.add(gap(b"", from, until, None));
+        }
+        let end = start + length;
+        let within = |spans: &[(i64, i64)], at: i64| spans.iter().any(|&(a, b)| a <= at && at < b);
+        let healthy = |at: &i64| within(&stretches, *at) && !within(&gaps, *at);
+        let expected = (start..end).filter(healthy).count();
+        let marks = feed.marks(b"pair", Basis::Trade, Timestamp(start), Timestamp(end));
+        let expected = (!stretches.is_empty()).then_some(i64::try_from(expected)?);
+        prop_assert_eq!(marks.coverage_ms, expected);
+        prop_assert_eq!(marks.gap, gaps.iter().any(|&(a, b)| a < end && start < b));
+        prop_assert!(feed.stretches.windows(2).all(|two| two[0].1 < two[1].0));
+    }
+
+    #[test]
+    fn it_survives_the_changelog(
+        stretches in spans(), gaps in spans(), first in any::<i32>(), count in 1i64..50,
+    ) {
+        let mut feed = feed(&stretches);
+        for (index, &(from, until)) in gaps.iter().enumerate() {
+            let ids = (index % 2 == 0).then_some((i64::from(first), count));
+            feed.add(gap(b"pair", from, until, ids));
+        }
+        prop_assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+    }
+
+    #[test]
+    fn arbitrary_state_never_panics(state: Vec<u8>) {
+        let _ = Feed::of_mark(FeedMark { state, ..mark(0, 1) });
+    }
+
+    #[test]
+    fn a_gap_is_complete_when_each_of_its_ids_has_come(order in Just((10i64..20).collect::<Vec<_>>()).prop_shuffle()) {
+        let mut feed = feed(&[]);
+        feed.add(gap(b"pair", 5, 9, Some((10, 10))));
+        let mut left: BTreeSet<i64> = order.iter().copied().collect();
+        for id in order {
+            prop_assert!(feed.arrived(b"other", id).is_empty() && feed.arrived(b"pair", 20).is_empty());
+            left.remove(&id);
+            prop_assert_eq!(feed.arrived(b"pair", id).len(), usize::from(left.is_empty()));
+            let marks = feed.marks(b"pair", Basis::Trade, Timestamp(0), Timestamp(60));
+            prop_assert_eq!(marks.gap, !left.is_empty());
+            prop_assert_eq!(marks.missing.unwrap_or(0), i64::try_from(left.len())?);
+        }
+    }
+}
+
+#[test]
+fn the_state_of_version_1_is_a_clock_without_more() {
+    let feed = Feed::of_mark(FeedMark::healthy("x", Timestamp(7), Timestamp(8)));
+    let feed = feed.unwrap();
+    assert_eq!(feed.clock(), Some(Timestamp(7)));
+    assert_eq!(feed.to_mark().state, Vec::<u8>::new());
+    let marks = feed.marks(b"pair", Basis::Trade, Timestamp(0), Timestamp(60));
+    assert_eq!(marks, Marks::default());
+}
+
+#[test]
+fn a_gap_with_ids_says_nothing_of_samples_and_nothing_of_other_pairs() {
+    let mut feed = feed(&[]);
+    assert!(
+        feed.add(gap(b"pair", 5, 9, Some((1, 2)))) && !feed.add(gap(b"pair", 5, 9, Some((1, 2))))
+    );
+    let gap_of = |pair: &[u8], basis| feed.marks(pair, basis, Timestamp(0), Timestamp(60)).gap;
+    assert!(gap_of(b"pair", Basis::Trade));
+    assert!(!gap_of(b"pair", Basis::Ticker) && !gap_of(b"other", Basis::Trade));
+}
+
+#[test]
+fn beyond_the_bound_the_oldest_gap_is_forgotten_and_its_windows_keep_their_mark() {
+    let mut feed = feed(&[]);
+    let bound = i64::try_from(MAX_GAPS).unwrap();
+    for at in 1..=bound {
+        assert!(feed.add(gap(b"pair", at * 10, at * 10 + 5, None)) && !feed.overflow());
+    }
+    assert!(feed.add(gap(b"pair", 5_000, 5_001, None)) && feed.overflow());
+    let marks = feed.marks(b"pair", Basis::Trade, Timestamp(10), Timestamp(15));
+    assert!(!marks.gap && marks.forgotten);
+    assert!(!feed.marks(b"pair", Basis::Trade, Timestamp(15), Timestamp(16)).forgotten);
+}
+
+#[test]
+fn a_gap_behind_the_horizon_is_forgotten() {
+    let mut feed = feed(&[]);
+    feed.add(gap(b"pair", 10, 20, None));
+    feed.tick(&mark(REVISION_HORIZON_MS + 10, REVISION_HORIZON_MS + 20));
+    assert_eq!(feed.gaps.len(), 1);
+    feed.tick(&mark(REVISION_HORIZON_MS + 20, REVISION_HORIZON_MS + 21));
+    assert_eq!((feed.gaps.len(), feed.forgotten_until), (0, Timestamp(20)));
+}

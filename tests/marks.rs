@@ -1,0 +1,218 @@
+//! Random logs of trades, samples, clocks, gaps and what was fetched after them, through the product's
+//! topology and through the fold: the same candles, field by field, marks and revisions included.
+//!
+//! No broker: the topology runs in the driver, from a seed that a failure names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use processor::topology::topology;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use schemas::topic::Topic;
+use schemas::{Basis, Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
+use streams::Driver;
+use tests::support::fold::{self, Outputs};
+use tests::support::topics::Record;
+
+/// Worlds that are tried.
+const SEEDS: u64 = 400;
+/// Steps of each.
+const STEPS: usize = 120;
+/// 2024-01-01, half an hour before noon: hours end within a world.
+const START: i64 = 1_704_067_200_000 + 41_400_000;
+
+/// One pair at its exchange, which never loses anything.
+struct Market {
+    pair: PairKey,
+    id: i64,
+    /// Trades that the feed did not send; they may be fetched.
+    lost: Vec<MarketEvent>,
+    /// The last one that it sent.
+    sent: Option<(i64, i64)>,
+}
+
+struct World {
+    rng: StdRng,
+    now: i64,
+    healthy: i64,
+    markets: Vec<Market>,
+    log: Vec<(PairKey, Vec<u8>)>,
+    codec: Arc<Codec>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let pairs = [("BTC", "a"), ("ETH", "a"), ("BTC", "b")];
+        let markets = pairs.map(|(base, exchange)| Market {
+            pair: PairKey::new(base, "USD", exchange),
+            id: 100,
+            lost: Vec::new(),
+            sent: None,
+        });
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            now: START,
+            healthy: START,
+            markets: markets.into(),
+            log: Vec::new(),
+            codec: Arc::new(Codec::offline()),
+        }
+    }
+
+    fn push<R: schemas::avro::Record>(&mut self, key: PairKey, value: &R) {
+        self.log.push((key, self.codec.to_bytes(value)));
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.now += [1, 200, 5_000, 40_000, 100_000][self.rng.random_range(0..5)];
+        let at = self.rng.random_range(0..self.markets.len());
+        match self.rng.random_range(0..20) {
+            0..10 => self.trade(at)?,
+            10..12 => self.lose(at)?,
+            12 => {
+                let event = MarketEvent::sample(Decimal::ONE, Timestamp(self.now));
+                self.push(self.markets[at].pair.clone(), &event);
+            }
+            13..16 => self.fetch(at),
+            16..19 => self.clock(),
+            _ => {
+                let (from, until) = (self.now - self.rng.random_range(1..90_000), self.now);
+                let mark = FeedMark {
+                    gap_from: Some(Timestamp(from)),
+                    gap_until: Some(Timestamp(until)),
+                    ..FeedMark::healthy("0", Timestamp(from), Timestamp(until))
+                };
+                self.push(PairKey::feed("a"), &mark);
+            }
+        }
+        Ok(())
+    }
+
+    fn made(&mut self, at: usize) -> Result<MarketEvent> {
+        let price = Decimal::from_units(self.rng.random_range(1..1_000_000)).context("a price")?;
+        let market = &mut self.markets[at];
+        market.id += 1;
+        let event = MarketEvent::trade(price, Decimal::ONE, Timestamp(self.now));
+        Ok(MarketEvent { trade_id: Some(market.id), ..event })
+    }
+
+    /// A trade that is sent; what was lost before it is marked first.
+    fn trade(&mut self, at: usize) -> Result<()> {
+        let event = self.made(at)?;
+        let (id, until) = (event.trade_id.context("an id")?, self.now + 1);
+        let market = &mut self.markets[at];
+        let pair = market.pair.clone();
+        let before = market.sent.replace((id, self.now));
+        if let Some((last, from)) = before.filter(|(last, _)| last + 1 < id) {
+            let mark = FeedMark {
+                gap_from: Some(Timestamp(from)),
+                gap_until: Some(Timestamp(until)),
+                first_missing_id: Some(last + 1),
+                missing: Some(id - last - 1),
+                ..FeedMark::healthy("0", Timestamp(from), Timestamp(until))
+            };
+            self.push(pair.clone(), &mark);
+        }
+        self.push(pair, &event);
+        Ok(())
+    }
+
+    fn lose(&mut self, at: usize) -> Result<()> {
+        let event = self.made(at)?;
+        // The venue's clock may show the same instant for what comes next.
+        if self.markets[at].sent.is_some() {
+            self.markets[at].lost.push(event);
+        }
+        Ok(())
+    }
+
+    /// Some of what is known to be lost arrives, in any order, now and then twice.
+    fn fetch(&mut self, at: usize) {
+        let market = &mut self.markets[at];
+        let sent = market.sent.map_or(0, |(id, _)| id);
+        let known: Vec<_> =
+            market.lost.iter().filter(|e| e.trade_id < Some(sent)).copied().collect();
+        if known.is_empty() {
+            return;
+        }
+        let event = known[self.rng.random_range(0..known.len())];
+        if self.rng.random_ratio(9, 10) {
+            market.lost.retain(|other| other.trade_id != event.trade_id);
+        }
+        let pair = market.pair.clone();
+        self.push(pair, &event);
+    }
+
+    fn clock(&mut self) {
+        let from = if self.rng.random_ratio(1, 5) { self.now } else { self.healthy };
+        let states = self.rng.random_ratio(9, 10);
+        self.healthy = self.now;
+        let mark = FeedMark {
+            healthy_from: states.then_some(Timestamp(from)),
+            ..FeedMark::healthy("0", Timestamp(self.now), Timestamp(self.now))
+        };
+        self.push(PairKey::feed("a"), &mark);
+    }
+}
+
+/// What the topology makes of a log, committed and crashed at random.
+fn product(world: &mut World) -> Result<Outputs> {
+    let codec = Arc::clone(&world.codec);
+    let mut driver = Driver::new(topology(&codec, ""))?;
+    for (key, value) in std::mem::take(&mut world.log) {
+        driver.pipe(&Topic::Events.name(""), START, &codec.to_bytes(&key), Some(&value))?;
+        match world.rng.random_range(0..40) {
+            0..8 => driver.commit()?,
+            8 => driver.flush_stores()?,
+            9 => drop(driver.crash()?),
+            _ => {}
+        }
+        world.log.push((key, value));
+    }
+    driver.commit()?;
+    let mut outputs = Outputs { dead_letters: driver.dead_letters().len(), ..Outputs::default() };
+    for topic in [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d] {
+        let records: Vec<_> = driver
+            .output(&topic.name(""))
+            .iter()
+            .map(|output| record(0, output.key.clone(), output.value.clone()))
+            .collect();
+        outputs.add(&codec, topic, &records)?;
+    }
+    Ok(outputs)
+}
+
+fn record(offset: i64, key: Vec<u8>, value: Option<Vec<u8>>) -> Record {
+    Record { partition: 0, offset, key, value, headers: BTreeMap::new() }
+}
+
+#[test]
+fn candles_of_any_log_say_of_their_feed_what_the_fold_says() -> Result<()> {
+    let (mut gaps, mut partial, mut filled) = (0, 0, 0);
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.step()?;
+        }
+        let outputs = product(&mut world)?;
+        let events: Vec<_> = (0..)
+            .zip(&world.log)
+            .map(|(offset, (key, value))| {
+                record(offset, world.codec.to_bytes(key), Some(value.clone()))
+            })
+            .collect();
+        let expected = fold::fold(&world.codec, &events)?;
+        outputs.equals(&expected).with_context(|| format!("seed {seed}"))?;
+        let trades = |(key, _): &(&schemas::CandleKey, _)| key.basis == Basis::Trade;
+        for (_, (_, candle)) in outputs.minutes.iter().filter(trades) {
+            gaps += usize::from(candle.gap);
+            partial += usize::from(candle.partial_start);
+            filled += usize::from(!candle.gap && candle.revision > 1);
+        }
+    }
+    let counts = (gaps, partial, filled);
+    ensure!(gaps > 100 && partial > 100 && filled > 100, "{counts:?}: nothing much was tried");
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Exact arithmetic on units of 10⁻¹⁸, by other means than the product's: on `i128` after common
+//! zeros are taken off.
+
+use anyhow::{Context, Result, ensure};
+use schemas::Decimal;
+
+/// One, in units.
+pub const UNIT: i128 = 1_000_000_000_000_000_000;
+
+/// A decimal of so many units.
+pub fn decimal(units: i128) -> Result<Decimal> {
+    Decimal::from_units(units).context("more than 38 digits")
+}
+
+/// The exact product of two numbers of 18 fraction digits.
+pub fn product(a: i128, b: i128) -> Result<i128> {
+    let (a, a_zeros) = without_zeros(a);
+    let (b, b_zeros) = without_zeros(b);
+    let digits = a.checked_mul(b).context("a product beyond i128")?;
+    match 18 - (a_zeros + b_zeros) {
+        missing if missing > 0 => {
+            let cut = 10i128.pow(missing.unsigned_abs());
+            ensure!(digits % cut == 0, "a product with more than 18 fraction digits");
+            Ok(digits / cut)
+        }
+        spare => digits.checked_mul(10i128.pow(spare.unsigned_abs())).context("beyond i128"),
+    }
+}
+
+fn without_zeros(mut units: i128) -> (i128, i32) {
+    let mut zeros = 0;
+    while units != 0 && units % 10 == 0 {
+        units /= 10;
+        zeros += 1;
+    }
+    (units, zeros)
+}
+
+/// Decimal text as units of 10⁻¹⁸.
+pub fn units(text: &str) -> Result<i128> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    ensure!(fraction.len() <= 18, "{text} has more than 18 fraction digits");
+    let padded = format!("{fraction:0<18}");
+    let whole: i128 = whole.parse().with_context(|| format!("{text} is not a decimal"))?;
+    Ok(whole * UNIT + padded.parse::<i128>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_and_products_are_exact() -> Result<()> {
+        ensure!(units("61837.63")? == 61_837_630_000_000_000_000_000);
+        ensure!(units("0.000000000000000001")? == 1);
+        ensure!(product(units("61837.63")?, units("0.02")?)? == units("1236.7526")?);
+        ensure!(product(units("0.000020208")?, units("24.50")?)? == units("0.000495096")?);
+        ensure!(product(units("0.0000000001")?, units("0.0000000001")?).is_err());
+        Ok(())
+    }
+}
