@@ -10,6 +10,7 @@ use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::runtime::{self, GroupProtocol, Guarantee};
 
 use crate::operators::Interval;
+use crate::query::stream;
 
 /// Turns market events into latest prices and candles, exactly once.
 #[derive(Debug, Parser)]
@@ -68,6 +69,9 @@ pub struct Stores {
     /// Time between writes of the state stores: what a crash restores from the topics.
     #[arg(long, env = "FLUSH_INTERVAL", default_value = "5s", value_parser = duration)]
     pub flush_interval: Duration,
+    /// Streaming.
+    #[command(flatten)]
+    pub stream: stream::Options,
     /// Memory of the store database's own cache.
     #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
     pub store_cache: usize,

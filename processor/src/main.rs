@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use processor::config::{Candles, Cli, Command, CreateTopics, Kafka, Run, Serve, Stores, Topics};
-use processor::query::{Served, router};
+use processor::query::{Served, router, stream};
 use processor::{candles, topology};
 use prometheus::Registry;
 use schemas::registry;
@@ -76,6 +76,8 @@ struct Process {
     listener: std::net::TcpListener,
     topic_prefix: String,
     served: Served,
+    /// The streaming routes and the page.
+    streaming: axum::Router,
     stop: Stop,
 }
 
@@ -88,7 +90,9 @@ impl Process {
         let registry = registry::Registry::new(&stores.schema_registry_url)?;
         let codec = Arc::new(registry.codec(&topic_prefix)?);
         let served = Served { queries: Queries::default(), codec, registry: Registry::new() };
-        Ok(Self { listener, topic_prefix, served, stop: Stop::default() })
+        let stop = Stop::default();
+        let streaming = stream::router(&served, &stores.stream, &stop)?;
+        Ok(Self { listener, topic_prefix, served, streaming, stop })
     }
 
     fn topology(&self, input_prefix: &str) -> Topology {
@@ -105,7 +109,8 @@ impl Process {
 
     /// Runs the engine on a thread of its own and answers, until one of them ends or a signal comes.
     fn serve_while(self, run: impl FnOnce() -> streams::Result<()> + Send + 'static) -> Result<()> {
-        let Self { listener, served, stop, .. } = self;
+        let Self { listener, served, streaming, stop, .. } = self;
+        let router = router(served).merge(streaming);
         let engine = std::thread::Builder::new().name("engine".into()).spawn({
             let stop = stop.clone();
             move || {
@@ -115,7 +120,7 @@ impl Process {
             }
         })?;
         let runtime = tokio::runtime::Runtime::new()?;
-        let serving = runtime.block_on(serve(listener, served, stop.clone()));
+        let serving = runtime.block_on(serve(listener, router, stop.clone()));
         stop.set();
         let ran = engine.join().map_err(|_| anyhow::anyhow!("the engine panicked"))?;
         ran?;
@@ -124,7 +129,7 @@ impl Process {
 }
 
 /// Serves until a signal comes or the application stops.
-async fn serve(listener: std::net::TcpListener, served: Served, stop: Stop) -> Result<()> {
+async fn serve(listener: std::net::TcpListener, router: axum::Router, stop: Stop) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address: SocketAddr = listener.local_addr()?;
@@ -140,7 +145,7 @@ async fn serve(listener: std::net::TcpListener, served: Served, stop: Stop) -> R
         tracing::info!("stopping");
         stop.set();
     };
-    axum::serve(listener, router(served)).with_graceful_shutdown(stopped).await?;
+    axum::serve(listener, router).with_graceful_shutdown(stopped).await?;
     Ok(())
 }
 

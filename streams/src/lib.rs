@@ -16,6 +16,7 @@
 //! - [`task`] runs one partition of it. It does no I/O and reads no clock.
 //! - [`store`] holds what is committed, with its changelog position.
 //! - [`changelog`] makes a published topic serve as changelog, so that state is written once.
+//! - [`changes`] tells those who listen what has just become readable.
 //! - [`replica`] follows such a topic: restore, standby and view are one loop.
 //! - [`driver`] runs the real task against logs in memory, for tests and for files.
 //! - [`runtime`] is everything that can block, fail or be late: the only place that knows Kafka.
@@ -98,6 +99,7 @@
 
 pub mod buffer;
 pub mod changelog;
+pub mod changes;
 pub mod driver;
 pub mod error;
 pub mod processor;

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use crate::changes::Changes;
 use crate::error::Result;
 use crate::record::{Batch, Offset, Timestamp};
 use crate::store::Committed;
@@ -30,6 +31,8 @@ pub struct Replica {
     unclaimed: u64,
     taken: u64,
     following: bool,
+    /// Where what it follows is told, and as which partition.
+    told: Option<(i32, Changes)>,
 }
 
 impl Replica {
@@ -37,7 +40,13 @@ impl Replica {
     pub fn new(spec: StoreSpec, store: Arc<Committed>) -> Result<Self> {
         let next = store.position()?.unwrap_or_default();
         let batch = Batch::default();
-        Ok(Self { spec, store, batch, next, unclaimed: 0, taken: 0, following: false })
+        Ok(Self { spec, store, batch, next, unclaimed: 0, taken: 0, following: false, told: None })
+    }
+
+    /// Tells what it takes while it follows, as this partition's.
+    #[must_use]
+    pub fn telling(self, partition: i32, changes: &Changes) -> Self {
+        Self { told: Some((partition, changes.clone())), ..self }
     }
 
     /// What it is a replica of.
@@ -94,7 +103,10 @@ impl Replica {
         }
         let count = self.batch.len() as u64;
         if self.following {
-            self.spec.follow(&self.batch, &self.store)?;
+            let changes = self.spec.follow(&self.batch, &self.store)?;
+            if let Some((partition, told)) = &self.told {
+                told.tell_changed(&self.spec.name, *partition, Some(self.next), changes);
+            }
         } else {
             let claimed = self.unclaimed + count >= POSITION_EVERY;
             self.spec.restore(&self.batch, claimed.then_some(self.next), &self.store)?;

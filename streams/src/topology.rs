@@ -173,11 +173,11 @@ impl StoreSpec {
     }
 
     /// Copies records of the topic into what is in front of a store, where readers see them at
-    /// once.
-    pub fn follow(&self, records: &Batch, store: &Committed) -> Result<()> {
+    /// once. Returns them as changes of the store.
+    pub fn follow(&self, records: &Batch, store: &Committed) -> Result<Vec<Change>> {
         let changes = (self.changes)(records)?;
         store.commit(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
-        Ok(())
+        Ok(changes)
     }
 }
 

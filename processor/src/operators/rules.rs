@@ -15,7 +15,7 @@ pub const REVISION_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
 pub(super) const MAX_AHEAD_MS: i64 = 5_000;
 
 /// The length of a candle's window. UTC, aligned to the epoch, as all venues do it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interval {
     /// One minute.
     Minute,

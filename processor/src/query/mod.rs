@@ -5,5 +5,6 @@
 
 pub mod read;
 mod routes;
+pub mod stream;
 
 pub use routes::{Served, router};

@@ -14,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::config::{Config, StoreConfig};
+use super::queries::Queries;
 use super::state_dir::StateDir;
 use super::{clock, errors, native};
 use crate::error::{Error, Result};
@@ -50,6 +51,7 @@ pub(super) fn check_identity(
     config: &StoreConfig,
     topology: &Topology,
     state_dir: &StateDir,
+    queries: &Queries,
 ) -> Result<()> {
     let names: Vec<&str> = topology.stores().iter().map(|store| store.topic.as_str()).collect();
     if names.is_empty() {
@@ -68,7 +70,11 @@ pub(super) fn check_identity(
         return Ok(());
     }
     let ids = native::topic_ids(client.client(), &names, TIMEOUT)?;
-    state_dir.check_topics(&names.into_iter().zip(ids).collect::<Vec<_>>())
+    let ids: Vec<_> = names.into_iter().zip(ids).collect();
+    state_dir.check_topics(&ids)?;
+    let stores = topology.stores().iter().map(|store| store.name.clone());
+    queries.set_topics(stores.zip(ids.into_iter().map(|(_, id)| id)));
+    Ok(())
 }
 
 fn client(config: &StoreConfig) -> Result<BaseConsumer> {

@@ -153,8 +153,8 @@ impl App {
 
 fn run_worker(shared: &Shared, index: usize) -> Result<()> {
     supervise(&shared.stop, &shared.metrics, "worker", || {
-        let Shared { config, topology, state_dir, .. } = shared;
-        let ran = admin::check_identity(&config.stores(), topology, state_dir)
+        let Shared { config, topology, state_dir, queries, .. } = shared;
+        let ran = admin::check_identity(&config.stores(), topology, state_dir, queries)
             .and_then(|()| Worker::start(shared, index)?.run());
         // However it ended, nothing is its own any more.
         shared.standby.release_all(index);

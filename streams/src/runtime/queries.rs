@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::changes::{Changes, News};
 use crate::store::Committed;
 
 /// By name and partition.
@@ -20,6 +21,10 @@ pub struct Queries {
     members: Arc<Mutex<BTreeMap<usize, Member>>>,
     /// Written at each turn of a follower, read by probes; held for one assignment.
     follower: Arc<Mutex<Option<Member>>>,
+    /// Written when a worker or follower starts, read when a position is given out; held for one
+    /// map operation.
+    topics: Arc<Mutex<BTreeMap<String, String>>>,
+    changes: Changes,
 }
 
 /// What one worker of this process has to do.
@@ -34,9 +39,28 @@ pub struct Member {
 }
 
 impl Queries {
-    pub(super) fn add(&self, name: &str, partition: i32, store: Arc<Committed>) {
-        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
-        stores.insert((name.to_owned(), partition), store);
+    /// Shows a store, and tells those who listen. The runtime does it; so does a test that has none.
+    pub fn add(&self, name: &str, partition: i32, store: Arc<Committed>) {
+        {
+            let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+            stores.insert((name.to_owned(), partition), store);
+        }
+        self.changes.tell(&News::Opened { store: name.to_owned(), partition });
+    }
+
+    /// Where changes of these stores are told.
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Names the topics of stores by their ids: what a position is a position in.
+    pub fn set_topics(&self, ids: impl Iterator<Item = (String, String)>) {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+    }
+
+    /// The id of a store's topic; `None` when the broker was not asked.
+    pub fn topic_id(&self, store: &str) -> Option<String> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).get(store).cloned()
     }
 
     pub(super) fn remove(&self, name: &str, partition: i32) {

@@ -49,11 +49,13 @@ pub(super) struct Scene<'a> {
 pub(super) fn open(
     topology: &Topology,
     state_dir: &StateDir,
+    queries: &Queries,
     partition: i32,
 ) -> Result<Vec<Replica>> {
     let replicas = topology.stores().iter().map(|spec| {
         let disk = state_dir.database().store(&format!("{}-{partition}", spec.name))?;
-        Replica::new(spec.clone(), Arc::new(Committed::new(Box::new(disk))))
+        let replica = Replica::new(spec.clone(), Arc::new(Committed::new(Box::new(disk))))?;
+        Ok(replica.telling(partition, queries.changes()))
     });
     replicas.collect()
 }
@@ -111,7 +113,8 @@ impl Standby {
 pub(super) fn follow(scene: Scene<'_>, asks: &Asks) -> Result<()> {
     let mut owners = BTreeMap::new();
     supervise(scene.stop, scene.metrics, "follower", || {
-        admin::check_identity(scene.config, scene.topology, scene.state_dir)?;
+        let Scene { config, topology, state_dir, queries, .. } = scene;
+        admin::check_identity(config, topology, state_dir, queries)?;
         Follower::start(scene, asks, &mut owners)?.run()
     })
 }
@@ -209,7 +212,8 @@ impl<'a> Follower<'a> {
         let Some(partition) = (0..self.scene.partitions).find(free) else {
             return Ok(());
         };
-        for replica in open(self.scene.topology, self.scene.state_dir, partition)? {
+        let Scene { topology, state_dir, queries, .. } = self.scene;
+        for replica in open(topology, state_dir, queries, partition)? {
             self.tail.add(partition, replica)?;
         }
         self.followed.insert(partition);

@@ -6,8 +6,19 @@ use super::Worker;
 use crate::error::{Error, Result};
 use crate::runtime::clock;
 use crate::runtime::config::Guarantee;
-use crate::runtime::producer;
-use crate::task::{Consumed, State};
+use crate::runtime::{Queries, producer};
+use crate::store::Change;
+use crate::task::{Commit, Consumed, State};
+use crate::topology::StoreChange;
+
+/// The changes of a commit by store, when somebody listens.
+fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
+    let heard = commit.filter(|_| queries.changes().is_heard());
+    let stores = heard.iter().flat_map(|commit| &commit.changes);
+    let change =
+        |change: StoreChange<'_>| (change.store_key.to_vec(), change.value.map(<[u8]>::to_vec));
+    stores.map(|drained| drained.iter().map(change).collect()).collect()
+}
 
 impl Worker<'_> {
     /// Everything that the tasks have done since the last commit, all or nothing.
@@ -26,8 +37,13 @@ impl Worker<'_> {
             self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
             self.count();
         }
-        for owned in self.owned.values_mut() {
+        for (partition, owned) in &mut self.owned {
+            let committed = changed(&self.shared.queries, owned.task.pending());
             owned.task.post_commit();
+            // Told once they can be read.
+            for (spec, changes) in self.shared.topology.stores().iter().zip(committed) {
+                self.shared.queries.changes().tell_changed(&spec.name, *partition, None, changes);
+            }
         }
         Ok(())
     }

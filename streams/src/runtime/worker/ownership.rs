@@ -34,7 +34,7 @@ impl Worker<'_> {
         let shared = self.shared;
         let replicas = match shared.standby.claim(partition, self.index) {
             Some(warm) => warm,
-            None => standby::open(&shared.topology, &shared.state_dir, partition)?,
+            None => standby::open(&shared.topology, &shared.state_dir, &shared.queries, partition)?,
         };
         let stores = replicas.iter().map(|replica| Arc::clone(replica.store())).collect();
         for replica in replicas {

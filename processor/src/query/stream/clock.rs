@@ -1,0 +1,18 @@
+//! The clock, read here and nowhere else in this module.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use schemas::Timestamp;
+
+/// Wall-clock time.
+#[expect(clippy::disallowed_methods, reason = "the edge at which time becomes an argument")]
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Monotonic time, for ticks.
+#[expect(clippy::disallowed_methods, reason = "the edge at which intervals are measured")]
+pub(super) fn instant() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,246 @@
+//! What has just become readable, told to those who listen.
+//!
+//! ```text
+//! worker    post_commit ──► stores ─┐                     ┌─ bounded queue ─► Listener
+//! follower  write       ──► stores ─┴─► Changes::tell ────┼─ bounded queue ─► Listener
+//!                                                         └─ full: Lost
+//! ```
+//!
+//! A change is told after it is in its store, so a listener may read the store for what it was not
+//! told. Nobody waits for a listener: one that is behind loses changes and hears [`News::Lost`],
+//! and what it then reads from the stores holds everything that it lost. While nobody listens, a
+//! batch costs one load of a flag.
+//!
+//! ```
+//! use std::time::Duration;
+//! use streams::changes::{Changed, Changes, News};
+//!
+//! let changes = Changes::default();
+//! let listener = changes.listen(8);
+//! let changed = Changed {
+//!     store: "counts".into(), partition: 0, next: None,
+//!     changes: vec![(b"be".to_vec(), Some(b"2".to_vec()))],
+//! };
+//! changes.tell(&News::Changed(changed.into()));
+//! assert!(matches!(listener.next(Duration::ZERO), Some(News::Changed(_))));
+//! assert!(listener.next(Duration::ZERO).is_none());
+//! ```
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::record::Offset;
+use crate::store::Change;
+
+/// Committed changes of one store and partition, in the order of the topic.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The store's name.
+    pub store: String,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset of the store's topic after these; `None` from a writer, which does not ask
+    /// the broker where its records stand.
+    pub next: Option<Offset>,
+    /// Keys of the store and their new values.
+    pub changes: Vec<Change>,
+}
+
+/// What a listener hears.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// These changes are in their store.
+    Changed(Arc<Changed>),
+    /// A store has become readable, or is another's now. What changed in it before was not told.
+    Opened {
+        /// The store's name.
+        store: String,
+        /// The partition.
+        partition: i32,
+    },
+    /// The listener was behind and has lost news of any store.
+    Lost,
+}
+
+/// Where changes are told. Clones are the same place.
+#[derive(Clone, Default)]
+pub struct Changes(Arc<Place>);
+
+#[derive(Default)]
+struct Place {
+    /// Somebody listens: looked at before anything is copied.
+    heard: AtomicBool,
+    /// Held while one piece of news is put into each queue, which never waits.
+    queues: Mutex<Vec<Queue>>,
+}
+
+struct Queue {
+    sender: SyncSender<News>,
+    lost: Arc<AtomicBool>,
+}
+
+impl Changes {
+    /// Listens from now on, with a queue of so many batches.
+    pub fn listen(&self, batches: usize) -> Listener {
+        let (sender, receiver) = sync_channel(batches);
+        let lost = Arc::new(AtomicBool::new(false));
+        let queue = Queue { sender, lost: Arc::clone(&lost) };
+        self.queues().push(queue);
+        self.0.heard.store(true, Ordering::SeqCst);
+        Listener { receiver, lost }
+    }
+
+    /// Somebody listens.
+    pub fn is_heard(&self) -> bool {
+        self.0.heard.load(Ordering::Relaxed)
+    }
+
+    /// Tells everybody who listens, and waits for nobody.
+    pub fn tell(&self, news: &News) {
+        if !self.is_heard() {
+            return;
+        }
+        let mut queues = self.queues();
+        queues.retain(|queue| match queue.sender.try_send(news.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                queue.lost.store(true, Ordering::SeqCst);
+                true
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        });
+        self.0.heard.store(!queues.is_empty(), Ordering::SeqCst);
+    }
+
+    /// Tells changes of a store, if there are any.
+    pub fn tell_changed(
+        &self,
+        store: &str,
+        partition: i32,
+        next: Option<Offset>,
+        changes: Vec<Change>,
+    ) {
+        if self.is_heard() && !changes.is_empty() {
+            let changed = Changed { store: store.to_owned(), partition, next, changes };
+            self.tell(&News::Changed(Arc::new(changed)));
+        }
+    }
+
+    fn queues(&self) -> std::sync::MutexGuard<'_, Vec<Queue>> {
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One who listens. Dropped, it is told nothing more.
+pub struct Listener {
+    receiver: Receiver<News>,
+    lost: Arc<AtomicBool>,
+}
+
+impl Listener {
+    /// The next piece of news; `None` when none comes in this time.
+    ///
+    /// With [`News::Lost`] everything that waits is thrown away: it is older than what was lost,
+    /// and would hide it from whoever reads the stores now and the queue later.
+    pub fn next(&self, wait: Duration) -> Option<News> {
+        if self.lost.swap(false, Ordering::SeqCst) {
+            while self.receiver.try_recv().is_ok() {}
+            return Some(News::Lost);
+        }
+        if wait.is_zero() {
+            return self.receiver.try_recv().ok();
+        }
+        self.receiver.recv_timeout(wait).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::{Committed, Memory};
+
+    fn tell(changes: &Changes, key: u8, value: Option<u8>) {
+        let change = (vec![key], value.map(|value| vec![value]));
+        changes.tell_changed("s", 0, Some(Offset(i64::from(key))), vec![change]);
+    }
+
+    #[test]
+    fn nobody_listens_and_nothing_is_kept() {
+        let changes = Changes::default();
+        assert!(!changes.is_heard());
+        tell(&changes, 1, Some(1));
+        let listener = changes.listen(2);
+        assert!(listener.next(Duration::ZERO).is_none());
+        drop(listener);
+        tell(&changes, 1, Some(1));
+        assert!(!changes.is_heard(), "whoever has gone costs nothing more");
+    }
+
+    #[test]
+    fn who_is_behind_is_told_so_and_the_others_miss_nothing() {
+        let changes = Changes::default();
+        let (slow, quick) = (changes.listen(1), changes.listen(9));
+        for key in 0..3 {
+            tell(&changes, key, None);
+        }
+        assert!(matches!(slow.next(Duration::ZERO), Some(News::Lost)));
+        assert!(slow.next(Duration::ZERO).is_none());
+        for key in 0..3 {
+            let Some(News::Changed(changed)) = quick.next(Duration::ZERO) else {
+                panic!("news {key} is missing");
+            };
+            assert_eq!(changed.changes, [(vec![key], None)]);
+        }
+        tell(&changes, 7, None);
+        assert!(matches!(slow.next(Duration::ZERO), Some(News::Changed(_))));
+    }
+
+    proptest! {
+        /// Whatever is lost: who reads the store at [`News::Lost`], and applies what it is told
+        /// otherwise, ends with what the store holds.
+        #[test]
+        fn a_listener_ends_with_what_the_store_holds(
+            steps in vec((0..6_u8, any::<Option<u8>>(), any::<bool>()), 0..60),
+            bound in 1..4_usize,
+        ) {
+            let (changes, store) =
+                (Changes::default(), Committed::new(Box::new(Memory::default())));
+            let listener = changes.listen(bound);
+            let mut known = BTreeMap::new();
+            let mut hear = |listener: &Listener| match listener.next(Duration::ZERO) {
+                Some(News::Changed(changed)) => {
+                    for (key, value) in &changed.changes {
+                        match value {
+                            Some(value) => known.insert(key.clone(), value.clone()),
+                            None => known.remove(key),
+                        };
+                    }
+                    true
+                }
+                Some(_) => {
+                    known = store.range(&[], &[255], 99).unwrap().into_iter().collect();
+                    true
+                }
+                None => false,
+            };
+            for (key, value, listens) in steps {
+                let bytes = value.map(|value| vec![value]);
+                store.commit(std::iter::once((&[key][..], bytes.as_deref())));
+                tell(&changes, key, value);
+                if listens {
+                    hear(&listener);
+                }
+            }
+            while hear(&listener) {}
+            let held: BTreeMap<_, _> = store.range(&[], &[255], 99).unwrap().into_iter().collect();
+            prop_assert_eq!(known, held);
+        }
+    }
+}
