@@ -26,8 +26,15 @@ impl Worker<'_> {
             self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
             self.count();
         }
+        // Nobody else commits to these partitions, so what is here is all there is.
+        let now = (!self.consumer.assignment_lost()).then(clock::now);
         for owned in self.owned.values_mut() {
             owned.task.post_commit();
+            if let Some(now) = now.filter(|_| owned.task.state() == State::Running) {
+                for store in owned.task.stores() {
+                    store.freshness().complete(now);
+                }
+            }
         }
         Ok(())
     }
