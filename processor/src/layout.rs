@@ -42,6 +42,27 @@ pub fn read_pair(key: &[u8]) -> Option<PairKey> {
     PairKey::read(&mut Reader::new(key)).ok()
 }
 
+/// The beginning of the store keys of every pair of a base, or of a base and quote.
+pub fn pair_prefix(base: &str, quote: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    avro::string(&mut out, base);
+    if let Some(quote) = quote {
+        avro::string(&mut out, quote);
+    }
+    out
+}
+
+/// Greater than every key that begins with `prefix`, and no greater than any other key above it.
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let Some(last) = prefix.iter().rposition(|byte| *byte != u8::MAX) else {
+        // No store key begins with it.
+        return vec![u8::MAX];
+    };
+    let mut out = prefix[..=last].to_vec();
+    out[last] += 1;
+    out
+}
+
 const fn basis_byte(basis: Basis) -> u8 {
     match basis {
         Basis::Trade => 0,
@@ -157,6 +178,14 @@ mod tests {
             let first = key(a);
             prop_assert_eq!(read_candle_key(&first), Some((&pair[..], basis, Timestamp(a))));
             prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_prefix_holds_its_base_and_no_other(base in "[A-Z]{1,6}", other in "[A-Z]{1,6}") {
+            let prefix = pair_prefix(&base, None);
+            let key = pair_key(&PairKey::new(other.clone(), "USD", "coinbase"));
+            let within = key >= prefix && key < after_prefix(&prefix);
+            prop_assert_eq!(within, base == other);
         }
 
         #[test]

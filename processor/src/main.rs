@@ -89,7 +89,7 @@ impl Process {
         let topic_prefix = kafka.topic_prefix.clone();
         let registry = registry::Registry::new(&stores.schema_registry_url)?;
         let codec = Arc::new(registry.codec(&topic_prefix)?);
-        let served = Served { queries: Queries::default(), codec, registry: Registry::new() };
+        let served = Served::new(Queries::default(), codec, Registry::new());
         let stop = Stop::default();
         let streaming = stream::router(&served, &stores.stream, &stop)?;
         Ok(Self { listener, topic_prefix, served, streaming, stop })

@@ -1,10 +1,33 @@
 //! What the processor answers over HTTP: health, metrics, and reads of its own partitions.
 //!
-//! Reads see committed state only. A member answers for the partitions that it owns; what it does
-//! not find it says so of, with the partitions that it looked in.
+//! ```text
+//! routes ─► latest, candles, exchanges, bases ─► served (one read) ─► read (the stores)
+//!                └─ params: what is asked             └─ extent: how old the answer is
+//!                └─ answer: JSON, CSV, Arrow, 304     error: why there is none
+//! ```
+//!
+//! Reads see committed state only. A member answers for the partitions that it has; what it does
+//! not find it says so of, with the partitions that it looked in. An answer says how old it is.
 
+mod answer;
+mod arrow;
+mod bases;
+mod candles;
+mod clock;
+mod error;
+mod exchanges;
+mod extent;
+mod fill;
+mod latest;
+mod params;
 pub mod read;
 mod routes;
+mod rows;
+mod served;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
-pub use routes::{Served, router};
+pub use error::Refusal;
+pub use routes::router;
+pub use served::Served;

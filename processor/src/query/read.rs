@@ -56,6 +56,17 @@ impl Reader {
         Self::new(Arc::new(Codec::offline()), store(0), [store(1), store(2), store(3)])
     }
 
+    /// The store of `latest` or of a tier.
+    pub fn store(&self, topic: Topic) -> Result<&Committed> {
+        match topic {
+            Topic::Latest => Ok(&self.latest),
+            Topic::Ohlc1m => Ok(&self.tiers[0]),
+            Topic::Ohlc1h => Ok(&self.tiers[1]),
+            Topic::Ohlc1d => Ok(&self.tiers[2]),
+            _ => Err(Error::Invalid(format!("{} is not read", store_name(topic)))),
+        }
+    }
+
     fn tier(&self, interval: Interval) -> &Committed {
         match interval {
             Interval::Minute => &self.tiers[0],
@@ -84,6 +95,28 @@ impl Reader {
                     from.push(0);
                 }
                 _ => return Ok(pairs),
+            }
+        }
+    }
+
+    /// The newest prices of the pairs whose store keys begin with `prefix`, in key order.
+    pub fn prices(&self, prefix: &[u8]) -> Result<Vec<(PairKey, LatestPrice)>> {
+        let (mut prices, mut from) = (Vec::new(), prefix.to_vec());
+        let to = layout::after_prefix(prefix);
+        loop {
+            let page = self.latest.range(&from, &to, PAGE)?;
+            for (key, value) in &page {
+                let pair = layout::read_pair(key)
+                    .ok_or_else(|| Self::corrupt(Topic::Latest, "a key is not a pair"))?;
+                let latest = self.codec.decode(value);
+                prices.push((pair, latest.map_err(|error| Self::corrupt(Topic::Latest, error))?));
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => {
+                    from.clone_from(key);
+                    from.push(0);
+                }
+                _ => return Ok(prices),
             }
         }
     }

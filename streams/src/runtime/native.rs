@@ -19,7 +19,7 @@ use rdkafka_sys as sys;
 use crate::error::{Error, Result};
 
 /// Records a batch call may return.
-const BATCH: usize = 4096;
+pub(super) const BATCH: usize = 4096;
 
 /// What a queue holds: a record, or word of its partition.
 pub(super) enum Taken<'a> {

@@ -98,6 +98,16 @@ impl Queries {
         members.iter().all(ready)
     }
 
+    /// Stores that nobody changes any more, or a task that runs without a broker: ready at once.
+    pub fn of_partition(stores: impl IntoIterator<Item = (String, Arc<Committed>)>) -> Self {
+        let queries = Self::default();
+        for (name, store) in stores {
+            queries.add(&name, 0, store);
+        }
+        queries.set_follower(Member { joined: true, restoring: 0, running: 1 });
+        queries
+    }
+
     /// Every partition of a store that is here.
     pub fn stores(&self, name: &str) -> Vec<(i32, Arc<Committed>)> {
         let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);

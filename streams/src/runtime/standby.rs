@@ -30,6 +30,9 @@ use crate::topology::Topology;
 const WAIT: Duration = Duration::from_millis(10);
 /// A worker that gets no answer in this time opens the stores itself, which fences the follower.
 const HAND_OVER: Duration = Duration::from_secs(10);
+/// Between two looks at the ends of the topics: how old an answer says that it is when nothing
+/// comes. Each asks the broker once for each store of each partition.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
@@ -129,6 +132,7 @@ struct Follower<'a> {
     followed: BTreeSet<i32>,
     shown: BTreeSet<i32>,
     last_flush: Instant,
+    last_look: Instant,
     last_metrics: Instant,
 }
 
@@ -148,6 +152,7 @@ impl<'a> Follower<'a> {
             followed: BTreeSet::new(),
             shown: BTreeSet::new(),
             last_flush: now,
+            last_look: now,
             last_metrics: now,
         })
     }
@@ -265,11 +270,14 @@ impl<'a> Follower<'a> {
         let missing = usize::try_from(self.scene.partitions).unwrap_or(0) - self.owners.len();
         let restoring = missing.saturating_sub(running);
         self.scene.queries.set_follower(Member { joined: true, restoring, running });
+        if self.last_look.elapsed() >= LOOK_EVERY {
+            self.last_look = clock::instant();
+            self.tail.look_ahead()?;
+        }
         if self.last_metrics.elapsed() < METRICS_EVERY {
             return Ok(());
         }
         self.last_metrics = clock::instant();
-        self.tail.look_ahead()?;
         for partition in &self.followed {
             self.show_progress(*partition, self.tail.remaining(*partition));
         }

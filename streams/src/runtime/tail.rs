@@ -18,7 +18,7 @@ use super::clock;
 use super::config::StoreConfig;
 use super::errors;
 use super::flusher::Changelog;
-use super::native::{Records, Taken};
+use super::native::{BATCH, Records, Taken};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Timestamp};
 use crate::replica::Replica;
@@ -36,6 +36,8 @@ struct Followed {
     taken_before: u64,
     /// The end when the tail began, uncommitted records included.
     end: Offset,
+    /// When the newest record that it took was produced.
+    newest: Timestamp,
     at_end: bool,
     caught_up: bool,
     started: Instant,
@@ -50,6 +52,7 @@ impl Followed {
             replica,
             partition,
             end,
+            newest: Timestamp::MIN,
             at_end: false,
             caught_up: false,
             started: now,
@@ -69,9 +72,23 @@ impl Followed {
         (self.end.0 - self.replica.next().0).max(0)
     }
 
-    /// Gives what was taken to the store. True when it has just reached the end.
-    fn write(&mut self) -> Result<bool> {
+    /// Gives what was taken to the store, and says how old that leaves it: an end that is seen
+    /// now was the end at `asked`. True when it has just reached the end.
+    fn write(&mut self, asked: Timestamp, now: Timestamp) -> Result<bool> {
         let at_end = std::mem::take(&mut self.at_end);
+        let reached = self.write_taken(at_end)?;
+        if self.caught_up {
+            let freshness = self.replica.store().freshness();
+            // A writer's clock may be ahead of ours.
+            freshness.reached(self.replica.next(), self.newest.min(now));
+            if at_end {
+                freshness.complete(asked);
+            }
+        }
+        Ok(reached)
+    }
+
+    fn write_taken(&mut self, at_end: bool) -> Result<bool> {
         if at_end && self.replica.next() >= self.end && !self.caught_up {
             self.caught_up = true;
             self.replica.follow()?;
@@ -115,6 +132,8 @@ pub(super) struct Tail {
     probe: BaseConsumer,
     /// Few enough that a search costs less than a map: stores times partitions of one thread.
     followed: Vec<Followed>,
+    /// When the queue of records was last found empty.
+    drained: Timestamp,
 }
 
 impl Tail {
@@ -140,7 +159,7 @@ impl Tail {
         let records = Records::new(consumer.client())?;
         let probe = client.set("isolation.level", "read_uncommitted");
         let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
-        Ok(Self { records, consumer, probe, followed: Vec::new() })
+        Ok(Self { records, consumer, probe, followed: Vec::new(), drained: Timestamp::MIN })
     }
 
     fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
@@ -196,16 +215,20 @@ impl Tail {
             errors::consumer(&error)?;
         }
         let mut failed = Ok(());
+        let (asked, now) = (self.drained, clock::now());
         let Self { records, followed, .. } = self;
-        records.take(wait, |taken| {
+        let count = records.take(wait, |taken| {
             if let Err(error) = take(followed, &taken) {
                 failed = Err(error);
             }
         });
         failed?;
+        if count < BATCH {
+            self.drained = now;
+        }
         let mut restored = Vec::new();
-        for followed in followed {
-            if followed.write()? {
+        for followed in &mut self.followed {
+            if followed.write(asked, now)? {
                 let (partition, records) = (followed.partition, followed.restored());
                 restored.push(Restored { partition, records });
             }
@@ -218,8 +241,13 @@ impl Tail {
     pub(super) fn look_ahead(&mut self) -> Result<()> {
         for index in 0..self.followed.len() {
             let Followed { replica, partition, .. } = &self.followed[index];
+            let asked = clock::now();
             let (_, end) = self.watermarks(&replica.spec().topic, *partition)?;
-            self.followed[index].end = Offset(end);
+            let followed = &mut self.followed[index];
+            followed.end = Offset(end);
+            if followed.caught_up && followed.replica.next() >= followed.end {
+                followed.replica.store().freshness().complete(asked);
+            }
         }
         Ok(())
     }
@@ -278,6 +306,7 @@ fn take(all: &mut [Followed], taken: &Taken<'_>) -> Result<()> {
         Taken::Record { topic, partition, offset, timestamp, key, value } => {
             match find(all, topic, partition) {
                 Some(followed) if followed.replica.next() <= Offset(offset) => {
+                    followed.newest = followed.newest.max(Timestamp(timestamp));
                     followed.replica.take(Offset(offset), Timestamp(timestamp), key, value)
                 }
                 _ => Ok(()),

@@ -13,6 +13,7 @@
 
 pub mod cache;
 pub mod disk;
+pub mod freshness;
 pub mod memory;
 pub mod overlay;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod properties;
 
 pub use cache::{Cache, Hint, StoreHandle};
 pub use disk::Disk;
+pub use freshness::Freshness;
 pub use memory::Memory;
 pub use overlay::Committed;
 

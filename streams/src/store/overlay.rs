@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
-use super::{Change, Pair, Store};
+use super::{Change, Freshness, Pair, Store};
 use crate::error::Result;
 use crate::record::Offset;
 
@@ -67,6 +67,7 @@ pub struct Committed {
     /// One writer of the store at a time: the background writer or the closing task.
     writing: Mutex<()>,
     store: Box<dyn Store>,
+    freshness: Freshness,
 }
 
 #[derive(Default)]
@@ -78,7 +79,8 @@ struct Layers {
 impl Committed {
     /// `store` with nothing in front of it.
     pub fn new(store: Box<dyn Store>) -> Self {
-        Self { layers: RwLock::default(), writing: Mutex::default(), store }
+        let freshness = Freshness::default();
+        Self { layers: RwLock::default(), writing: Mutex::default(), store, freshness }
     }
 
     fn layers(&self) -> std::sync::RwLockReadGuard<'_, Layers> {
@@ -149,6 +151,7 @@ impl Committed {
         if layers.frozen.is_some() {
             return false;
         }
+        self.freshness.claims(position);
         let live = std::mem::take(&mut layers.live);
         layers.frozen = Some((Arc::new(live), position));
         true
@@ -173,6 +176,11 @@ impl Committed {
     pub fn restore(&self, changes: &[Change], position: Option<Offset>) -> Result<()> {
         let _one_at_a_time = self.writer();
         self.store.apply(changes, position)
+    }
+
+    /// How far it has come, overlay and all.
+    pub const fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
     /// The store's position: what is in front of it is not counted.

@@ -37,12 +37,19 @@ impl Worker<'_> {
             self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
             self.count();
         }
+        // Nobody else commits to these partitions, so what is here is all there is.
+        let now = (!self.consumer.assignment_lost()).then(clock::now);
         for (partition, owned) in &mut self.owned {
             let committed = changed(&self.shared.queries, owned.task.pending());
             owned.task.post_commit();
             // Told once they can be read.
             for (spec, changes) in self.shared.topology.stores().iter().zip(committed) {
                 self.shared.queries.changes().tell_changed(&spec.name, *partition, None, changes);
+            }
+            if let Some(now) = now.filter(|_| owned.task.state() == State::Running) {
+                for store in owned.task.stores() {
+                    store.freshness().complete(now);
+                }
             }
         }
         Ok(())

@@ -1,0 +1,264 @@
+//! `/v1/candles`: the candles of a pair over a range of time, a page at a time.
+//!
+//! `interval=auto` takes the finest tier whose topic still keeps the beginning of the range. Age
+//! counts from the pair's newest event, so a replay of 2021 is answered as it was in 2021.
+
+use axum::extract::State;
+use axum::response::Response;
+use schemas::topic::{Cleanup, Topic};
+use schemas::{Basis, Candle, LatestPrice, PairKey, Status, Timestamp};
+
+use super::answer::{Ask, Format, Found, NEXT_CURSOR, RESOLUTION};
+use super::arrow;
+use super::error::Refusal;
+use super::fill::{Fill, Filled, Filling};
+use super::params::Params;
+use super::read::{Range, Reader};
+use super::rows::{CandleRow, CandlesPage};
+use super::served::{Reading, Served};
+use crate::operators::Interval;
+
+/// Candles of one answer unless `limit` says otherwise.
+const DEFAULT_LIMIT: usize = 500;
+/// Candles of one answer: a week of minutes, a few megabytes of JSON.
+const MAX_LIMIT: usize = 10_000;
+/// Windows before the range in which a price to begin the fill with is looked for.
+const LOOK_BACK: i64 = 120;
+const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Arrow];
+const NAMES: [&str; 11] = [
+    "base",
+    "quote",
+    "exchange",
+    "interval",
+    "from",
+    "to",
+    "limit",
+    "cursor",
+    "fill",
+    "basis",
+    "closed_only",
+];
+
+/// What is asked for.
+struct Wanted {
+    pair: PairKey,
+    basis: Basis,
+    /// None is `auto`.
+    interval: Option<Interval>,
+    from: Timestamp,
+    to: Timestamp,
+    limit: usize,
+    cursor: Option<Cursor>,
+    fill: Fill,
+    closed_only: bool,
+}
+
+impl Wanted {
+    fn new(params: &Params) -> Result<Self, Refusal> {
+        params.only(&NAMES)?;
+        let intervals = [
+            ("1m", Some(Interval::Minute)),
+            ("1h", Some(Interval::Hour)),
+            ("1d", Some(Interval::Day)),
+            ("auto", None),
+        ];
+        let fills = [("none", Fill::None), ("previous", Fill::Previous), ("null", Fill::Null)];
+        let bases = [("TRADE", Basis::Trade), ("TICKER", Basis::Ticker)];
+        let wanted = Self {
+            pair: params.pair()?,
+            basis: params.word("basis", &bases)?,
+            interval: params.word("interval", &intervals)?,
+            from: params.time("from")?.unwrap_or(Timestamp(0)),
+            to: params.time("to")?.unwrap_or(Timestamp(i64::MAX)),
+            limit: params.limit(DEFAULT_LIMIT, MAX_LIMIT)?,
+            cursor: params.get("cursor").map(Cursor::read).transpose()?,
+            fill: params.word("fill", &fills)?,
+            closed_only: params.flag("closed_only")?,
+        };
+        if wanted.from > wanted.to {
+            return Err(Refusal::bad("from: is after to"));
+        }
+        Ok(wanted)
+    }
+
+    fn resolution(&self, newest: Timestamp) -> Interval {
+        let chosen = self.cursor.map(|cursor| cursor.interval).or(self.interval);
+        chosen.unwrap_or_else(|| finest(self.from, newest))
+    }
+}
+
+/// The finest tier that keeps what is as old as `from`.
+fn finest(from: Timestamp, newest: Timestamp) -> Interval {
+    let age_ms = newest.0.saturating_sub(from.0);
+    let keeps = |interval: &Interval| match interval.topic().cleanup() {
+        Cleanup::Delete(kept) | Cleanup::CompactDelete(kept) => {
+            i64::try_from(kept.as_millis()).unwrap_or(i64::MAX) >= age_ms
+        }
+        Cleanup::Compact => true,
+    };
+    Interval::ALL.into_iter().find(keeps).unwrap_or(Interval::Day)
+}
+
+/// Where a page begins: the tier, the first `open_time`, and the candle that is filled from.
+///
+/// Opaque to clients: `1m.1700000000000.1699999940000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cursor {
+    interval: Interval,
+    next: Timestamp,
+    anchor: Timestamp,
+}
+
+impl Cursor {
+    fn read(text: &str) -> Result<Self, Refusal> {
+        let mut parts = text.split('.');
+        let mut part = || parts.next();
+        let read = || {
+            let interval = Interval::parse(part()?)?;
+            let next = Timestamp(part()?.parse().ok()?);
+            let anchor = Timestamp(part()?.parse().ok()?);
+            part().is_none().then_some(Self { interval, next, anchor })
+        };
+        let mut read = read;
+        read().ok_or_else(|| Refusal::bad("cursor: is none of ours; take next_cursor as it is"))
+    }
+
+    fn text(self) -> String {
+        format!("{}.{}.{}", self.interval.as_str(), self.next.0, self.anchor.0)
+    }
+}
+
+/// A page of candles; 404 when the pair is not here.
+pub(super) async fn candles(State(served): State<Served>, ask: Ask) -> Result<Response, Refusal> {
+    let wanted = Wanted::new(&ask.params)?;
+    let format = ask.format(&FORMATS)?;
+    served.read(ask, move |reading| answer(reading, wanted, format)).await
+}
+
+fn answer(reading: &mut Reading<'_>, wanted: Wanted, format: Format) -> Result<Found, Refusal> {
+    let Some((index, latest)) = reading.find(&wanted.pair)? else {
+        return Err(reading.not_here(&wanted.pair.to_string()));
+    };
+    let interval = wanted.resolution(latest.event_time);
+    let (rows, next) = page(reading, index, &latest, &wanted, interval)?;
+    let (cursor, resolution) = (next.map(Cursor::text), interval.as_str());
+    let found = match format {
+        Format::Json => {
+            let page =
+                CandlesPage::new(wanted.pair, wanted.basis, resolution, rows, cursor.clone());
+            Found::json(&page)?
+        }
+        Format::Csv => Found::csv(rows.into_iter())?,
+        Format::Arrow => Found::arrow(arrow::stream(&rows).map_err(|e| Refusal::broken(&e))?),
+    };
+    Ok(found.with(NEXT_CURSOR, cursor).with(RESOLUTION, Some(resolution.into())))
+}
+
+fn page(
+    reading: &mut Reading<'_>,
+    index: usize,
+    latest: &LatestPrice,
+    wanted: &Wanted,
+    interval: Interval,
+) -> Result<(Vec<CandleRow>, Option<Cursor>), Refusal> {
+    let feed = reading.feed(index, &wanted.pair.exchange)?;
+    // An hour or a day is merged with the minutes that are open.
+    let reader = reading.reader(index, &[interval.topic(), Topic::Ohlc1m])?;
+    let from = wanted.cursor.map_or(wanted.from, |cursor| cursor.next);
+    let range = Range {
+        basis: wanted.basis,
+        interval,
+        from: first_window(interval, from),
+        to: wanted.to,
+        limit: wanted.limit + 1,
+    };
+    let candles = read(reader, wanted, range)?;
+    let before = before(reader, wanted, range)?;
+    let filling = Filling {
+        fill: wanted.fill,
+        interval,
+        from: range.from,
+        to: wanted.to,
+        clock: latest.event_time.max(feed.as_ref().map_or(Timestamp(0), |f| f.healthy_until)),
+        outage: feed.and_then(|feed| feed.gap_from.zip(feed.gap_until)),
+        limit: range.limit,
+    };
+    let mut rows = filling.rows(before.as_ref(), &candles);
+    let next = rows.get(wanted.limit).map(|first| first.row.open_time.0);
+    rows.truncate(wanted.limit);
+    let next =
+        next.zip(rows.last()).map(|(next, last)| Cursor { interval, next, anchor: last.anchor });
+    Ok((rows.into_iter().map(|Filled { row, .. }| row).collect(), next))
+}
+
+/// The first window that begins at `from` or after it.
+fn first_window(interval: Interval, from: Timestamp) -> Timestamp {
+    let start = interval.start(from);
+    if start == from { from } else { Timestamp(start.0.saturating_add(interval.length_ms())) }
+}
+
+fn read(
+    reader: &Reader,
+    wanted: &Wanted,
+    range: Range,
+) -> Result<Vec<(Timestamp, Candle)>, Refusal> {
+    let candles = reader.candles(&wanted.pair, range)?.into_iter();
+    let candles = candles.map(|(key, candle)| (key.open_time, candle));
+    let wanted =
+        |(_, candle): &(Timestamp, Candle)| !wanted.closed_only || candle.status != Status::Open;
+    Ok(candles.filter(wanted).collect())
+}
+
+/// The candle that the first rows of a page are filled from.
+fn before(
+    reader: &Reader,
+    wanted: &Wanted,
+    range: Range,
+) -> Result<Option<(Timestamp, Candle)>, Refusal> {
+    if wanted.fill == Fill::None {
+        return Ok(None);
+    }
+    let from = match wanted.cursor {
+        Some(cursor) => cursor.anchor,
+        None => Timestamp(range.from.0.saturating_sub(LOOK_BACK * range.interval.length_ms())),
+    };
+    let limit = usize::try_from(LOOK_BACK).unwrap_or(0);
+    let to = range.from;
+    Ok(read(reader, wanted, Range { from, to, limit, ..range })?.pop())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_takes_the_finest_tier_that_covers_the_range() {
+        let newest = Timestamp(1_700_000_000_000);
+        let day = Interval::Day.length_ms();
+        for (days, interval) in [
+            (0, Interval::Minute),
+            (30, Interval::Minute),
+            (31, Interval::Hour),
+            (730, Interval::Hour),
+            (731, Interval::Day),
+            (9_999, Interval::Day),
+        ] {
+            assert_eq!(finest(Timestamp(newest.0 - days * day), newest), interval, "{days}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_survives_its_text_and_nonsense_is_refused() {
+        let cursor = Cursor { interval: Interval::Hour, next: Timestamp(7), anchor: Timestamp(-5) };
+        assert_eq!(Cursor::read(&cursor.text()).ok(), Some(cursor));
+        for text in ["", "1m", "1m.5", "1m.x.5", "2m.5.5", "1m.5.5.5"] {
+            assert!(Cursor::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_begins_with_a_whole_window() {
+        let minute = |ms| first_window(Interval::Minute, Timestamp(ms)).0;
+        assert_eq!([0, 1, 60_000, 60_001].map(minute), [0, 60_000, 60_000, 120_000]);
+    }
+}

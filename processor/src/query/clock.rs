@@ -1,0 +1,12 @@
+//! The clock, read here and nowhere else in this crate: reads get the time as an argument.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use schemas::Timestamp;
+
+/// Wall-clock time.
+#[expect(clippy::disallowed_methods, reason = "the edge at which time becomes an argument")]
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

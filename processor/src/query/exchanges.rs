@@ -1,0 +1,238 @@
+//! `/v1/exchanges`: what is known of each exchange, its feed's health, and its pairs.
+//!
+//! ```text
+//! live    the feed's clock moves, and so do its prices
+//! quiet   the feed's clock moves, and has left the newest event a minute behind
+//! dead    nothing was heard of the feed for half a minute, by our clock
+//! ```
+//!
+//! An exchange whose events come without a feed's clock (files, posted prices) is live for a
+//! minute after each receipt and quiet then: nobody has promised a sign of life, so none is missed.
+
+use std::collections::BTreeMap;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use schemas::topic::Topic;
+use schemas::{FeedMark, LatestPrice, PairKey, Timestamp};
+use serde::Serialize;
+
+use super::answer::{Ask, Format, Found, NEXT_CURSOR};
+use super::error::Refusal;
+use super::params::part;
+use super::rows::{SeenRow, Text, Time};
+use super::served::{Reading, Served};
+
+/// An event older than its feed's clock by this: the feed works, and nothing happens.
+const QUIET_AFTER_MS: i64 = 60_000;
+/// A feed marks its clock each second. One that has not for so long has lost its connection, and
+/// its first attempts to come back.
+const DEAD_AFTER_MS: i64 = 30_000;
+/// Pairs of one answer: more than the largest venue lists.
+const MAX_PAIRS: usize = 10_000;
+const FORMATS: [Format; 2] = [Format::Json, Format::Csv];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Health {
+    Live,
+    Quiet,
+    Dead,
+}
+
+#[derive(Debug, Serialize)]
+struct ExchangeRow {
+    exchange: String,
+    pairs: usize,
+    last_event_time: Option<Time>,
+    state: Health,
+    healthy_until: Option<Time>,
+    marked_at: Option<Time>,
+    gap_since: Option<Time>,
+    last_gap_from: Option<Time>,
+    last_gap_until: Option<Time>,
+    last_gap_reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Exchanges {
+    exchanges: Vec<ExchangeRow>,
+}
+
+/// What is known of an exchange.
+#[derive(Debug, Default)]
+struct Known {
+    pairs: usize,
+    last_event: Option<Timestamp>,
+    last_receipt: Option<Timestamp>,
+    mark: Option<FeedMark>,
+}
+
+impl Known {
+    fn price(&mut self, latest: &LatestPrice) {
+        self.pairs += 1;
+        self.last_event = self.last_event.max(Some(latest.event_time));
+        self.last_receipt = self.last_receipt.max(Some(latest.received_at));
+    }
+
+    /// Every partition has the marks, and may be a moment behind another.
+    fn mark(&mut self, mark: FeedMark) {
+        let newest = self.mark.as_ref().map(|mark| mark.healthy_until);
+        if newest < Some(mark.healthy_until) {
+            self.mark = Some(mark);
+        }
+    }
+
+    fn health(&self, now: Timestamp) -> Health {
+        let older = |time: Option<Timestamp>, clock: Timestamp, by: i64| {
+            time.is_none_or(|time| clock.0.saturating_sub(time.0) > by)
+        };
+        match &self.mark {
+            Some(mark) if older(Some(mark.received_at), now, DEAD_AFTER_MS) => Health::Dead,
+            Some(mark) if older(self.last_event, mark.healthy_until, QUIET_AFTER_MS) => {
+                Health::Quiet
+            }
+            None if older(self.last_receipt, now, QUIET_AFTER_MS) => Health::Quiet,
+            _ => Health::Live,
+        }
+    }
+
+    fn row(self, exchange: String, now: Timestamp) -> ExchangeRow {
+        let state = self.health(now);
+        let mark = self.mark.as_ref();
+        let healthy_until = mark.map(|mark| mark.healthy_until);
+        let gap = mark.filter(|mark| mark.gap_from.is_some());
+        ExchangeRow {
+            exchange,
+            pairs: self.pairs,
+            last_event_time: self.last_event.map(Text),
+            state,
+            healthy_until: healthy_until.map(Text),
+            marked_at: mark.map(|mark| Text(mark.received_at)),
+            gap_since: healthy_until.filter(|_| state == Health::Dead).map(Text),
+            last_gap_from: gap.and_then(|mark| mark.gap_from).map(Text),
+            last_gap_until: gap.and_then(|mark| mark.gap_until).map(Text),
+            last_gap_reason: gap.map(|mark| mark.reason.clone()),
+        }
+    }
+}
+
+/// Every exchange, by name.
+pub(super) async fn exchanges(State(served): State<Served>, ask: Ask) -> Result<Response, Refusal> {
+    ask.params.only(&[])?;
+    let format = ask.format(&FORMATS)?;
+    let route = move |reading: &mut Reading<'_>| {
+        let rows = rows(reading)?;
+        match format {
+            Format::Csv => Found::csv(rows.into_iter()),
+            _ => Found::json(&Exchanges { exchanges: rows }),
+        }
+    };
+    served.read(ask, route).await
+}
+
+fn rows(reading: &mut Reading<'_>) -> Result<Vec<ExchangeRow>, Refusal> {
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    for (exchange, mark) in reading.feeds()? {
+        known.entry(exchange).or_default().mark(mark);
+    }
+    for reader in reading.all(Topic::Latest)? {
+        for (pair, latest) in reader.prices(&[])? {
+            known.entry(pair.exchange).or_default().price(&latest);
+        }
+    }
+    let now = reading.now;
+    Ok(known.into_iter().map(|(exchange, known)| known.row(exchange, now)).collect())
+}
+
+#[derive(Serialize)]
+struct Pairs {
+    exchange: String,
+    pairs: Vec<SeenRow>,
+    next_cursor: Option<String>,
+}
+
+/// The pairs of an exchange, by name; 404 when it has none here.
+pub(super) async fn pairs(
+    State(served): State<Served>,
+    exchange: Result<Path<String>, PathRejection>,
+    ask: Ask,
+) -> Result<Response, Refusal> {
+    ask.params.only(&["limit", "cursor"])?;
+    let exchange = part("exchange", &exchange?.0)?;
+    let limit = ask.params.limit(MAX_PAIRS, MAX_PAIRS)?;
+    let after = ask.params.get("cursor").map(read_cursor).transpose()?;
+    let format = ask.format(&FORMATS)?;
+    let route = move |reading: &mut Reading<'_>| {
+        let mut found = Vec::new();
+        for reader in reading.all(Topic::Latest)? {
+            let prices = reader.prices(&[])?.into_iter();
+            found.extend(prices.filter(|(pair, _)| pair.exchange == exchange));
+        }
+        if found.is_empty() {
+            return Err(reading.not_here(&format!("exchange {exchange}")));
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let name = |pair: &PairKey| (pair.base.clone(), pair.quote.clone());
+        found.retain(|(pair, _)| after.as_ref().is_none_or(|after| name(pair) > *after));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().filter(|_| more);
+        let cursor = last.map(|(pair, _)| format!("{}/{}", pair.base, pair.quote));
+        let rows = found.into_iter().map(|(pair, latest)| SeenRow::new(pair, &latest));
+        let answer = match format {
+            Format::Csv => Found::csv(rows)?,
+            _ => {
+                let (pairs, next_cursor) = (rows.collect(), cursor.clone());
+                Found::json(&Pairs { exchange, pairs, next_cursor })?
+            }
+        };
+        Ok(answer.with(NEXT_CURSOR, cursor))
+    };
+    served.read(ask, route).await
+}
+
+/// Base and quote of the last pair of the page before.
+fn read_cursor(text: &str) -> Result<(String, String), Refusal> {
+    let parts = text.rsplit_once('/').map(|(base, quote)| (base.to_owned(), quote.to_owned()));
+    parts.ok_or_else(|| Refusal::bad("cursor: is none of ours; take next_cursor as it is"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(last_event: i64, healthy_until: i64, received_at: i64) -> Known {
+        Known {
+            pairs: 1,
+            last_event: Some(Timestamp(last_event)),
+            last_receipt: Some(Timestamp(last_event)),
+            mark: Some(FeedMark {
+                feed: "1".into(),
+                healthy_until: Timestamp(healthy_until),
+                gap_from: None,
+                gap_until: None,
+                reason: String::new(),
+                received_at: Timestamp(received_at),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_feed_is_live_quiet_or_dead_by_its_clock() {
+        let now = Timestamp(1_000_000);
+        assert_eq!(known(5_000, 65_000, 970_000).health(now), Health::Live);
+        assert_eq!(known(5_000, 65_001, 970_000).health(now), Health::Quiet);
+        assert_eq!(known(5_000, 5_000, 969_999).health(now), Health::Dead);
+        let row = known(5_000, 6_000, 0).row("coinbase".into(), now);
+        assert_eq!(row.gap_since, Some(Text(Timestamp(6_000))));
+    }
+
+    #[test]
+    fn without_a_feeds_clock_an_exchange_is_never_dead() {
+        let without = |received: i64| Known { mark: None, ..known(received, 0, 0) };
+        assert_eq!(without(100).health(Timestamp(60_100)), Health::Live);
+        assert_eq!(without(100).health(Timestamp(60_101)), Health::Quiet);
+    }
+}

@@ -1,0 +1,192 @@
+//! The rows of answers: the same fields as JSON objects and as lines of CSV.
+//!
+//! Decimals are strings and times are RFC 3339: a price never passes through a float.
+
+use schemas::{Basis, Candle, Decimal, LatestPrice, PairKey, Timestamp};
+use serde::{Serialize, Serializer};
+
+/// Written as its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Text<T>(pub(super) T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+pub(super) type Number = Text<Decimal>;
+pub(super) type Time = Text<Timestamp>;
+
+/// The newest price of a pair.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LatestRow {
+    base: String,
+    quote: String,
+    exchange: String,
+    price: Number,
+    size: Option<Number>,
+    trade_id: Option<i64>,
+    basis: &'static str,
+    base_volume_24h: Option<Number>,
+    quote_volume_24h: Option<Number>,
+    volume_source: &'static str,
+    volume_time: Option<Time>,
+    event_time: Time,
+    received_at: Time,
+}
+
+impl LatestRow {
+    pub(super) fn new(pair: PairKey, latest: &LatestPrice) -> Self {
+        Self {
+            base: pair.base,
+            quote: pair.quote,
+            exchange: pair.exchange,
+            price: Text(latest.price),
+            size: latest.size.map(Text),
+            trade_id: latest.trade_id,
+            basis: latest.basis.as_str(),
+            base_volume_24h: latest.base_volume_24h.map(Text),
+            quote_volume_24h: latest.quote_volume_24h.map(Text),
+            volume_source: latest.volume_source.as_str(),
+            volume_time: latest.volume_time.map(Text),
+            event_time: Text(latest.event_time),
+            received_at: Text(latest.received_at),
+        }
+    }
+}
+
+/// The name of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct PairRow {
+    base: String,
+    quote: String,
+    exchange: String,
+}
+
+impl From<PairKey> for PairRow {
+    fn from(pair: PairKey) -> Self {
+        Self { base: pair.base, quote: pair.quote, exchange: pair.exchange }
+    }
+}
+
+/// A pair, and when it was last seen.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SeenRow {
+    base: String,
+    quote: String,
+    exchange: String,
+    basis: &'static str,
+    last_event_time: Time,
+    received_at: Time,
+}
+
+impl SeenRow {
+    pub(super) fn new(pair: PairKey, latest: &LatestPrice) -> Self {
+        Self {
+            base: pair.base,
+            quote: pair.quote,
+            exchange: pair.exchange,
+            basis: latest.basis.as_str(),
+            last_event_time: Text(latest.event_time),
+            received_at: Text(latest.received_at),
+        }
+    }
+}
+
+/// A window: as it is stored, or one in which nothing happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct CandleRow {
+    pub(super) open_time: Time,
+    pub(super) open: Option<Number>,
+    pub(super) high: Option<Number>,
+    pub(super) low: Option<Number>,
+    pub(super) close: Option<Number>,
+    pub(super) base_volume: Option<Number>,
+    pub(super) quote_volume: Option<Number>,
+    pub(super) taker_buy_base: Option<Number>,
+    pub(super) taker_buy_quote: Option<Number>,
+    pub(super) trades: i64,
+    pub(super) status: Option<&'static str>,
+    pub(super) revision: Option<i32>,
+    pub(super) gap: bool,
+    pub(super) coverage_ms: Option<i64>,
+    pub(super) partial_start: bool,
+    pub(super) missing_trades: Option<i64>,
+    pub(super) filled: bool,
+}
+
+impl CandleRow {
+    pub(super) fn stored(open_time: Timestamp, candle: &Candle) -> Self {
+        Self {
+            open_time: Text(open_time),
+            open: Some(Text(candle.open)),
+            high: Some(Text(candle.high)),
+            low: Some(Text(candle.low)),
+            close: Some(Text(candle.close)),
+            base_volume: candle.base_volume.map(Text),
+            quote_volume: candle.quote_volume.map(Text),
+            taker_buy_base: candle.taker_buy_base.map(Text),
+            taker_buy_quote: candle.taker_buy_quote.map(Text),
+            trades: candle.trades,
+            status: Some(candle.status.as_str()),
+            revision: Some(candle.revision),
+            gap: candle.gap,
+            coverage_ms: candle.coverage_ms,
+            partial_start: candle.partial_start,
+            missing_trades: candle.missing_trades,
+            filled: false,
+        }
+    }
+
+    /// A window without trades. Its volumes are null as those of any window are of which nobody
+    /// has counted them.
+    pub(super) fn filled(open_time: Timestamp, price: Option<Decimal>) -> Self {
+        let price = price.map(Text);
+        Self {
+            open_time: Text(open_time),
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            base_volume: None,
+            quote_volume: None,
+            taker_buy_base: None,
+            taker_buy_quote: None,
+            trades: 0,
+            status: None,
+            revision: None,
+            gap: false,
+            coverage_ms: None,
+            partial_start: false,
+            missing_trades: None,
+            filled: true,
+        }
+    }
+}
+
+/// The candles of an answer.
+#[derive(Debug, Serialize)]
+pub(super) struct CandlesPage {
+    base: String,
+    quote: String,
+    exchange: String,
+    basis: &'static str,
+    resolution: &'static str,
+    candles: Vec<CandleRow>,
+    next_cursor: Option<String>,
+}
+
+impl CandlesPage {
+    pub(super) fn new(
+        pair: PairKey,
+        basis: Basis,
+        resolution: &'static str,
+        candles: Vec<CandleRow>,
+        next_cursor: Option<String>,
+    ) -> Self {
+        let basis = basis.as_str();
+        let PairKey { base, quote, exchange } = pair;
+        Self { base, quote, exchange, basis, resolution, candles, next_cursor }
+    }
+}
