@@ -176,22 +176,20 @@ impl<R: Rng> Feed<R> {
                 Ok(Some(Ok(Frame::Text(text)))) => text,
                 // The library answers pings, with their payload.
                 Ok(Some(Ok(_))) => {
-                    self.metrics.frame(clock::now());
                     continue;
                 }
             };
             let now = clock::now();
-            self.metrics.frame(now);
-            let control = self.pipeline.frame(&text, now, &mut outputs);
+            let controls = self.pipeline.frame(&text, now, &mut outputs);
             for output in outputs.drain(..) {
                 if self.outputs.send(output).await.is_err() {
                     return End::Stop;
                 }
             }
-            if let Some(control) = control
-                && !self.accept(control)
-            {
-                return End::Again(Cause::Refused);
+            for control in controls {
+                if !self.accept(control) {
+                    return End::Again(Cause::Refused);
+                }
             }
         }
     }
@@ -210,6 +208,7 @@ impl<R: Rng> Feed<R> {
                 return false;
             }
             Control::Subscribed(granted) => granted,
+            _ => return true,
         };
         let missing = missing(&self.config.venue.asked(&self.config.products), &granted);
         if missing.is_empty() {
@@ -234,8 +233,8 @@ async fn connect(config: &FeedConfig) -> Option<Socket> {
     let venue = config.venue.as_str();
     let attempt = async {
         let (mut socket, _) = connect_async(config.url.as_str()).await?;
-        for ask in config.venue.subscribe(&config.products) {
-            socket.send(Frame::text(ask)).await?;
+        for ask in config.venue.subscribe(&config.products, 1) {
+            socket.send(Frame::text(ask.text)).await?;
         }
         Ok::<_, tokio_tungstenite::tungstenite::Error>(socket)
     };

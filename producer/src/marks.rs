@@ -78,19 +78,29 @@ pub struct FeedClock {
     expected: FxHashSet<PairKey>,
     heard: FxHashMap<PairKey, Timestamp>,
     told: Option<Timestamp>,
+    /// Subscriptions stand: the venue's clock says something of our pairs.
+    open: bool,
 }
 
 impl FeedClock {
     /// The pairs that have heartbeats from now on.
     pub fn expect(&mut self, pairs: impl Iterator<Item = PairKey>) {
+        self.open = true;
         self.expected = pairs.take(MAX_PAIRS).collect();
         self.heard.retain(|pair, _| self.expected.contains(pair));
     }
 
     /// The connection is gone: every pair has to be heard again.
     pub fn reset(&mut self) {
+        self.open = false;
         self.expected.clear();
         self.heard.clear();
+    }
+
+    /// Takes note of a clock that speaks for the whole connection; the feed's time when it is due
+    /// to be told. Nothing before the connection's subscriptions stand.
+    pub fn connection(&mut self, time: Timestamp) -> Option<Timestamp> {
+        if self.open { self.tell(time) } else { None }
     }
 
     /// Takes note of a heartbeat; the feed's time when it is due to be told.
@@ -103,6 +113,10 @@ impl FeedClock {
             return None;
         }
         let time = *self.heard.values().min()?;
+        self.tell(time)
+    }
+
+    fn tell(&mut self, time: Timestamp) -> Option<Timestamp> {
         if self.told.is_some_and(|told| time.0 < told.0.saturating_add(CLOCK_INTERVAL_MS)) {
             return None;
         }
