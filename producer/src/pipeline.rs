@@ -93,6 +93,26 @@ pub enum Control {
     Changed(Change),
 }
 
+impl Control {
+    /// What of a message concerns the connection; `None` when it concerns the market alone.
+    pub fn of(message: Message) -> Option<Self> {
+        Some(match message {
+            Message::Subscribed(subscriptions) => Self::Subscribed(subscriptions),
+            Message::Refused(reason) => Self::Refused(reason),
+            Message::Rejected(reason) => Self::Rejected(reason),
+            Message::NotNow { id, reason, wait } => Self::NotNow { id, reason, wait },
+            Message::Reply(text) => Self::Reply(text),
+            Message::Leaving => Self::Leaving,
+            Message::Instrument(change) => Self::Changed(change),
+            Message::Event(..)
+            | Message::Heartbeat { .. }
+            | Message::Clock(_)
+            | Message::Alive
+            | Message::Ignored(_) => return None,
+        })
+    }
+}
+
 /// One feed's frames, in order.
 pub struct Pipeline {
     venue: Venue,
@@ -185,15 +205,8 @@ impl Pipeline {
                 self.clock.expect(beating.map(|s| s.pair.clone()));
                 return Some(Control::Subscribed(subscriptions));
             }
-            Message::Refused(reason) => return Some(Control::Refused(reason)),
-            Message::Rejected(reason) => return Some(Control::Rejected(reason)),
-            Message::NotNow { id, reason, wait } => {
-                return Some(Control::NotNow { id, reason, wait });
-            }
-            Message::Reply(text) => return Some(Control::Reply(text)),
-            Message::Leaving => return Some(Control::Leaving),
-            Message::Instrument(change) => return Some(Control::Changed(change)),
             Message::Ignored(reason) => self.ignore(reason),
+            other => return Control::of(other),
         }
         None
     }

@@ -203,12 +203,16 @@ pub fn ticker_stream(name: &str) -> String {
     format!("ticker.{name}.{INTERVAL}")
 }
 
-/// The requests that begin a connection: the heartbeat first.
+/// So many channels a request. Ids begin with 1 on every connection, and the first request asks
+/// for the heartbeat.
 pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<Ask> {
-    let params = json!({"interval": HEARTBEAT_SECONDS});
-    let text = request(first_id, "public/set_heartbeat", &params);
-    let mut all = vec![Ask { id: first_id, text }];
-    all.extend(asks(streams, CHANNELS_A_REQUEST, first_id + 1, |part, id| {
+    let mut all = Vec::new();
+    if first_id == 1 {
+        let params = json!({"interval": HEARTBEAT_SECONDS});
+        all.push(Ask { id: 1, text: request(1, "public/set_heartbeat", &params) });
+    }
+    let next = first_id + all.len() as u64;
+    all.extend(asks(streams, CHANNELS_A_REQUEST, next, |part, id| {
         request(id, "public/subscribe", &json!({"channels": part}))
     }));
     all

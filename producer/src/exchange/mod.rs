@@ -118,6 +118,28 @@ impl Venue {
         }
     }
 
+    /// The streams by which a newly listed instrument is followed.
+    pub fn streams_of_listed(self, name: &str) -> Vec<String> {
+        match self {
+            // Its trades come with those of its kind.
+            Self::Deribit if deribit::class(name) == Class::Combo => Vec::new(),
+            Self::Deribit => vec![deribit::ticker_stream(name)],
+            _ => self.streams(&[name.to_owned()]),
+        }
+    }
+
+    /// The class whose instruments speak over a stream; `None` where it may be silent for ever.
+    pub fn class_of_stream(self, stream: &str) -> Option<Class> {
+        match self {
+            Self::Deribit => {
+                let name = stream.strip_prefix("ticker.")?.split('.').next()?;
+                Some(deribit::class(name))
+            }
+            Self::Kraken if stream == kraken::INSTRUMENT => None,
+            _ => Some(Class::Spot),
+        }
+    }
+
     /// The text frames that subscribe to `streams`, with ids from `first_id` on.
     pub fn subscribe(self, streams: &[String], first_id: u64) -> Vec<Ask> {
         match self {
@@ -135,6 +157,14 @@ impl Venue {
             Self::Coinbase | Self::Binance => None,
             Self::Kraken => Some(kraken::KEEPALIVE),
             Self::Deribit => Some(deribit::KEEPALIVE),
+        }
+    }
+
+    /// The age before which a connection is replaced: the venue ends it an hour later.
+    pub const fn lifetime(self) -> Option<Duration> {
+        match self {
+            Self::Binance => Some(Duration::from_hours(23)),
+            Self::Coinbase | Self::Kraken | Self::Deribit => None,
         }
     }
 
