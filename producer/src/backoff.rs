@@ -63,6 +63,11 @@ impl Backoff {
         rng.random_range(Duration::ZERO..=ceiling)
     }
 
+    /// The longest wait.
+    pub fn cap(&self) -> Duration {
+        self.cap
+    }
+
     /// The attempt succeeded: the next failure starts over.
     pub fn reset(&mut self) {
         self.attempts = 0;

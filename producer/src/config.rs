@@ -11,8 +11,12 @@ use anyhow::ensure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backoff::Backoff;
+use crate::connection::Patience;
 use crate::exchange::Venue;
+use crate::feed::{Breaker, FeedConfig, Rotation};
+use crate::follow::FollowConfig;
 use crate::load::Pick;
+use crate::plan::Line;
 use crate::sink::{self, SinkConfig};
 use crate::units::{self, Share};
 
@@ -42,6 +46,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Publish a venue's live feed until stopped.
     Run(RunConfig),
+    /// Print which connection would carry what, and how much of the budget that takes.
+    Plan(FollowConfig),
     /// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
     Simulate(SimulateConfig),
     /// Publish recorded captures and trade files.
@@ -119,18 +125,28 @@ impl fmt::Debug for Setting {
 /// Publish a venue's live feed until stopped.
 #[derive(Clone, Debug, Args)]
 pub struct RunConfig {
-    /// The venue.
-    #[arg(long, env = "PRODUCER_VENUE", value_enum)]
-    pub venue: Venue,
-    /// Products in the venue's own names, comma separated.
-    #[arg(long, env = "PRODUCER_PRODUCTS", value_delimiter = ',', required = true)]
-    pub products: Vec<String>,
-    /// Another address than the venue's own, ws:// or wss://, such as a simulator's.
-    #[arg(long, env = "PRODUCER_URL")]
-    pub url: Option<String>,
+    /// What to follow.
+    #[command(flatten)]
+    pub follow: FollowConfig,
     /// Silence after which the connection is given up and made again.
     #[arg(long, env = "PRODUCER_STALE_AFTER", default_value = "10s", value_parser = units::duration)]
     pub stale_after: Duration,
+    /// Silence of a class of instruments, such as options, after which the connection is made again.
+    #[arg(long, env = "PRODUCER_QUIET_AFTER", default_value = "5m", value_parser = units::duration)]
+    pub quiet_after: Duration,
+    /// Age at which a connection is replaced; 23h at Binance, which ends it after 24, else never.
+    #[arg(long, env = "PRODUCER_ROTATE_AFTER", value_parser = units::duration)]
+    pub rotate_after: Option<Duration>,
+    /// How long a connection and its replacement are both read.
+    #[arg(long, env = "PRODUCER_ROTATE_OVERLAP", default_value = "2s", value_parser = units::duration)]
+    pub rotate_overlap: Duration,
+    /// Refusals in a row after which nothing is tried for --breaker-pause.
+    #[arg(long, env = "PRODUCER_BREAKER_AFTER", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub breaker_after: u32,
+    /// How long nothing is tried after too many refusals.
+    #[arg(long, env = "PRODUCER_BREAKER_PAUSE", default_value = "5m", value_parser = units::duration)]
+    pub breaker_pause: Duration,
     /// The longest first wait before connecting again; it doubles with each failure.
     #[arg(long, env = "PRODUCER_BACKOFF_FIRST", default_value = "500ms", value_parser = units::duration)]
     pub backoff_first: Duration,
@@ -255,6 +271,7 @@ impl Config {
     pub fn validate(&self) -> anyhow::Result<()> {
         match &self.command {
             Command::Run(run) => run.validate(),
+            Command::Plan(follow) => follow.validate(),
             Command::Simulate(simulate) => {
                 ensure!(
                     simulate.venue == Venue::Coinbase,
@@ -272,30 +289,32 @@ impl Config {
 
 impl RunConfig {
     fn validate(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.venue == Venue::Coinbase,
-            "--venue {} can be replayed but not run yet",
-            self.venue
-        );
-        for product in &self.products {
-            ensure!(
-                crate::exchange::coinbase::pair(product).is_ok(),
-                "--products: '{product}' is not a product such as BTC-USD"
-            );
-        }
-        let url = self.url();
-        ensure!(
-            url.starts_with("ws://") || url.starts_with("wss://"),
-            "--url {url} must begin with ws:// or wss://"
-        );
+        self.follow.validate()?;
         ensure!(!self.stale_after.is_zero(), "--stale-after must be longer than nothing");
+        ensure!(!self.quiet_after.is_zero(), "--quiet-after must be longer than nothing");
+        ensure!(
+            self.rotate_after.is_none_or(|after| after > self.rotate_overlap),
+            "--rotate-after must be longer than --rotate-overlap"
+        );
         self.backoff()?;
         self.kafka.validate()
     }
 
-    /// Where the feed is.
-    pub fn url(&self) -> String {
-        self.url.clone().unwrap_or_else(|| self.venue.url().into())
+    /// The feed of one connection of a plan.
+    pub fn feed(&self, line: Line) -> anyhow::Result<FeedConfig> {
+        Ok(FeedConfig {
+            url: self.follow.url(),
+            venue: self.follow.venue,
+            line,
+            max_streams: self.follow.budget().streams,
+            patience: Patience { stale_after: self.stale_after, quiet_after: self.quiet_after },
+            backoff: self.backoff()?,
+            rotation: Rotation {
+                after: self.rotate_after.or(self.follow.venue.lifetime()),
+                overlap: self.rotate_overlap,
+            },
+            breaker: Breaker { after: self.breaker_after, pause: self.breaker_pause },
+        })
     }
 
     /// The waits between connections.

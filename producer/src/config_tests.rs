@@ -26,7 +26,12 @@ fn every_flag_is_well_formed_and_has_help_and_environment() {
 fn a_broken_rule_is_one_line_that_names_the_flag() {
     for (arguments, words) in [
         ("run --venue coinbase --products BTC", "'BTC' is not a product"),
-        ("run --venue binance --products BTCUSDT", "binance can be replayed but not run yet"),
+        ("run --venue kraken --products BTCUSD", "'BTCUSD' is not a product such as BTC/USD"),
+        ("run --venue deribit", "--venue deribit needs --currency"),
+        ("run --venue deribit --currency BTC --products BTC-PERPETUAL", "exclude each other"),
+        ("run --venue binance --rotate-after 1s", "--rotate-after must be longer"),
+        ("plan --venue kraken --budget-streams 0", "--budget-streams"),
+        ("plan --venue kraken --rest-url ftp://x", "--rest-url"),
         ("run --venue coinbase --products BTC-USD --url http://x", "--url http://x must begin"),
         ("run --venue coinbase --products BTC-USD --stale-after 0s", "--stale-after"),
         ("run --venue coinbase --products BTC-USD --backoff-cap 1ms", "--backoff-cap"),
@@ -51,6 +56,10 @@ fn the_usual_invocations_are_taken() -> anyhow::Result<()> {
     for arguments in [
         "run --venue coinbase --products BTC-USD,ETH-USD",
         "run --venue coinbase --products BTC-USD --url ws://127.0.0.1:9201 --metrics 127.0.0.1:0",
+        "run --venue binance",
+        "run --venue kraken --products * --rotate-after 1h",
+        "run --venue deribit --currency BTC,ETH --budget-connections 4",
+        "plan --venue deribit --currency BTC,ETH --listing f",
         "simulate --venue coinbase --listen 127.0.0.1:9201 --disconnect-every 100 --skip-every 7",
         "replay a b --shuffle-within 5m --repeat 5% --seed 3",
         "replay a --speed 1",

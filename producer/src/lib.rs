@@ -1,14 +1,14 @@
 //! What feeds the log: live venues, recordings, handed-in prices, a simulator and a load.
 //!
 //! ```text
-//! feed (socket) ──┐
+//! plan ─→ feeds ──┐
 //! replay (files) ─┴→ pipeline ─ exchange adapters ─┐
 //! price_event (standard input) ────────────────────┼→ Output ─→ sink ─→ Kafka
 //! load (seed) ─────────────────────────────────────┘
 //! ```
 //!
-//! [`exchange`] is pure, [`pipeline`] and [`marks`] are values, [`feed`] holds the only client
-//! socket, [`sink`] is the only file that names the Kafka client, [`clock`] the only one that
+//! [`exchange`] is pure, [`pipeline`], [`marks`], [`plan`], [`budget`] and [`connection`] are
+//! values, [`feed`] holds the only client sockets, [`instruments`] asks what there is, [`sink`] is the only file that names the Kafka client, [`clock`] the only one that
 //! reads the time. `tests/` runs the real feed against the [`simulator`] without Kafka.
 //!
 //! # What this does not do
@@ -18,23 +18,32 @@
 
 pub mod backoff;
 pub mod batch;
+pub mod budget;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod exchange;
 pub mod feed;
+pub mod follow;
+pub mod instruments;
 pub mod lines;
+mod listing;
 pub mod load;
 pub mod marks;
 pub mod metrics;
 pub mod pipeline;
+pub mod plan;
 pub mod price_event;
 pub mod replay;
+mod rotation;
 pub mod run;
 pub mod shuffle;
 pub mod signal;
 pub mod simulator;
 pub mod sink;
+mod socket;
 pub mod spool;
+mod surroundings;
 #[cfg(test)]
 mod test_data;
 pub mod units;

@@ -33,6 +33,7 @@ fn start(config: &Config) -> anyhow::Result<()> {
     tracing::info!(?config, "starting");
     match &config.command {
         Command::Run(run) => run::run(run),
+        Command::Plan(follow) => run::plan(follow),
         Command::Simulate(simulate) => serve(simulate),
         Command::Replay(replay) => batch::replay(replay),
         Command::PriceEvents(price_events) => batch::price_events(price_events),

@@ -89,20 +89,30 @@ pub struct FeedClock {
     told: Option<Timestamp>,
     /// Since when the connection is healthy without a break.
     since: Option<Timestamp>,
+    /// Subscriptions stand: the venue's clock says something of our pairs.
+    open: bool,
 }
 
 impl FeedClock {
     /// The pairs that have heartbeats from now on.
     pub fn expect(&mut self, pairs: impl Iterator<Item = PairKey>) {
+        self.open = true;
         self.expected = pairs.take(MAX_PAIRS).collect();
         self.heard.retain(|pair, _| self.expected.contains(pair));
     }
 
     /// The connection is gone: every pair has to be heard again.
     pub fn reset(&mut self) {
+        self.open = false;
         self.expected.clear();
         self.heard.clear();
         self.since = None;
+    }
+
+    /// Takes note of a clock that speaks for the whole connection; how far the feed is healthy when
+    /// that is due to be told. Nothing before the connection's subscriptions stand.
+    pub fn connection(&mut self, time: Timestamp) -> Option<Healthy> {
+        if self.open { self.tell(time) } else { None }
     }
 
     /// Takes note of a heartbeat; how far the feed is healthy when that is due to be told.
@@ -115,6 +125,10 @@ impl FeedClock {
             return None;
         }
         let time = *self.heard.values().min()?;
+        self.tell(time)
+    }
+
+    fn tell(&mut self, time: Timestamp) -> Option<Healthy> {
         let from = *self.since.get_or_insert(time);
         if self.told.is_some_and(|told| time.0 < told.0.saturating_add(CLOCK_INTERVAL_MS)) {
             return None;

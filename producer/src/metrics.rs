@@ -4,15 +4,55 @@
 //! an alert on a counter that has never counted would otherwise never fire.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
-use schemas::Timestamp;
+use schemas::{Basis, Timestamp};
 
-use crate::exchange::{Ignored, Malformed, UNKNOWN, Venue};
+use crate::exchange::{Class, Ignored, Malformed, UNKNOWN, Venue};
 use crate::feed::Cause;
+
+/// A metric's name and what it says.
+type Named = (&'static str, &'static str);
+
+const RECEIVED: Named = ("producer_events_received_total", "Messages read from the feed.");
+const PARSED: Named =
+    ("producer_events_parsed_total", "Trades and price samples made of messages.");
+const REPEATED: Named = (
+    "producer_events_repeated_total",
+    "Trades left out because another connection had brought them.",
+);
+const PUBLISHED: Named =
+    ("producer_events_published_total", "Records of the venue that the broker acknowledged.");
+const DEAD_LETTERS: Named =
+    ("producer_dead_letters_total", "Malformed messages, kept in dead_letters.");
+const IGNORED: Named = ("producer_events_ignored_total", "Messages that nothing here needs.");
+const SEQUENCE_GAPS: Named =
+    ("producer_sequence_gaps_total", "Times that trade ids jumped: trades were missed.");
+const RECONNECTS: Named = ("producer_reconnects_total", "Connections lost or not made.");
+const ROTATIONS: Named =
+    ("producer_rotations_total", "Connections replaced before the venue ended them.");
+const REFUSED_STREAMS: Named =
+    ("producer_streams_refused_total", "Streams that the venue did not grant.");
+const CONNECTIONS: Named = ("producer_connections", "Connections that stand.");
+const BREAKERS: Named =
+    ("producer_breakers_open", "Feeds that pause because they were refused over and over.");
+const INSTRUMENTS: Named = ("producer_instruments", "Instruments subscribed.");
+const QUEUE_MESSAGES: Named = ("producer_queue_messages", "Records waiting for the broker.");
+const QUEUE_BYTES: Named = ("producer_queue_bytes", "Bytes waiting for the broker.");
+const STALENESS: Named = (
+    "producer_feed_staleness_seconds",
+    "Time since the last frame, of the connection that has waited longest.",
+);
+const CLASS_STALENESS: Named =
+    ("producer_class_staleness_seconds", "Time since the last event of a class of instruments.");
+const DELIVERY_FAILURES: Named =
+    ("producer_delivery_failures_total", "Records that the broker refused for good.");
+const BACKPRESSURE: Named =
+    ("producer_backpressure_seconds_total", "Time in which a full queue held up the feed.");
 
 /// The metrics of one process.
 #[derive(Debug)]
@@ -20,6 +60,10 @@ pub struct Metrics {
     registry: Registry,
     /// Messages read, by venue and kind.
     pub received: IntCounterVec,
+    /// Trades and price samples made of them, by venue and basis.
+    pub parsed: IntCounterVec,
+    /// Trades left out because another connection had brought them, by venue.
+    pub repeated: IntCounterVec,
     /// Records acknowledged by the broker in `events`, by venue.
     pub published: IntCounterVec,
     /// Malformed input, by venue and reason.
@@ -30,6 +74,16 @@ pub struct Metrics {
     pub sequence_gaps: IntCounterVec,
     /// Connections lost, by venue and cause.
     pub reconnects: IntCounterVec,
+    /// Connections replaced before the venue ended them, by venue.
+    pub rotations: IntCounterVec,
+    /// Streams that the venue did not grant, by venue.
+    pub refused_streams: IntCounterVec,
+    /// Connections that stand, by venue.
+    pub connections: IntGaugeVec,
+    /// Feeds that have given up for a long while because they were refused over and over, by venue.
+    pub breakers: IntGaugeVec,
+    /// Instruments that are subscribed, by venue.
+    pub instruments: IntGaugeVec,
     /// Records that the broker refused for good.
     pub delivery_failures: IntCounter,
     /// Records in the queue to the broker.
@@ -39,75 +93,84 @@ pub struct Metrics {
     /// Time in which a full queue held up the feed.
     pub backpressure: Counter,
     staleness: GaugeVec,
-    /// When the last frame of the feed came, in milliseconds since the epoch; 0 before the first.
-    last_frame: AtomicI64,
+    class_staleness: GaugeVec,
+    /// When each connection's last frame came. Guards a short list: it is added to when a feed
+    /// begins, and read when metrics are.
+    watched: Mutex<Vec<LastFrame>>,
+    /// When the last event of each class came, in milliseconds since the epoch; 0 before the first.
+    last_of_class: [AtomicI64; Class::ALL.len()],
+}
+
+/// When something last came, in milliseconds since the epoch; 0 before the first.
+#[derive(Clone, Debug, Default)]
+pub struct LastFrame(Arc<AtomicI64>);
+
+impl LastFrame {
+    /// It came now.
+    pub fn set(&self, at: Timestamp) {
+        self.0.store(at.0, Ordering::Relaxed);
+    }
+}
+
+/// Declares metrics in a registry.
+struct Declaring(Registry);
+
+impl Declaring {
+    fn counters(&self, named: Named, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        let counters = IntCounterVec::new(Opts::new(named.0, named.1), labels)?;
+        self.0.register(Box::new(counters.clone()))?;
+        Ok(counters)
+    }
+
+    fn gauges(&self, named: Named) -> prometheus::Result<IntGaugeVec> {
+        let gauges = IntGaugeVec::new(Opts::new(named.0, named.1), &["venue"])?;
+        self.0.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
+    }
+
+    fn gauge(&self, named: Named) -> prometheus::Result<IntGauge> {
+        let gauge = IntGauge::new(named.0, named.1)?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    fn seconds(&self, named: Named, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        let gauges = GaugeVec::new(Opts::new(named.0, named.1), labels)?;
+        self.0.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
+    }
 }
 
 impl Metrics {
     /// All of them, at zero.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            prometheus::Result::Ok(counters)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
+        let to = Declaring(Registry::new());
         let metrics = Self {
-            received: counters(
-                "producer_events_received_total",
-                "Messages read from the feed.",
-                &["venue", "kind"],
-            )?,
-            published: counters(
-                "producer_events_published_total",
-                "Records of the venue that the broker acknowledged.",
-                &["venue"],
-            )?,
-            dead_letters: counters(
-                "producer_dead_letters_total",
-                "Malformed messages, kept in dead_letters.",
-                &["venue", "reason"],
-            )?,
-            ignored: counters(
-                "producer_events_ignored_total",
-                "Messages that nothing here needs.",
-                &["venue", "reason"],
-            )?,
-            sequence_gaps: counters(
-                "producer_sequence_gaps_total",
-                "Times that trade ids jumped: trades were missed.",
-                &["venue"],
-            )?,
-            reconnects: counters(
-                "producer_reconnects_total",
-                "Connections lost or not made.",
-                &["venue", "cause"],
-            )?,
-            queue_messages: gauge("producer_queue_messages", "Records waiting for the broker.")?,
-            queue_bytes: gauge("producer_queue_bytes", "Bytes waiting for the broker.")?,
-            delivery_failures: IntCounter::new(
-                "producer_delivery_failures_total",
-                "Records that the broker refused for good.",
-            )?,
-            backpressure: Counter::new(
-                "producer_backpressure_seconds_total",
-                "Time in which a full queue held up the feed.",
-            )?,
-            staleness: GaugeVec::new(
-                Opts::new("producer_feed_staleness_seconds", "Time since the last frame."),
-                &["venue"],
-            )?,
-            last_frame: AtomicI64::new(0),
-            registry: registry.clone(),
+            received: to.counters(RECEIVED, &["venue", "kind"])?,
+            parsed: to.counters(PARSED, &["venue", "basis"])?,
+            repeated: to.counters(REPEATED, &["venue"])?,
+            published: to.counters(PUBLISHED, &["venue"])?,
+            dead_letters: to.counters(DEAD_LETTERS, &["venue", "reason"])?,
+            ignored: to.counters(IGNORED, &["venue", "reason"])?,
+            sequence_gaps: to.counters(SEQUENCE_GAPS, &["venue"])?,
+            reconnects: to.counters(RECONNECTS, &["venue", "cause"])?,
+            rotations: to.counters(ROTATIONS, &["venue"])?,
+            refused_streams: to.counters(REFUSED_STREAMS, &["venue"])?,
+            connections: to.gauges(CONNECTIONS)?,
+            breakers: to.gauges(BREAKERS)?,
+            instruments: to.gauges(INSTRUMENTS)?,
+            queue_messages: to.gauge(QUEUE_MESSAGES)?,
+            queue_bytes: to.gauge(QUEUE_BYTES)?,
+            staleness: to.seconds(STALENESS, &["venue"])?,
+            class_staleness: to.seconds(CLASS_STALENESS, &["venue", "class"])?,
+            delivery_failures: IntCounter::new(DELIVERY_FAILURES.0, DELIVERY_FAILURES.1)?,
+            backpressure: Counter::new(BACKPRESSURE.0, BACKPRESSURE.1)?,
+            watched: Mutex::default(),
+            last_of_class: Default::default(),
+            registry: to.0,
         };
-        registry.register(Box::new(metrics.delivery_failures.clone()))?;
-        registry.register(Box::new(metrics.backpressure.clone()))?;
-        registry.register(Box::new(metrics.staleness.clone()))?;
+        metrics.registry.register(Box::new(metrics.delivery_failures.clone()))?;
+        metrics.registry.register(Box::new(metrics.backpressure.clone()))?;
         Ok(metrics)
     }
 
@@ -126,22 +189,54 @@ impl Metrics {
         for cause in Cause::ALL {
             self.reconnects.with_label_values(&[name, cause.as_str()]);
         }
-        self.published.with_label_values(&[name]);
-        self.sequence_gaps.with_label_values(&[name]);
+        for basis in [Basis::Trade, Basis::Ticker] {
+            self.parsed.with_label_values(&[name, basis.as_str()]);
+        }
+        for counter in [
+            &self.published,
+            &self.sequence_gaps,
+            &self.repeated,
+            &self.rotations,
+            &self.refused_streams,
+        ] {
+            counter.with_label_values(&[name]);
+        }
+        for gauge in [&self.connections, &self.breakers, &self.instruments] {
+            gauge.with_label_values(&[name]);
+        }
         self.staleness(venue).set(0.0);
     }
 
-    /// A frame came.
-    pub fn frame(&self, at: Timestamp) {
-        self.last_frame.store(at.0, Ordering::Relaxed);
+    /// A place for the last frame of one more connection.
+    pub fn watch(&self) -> LastFrame {
+        let last = LastFrame::default();
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(last.clone());
+        last
+    }
+
+    /// An event of a class came.
+    pub fn event_of(&self, class: Class, at: Timestamp) {
+        self.last_of_class[class as usize].store(at.0, Ordering::Relaxed);
     }
 
     /// The text form, with the feed's staleness as of `now`.
     pub fn render(&self, venue: Venue, now: Timestamp) -> prometheus::Result<Vec<u8>> {
-        let last = self.last_frame.load(Ordering::Relaxed);
-        if last > 0 {
+        let seconds = |last: i64| {
             let millis = u32::try_from((now.0 - last).max(0)).unwrap_or(u32::MAX);
-            self.staleness(venue).set(f64::from(millis) / 1000.0);
+            f64::from(millis) / 1000.0
+        };
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let frames = watched.iter().map(|last| last.0.load(Ordering::Relaxed));
+        if let Some(oldest) = frames.filter(|last| *last > 0).min() {
+            self.staleness(venue).set(seconds(oldest));
+        }
+        drop(watched);
+        for class in Class::ALL {
+            let last = self.last_of_class[class as usize].load(Ordering::Relaxed);
+            if last > 0 {
+                let labels = [venue.as_str(), class.as_str()];
+                self.class_staleness.with_label_values(&labels).set(seconds(last));
+            }
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -169,6 +264,13 @@ mod tests {
             "producer_events_ignored_total{reason=\"quote_only\",venue=\"coinbase\"} 0",
             "producer_sequence_gaps_total{venue=\"coinbase\"} 0",
             "producer_reconnects_total{cause=\"stale\",venue=\"coinbase\"} 0",
+            "producer_events_parsed_total{basis=\"TRADE\",venue=\"coinbase\"} 0",
+            "producer_events_repeated_total{venue=\"coinbase\"} 0",
+            "producer_rotations_total{venue=\"coinbase\"} 0",
+            "producer_streams_refused_total{venue=\"coinbase\"} 0",
+            "producer_connections{venue=\"coinbase\"} 0",
+            "producer_breakers_open{venue=\"coinbase\"} 0",
+            "producer_instruments{venue=\"coinbase\"} 0",
             "producer_delivery_failures_total 0",
             "producer_queue_messages 0",
             "producer_queue_bytes 0",
@@ -181,11 +283,17 @@ mod tests {
     }
 
     #[test]
-    fn staleness_grows_from_the_last_frame() -> anyhow::Result<()> {
+    fn staleness_is_that_of_the_connection_that_has_waited_longest() -> anyhow::Result<()> {
         let metrics = Metrics::new()?;
-        metrics.frame(Timestamp(10_000));
+        let (first, second) = (metrics.watch(), metrics.watch());
+        metrics.watch();
+        first.set(Timestamp(10_000));
+        second.set(Timestamp(12_000));
+        metrics.event_of(Class::Option, Timestamp(11_000));
         let text = String::from_utf8(metrics.render(Venue::Coinbase, Timestamp(12_500))?)?;
         assert!(text.contains("producer_feed_staleness_seconds{venue=\"coinbase\"} 2.5"), "{text}");
+        let class = "producer_class_staleness_seconds{class=\"option\",venue=\"coinbase\"} 1.5";
+        assert!(text.contains(class), "{text}");
         Ok(())
     }
 }

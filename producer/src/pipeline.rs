@@ -6,7 +6,7 @@
 //!             ├─→ heartbeat ─ due ───────→ Output::Mark (clock)
 //!             ├─→ malformed ────────────→ Output::DeadLetter
 //!             ├─→ ignored: counted
-//!             └─→ acknowledgement, refusal → Control, for whoever holds the socket
+//!             └─→ acknowledgement, refusal, question → Control, for whoever holds the socket
 //! ```
 //!
 //! It has no socket and no clock: `run` feeds it from one, `replay` from a file.
@@ -14,10 +14,11 @@
 //! Invariant: a gap's mark stands before the event that proves it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemas::{Basis, FeedMark, MarketEvent, PairKey, Timestamp};
 
-use crate::exchange::{Ignored, Malformed, Message, Parsed, Subscription, Venue, coinbase};
+use crate::exchange::{Change, Ignored, Malformed, Message, Parsed, Subscription, Venue, coinbase};
 use crate::marks::{Continuity, FeedClock, Gap, Healthy};
 use crate::metrics::Metrics;
 
@@ -80,6 +81,43 @@ pub enum Control {
     Subscribed(Vec<Subscription>),
     /// The venue refused, in its words.
     Refused(String),
+    /// The venue refused one of several things, in its words.
+    Rejected(String),
+    /// The venue is to be left alone for a while.
+    NotNow {
+        /// The request that is to be sent again, when it says which.
+        id: Option<u64>,
+        /// In its words.
+        reason: String,
+        /// How long.
+        wait: Duration,
+    },
+    /// The venue wants this text back at once.
+    Reply(&'static str),
+    /// The venue is about to close the connection.
+    Leaving,
+    /// An instrument came or went.
+    Changed(Change),
+}
+
+impl Control {
+    /// What of a message concerns the connection; `None` when it concerns the market alone.
+    pub fn of(message: Message) -> Option<Self> {
+        Some(match message {
+            Message::Subscribed(subscriptions) => Self::Subscribed(subscriptions),
+            Message::Refused(reason) => Self::Refused(reason),
+            Message::Rejected(reason) => Self::Rejected(reason),
+            Message::NotNow { id, reason, wait } => Self::NotNow { id, reason, wait },
+            Message::Reply(text) => Self::Reply(text),
+            Message::Leaving => Self::Leaving,
+            Message::Instrument(change) => Self::Changed(change),
+            Message::Event(..)
+            | Message::Heartbeat { .. }
+            | Message::Clock(_)
+            | Message::Alive
+            | Message::Ignored(_) => return None,
+        })
+    }
 }
 
 /// One feed's frames, in order.
@@ -128,22 +166,22 @@ impl Pipeline {
         text: &str,
         received_at: Timestamp,
         out: &mut Vec<Output>,
-    ) -> Option<Control> {
+    ) -> Vec<Control> {
         let mut parsed = std::mem::take(&mut self.parsed);
         let venue = self.venue.as_str();
-        let mut control = None;
+        // Nearly always empty, and then it costs nothing.
+        let mut controls = Vec::new();
         if let Err(malformed) = self.venue.parse(text, received_at, &mut parsed) {
             out.push(Output::DeadLetter(DeadLetter::new(venue, &malformed, text)));
         }
         for Parsed { kind, message } in parsed.drain(..) {
-            self.metrics.received.with_label_values(&[venue, kind]).inc();
-            match self.message(kind, message, received_at, out) {
-                None => {}
-                decisive => control = decisive,
+            if !matches!(message, Message::Clock(_)) {
+                self.metrics.received.with_label_values(&[venue, kind]).inc();
             }
+            controls.extend(self.message(kind, message, received_at, out));
         }
         self.parsed = parsed;
-        control
+        controls
     }
 
     fn message(
@@ -163,13 +201,19 @@ impl Pipeline {
                     out.push(self.clock_mark(healthy, received_at));
                 }
             }
+            Message::Clock(time) => {
+                if let Some(healthy) = self.clock.connection(time) {
+                    out.push(self.clock_mark(healthy, received_at));
+                }
+            }
+            Message::Alive => {}
             Message::Subscribed(subscriptions) => {
                 let beating = subscriptions.iter().filter(|s| s.channel == coinbase::HEARTBEAT);
                 self.clock.expect(beating.map(|s| s.pair.clone()));
                 return Some(Control::Subscribed(subscriptions));
             }
-            Message::Refused(reason) => return Some(Control::Refused(reason)),
             Message::Ignored(reason) => self.ignore(reason),
+            other => return Control::of(other),
         }
         None
     }
@@ -186,6 +230,9 @@ impl Pipeline {
             );
             out.push(self.gap_mark(pair.clone(), gap, event.received_at));
         }
+        let labels = [self.venue.as_str(), event.basis.as_str()];
+        self.metrics.parsed.with_label_values(&labels).inc();
+        self.metrics.event_of(self.venue.class(&pair), event.received_at);
         out.push(Output::Event { pair, event });
     }
 
@@ -228,7 +275,7 @@ mod tests {
         let mut out = Vec::new();
         let control = texts
             .iter()
-            .filter_map(|text| pipeline.frame(text, Timestamp(1_618_677_817_000), &mut out))
+            .flat_map(|text| pipeline.frame(text, Timestamp(1_618_677_817_000), &mut out))
             .collect();
         Ok((out, control))
     }
@@ -266,6 +313,29 @@ mod tests {
         assert_eq!(Some(mark.healthy_until), Timestamp::parse_rfc3339("2021-04-17T16:43:30.5Z"));
         assert_eq!((mark.gap_from, mark.feed.as_str()), (None, "coinbase-0"));
         assert_eq!(mark.healthy_from, Some(mark.healthy_until), "nothing is known of before");
+        Ok(())
+    }
+
+    #[test]
+    fn a_connections_clock_is_told_once_its_subscriptions_stand() -> anyhow::Result<()> {
+        let metrics = Arc::new(Metrics::new()?);
+        let mut pipeline = Pipeline::new(Venue::Kraken, "kraken-0", metrics);
+        let pong = |second: u8| {
+            format!(r#"{{"method":"pong","time_out":"2023-09-25T09:04:{second}.742648Z"}}"#)
+        };
+        let ack = r#"{"method":"subscribe","result":{"channel":"trade","symbol":"BTC/USD"},"success":true}"#;
+        let mut out = Vec::new();
+        for text in [pong(30), ack.to_owned(), pong(31), pong(31), pong(33)] {
+            pipeline.frame(&text, Timestamp(1), &mut out);
+        }
+        pipeline.disconnected();
+        pipeline.frame(&pong(40), Timestamp(1), &mut out);
+        let told = out.iter().filter_map(|output| match output {
+            Output::Mark { mark, .. } => Some(mark.healthy_until),
+            _ => None,
+        });
+        let expected = ["2023-09-25T09:04:30.742Z", "2023-09-25T09:04:32.742Z"];
+        assert!(told.eq(expected.iter().filter_map(|time| Timestamp::parse_rfc3339(time))));
         Ok(())
     }
 

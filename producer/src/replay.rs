@@ -136,7 +136,7 @@ impl Replay {
         let Some(venue) = Venue::from_name(venue) else {
             bail!(
                 "captures of {venue} cannot be replayed yet: only those of {}",
-                Venue::ALL.map(Venue::as_str).join(" and ")
+                Venue::ALL.map(Venue::as_str).join(", ")
             );
         };
         let metrics = &self.metrics;

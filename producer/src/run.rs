@@ -1,12 +1,14 @@
-//! `producer run`: a live feed, its way to Kafka and its metrics, until stopped.
+//! `producer run`: the live feeds of a plan, their way to Kafka and their metrics, until stopped.
 //!
 //! ```text
-//! feed (task) ── Output, bounded ──→ sink (thread) ──→ Kafka
+//! plan ─→ feed (task) ─┐
+//!         feed (task) ─┴─ Output, bounded ──→ sink (thread) ──→ Kafka
 //! ```
 //!
 //! Stopping goes with the stream: the feed ends, the channel empties, the queue is flushed. What
 //! Kafka does not take in the flush timeout is reported as undelivered and the exit code says so.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -24,12 +26,15 @@ use schemas::{Codec, Kind};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::budget::Gate;
 use crate::clock;
 use crate::config::{KafkaConfig, RunConfig};
 use crate::exchange::Venue;
-use crate::feed::{Feed, FeedConfig};
+use crate::feed::{Feed, Surroundings};
+use crate::follow::FollowConfig;
 use crate::metrics::Metrics;
 use crate::pipeline::Output;
+use crate::plan::Plan;
 use crate::signal::Stop;
 use crate::sink::{Sink, SinkError};
 
@@ -51,15 +56,30 @@ pub fn run(config: &RunConfig) -> anyhow::Result<()> {
     // An error says that one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = Arc::new(Metrics::new()?);
-    metrics.declare(config.venue);
-    let sink = connect(&config.kafka, &metrics)?;
+    metrics.declare(config.follow.venue);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let result = runtime.block_on(live(config, sink, &metrics));
+    // A plan first: what cannot be followed is said before anything is connected.
+    let plan = runtime.block_on(config.follow.plan())?;
+    let sink = connect(&config.kafka, &metrics)?;
+    let result = runtime.block_on(live(config, &plan, sink, &metrics));
     runtime.shutdown_background();
     result
 }
 
-async fn live(config: &RunConfig, sink: Sink, metrics: &Arc<Metrics>) -> anyhow::Result<()> {
+/// `producer plan`.
+pub fn plan(config: &FollowConfig) -> anyhow::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let plan = runtime.block_on(config.plan())?;
+    write!(io::stdout(), "{plan}").context("cannot write to standard output")
+}
+
+async fn live(
+    config: &RunConfig,
+    plan: &Plan,
+    sink: Sink,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let listener = TcpListener::bind(config.metrics).await.with_context(|| {
         format!(
@@ -67,21 +87,21 @@ async fn live(config: &RunConfig, sink: Sink, metrics: &Arc<Metrics>) -> anyhow:
             config.metrics
         )
     })?;
-    tokio::spawn(serve(listener, config.venue, Arc::clone(metrics)));
+    tokio::spawn(serve(listener, config.follow.venue, Arc::clone(metrics)));
     let stopping = sink.stopping();
     let (outputs, inbox) = mpsc::channel(CHANNEL);
     let mut finished = spawn_sink(sink, inbox)?;
     let (shutdown, watching) = watch::channel(false);
-    let feed = FeedConfig {
-        url: config.url(),
-        venue: config.venue,
-        products: config.products.clone(),
-        stale_after: config.stale_after,
-        backoff: config.backoff()?,
-    };
-    let rng = StdRng::seed_from_u64(clock::now_micros().cast_unsigned());
-    tokio::spawn(Feed::new(feed, Arc::clone(metrics), outputs, watching, rng).run());
-    tracing::info!(venue = config.venue.as_str(), metrics = %config.metrics, "running");
+    feeds(
+        config,
+        plan,
+        Surroundings::new(
+            Arc::clone(metrics),
+            outputs,
+            watching,
+            Gate::new(config.follow.budget()),
+        ),
+    )?;
     tokio::select! {
         ended = &mut finished => {
             ended.context("the sink ended without a word")??;
@@ -99,6 +119,23 @@ async fn live(config: &RunConfig, sink: Sink, metrics: &Arc<Metrics>) -> anyhow:
     }
     .context("the sink ended without a word")??;
     tracing::info!("stopped, everything is delivered");
+    Ok(())
+}
+
+/// A task for each connection of the plan.
+fn feeds(config: &RunConfig, plan: &Plan, around: Surroundings) -> anyhow::Result<()> {
+    let venue = config.follow.venue.as_str();
+    let instruments = i64::try_from(plan.instruments()).unwrap_or(i64::MAX);
+    around.metrics.instruments.with_label_values(&[venue]).set(instruments);
+    let seed = clock::now_micros().cast_unsigned();
+    for (number, line) in (0..).zip(&plan.lines) {
+        let rng = StdRng::seed_from_u64(seed.wrapping_add(number));
+        let feed = Feed::new(config.feed(line.clone())?, around.clone(), rng);
+        tokio::spawn(feed.run());
+    }
+    tracing::info!(
+        venue, instruments, connections = plan.lines.len(), metrics = %config.metrics, "running"
+    );
     Ok(())
 }
 

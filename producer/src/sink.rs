@@ -161,8 +161,13 @@ struct Label(usize);
 
 /// The venues and, for everything that is none, one label together: names that come from outside
 /// must not become labels.
-const LABELS: [&str; Venue::ALL.len() + 1] =
-    [Venue::Coinbase.as_str(), Venue::Binance.as_str(), "other"];
+const LABELS: [&str; Venue::ALL.len() + 1] = [
+    Venue::Coinbase.as_str(),
+    Venue::Binance.as_str(),
+    Venue::Kraken.as_str(),
+    Venue::Deribit.as_str(),
+    "other",
+];
 
 impl Label {
     fn of(exchange: &str) -> Self {

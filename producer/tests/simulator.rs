@@ -7,10 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures_util::{SinkExt, StreamExt};
 use producer::backoff::Backoff;
+use producer::budget::{Budget, Gate};
+use producer::connection::Patience;
 use producer::exchange::Venue;
-use producer::feed::{Feed, FeedConfig};
+use producer::feed::{Breaker, Feed, FeedConfig, Rotation, Surroundings};
 use producer::metrics::Metrics;
 use producer::pipeline::Output;
+use producer::plan::Line;
 use producer::simulator::faults::Faults;
 use producer::simulator::{Simulator, SimulatorConfig};
 use rand::SeedableRng;
@@ -44,10 +47,19 @@ impl Bench {
         let metrics = Arc::new(Metrics::new()?);
         let (sender, outputs) = mpsc::channel(16);
         let (shutdown, watching) = watch::channel(false);
-        let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?;
-        let config = FeedConfig { url, venue: Venue::Coinbase, products, stale_after, backoff };
-        let rng = StdRng::seed_from_u64(1);
-        let feed = Feed::new(config, Arc::clone(&metrics), sender, watching, rng);
+        let config = FeedConfig {
+            url,
+            venue: Venue::Coinbase,
+            line: Line { name: "coinbase-0".into(), streams: products, grows: false },
+            max_streams: 10,
+            patience: Patience { stale_after, quiet_after: LONG },
+            backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
+            rotation: Rotation { after: None, overlap: LONG },
+            breaker: Breaker { after: 5, pause: LONG },
+        };
+        let gate = Gate::new(Budget::of(Venue::Coinbase));
+        let around = Surroundings::new(Arc::clone(&metrics), sender, watching, gate);
+        let feed = Feed::new(config, around, StdRng::seed_from_u64(1));
         let feed = tokio::spawn(feed.run());
         Ok(Self { outputs, metrics, shutdown, feed, simulator })
     }

@@ -208,14 +208,7 @@ mod tests {
             pairs: 1,
             last_event: Some(Timestamp(last_event)),
             last_receipt: Some(Timestamp(last_event)),
-            mark: Some(FeedMark {
-                feed: "1".into(),
-                healthy_until: Timestamp(healthy_until),
-                gap_from: None,
-                gap_until: None,
-                reason: String::new(),
-                received_at: Timestamp(received_at),
-            }),
+            mark: Some(FeedMark::healthy("1", Timestamp(healthy_until), Timestamp(received_at))),
         }
     }
 

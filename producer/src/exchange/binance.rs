@@ -1,10 +1,15 @@
-//! Binance spot: `trade` and `aggTrade`, raw or inside a combined stream.
+//! Binance spot: `trade`, `aggTrade` and tickers, raw or inside a combined stream.
 //!
 //! ```text
+//! → {"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@miniTicker"],"id":1}
+//! ← {"result":null,"id":1}
+//! → {"method":"LIST_SUBSCRIPTIONS","id":2}
+//! ← {"result":["btcusdt@trade","btcusdt@miniTicker"],"id":2}
 //! ← {"stream":"btcusdt@trade","data":{"e":"trade","E":…,"s":"BTCUSDT","t":3735683259,
 //!    "p":"61837.63","q":"0.02","T":1723161255342,"m":true,"M":true}}
 //! ← {"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","s":"BTCUSDT","a":665076760,"p":"58001.03",
 //!    "q":"0.0862","f":745522877,"l":745522877,"T":1617566591314,"m":true, …}}
+//! ← {"e":"24hrMiniTicker","E":1653812650349,"s":"ETHUSDT","c":"1792.84","v":"471703.5","q":"840180761.5", …}
 //! ```
 //!
 //! Rules of the venue that this file knows:
@@ -12,23 +17,45 @@
 //! - `t` of trades and `a` of aggregates are dense per symbol. An aggregate is one taker order at
 //!   one price; its id is its own, so trades and aggregates of one symbol must not be mixed.
 //! - A symbol is base and quote without a separator: the quote is the longest known suffix.
+//! - The acknowledgement names nothing, so the list of what stands is asked for behind it. A symbol
+//!   that does not exist is acknowledged like any other; only its silence tells.
+//! - `!ticker@arr` is no more; `<symbol>@miniTicker` has all that a price sample needs, and both
+//!   volumes as the venue counts them.
+//! - The clock of a mini ticker (`E`) says how far the connection is, less [`CLOCK_MARGIN_MS`].
 //!
 //! # What this does not do
 //!
-//! Tickers, books and klines are left out, and no live feed uses this adapter yet.
+//! Books and klines are left out; `aggTrade` is read but not subscribed.
 
 use std::borrow::Cow;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
+use schemas::{MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::json::scalar;
-use super::{Ignored, Malformed, Message, Parsed, UNKNOWN, Venue, decimal, integer};
+use super::{
+    Ask, Class, Ignored, Instrument, Malformed, Message, Parsed, Subscription, UNKNOWN, Venue,
+    asks, decimal, each, integer, not_json, optional,
+};
 
 /// The public market-data feed.
 pub const URL: &str = "wss://data-stream.binance.vision/ws";
+
+/// The public requests: `exchangeInfo` lists, `historicalTrades` looks back.
+pub const REST_URL: &str = "https://data-api.binance.vision";
+/// The listing request.
+pub const LISTING: &str = "/api/v3/exchangeInfo?permissions=SPOT";
+
+/// The channels that are subscribed for each symbol.
+const CHANNELS: [&str; 2] = [TRADE, "miniTicker"];
+/// Streams in one request: the venue closes a connection whose frame is too long, and says of no
+/// length that it is not.
+const STREAMS_A_REQUEST: usize = 200;
+/// Milliseconds that a trade may be on its way inside the venue: streams of one connection are
+/// not strictly in order, so a clock is told so much earlier.
+const CLOCK_MARGIN_MS: i64 = 1000;
 
 /// A trade's kind.
 pub const TRADE: &str = "trade";
@@ -36,7 +63,7 @@ pub const TRADE: &str = "trade";
 pub const AGGREGATE: &str = "aggTrade";
 
 /// The kinds of message known.
-pub(super) const KINDS: [&str; 8] = [
+pub(super) const KINDS: [&str; 9] = [
     TRADE,
     AGGREGATE,
     "depthUpdate",
@@ -45,13 +72,15 @@ pub(super) const KINDS: [&str; 8] = [
     "24hrMiniTicker",
     "bookTicker",
     "answer",
+    "serverShutdown",
 ];
 
 /// Quotes of the spot market. Where two end alike the longer stands first.
-const QUOTES: [&str; 28] = [
-    "FDUSD", "USDT", "USDC", "USDS", "USDP", "TUSD", "BUSD", "BIDR", "BVND", "IDRT", "DAI", "PAX",
-    "AEUR", "EURI", "EUR", "GBP", "AUD", "TRY", "BRL", "RUB", "UAH", "NGN", "ZAR", "PLN", "BTC",
-    "ETH", "BNB", "TRX",
+const QUOTES: [&str; 38] = [
+    "FDUSD", "BFUSD", "USDT", "USDC", "USDS", "USDP", "USDE", "USD1", "XUSD", "TUSD", "BUSD",
+    "BIDR", "BVND", "IDRT", "DAI", "PAX", "AEUR", "EURI", "EUR", "GBP", "AUD", "TRY", "BRL", "RUB",
+    "UAH", "NGN", "ZAR", "PLN", "JPY", "MXN", "ARS", "COP", "CZK", "RON", "BTC", "ETH", "BNB",
+    "TRX",
 ];
 
 /// Either the wrapper of a combined stream or the event itself.
@@ -65,6 +94,8 @@ struct Frame<'a> {
 struct Event<'a> {
     #[serde(borrow)]
     e: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "E")]
+    sent: Option<&'a RawValue>,
     #[serde(borrow)]
     s: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -72,9 +103,13 @@ struct Event<'a> {
     #[serde(borrow)]
     a: Option<&'a RawValue>,
     #[serde(borrow)]
+    c: Option<&'a RawValue>,
+    #[serde(borrow)]
     p: Option<&'a RawValue>,
     #[serde(borrow)]
     q: Option<&'a RawValue>,
+    #[serde(borrow)]
+    v: Option<&'a RawValue>,
     #[serde(borrow, rename = "T")]
     time: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -86,16 +121,72 @@ struct Event<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
     code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    msg: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error: Option<Failure<'a>>,
+}
+
+/// What an error says where it stands inside an answer.
+#[derive(Deserialize)]
+struct Failure<'a> {
     #[serde(borrow)]
     msg: Option<Cow<'a, str>>,
 }
 
-/// The one frame that subscribes.
-pub(super) fn subscribe(products: &[String]) -> Vec<String> {
-    let streams: Vec<_> =
-        products.iter().map(|product| format!("{}@{TRADE}", product.to_lowercase())).collect();
-    vec![json!({"method": "SUBSCRIBE", "params": streams, "id": 1}).to_string()]
+#[derive(Deserialize)]
+struct Listing {
+    symbols: Vec<Symbol>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Symbol {
+    symbol: String,
+    status: String,
+    base_asset: String,
+    quote_asset: String,
+}
+
+/// The streams of symbols.
+pub(super) fn streams(products: &[String]) -> Vec<String> {
+    let both =
+        |product: &String| CHANNELS.map(|channel| format!("{}@{channel}", product.to_lowercase()));
+    products.iter().flat_map(both).collect()
+}
+
+/// So many streams a request, and at the end the question for what stands.
+pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<Ask> {
+    let mut all = asks(streams, STREAMS_A_REQUEST, first_id, |part, id| {
+        json!({"method": "SUBSCRIBE", "params": part, "id": id}).to_string()
+    });
+    let id = first_id + all.len() as u64;
+    all.push(Ask { id, text: json!({"method": "LIST_SUBSCRIPTIONS", "id": id}).to_string() });
+    all
+}
+
+/// The symbols of the answer to [`LISTING`]. One that cannot be told apart into base and quote
+/// is left out: its messages could not be read either.
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+    let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
+    let readable = |symbol: &Symbol| {
+        pair(&symbol.symbol)
+            .is_ok_and(|pair| pair.base == symbol.base_asset && pair.quote == symbol.quote_asset)
+    };
+    Ok(listing
+        .symbols
+        .into_iter()
+        .filter(readable)
+        .map(|symbol| Instrument {
+            active: symbol.status == "TRADING",
+            name: symbol.symbol,
+            currency: symbol.base_asset,
+            class: Class::Spot,
+        })
+        .collect())
 }
 
 /// The pair that a symbol names.
@@ -110,27 +201,53 @@ pub fn pair(symbol: &str) -> Result<PairKey, Malformed> {
         .ok_or_else(|| Malformed::BadProduct(symbol.into()))
 }
 
-/// What one text frame says.
-pub fn parse(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
-    let unreadable = |error: serde_json::Error| Malformed::NotJson(error.to_string());
-    let frame: Frame<'_> = serde_json::from_str(text).map_err(unreadable)?;
+/// Appends what one text frame says.
+pub fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+    let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let body = frame.data.map_or(text, RawValue::get);
-    if body.starts_with('[') {
-        // The tickers of all symbols.
-        return Ok(Parsed { kind: UNKNOWN, message: Message::Ignored(Ignored::UnusedType) });
+    if !body.starts_with('[') {
+        return event(body, received_at, out);
     }
-    let event: Event<'_> = serde_json::from_str(body).map_err(unreadable)?;
+    // The tickers of all symbols.
+    let bodies: Vec<&RawValue> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
+    let mut result = Ok(());
+    for body in bodies {
+        result = result.and(event(body.get(), received_at, out));
+    }
+    result
+}
+
+fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+    let event: Event<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let kind = kind(&event);
     let message = match kind {
         TRADE => trade(&event, "t", event.t, received_at)?,
         AGGREGATE => trade(&event, "a", event.a, received_at)?,
-        UNKNOWN => Message::Ignored(Ignored::UnknownType),
-        "answer" if event.code.is_some() => {
-            Message::Refused(event.msg.as_deref().unwrap_or("no reason given").into())
+        "24hrTicker" | "24hrMiniTicker" => {
+            each(vec![&event], out, kind, |event| ticker(event, received_at))?;
+            let sent = integer("E", scalar(event.sent))?;
+            Message::Clock(Timestamp(sent.saturating_sub(CLOCK_MARGIN_MS)))
         }
+        "serverShutdown" => Message::Leaving,
+        "answer" => answer(&event)?,
+        UNKNOWN => Message::Ignored(Ignored::UnknownType),
         _ => Message::Ignored(Ignored::UnusedType),
     };
-    Ok(Parsed { kind, message })
+    out.push(Parsed { kind, message });
+    Ok(())
+}
+
+fn answer(event: &Event<'_>) -> Result<Message, Malformed> {
+    let failure = event.error.as_ref().map(|failure| failure.msg.as_deref());
+    if let Some(words) = failure.or(event.code.map(|_| event.msg.as_deref())) {
+        return Ok(Message::Refused(words.unwrap_or("no reason given").into()));
+    }
+    let Some(result) = event.result else { return Ok(Message::Alive) };
+    let streams: Vec<String> =
+        serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
+    Ok(Message::Subscribed(
+        streams.iter().map(|stream| Subscription::stream(Venue::Binance, stream)).collect(),
+    ))
 }
 
 /// Some messages carry no name and are known by their fields.
@@ -139,7 +256,7 @@ fn kind(event: &Event<'_>) -> &'static str {
         Some(sent) => KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN),
         None if event.last_update_id.is_some() => "depthUpdate",
         None if event.u.is_some() => "bookTicker",
-        None if event.id.is_some() || event.code.is_some() => "answer",
+        None if event.id.is_some() || event.code.is_some() || event.error.is_some() => "answer",
         None => UNKNOWN,
     }
 }
@@ -166,6 +283,22 @@ fn trade(
         ..MarketEvent::trade(price, size, time)
     };
     Ok(Message::Event(pair(symbol)?, market_event))
+}
+
+fn ticker(event: &Event<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+    let symbol = event.s.as_deref().ok_or(Malformed::MissingField("s"))?;
+    let price = decimal("c", scalar(event.c))?;
+    let base = optional("v", scalar(event.v))?;
+    let quote = optional("q", scalar(event.q))?;
+    let known = base.is_some() || quote.is_some();
+    let sample = MarketEvent {
+        base_volume_24h: base,
+        quote_volume_24h: quote,
+        volume_source: if known { VolumeSource::Exchange } else { VolumeSource::None },
+        received_at,
+        ..MarketEvent::sample(price, Timestamp(integer("E", scalar(event.sent))?))
+    };
+    Ok(Message::Event(pair(symbol)?, sample))
 }
 
 #[cfg(test)]

@@ -30,10 +30,18 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::json::scalar;
-use super::{Ignored, Malformed, Message, Parsed, Subscription, UNKNOWN, Venue, decimal, integer};
+use super::{
+    Ask, Class, Ignored, Instrument, Malformed, Message, Parsed, Subscription, UNKNOWN, Venue,
+    decimal, integer, not_json,
+};
 
 /// The public feed.
 pub const URL: &str = "wss://ws-feed.exchange.coinbase.com";
+
+/// The public requests: `GET /products` lists, `GET /products/{id}/trades` looks back.
+pub const REST_URL: &str = "https://api.exchange.coinbase.com";
+/// The listing request.
+pub const LISTING: &str = "/products";
 
 /// The channels that are subscribed.
 pub const CHANNELS: [&str; 3] = ["matches", "ticker", HEARTBEAT];
@@ -89,10 +97,34 @@ struct Channel {
     product_ids: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Product {
+    id: String,
+    base_currency: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    trading_disabled: bool,
+}
+
 /// The one frame that subscribes; the venue drops a client that has not sent it within 5 s.
-pub(super) fn subscribe(products: &[String]) -> Vec<String> {
+pub(super) fn subscribe(products: &[String], id: u64) -> Vec<Ask> {
     let ask = json!({"type": "subscribe", "product_ids": products, "channels": CHANNELS});
-    vec![ask.to_string()]
+    vec![Ask { id, text: ask.to_string() }]
+}
+
+/// The products of the answer to [`LISTING`].
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+    let products: Vec<Product> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
+    Ok(products
+        .into_iter()
+        .map(|product| Instrument {
+            active: product.status == "online" && !product.trading_disabled,
+            name: product.id,
+            currency: product.base_currency,
+            class: Class::Spot,
+        })
+        .collect())
 }
 
 /// Every channel of every product, under the names that the answer will have.
@@ -119,8 +151,7 @@ pub fn pair(product: &str) -> Result<PairKey, Malformed> {
 
 /// What one text frame says.
 pub fn parse(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
-    let frame: Frame<'_> =
-        serde_json::from_str(text).map_err(|error| Malformed::NotJson(error.to_string()))?;
+    let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let sent = frame.kind.as_deref().ok_or(Malformed::MissingField("type"))?;
     let kind = KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN);
     let message = match kind {

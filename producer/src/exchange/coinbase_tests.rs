@@ -163,7 +163,19 @@ fn a_usdc_product_is_the_pair_in_usd() -> anyhow::Result<()> {
     assert_eq!(pair("BTC-USDC")?, pair("BTC-USD")?);
     let products = ["BTC-USDC".to_owned(), "BTC-USD".to_owned()];
     assert_eq!(asked(&products).len(), CHANNELS.len(), "one pair, every channel once");
-    assert!(subscribe(&products)[0].contains(r#""product_ids":["BTC-USDC","BTC-USD"]"#));
+    assert!(subscribe(&products, 1)[0].text.contains(r#""product_ids":["BTC-USDC","BTC-USD"]"#));
+    Ok(())
+}
+
+#[test]
+fn the_recorded_listing_is_read() -> anyhow::Result<()> {
+    let Some(bodies) = test_data::bodies("coinbase/20210417_rest_products.jsonl.zst")? else {
+        return Ok(());
+    };
+    let listed = instruments(&bodies[0])?;
+    assert_eq!(listed.len(), bodies[0].matches("\"base_currency\":").count());
+    assert!(listed.iter().any(|one| one.name == "BTC-USD" && one.currency == "BTC" && one.active));
+    assert!(listed.iter().all(|one| pair(&one.name).is_ok()));
     Ok(())
 }
 

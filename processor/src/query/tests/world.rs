@@ -71,14 +71,7 @@ impl World {
 
     /// A feed's clock.
     pub(super) fn mark(&mut self, exchange: &str, time: i64, received_at: i64) -> Outcome {
-        let mark = FeedMark {
-            feed: "1".into(),
-            healthy_until: Timestamp(time),
-            gap_from: None,
-            gap_until: None,
-            reason: String::new(),
-            received_at: Timestamp(received_at),
-        };
+        let mark = FeedMark::healthy("1", Timestamp(time), Timestamp(received_at));
         let key = self.codec.to_bytes(&PairKey::feed(exchange));
         let value = self.codec.to_bytes(&mark);
         self.pipe(&key, &value, time)
