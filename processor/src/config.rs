@@ -1,5 +1,8 @@
 //! The flags, their environment variables, and the rules that they obey.
 
+mod ask;
+mod http;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +11,9 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::runtime::{self, GroupProtocol, Guarantee};
+
+pub use ask::{AskCandles, Format, Query, Source};
+pub use http::{Http, read_token};
 
 use crate::operators::Interval;
 use crate::query::stream;
@@ -30,6 +36,9 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Compute candles from trade files, without a broker.
     Candles(Candles),
+    /// Ask a member or a view, over HTTP.
+    #[command(subcommand)]
+    Query(Query),
     /// Look after the topics.
     #[command(subcommand)]
     Topics(Topics),
@@ -86,6 +95,9 @@ pub struct Serve {
     /// What it keeps and answers.
     #[command(flatten)]
     pub stores: Stores,
+    /// Who may read it.
+    #[command(flatten)]
+    pub http: Http,
     /// The name of its folder in the state directory; no group of that name is joined.
     #[arg(long, env = "VIEW_ID", default_value = "view")]
     pub view_id: String,
@@ -103,6 +115,9 @@ pub struct Run {
     /// What it keeps and answers.
     #[command(flatten)]
     pub stores: Stores,
+    /// Who may read it.
+    #[command(flatten)]
+    pub http: Http,
     /// Put before the name of `events` instead of the prefix of every topic: several installations
     /// may compute from the same events.
     #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]

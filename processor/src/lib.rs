@@ -2,6 +2,7 @@
 //!
 //! Read [`topology`] first: it is one page, and everything else hangs from it.
 
+pub mod ask;
 pub mod candles;
 pub mod config;
 pub mod layout;

@@ -6,11 +6,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::serve::ListenerExt as _;
 use clap::Parser as _;
-use processor::config::{Candles, Cli, Command, CreateTopics, Kafka, Run, Serve, Stores, Topics};
-use processor::query::{Served, router, stream};
-use processor::{candles, topology};
+use processor::config::{
+    Candles, Cli, Command, CreateTopics, Http, Kafka, Query, Run, Serve, Stores, Topics,
+};
+use processor::query::{self, Served, TlsListener, router, stream};
+use processor::{ask, candles, topology};
 use prometheus::Registry;
+use rustls::ServerConfig;
 use schemas::registry;
 use schemas::topic::Topic;
 use streams::Topology;
@@ -29,6 +34,7 @@ fn main() -> ExitCode {
         Command::Run(config) => run(&config),
         Command::Serve(config) => view(&config),
         Command::Candles(config) => print_candles(&config),
+        Command::Query(query) => print_answer(&query),
         Command::Topics(Topics::Create(config)) => make_topics(&config),
         Command::Topics(Topics::List { topic_prefix }) => list_topics(&topic_prefix),
     };
@@ -53,7 +59,7 @@ fn run(config: &Run) -> Result<()> {
     let engine = config.runtime();
     engine.validate()?;
     tracing::info!(?config, "starting");
-    let process = Process::new(&config.kafka, &config.stores)?;
+    let process = Process::new(&config.kafka, &config.stores, &config.http)?;
     let input_prefix = config.input_prefix.as_ref().unwrap_or(&config.kafka.topic_prefix);
     let (topology, metrics) = (process.topology(input_prefix), process.metrics()?);
     let app = App::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
@@ -64,7 +70,7 @@ fn view(config: &Serve) -> Result<()> {
     let engine = config.runtime();
     engine.validate()?;
     tracing::info!(?config, "starting");
-    let process = Process::new(&config.kafka, &config.stores)?;
+    let process = Process::new(&config.kafka, &config.stores, &config.http)?;
     let topology = process.topology(&config.kafka.topic_prefix);
     let metrics = process.metrics()?;
     let view = View::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
@@ -76,13 +82,16 @@ struct Process {
     listener: std::net::TcpListener,
     topic_prefix: String,
     served: Served,
-    /// The streaming routes and the page.
-    streaming: axum::Router,
+    routes: Router,
+    tls: Option<Arc<ServerConfig>>,
     stop: Stop,
 }
 
 impl Process {
-    fn new(kafka: &Kafka, stores: &Stores) -> Result<Self> {
+    fn new(kafka: &Kafka, stores: &Stores, http: &Http) -> Result<Self> {
+        let guards = http.guards(stores.listen)?;
+        let files = http.tls_cert.as_ref().zip(http.tls_key.as_ref());
+        let tls = files.map(|(cert, key)| query::server_config(cert, key)).transpose()?;
         let listener = std::net::TcpListener::bind(stores.listen).with_context(|| {
             format!("cannot listen on {}: is it in use? set --listen", stores.listen)
         })?;
@@ -92,7 +101,8 @@ impl Process {
         let served = Served::new(Queries::default(), codec, Registry::new());
         let stop = Stop::default();
         let streaming = stream::router(&served, &stores.stream, &stop)?;
-        Ok(Self { listener, topic_prefix, served, streaming, stop })
+        let routes = router(served.clone(), &guards, streaming)?;
+        Ok(Self { listener, topic_prefix, served, routes, tls, stop })
     }
 
     fn topology(&self, input_prefix: &str) -> Topology {
@@ -109,8 +119,7 @@ impl Process {
 
     /// Runs the engine on a thread of its own and answers, until one of them ends or a signal comes.
     fn serve_while(self, run: impl FnOnce() -> streams::Result<()> + Send + 'static) -> Result<()> {
-        let Self { listener, served, streaming, stop, .. } = self;
-        let router = router(served).merge(streaming);
+        let Self { listener, routes, tls, stop, .. } = self;
         let engine = std::thread::Builder::new().name("engine".into()).spawn({
             let stop = stop.clone();
             move || {
@@ -120,7 +129,7 @@ impl Process {
             }
         })?;
         let runtime = tokio::runtime::Runtime::new()?;
-        let serving = runtime.block_on(serve(listener, router, stop.clone()));
+        let serving = runtime.block_on(serve(listener, routes, tls, stop.clone()));
         stop.set();
         let ran = engine.join().map_err(|_| anyhow::anyhow!("the engine panicked"))?;
         ran?;
@@ -129,7 +138,12 @@ impl Process {
 }
 
 /// Serves until a signal comes or the application stops.
-async fn serve(listener: std::net::TcpListener, router: axum::Router, stop: Stop) -> Result<()> {
+async fn serve(
+    listener: std::net::TcpListener,
+    routes: Router,
+    tls: Option<Arc<ServerConfig>>,
+    stop: Stop,
+) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address: SocketAddr = listener.local_addr()?;
@@ -145,7 +159,14 @@ async fn serve(listener: std::net::TcpListener, router: axum::Router, stop: Stop
         tracing::info!("stopping");
         stop.set();
     };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await?;
+    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+    match tls {
+        None => axum::serve(listener, routes).with_graceful_shutdown(stopped).await?,
+        Some(tls) => {
+            let listener = TlsListener::new(listener, tls)?.tap_io(|_| ());
+            axum::serve(listener, routes).with_graceful_shutdown(stopped).await?;
+        }
+    }
     Ok(())
 }
 
@@ -159,9 +180,17 @@ async fn application_stopped(stop: &Stop) {
 fn print_candles(config: &Candles) -> Result<()> {
     let options = candles::Options { interval: config.interval, closed: config.closed };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let printed = candles::run(&config.files, options, &mut out);
+    read_enough(candles::run(&config.files, options, &mut out))
+}
+
+fn print_answer(query: &Query) -> Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    read_enough(ask::run(query, &mut out).and_then(|()| Ok(out.flush()?)))
+}
+
+/// Whoever reads may have read enough.
+fn read_enough(printed: Result<()>) -> Result<()> {
     match &printed {
-        // Whoever reads has read enough.
         Err(error) if is_broken_pipe(error) => Ok(()),
         _ => printed,
     }

@@ -111,7 +111,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Ask {
         Ok(Self {
             params: Params::new(pairs)?,
             accept: joined(&parts.headers, &header::ACCEPT),
-            known_tags: joined(&parts.headers, &header::IF_NONE_MATCH),
+            // Elsewhere the header would ask that nothing be done.
+            known_tags: joined(&parts.headers, &header::IF_NONE_MATCH)
+                .filter(|_| parts.method.is_safe()),
         })
     }
 }

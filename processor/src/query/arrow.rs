@@ -28,7 +28,9 @@ type Column = (&'static str, bool, ArrayRef);
 
 fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
     let mut open_time = TimestampMillisecondBuilder::new().with_timezone("UTC");
-    rows.iter().for_each(|row| open_time.append_value(row.open_time.0.0));
+    for row in rows {
+        open_time.append_value(row.open_time.0.0);
+    }
     let mut columns: Vec<Column> = vec![("open_time", false, Arc::new(open_time.finish()))];
     let decimals: [(&str, fn(&CandleRow) -> Option<Number>); 8] = [
         ("open", |row| row.open),
@@ -41,14 +43,18 @@ fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
         ("taker_buy_quote", |row| row.taker_buy_quote),
     ];
     for (name, get) in decimals {
-        columns.push((name, true, decimal(rows.iter().map(get))?));
+        columns.push((name, true, decimal(rows.iter().map(get))));
     }
     columns.push(("trades", false, long(rows.iter().map(|row| Some(row.trades)))));
     let mut status = StringBuilder::new();
-    rows.iter().for_each(|row| status.append_option(row.status));
+    for row in rows {
+        status.append_option(row.status);
+    }
     columns.push(("status", true, Arc::new(status.finish())));
     let mut revision = Int32Builder::new();
-    rows.iter().for_each(|row| revision.append_option(row.revision));
+    for row in rows {
+        revision.append_option(row.revision);
+    }
     columns.push(("revision", true, Arc::new(revision.finish())));
     columns.push(("gap", false, boolean(rows.iter().map(|row| row.gap))));
     columns.push(("coverage_ms", true, long(rows.iter().map(|row| row.coverage_ms))));
@@ -61,24 +67,30 @@ fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, _, a)| a).collect())
 }
 
-fn decimal(values: impl Iterator<Item = Option<Number>>) -> Result<ArrayRef, ArrowError> {
+fn decimal(values: impl Iterator<Item = Option<Number>>) -> ArrayRef {
     // 38 and 18 fit.
     let (precision, scale) = (u8::try_from(PRECISION), i8::try_from(SCALE));
     let data_type = DataType::Decimal128(precision.unwrap_or(38), scale.unwrap_or(18));
     let mut builder = Decimal128Builder::new().with_data_type(data_type);
-    values.for_each(|value| builder.append_option(value.map(|value| value.0.units())));
-    Ok(Arc::new(builder.finish()))
+    for value in values {
+        builder.append_option(value.map(|value| value.0.units()));
+    }
+    Arc::new(builder.finish())
 }
 
 fn long(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     let mut builder = Int64Builder::new();
-    values.for_each(|value| builder.append_option(value));
+    for value in values {
+        builder.append_option(value);
+    }
     Arc::new(builder.finish())
 }
 
 fn boolean(values: impl Iterator<Item = bool>) -> ArrayRef {
     let mut builder = BooleanBuilder::new();
-    values.for_each(|value| builder.append_value(value));
+    for value in values {
+        builder.append_value(value);
+    }
     Arc::new(builder.finish())
 }
 

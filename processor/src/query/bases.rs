@@ -127,21 +127,19 @@ pub(super) async fn base(
             let (price, time) = one_price(&mut members)?;
             Some((quote, price, time, members))
         });
-        match format {
-            Format::Csv => Found::csv(priced.flat_map(|(quote, price, _, members)| {
+        if format == Format::Csv {
+            return Found::csv(priced.flat_map(|(quote, price, _, members)| {
                 members.into_iter().map(move |member| line(quote.clone(), price, member))
-            })),
-            _ => {
-                let quotes = priced.map(|(quote, price, time, members)| QuoteRow {
-                    quote,
-                    price: Text(price),
-                    event_time: Text(time),
-                    members: members.into_iter().map(row).collect(),
-                });
-                let quotes = quotes.collect();
-                Found::json(&Base { base, quotes })
-            }
+            }));
         }
+        let quotes = priced.map(|(quote, price, time, members)| QuoteRow {
+            quote,
+            price: Text(price),
+            event_time: Text(time),
+            members: members.into_iter().map(row).collect(),
+        });
+        let quotes = quotes.collect();
+        Found::json(&Base { base, quotes })
     };
     served.read(ask, route).await
 }

@@ -1,6 +1,6 @@
 //! The clock, read here and nowhere else in this crate: reads get the time as an argument.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use schemas::Timestamp;
 
@@ -9,4 +9,10 @@ use schemas::Timestamp;
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Monotonic time, for intervals.
+#[expect(clippy::disallowed_methods, reason = "the edge at which intervals are measured")]
+pub(super) fn instant() -> Instant {
+    Instant::now()
 }

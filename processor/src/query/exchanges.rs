@@ -147,7 +147,7 @@ fn rows(reading: &mut Reading<'_>) -> Result<Vec<ExchangeRow>, Refusal> {
 }
 
 #[derive(Serialize)]
-struct Pairs {
+struct PairsPage {
     exchange: String,
     pairs: Vec<SeenRow>,
     next_cursor: Option<String>,
@@ -181,12 +181,11 @@ pub(super) async fn pairs(
         let last = found.last().filter(|_| more);
         let cursor = last.map(|(pair, _)| format!("{}/{}", pair.base, pair.quote));
         let rows = found.into_iter().map(|(pair, latest)| SeenRow::new(pair, &latest));
-        let answer = match format {
-            Format::Csv => Found::csv(rows)?,
-            _ => {
-                let (pairs, next_cursor) = (rows.collect(), cursor.clone());
-                Found::json(&Pairs { exchange, pairs, next_cursor })?
-            }
+        let answer = if format == Format::Csv {
+            Found::csv(rows)?
+        } else {
+            let (pairs, next_cursor) = (rows.collect(), cursor.clone());
+            Found::json(&PairsPage { exchange, pairs, next_cursor })?
         };
         Ok(answer.with(NEXT_CURSOR, cursor))
     };

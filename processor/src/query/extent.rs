@@ -19,8 +19,10 @@ const MAX_POSITIONS: usize = 200;
 pub(super) struct Extent {
     /// By store and partition: the next offset, where known.
     positions: BTreeMap<(&'static str, i32), Option<i64>>,
-    /// The oldest of them; nothing when that of any is not known.
-    as_of: Option<Option<Timestamp>>,
+    /// The oldest that is known of them.
+    oldest: Option<Timestamp>,
+    /// Of some nothing is known.
+    unknown: bool,
 }
 
 impl Extent {
@@ -28,26 +30,22 @@ impl Extent {
     pub(super) fn add(&mut self, topic: Topic, partition: i32, store: &Committed) {
         let freshness = store.freshness();
         let as_of = freshness.as_of().map(|time| Timestamp(time.0));
-        self.as_of = Some(match self.as_of {
-            None => as_of,
-            Some(known) => known.zip(as_of).map(|(known, other)| known.min(other)),
-        });
+        self.unknown |= as_of.is_none();
+        self.oldest = older(self.oldest, as_of);
         let next = freshness.next().map(|next| next.0);
         self.positions.insert((store_name(topic), partition), next);
     }
 
     /// Both were read.
     pub(super) fn merge(&mut self, other: Self) {
-        self.as_of = match (self.as_of, other.as_of) {
-            (Some(one), Some(two)) => Some(one.zip(two).map(|(one, two)| one.min(two))),
-            (one, two) => one.or(two),
-        };
+        self.unknown |= other.unknown;
+        self.oldest = older(self.oldest, other.oldest);
         self.positions.extend(other.positions);
     }
 
     /// Everything that was committed before is in the answer.
     pub(super) fn as_of(&self) -> Option<Timestamp> {
-        self.as_of.flatten()
+        self.oldest.filter(|_| !self.unknown)
     }
 
     /// How long ago that is.
@@ -62,6 +60,10 @@ impl Extent {
         });
         (1..=MAX_POSITIONS).contains(&self.positions.len()).then(|| answer::list(known))
     }
+}
+
+fn older(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ mod tests {
     fn nothing_is_filled_across_what_the_feed_lost() {
         let clock = Timestamp(100 * MINUTE);
         let to = Timestamp(8 * MINUTE);
-        let filling = Filling { clock, to, ..previous() };
+        let filling = Filling { to, clock, ..previous() };
         let gap_after = [candle(1, "7", true), candle(4, "8", false), candle(6, "9", true)];
         assert_eq!(shown(&filling.rows(None, &gap_after)), ["1* 7", "4* 8", "6* 9"]);
         let outage = Some((Timestamp(3 * MINUTE + 1), Timestamp(3 * MINUTE + 2)));

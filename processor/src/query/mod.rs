@@ -1,7 +1,7 @@
 //! What the processor answers over HTTP: health, metrics, and reads of its own partitions.
 //!
 //! ```text
-//! routes ─► latest, candles, exchanges, bases ─► served (one read) ─► read (the stores)
+//! guard, metrics ─► routes ─► latest, candles, exchanges, bases ─► served (one read) ─► read (the stores)
 //!                └─ params: what is asked             └─ extent: how old the answer is
 //!                └─ answer: JSON, CSV, Arrow, 304     error: why there is none
 //! ```
@@ -18,8 +18,12 @@ mod error;
 mod exchanges;
 mod extent;
 mod fill;
+mod guard;
 mod latest;
+mod metrics;
+mod openapi;
 mod params;
+mod rate;
 pub mod read;
 mod routes;
 mod rows;
@@ -27,7 +31,10 @@ mod served;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use error::Refusal;
+pub use guard::{Guards, Token};
 pub use routes::router;
 pub use served::Served;
+pub use tls::{TlsListener, server_config};

@@ -1,40 +1,78 @@
 //! Which address answers what.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use prometheus::{Encoder as _, TextEncoder};
+use tokio::sync::Semaphore;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{And, DefaultPredicate, Predicate as _, SizeAbove};
 
 use super::error::Refusal;
+use super::guard::{Gate, Guards, allowed, in_time};
+use super::metrics::{Metrics, watch};
 use super::served::Served;
-use super::{bases, candles, exchanges, latest};
+use super::stream::page_router;
+use super::{bases, candles, exchanges, latest, openapi};
 
 /// Bytes of a body: 1,000 pairs of the longest names, and JSON around them.
 const MAX_BODY: usize = 512 << 10;
+/// Bytes from which an answer is compressed: less fits in one packet as it is.
+const COMPRESSED_FROM: u16 = 1024;
 
-/// Every route.
-pub fn router(served: Served) -> Router {
+/// Every route, those of `streaming` among them. Its metrics are registered: once a process.
+pub fn router(served: Served, guards: &Guards, streaming: Router) -> prometheus::Result<Router> {
+    let watched = Metrics::new(&served.registry)?;
+    let gate = Gate::new(guards, served.now);
+    let served = Served { reads: Arc::new(Semaphore::new(guards.max_reads)), ..served };
+    let reads = reads().into_iter().fold(Router::new(), |routes, (path, route)| {
+        // Another method is refused before it is asked who asks.
+        routes.route(path, route)
+    });
+    let guarded = reads
+        .route_layer(from_fn_with_state(gate.clone(), in_time))
+        .with_state(served.clone())
+        // They last as long as their clients.
+        .merge(streaming)
+        .route_layer(from_fn_with_state(gate, allowed));
     let probes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics));
-    probes
-        .merge(reads())
+    Ok(probes
+        .with_state(served)
+        .merge(guarded)
+        .merge(page_router())
         .fallback(unknown)
         .method_not_allowed_fallback(|| async { Refusal::method() })
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
-        .with_state(served)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(compression())
+        .layer(guards.cors())
+        .layer(from_fn_with_state(watched, watch)))
 }
 
-fn reads() -> Router<Served> {
-    Router::new()
-        .route("/v1/latest", get(latest::one).post(latest::many))
-        .route("/v1/candles", get(candles::candles))
-        .route("/v1/exchanges", get(exchanges::exchanges))
-        .route("/v1/exchanges/{exchange}/pairs", get(exchanges::pairs))
-        .route("/v1/bases/{base}", get(bases::base))
+/// The reads. `openapi.json` says of each what a test shows.
+pub(super) fn reads() -> [(&'static str, MethodRouter<Served>); 6] {
+    [
+        ("/v1/latest", get(latest::one).post(latest::many)),
+        ("/v1/candles", get(candles::candles)),
+        ("/v1/exchanges", get(exchanges::exchanges)),
+        ("/v1/exchanges/{exchange}/pairs", get(exchanges::pairs)),
+        ("/v1/bases/{base}", get(bases::base)),
+        ("/v1/openapi.json", get(openapi::document)),
+    ]
+}
+
+/// What is not compressed already, is no stream of events, and is worth it.
+fn compression() -> CompressionLayer<And<DefaultPredicate, SizeAbove>> {
+    let worth_it = DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_FROM));
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it)
 }
 
 async fn unknown(uri: Uri) -> Refusal {

@@ -58,6 +58,7 @@ use super::Served;
 use door::Door;
 use metrics::Metrics;
 use origin::{Origins, origin};
+pub(super) use page::router as page_router;
 
 /// What streaming is told.
 #[derive(Args, Clone, Debug)]
@@ -89,7 +90,7 @@ struct Streaming {
     metrics: Metrics,
 }
 
-/// The streaming routes, the page and `/v1/health`, and the hub behind them, which ends when it is
+/// The streaming routes and `/v1/health`, and the hub behind them, which ends when it is
 /// told to stop.
 pub fn router(served: &Served, options: &Options, stop: &Stop) -> Result<Router> {
     let metrics = Metrics::new(&served.registry)?;
@@ -107,6 +108,5 @@ pub fn router(served: &Served, options: &Options, stop: &Stop) -> Result<Router>
         .route("/v1/stream", any(socket::upgrade))
         .route("/v1/events", get(events::events))
         .route("/v1/health", get(health::health))
-        .with_state(streaming)
-        .merge(page::router()))
+        .with_state(streaming))
 }

@@ -25,7 +25,7 @@ macro_rules! part {
 }
 
 /// The page's routes.
-pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub(in crate::query) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     const CHARTS: &str = "/page/vendor/lightweight-charts.standalone.production.mjs";
     Router::new()
         .route("/", part!("index.html", HTML))

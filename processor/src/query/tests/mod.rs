@@ -1,5 +1,8 @@
 //! Requests and answers: what a client sees of each route.
 
+mod document;
+mod guards;
 mod reads;
 mod refusals;
+mod tls;
 mod world;

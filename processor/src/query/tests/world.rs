@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,7 +17,7 @@ use streams::store::{Committed, Memory};
 use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
-use crate::query::{Served, router};
+use crate::query::{Guards, Served, router};
 use crate::topology::topology;
 
 pub(super) type Outcome = Result<(), Box<dyn Error>>;
@@ -92,7 +93,22 @@ impl World {
     }
 
     pub(super) fn routes(&self) -> Router {
-        router(self.served())
+        self.guarded(&open())
+    }
+
+    pub(super) fn guarded(&self, guards: &Guards) -> Router {
+        router(self.served(), guards, Router::new()).unwrap()
+    }
+}
+
+/// Anybody may anything.
+pub(super) fn open() -> Guards {
+    Guards {
+        token: None,
+        origins: Vec::new(),
+        rate: None,
+        max_reads: 100,
+        timeout: Duration::from_secs(60),
     }
 }
 

@@ -1,0 +1,11 @@
+//! `/v1/openapi.json`: what there is to ask, as OpenAPI 3.1. A test holds it to the routes.
+
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+
+/// The document, as it stands in the repository.
+pub(super) const DOCUMENT: &str = include_str!("../../openapi.json");
+
+pub(super) async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
+}
