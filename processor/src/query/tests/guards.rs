@@ -6,9 +6,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get as get_route;
+use schemas::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::world::{Outcome, get, open, send, small};
+use crate::query::guard::{Gate, in_time};
 use crate::query::{Guards, Token};
 
 const PATH: &str = "/v1/latest?base=BTC&quote=USD&exchange=coinbase";
@@ -54,8 +58,10 @@ async fn more_reads_at_once_than_there_may_be_are_refused() -> Outcome {
 
 #[tokio::test]
 async fn a_read_that_takes_too_long_is_refused() -> Outcome {
-    let routes = small()?.guarded(&Guards { timeout: Duration::ZERO, ..open() });
-    let refused = get(&routes, PATH, &[]).await?;
+    let gate = Gate::new(&Guards { timeout: Duration::from_millis(1), ..open() }, || Timestamp(0));
+    let never = get_route(std::future::pending::<()>);
+    let routes = Router::new().route("/", never).route_layer(from_fn_with_state(gate, in_time));
+    let refused = get(&routes, "/", &[]).await?;
     assert_eq!(refused.status, 503);
     assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("longer")));
     Ok(())
