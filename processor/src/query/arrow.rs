@@ -24,7 +24,10 @@ pub(super) fn stream(rows: &[CandleRow]) -> Result<Vec<u8>, ArrowError> {
     writer.into_inner()
 }
 
+/// Its name, whether it has nulls, and its values.
 type Column = (&'static str, bool, ArrayRef);
+/// A column of decimals, and what it has of a row.
+type Decimals = (&'static str, fn(&CandleRow) -> Option<Number>);
 
 fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
     let mut open_time = TimestampMillisecondBuilder::new().with_timezone("UTC");
@@ -32,7 +35,7 @@ fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
         open_time.append_value(row.open_time.0.0);
     }
     let mut columns: Vec<Column> = vec![("open_time", false, Arc::new(open_time.finish()))];
-    let decimals: [(&str, fn(&CandleRow) -> Option<Number>); 8] = [
+    let decimals: [Decimals; 8] = [
         ("open", |row| row.open),
         ("high", |row| row.high),
         ("low", |row| row.low),

@@ -1,4 +1,4 @@
-//! `/v1/openapi.json`: what there is to ask, as OpenAPI 3.1. A test holds it to the routes.
+//! `/v1/openapi.json`: what there is to ask, as `OpenAPI` 3.1. A test holds it to the routes.
 
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};

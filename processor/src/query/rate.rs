@@ -14,21 +14,22 @@ const SECOND_US: i64 = 1_000_000;
 /// Rates by client.
 #[derive(Debug)]
 pub(super) struct Rates {
-    interval_us: i64,
-    burst_us: i64,
-    full_at_us: HashMap<IpAddr, i64>,
-    others_full_at_us: i64,
+    /// Microseconds, as all of these are.
+    interval: i64,
+    burst: i64,
+    full_at: HashMap<IpAddr, i64>,
+    others_full_at: i64,
 }
 
 impl Rates {
     /// So many a second, and so many at once after a pause.
     pub(super) fn new(per_second: u32, burst: u32) -> Self {
-        let interval_us = (SECOND_US / i64::from(per_second.max(1))).max(1);
+        let interval = (SECOND_US / i64::from(per_second.max(1))).max(1);
         Self {
-            interval_us,
-            burst_us: interval_us * i64::from(burst.max(1)),
-            full_at_us: HashMap::new(),
-            others_full_at_us: 0,
+            interval,
+            burst: interval * i64::from(burst.max(1)),
+            full_at: HashMap::new(),
+            others_full_at: 0,
         }
     }
 
@@ -36,21 +37,21 @@ impl Rates {
     pub(super) fn take(&mut self, client: IpAddr, now_ms: i64) -> Result<(), u64> {
         let now_us = now_ms.saturating_mul(1000);
         let client = network(client);
-        if !self.full_at_us.contains_key(&client) && self.full_at_us.len() >= MAX_CLIENTS {
+        if !self.full_at.contains_key(&client) && self.full_at.len() >= MAX_CLIENTS {
             // A full bucket is as good as none.
-            self.full_at_us.retain(|_, full_at| *full_at > now_us);
+            self.full_at.retain(|_, full_at| *full_at > now_us);
         }
-        let known = self.full_at_us.contains_key(&client) || self.full_at_us.len() < MAX_CLIENTS;
+        let known = self.full_at.contains_key(&client) || self.full_at.len() < MAX_CLIENTS;
         let full_at = if known {
-            self.full_at_us.entry(client).or_insert(now_us)
+            self.full_at.entry(client).or_insert(now_us)
         } else {
-            &mut self.others_full_at_us
+            &mut self.others_full_at
         };
         // A clock that was set back must not lock anybody out.
         let ahead = full_at.saturating_sub(now_us);
-        let start = if ahead > self.burst_us + self.interval_us { now_us } else { *full_at };
-        let next = start.max(now_us) + self.interval_us;
-        let over = next - now_us - self.burst_us;
+        let start = if ahead > self.burst + self.interval { now_us } else { *full_at };
+        let next = start.max(now_us) + self.interval;
+        let over = next - now_us - self.burst;
         if over > 0 {
             let seconds = (over + SECOND_US - 1) / SECOND_US;
             return Err(seconds.unsigned_abs());
@@ -105,9 +106,9 @@ mod tests {
         assert!((0..many).all(|client| rates.take(address(client), 0).is_ok()));
         assert_eq!(rates.take(address(many), 0), Ok(()));
         assert_eq!(rates.take(address(many + 1), 0), Err(1));
-        assert_eq!(rates.full_at_us.len(), MAX_CLIENTS);
+        assert_eq!(rates.full_at.len(), MAX_CLIENTS);
         assert_eq!(rates.take(address(many + 1), 2_000), Ok(()));
-        assert_eq!(rates.full_at_us.len(), 1);
+        assert_eq!(rates.full_at.len(), 1);
     }
 
     #[test]

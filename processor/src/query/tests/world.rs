@@ -108,7 +108,7 @@ pub(super) fn open() -> Guards {
         origins: Vec::new(),
         rate: None,
         max_reads: 100,
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
     }
 }
 
