@@ -305,8 +305,8 @@ const chart = (() => {
       markers.setMarkers(marks(rows));
       if (!fitted && rows.length) {
         fitted = true;
-        const last = rows.length + 3;
-        api.timeScale().setVisibleLogicalRange({ from: Math.max(-3, last - 90), to: last });
+        const last = rows.length + 3; // At least forty wide, so that two candles are not two barns.
+        api.timeScale().setVisibleLogicalRange({ from: Math.min(last - 40, Math.max(-3, last - 90)), to: last });
       }
       box().dataset.candles = String(rows.length);
     },
