@@ -10,10 +10,12 @@
 //! | `library` | `streams` as a program of somebody else's |
 //! | `infra` | connectors, tables, topics, rules and panels say what the code says |
 //! | `marks` | candles say of their feed what a fold by other means says |
+//! | `page` | the page in a browser, with real data behind |
 //! | `pipeline` | recorded trades reach `PostgreSQL` as the candles that the exchanges published |
 //! | `outage` | the database goes away for longer than the sinks may be silent |
 //! | `simulation` | everything fails at once, from one seed |
 //! | `standby` | a warm takeover, and views outside the group |
+//! | `stream` | changes over WebSocket and server-sent events |
 //! | `tidy` | the norms of the repository |
 //!
 //! All but `errors`, `marks`, `simulation` and `tidy` need the real stack: `make up`, or `make test` which

@@ -176,7 +176,7 @@ function makeRow(pair) {
   const button = name.appendChild(element("button", "", "choose"));
   button.type = "button";
   button.addEventListener("click", () => choose(pair.row, true));
-  row.append(element("td"), element("td", "", "number"), element("td", "", "number wide"), element("td", "", "number"));
+  row.append(element("td"), element("td", "", "number"), element("td", "", "number"), element("td", "", "number wide"));
   pair.element = row;
   fill(pair);
   return row;
@@ -185,7 +185,7 @@ function makeRow(pair) {
 function fill(pair) {
   pair.changed = false;
   const { row, element: line } = pair;
-  const [name, exchange, price, volume] = line.children;
+  const [name, exchange, price, , volume] = line.children;
   setText(name.firstChild, `${row.base}-${row.quote}`);
   setText(exchange, row.exchange);
   if (price.textContent !== row.price) {
@@ -201,7 +201,7 @@ function fill(pair) {
 }
 
 function showAge(pair) {
-  const cell = pair.element.children[4];
+  const cell = pair.element.children[3];
   const age = now() - Date.parse(pair.row.event_time);
   setText(cell, duration(age));
   cell.classList.toggle("old", age > OLD_MS);
@@ -305,8 +305,8 @@ const chart = (() => {
       markers.setMarkers(marks(rows));
       if (!fitted && rows.length) {
         fitted = true;
-        const last = rows.length + 3;
-        api.timeScale().setVisibleLogicalRange({ from: Math.max(-3, last - 90), to: last });
+        const last = rows.length + 3; // At least forty wide, so that two candles are not two barns.
+        api.timeScale().setVisibleLogicalRange({ from: Math.min(last - 40, Math.max(-3, last - 90)), to: last });
       }
       box().dataset.candles = String(rows.length);
     },
@@ -545,13 +545,13 @@ function showProcessor() {
   const facts = [
     ["State", health.ready ? "ready" : "not ready", !health.ready],
     ["Partitions readable here", partitions.length ? partitions.join(" ") : "none", !partitions.length],
-    isView ? ["Followed", `${follower?.running ?? 0} partitions`] : ["Assigned", `${running} tasks running`],
-    ["Restoring", restoring ? `${restoring}, ${count(sum(metrics.restore_remaining_records) || lag)} records to go` : "nothing", restoring > 0],
+    isView ? ["Followed", `${follower?.running ?? 0} partitions`] : ["Assigned", `${running} ${running === 1 ? "task" : "tasks"}`],
+    ["Restoring", restoring ? `${restoring}: ${count(sum(metrics.restore_remaining_records) || lag)} records to go` : "nothing", restoring > 0],
     ["Records behind", count(lag)],
   ];
   if (!isView) {
     facts.push(["Commit p50 / p99", both("commit_seconds") ?? "no commit lately"]);
-    facts.push(["Event to commit p50 / p99", both("latency_seconds") ?? "no event lately"]);
+    facts.push(["To commit p50 / p99", both("latency_seconds") ?? "no event lately"]);
     facts.push(["Rebalances", count(metrics.rebalances)]);
   }
   facts.push(["Streaming clients", count(sum(metrics.stream_clients))]);

@@ -35,7 +35,7 @@ use crate::record::Offset;
 use crate::store::Change;
 
 /// Committed changes of one store and partition, in the order of the topic.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     /// The store's name.
     pub store: String,

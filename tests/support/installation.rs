@@ -172,10 +172,11 @@ impl Installation {
             &self.prefix,
             "--state-dir",
             &state,
-            "--listen",
-            "127.0.0.1:0",
         ];
-        Ok(Member { process: self.start("processor", &[&own[..], arguments].concat())? })
+        let listen = ["--listen", "127.0.0.1:0"];
+        let listen = if arguments.contains(&"--listen") { &[][..] } else { &listen };
+        let process = self.start("processor", &[&own[..], listen, arguments].concat())?;
+        Ok(Member { process })
     }
 
     /// Where a member with this `state` keeps it.

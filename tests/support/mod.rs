@@ -1,6 +1,7 @@
 //! The parts of a test on the real stack.
 
 pub mod broker;
+pub mod browser;
 pub mod cluster;
 pub mod connect;
 pub mod data;
@@ -11,6 +12,7 @@ pub mod fold;
 pub mod installation;
 pub mod postgres;
 pub mod process;
+pub mod socket;
 pub mod stack;
 pub mod topics;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use rustc_hash::FxHashMap;
@@ -9,15 +10,90 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::Metrics;
 use super::pattern::Pattern;
-use super::protocol::{Frames, Resume};
+use super::protocol::{Frame, Frames, Resume};
 
-/// Deliveries that wait for one client: at the most updates a second that can be set, what a client
-/// may be behind is three seconds; its socket's own buffers come on top.
-pub(super) const QUEUE: usize = 64;
+/// Deliveries that wait for one client: the answers to twice as many subscriptions as it may have, or
+/// the updates of so many ticks, half a minute of them unless set otherwise. What waits is shared with
+/// those who have read it already.
+pub(super) const QUEUE: usize = 2 * MAX_SUBSCRIPTIONS;
+/// Bytes that wait for one client, beyond which it gets no more: a snapshot of everything, and some.
+const MAX_WAITING: usize = 8 << 20;
 /// Requests of all clients that wait for the hub; more are refused as busy.
 pub(super) const REQUESTS: usize = 16_384;
 /// Subscriptions of one client: a screen full of charts.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 64;
+
+/// What a client is sent at one moment.
+#[derive(Default)]
+pub(super) struct Delivery {
+    frames: Vec<Frames>,
+    bytes: usize,
+}
+
+impl Delivery {
+    /// Every frame, in order.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().flat_map(|frames| frames.iter())
+    }
+
+    fn push(&mut self, frames: &Frames) {
+        self.bytes += frames.iter().map(|frame| frame.text.len()).sum::<usize>();
+        self.frames.push(Arc::clone(frames));
+    }
+}
+
+/// Where a client's deliveries go.
+pub(super) struct Inbox {
+    queue: mpsc::Sender<Delivery>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Where a client takes its deliveries from.
+pub(super) struct Outbox {
+    queue: mpsc::Receiver<Delivery>,
+    /// Bytes of what was not sent yet.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A queue of one client, with room for so many deliveries.
+pub(super) fn queue(deliveries: usize) -> (Inbox, Outbox) {
+    let (sender, receiver) = mpsc::channel(deliveries);
+    let waiting = Arc::<AtomicUsize>::default();
+    let inbox = Inbox { queue: sender, waiting: Arc::clone(&waiting) };
+    (inbox, Outbox { queue: receiver, waiting })
+}
+
+impl Inbox {
+    /// False when there is no room: the client is slow.
+    fn put(&self, delivery: Delivery) -> bool {
+        if self.waiting.load(Ordering::Relaxed) > MAX_WAITING {
+            return false;
+        }
+        self.waiting.fetch_add(delivery.bytes, Ordering::Relaxed);
+        // Whoever has closed it is about to leave.
+        !matches!(self.queue.try_send(delivery), Err(mpsc::error::TrySendError::Full(_)))
+    }
+}
+
+impl Outbox {
+    /// The next delivery; `None` when no more come.
+    pub(super) async fn next(&mut self) -> Option<Delivery> {
+        self.queue.recv().await
+    }
+
+    /// It is sent, and makes room.
+    pub(super) fn sent(&self, delivery: &Delivery) {
+        self.waiting.fetch_sub(delivery.bytes, Ordering::Relaxed);
+    }
+
+    /// The next delivery, if it waits already.
+    #[cfg(test)]
+    pub(super) fn take(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.try_recv().ok()?;
+        self.sent(&delivery);
+        Some(delivery)
+    }
+}
 
 /// A client's number.
 pub(super) type ClientId = u64;
@@ -48,7 +124,7 @@ pub(super) enum Command {
         /// Its number.
         client: ClientId,
         /// Where its frames go.
-        queue: mpsc::Sender<Frames>,
+        queue: Inbox,
         /// Told when it is sent away.
         end: oneshot::Sender<End>,
     },
@@ -94,8 +170,10 @@ impl Door {
 
 /// A client as the hub knows it.
 pub(super) struct Client {
-    queue: mpsc::Sender<Frames>,
+    queue: Inbox,
     end: oneshot::Sender<End>,
+    /// What goes into the queue when the hub has given it everything of the moment.
+    pending: Delivery,
     /// What it hears of, by its own numbers.
     pub(super) subscriptions: HashMap<u32, Pattern>,
 }
@@ -103,24 +181,21 @@ pub(super) struct Client {
 /// Every client, and those whose queue was full.
 pub(super) struct Clients {
     known: FxHashMap<ClientId, Client>,
-    slow: Vec<ClientId>,
+    /// Those with something pending.
+    given: Vec<ClientId>,
     metrics: Metrics,
 }
 
 impl Clients {
     /// Nobody.
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { known: FxHashMap::default(), slow: Vec::new(), metrics }
+        Self { known: FxHashMap::default(), given: Vec::new(), metrics }
     }
 
     /// One more.
-    pub(super) fn add(
-        &mut self,
-        client: ClientId,
-        queue: mpsc::Sender<Frames>,
-        end: oneshot::Sender<End>,
-    ) {
-        self.known.insert(client, Client { queue, end, subscriptions: HashMap::new() });
+    pub(super) fn add(&mut self, client: ClientId, queue: Inbox, end: oneshot::Sender<End>) {
+        let (pending, subscriptions) = (Delivery::default(), HashMap::new());
+        self.known.insert(client, Client { queue, end, pending, subscriptions });
     }
 
     /// One of them.
@@ -133,31 +208,39 @@ impl Clients {
         self.known.is_empty()
     }
 
-    /// Puts frames into a client's queue, or notes that it is full.
+    /// Something for a client, to be sent with everything else of the moment.
     pub(super) fn give(&mut self, client: ClientId, frames: &Frames) {
-        let Some(known) = self.known.get(&client) else { return };
-        match known.queue.try_send(Arc::clone(frames)) {
-            Ok(()) => self.metrics.messages.inc_by(frames.len() as u64),
-            Err(mpsc::error::TrySendError::Full(_)) => self.slow.push(client),
-            // It is about to leave.
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        let Some(known) = self.known.get_mut(&client) else { return };
+        if known.pending.frames.is_empty() {
+            self.given.push(client);
+        }
+        known.pending.push(frames);
+    }
+
+    /// Something for everybody.
+    pub(super) fn give_all(&mut self, frames: &Frames) {
+        for client in self.all() {
+            self.give(client, frames);
         }
     }
 
-    /// Puts frames into every queue.
-    pub(super) fn give_all(&mut self, frames: &Frames) {
-        let all: Vec<ClientId> = self.known.keys().copied().collect();
-        all.into_iter().for_each(|client| self.give(client, frames));
-    }
-
-    /// Those whose queue was full since this was last asked.
-    pub(super) fn take_slow(&mut self) -> Vec<ClientId> {
-        std::mem::take(&mut self.slow)
+    /// Puts what was given into the queues. Returns the clients whose queue was full.
+    pub(super) fn send(&mut self) -> Vec<ClientId> {
+        let mut slow = Vec::new();
+        for client in self.given.drain(..) {
+            let Some(known) = self.known.get_mut(&client) else { continue };
+            let delivery = std::mem::take(&mut known.pending);
+            self.metrics.messages.inc_by(delivery.frames().count() as u64);
+            if !known.queue.put(delivery) {
+                slow.push(client);
+            }
+        }
+        slow
     }
 
     /// Those who have gone without a word: the hub was too busy to hear it.
     pub(super) fn gone(&self) -> Vec<ClientId> {
-        let gone = self.known.iter().filter(|(_, client)| client.queue.is_closed());
+        let gone = self.known.iter().filter(|(_, client)| client.queue.queue.is_closed());
         gone.map(|(client, _)| *client).collect()
     }
 

@@ -83,9 +83,11 @@ fn events_of(guest: Guest) -> impl Stream<Item = Result<Event, Infallible>> {
                 let end = end.unwrap_or(End::Stopping);
                 Some((vec![farewell(end)], None))
             }
-            frames = guest.queue.recv() => {
-                let frames = frames?;
-                Some((frames.iter().map(event).collect(), Some(guest)))
+            delivery = guest.queue.next() => {
+                let delivery = delivery?;
+                let events = delivery.frames().map(event).collect();
+                guest.queue.sent(&delivery);
+                Some((events, Some(guest)))
             }
         }
     });
@@ -95,7 +97,7 @@ fn events_of(guest: Guest) -> impl Stream<Item = Result<Event, Infallible>> {
 fn event(frame: &Frame) -> Event {
     let event = Event::default().event(frame.kind).data(frame.text.as_str());
     match &frame.resume {
-        Some(resume) => event.id(resume.to_string()),
+        Some(resume) => event.id(resume),
         None => event,
     }
 }

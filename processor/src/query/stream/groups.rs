@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    fn pattern(parts: &[Option<u8>; 3]) -> Pattern {
+    fn pattern(parts: [Option<u8>; 3]) -> Pattern {
         let [base, quote, exchange] = parts.map(|part| part.map(|part| part.to_string()));
         Pattern::new(Channel::Latest, base, quote, exchange).unwrap()
     }
@@ -234,12 +234,12 @@ mod tests {
         ) {
             let mut groups = Groups::default();
             for (client, parts) in (0..).zip(&patterns) {
-                groups.join(&pattern(parts), 1, client);
+                groups.join(&pattern(*parts), 1, client);
             }
             for ((client, parts), _) in
                 (0..).zip(&patterns).zip(&leaves).filter(|(_, leaves)| **leaves)
             {
-                groups.leave(&pattern(parts), 1, client);
+                groups.leave(&pattern(*parts), 1, client);
             }
             groups.settle();
             let [base, quote, exchange] = pair.map(|part| part.to_string());
@@ -257,7 +257,7 @@ mod tests {
             told.sort_unstable();
             let stay = (0..).zip(&patterns).zip(&leaves).filter(|(_, leaves)| !**leaves);
             let expected: Vec<ClientId> = stay
-                .filter(|((_, parts), _)| pattern(parts).matches(&pair))
+                .filter(|((_, parts), _)| pattern(**parts).matches(&pair))
                 .map(|((client, _), _)| client)
                 .collect();
             prop_assert_eq!(told, expected);

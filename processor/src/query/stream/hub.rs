@@ -17,7 +17,7 @@ use anyhow::Result;
 use rustc_hash::FxHashMap;
 use schemas::Codec;
 use serde_json::json;
-use streams::changes::{Listener, News};
+use streams::changes::{Changed, Listener, News};
 use streams::runtime::{Queries, Stop};
 
 use super::clock;
@@ -137,18 +137,11 @@ impl Hub {
             News::Changed(changed) => {
                 let Some(channel) = Channel::of_store(&changed.store) else { return };
                 self.first_change.get_or_insert_with(clock::instant);
-                let partition = changed.partition;
-                self.lines.heard(channel, partition, changed.next.map(|offset| offset.0));
+                // Nearly always nobody else has it, and nothing is copied.
+                let Changed { partition, next, changes, .. } = Arc::unwrap_or_clone(changed);
+                self.lines.heard(channel, partition, next.map(|offset| offset.0));
                 let dirty = &mut self.dirty[channel.index()];
-                for (key, value) in &changed.changes {
-                    let value = value.clone();
-                    match dirty.get_mut(key) {
-                        Some(known) => *known = Dirty { partition, value },
-                        None => {
-                            dirty.insert(key.clone(), Dirty { partition, value });
-                        }
-                    }
-                }
+                dirty.extend(changes.into_iter().map(|(k, value)| (k, Dirty { partition, value })));
             }
             News::Opened { store, partition } => {
                 let Some(channel) = Channel::of_store(&store) else { return };
@@ -176,7 +169,7 @@ impl Hub {
                 self.clients.add(client, queue, end);
             }
             Command::Subscribe { client, id, pattern, resume } => {
-                self.subscribe(client, id, pattern, resume);
+                self.subscribe(client, id, &pattern, resume);
             }
             Command::Unsubscribe { client, id } => {
                 let Some(known) = self.clients.get(client) else { return };
@@ -194,7 +187,7 @@ impl Hub {
         }
     }
 
-    fn subscribe(&mut self, client: ClientId, id: u32, pattern: Pattern, resume: Option<Resume>) {
+    fn subscribe(&mut self, client: ClientId, id: u32, pattern: &Pattern, resume: Option<Resume>) {
         let Some(known) = self.clients.get(client) else { return };
         let refused = if known.subscriptions.contains_key(&id) {
             Some("there is a subscription of this id".to_owned())
@@ -208,9 +201,9 @@ impl Hub {
         }
         known.subscriptions.insert(id, pattern.clone());
         self.metrics.subscriptions.inc();
-        let sequence = self.groups.join(&pattern, id, client).sequence();
-        let mut frames = vec![protocol::subscribed(id, &pattern, sequence)];
-        match self.first_rows(id, &pattern, resume) {
+        let sequence = self.groups.join(pattern, id, client).sequence();
+        let mut frames = vec![protocol::subscribed(id, pattern, sequence)];
+        match self.first_rows(id, pattern, resume) {
             Ok(rows) => frames.extend(rows),
             Err(error) => {
                 tracing::error!(%error, "a snapshot cannot be read");
@@ -319,16 +312,20 @@ impl Hub {
             let (parts, resume) = (rows.parts(), &tokens[pool.pattern().channel.index()]);
             for (id, members) in pool.members() {
                 let frames = updates(id, before, &parts, resume);
-                members.iter().for_each(|client| clients.give(*client, &frames));
+                for client in members {
+                    clients.give(*client, &frames);
+                }
             }
         }
         if now.duration_since(self.last_heartbeat) >= HEARTBEAT {
             self.last_heartbeat = now;
             let frames: Frames = [self.heartbeat(&tokens)].into();
             self.clients.give_all(&frames);
-            self.clients.gone().into_iter().for_each(|client| self.remove(client, None));
+            for client in self.clients.gone() {
+                self.remove(client, None);
+            }
         }
-        self.send_slow_away();
+        self.deliver();
         self.groups.settle();
         self.begin_anew();
         if let Some(first) = self.first_change.take() {
@@ -391,7 +388,9 @@ impl Hub {
                     Err(error) => tracing::error!(%error, "a snapshot cannot be read"),
                 }
                 let frames: Frames = frames.into();
-                clients.into_iter().for_each(|client| self.send(client, &frames));
+                for client in clients {
+                    self.send(client, &frames);
+                }
             }
         }
     }
@@ -413,7 +412,7 @@ impl Hub {
 
     fn send(&mut self, client: ClientId, frames: &Frames) {
         self.clients.give(client, frames);
-        self.send_slow_away();
+        self.deliver();
     }
 
     fn remove(&mut self, client: ClientId, why: Option<End>) {
@@ -422,14 +421,16 @@ impl Hub {
         }
     }
 
-    fn send_slow_away(&mut self) {
-        let slow = self.clients.take_slow();
-        slow.into_iter().for_each(|client| self.remove(client, Some(End::Slow)));
+    fn deliver(&mut self) {
+        for client in self.clients.send() {
+            self.remove(client, Some(End::Slow));
+        }
     }
 
     fn send_all_away(&mut self) {
-        let all = self.clients.all();
-        all.into_iter().for_each(|client| self.remove(client, Some(End::Stopping)));
+        for client in self.clients.all() {
+            self.remove(client, Some(End::Stopping));
+        }
     }
 }
 

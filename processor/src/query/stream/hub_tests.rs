@@ -8,9 +8,9 @@ use schemas::{Basis, Candle, LatestPrice, PairKey, Status, Timestamp, VolumeSour
 use serde_json::Value;
 use streams::record::Offset;
 use streams::store::{Committed, Memory};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::super::door::QUEUE;
+use super::super::door::{Outbox, QUEUE, queue};
 use super::*;
 use crate::layout;
 
@@ -24,15 +24,15 @@ struct World {
 }
 
 struct Hearing {
-    queue: mpsc::Receiver<Frames>,
+    queue: Outbox,
     end: oneshot::Receiver<End>,
 }
 
 impl Hearing {
     fn all(&mut self) -> Result<Vec<Value>> {
         let mut heard = Vec::new();
-        while let Ok(frames) = self.queue.try_recv() {
-            for frame in frames.iter() {
+        while let Some(delivery) = self.queue.take() {
+            for frame in delivery.frames() {
                 heard.push(serde_json::from_str(&frame.text)?);
             }
         }
@@ -56,7 +56,7 @@ impl World {
     }
 
     fn join(&mut self, client: ClientId, places: usize) -> Hearing {
-        let (sender, queue) = mpsc::channel(places);
+        let (sender, queue) = queue(places);
         let (ends, end) = oneshot::channel();
         self.hub.obey(Command::Join { client, queue: sender, end: ends });
         Hearing { queue, end }

@@ -83,7 +83,7 @@ pub(super) struct Lines {
     hub: u64,
     /// What a line that has not been heard of is complete since.
     since: u64,
-    lines: BTreeMap<(Channel, i32), Line>,
+    each: BTreeMap<(Channel, i32), Line>,
 }
 
 /// What changed cannot be told, and of which partitions.
@@ -98,13 +98,13 @@ pub(super) struct Gone {
 impl Lines {
     /// Of the hub with this number, which listens since the end of `tick`.
     pub(super) fn new(hub: u64, tick: u64) -> Self {
-        Self { hub, since: tick, lines: BTreeMap::new() }
+        Self { hub, since: tick, each: BTreeMap::new() }
     }
 
     fn line(&mut self, channel: Channel, partition: i32) -> &mut Line {
         let since = self.since;
         let new = || Line { since, ..Line::default() };
-        self.lines.entry((channel, partition)).or_insert_with(new)
+        self.each.entry((channel, partition)).or_insert_with(new)
     }
 
     /// A batch was heard, after which the topic stands there.
@@ -123,13 +123,13 @@ impl Lines {
 
     /// The tick ends.
     pub(super) fn settle(&mut self, tick: u64) {
-        self.lines.values_mut().for_each(|line| line.settle(tick));
+        self.each.values_mut().for_each(|line| line.settle(tick));
     }
 
     /// What changed in the line up to the end of `tick` is not known.
     pub(super) fn forget(&mut self, channel: Channel, partition: i32, tick: u64) {
         let line = Line { since: tick, ..Line::default() };
-        self.lines.insert((channel, partition), line);
+        self.each.insert((channel, partition), line);
     }
 
     /// What changed anywhere up to the end of `tick` is not known.
@@ -145,7 +145,7 @@ impl Lines {
 
     /// Where its partitions stand, where that is known.
     pub(super) fn offsets(&self, channel: Channel) -> Vec<(i32, i64)> {
-        let lines = self.lines.range((channel, i32::MIN)..=(channel, i32::MAX));
+        let lines = self.each.range((channel, i32::MIN)..=(channel, i32::MAX));
         let known = lines.filter_map(|((_, partition), line)| {
             line.offsets.back().map(|(offset, _)| (*partition, *offset))
         });
@@ -170,7 +170,7 @@ impl Lines {
         }
         let (mut keys, mut partitions) = (Vec::new(), Vec::new());
         for partition in here {
-            let line = self.lines.get(&(channel, *partition));
+            let line = self.each.get(&(channel, *partition));
             let since = line.map_or(self.since, |line| line.since);
             let tick = if token.hub == self.hub {
                 Some(token.tick)
@@ -253,19 +253,22 @@ mod tests {
         /// missing, and by the same hub nothing else is told.
         #[test]
         fn whoever_comes_back_misses_nothing(
-            ticks in vec(vec(0..9_u8, 0..4), 1..20), stop in 0..20_usize,
+            ticks in vec(vec(0..9_u8, 0..4), 1..20), stop in 0..20_u64,
         ) {
             let (mut one, mut other) = (Lines::new(1, 0), Lines::new(2, 0));
             let mut token = one.token(CHANNEL, 0, TOPIC);
             let (mut later, mut offset) = (BTreeSet::new(), 0);
             for (tick, keys) in (1_u64..).zip(&ticks) {
+                let count = i64::try_from(keys.len()).unwrap();
                 for lines in [&mut one, &mut other] {
-                    lines.heard(CHANNEL, 0, Some(offset + keys.len() as i64));
-                    keys.iter().for_each(|key| lines.mark(CHANNEL, 0, &[*key], tick));
+                    lines.heard(CHANNEL, 0, Some(offset + count));
+                    for key in keys {
+                        lines.mark(CHANNEL, 0, &[*key], tick);
+                    }
                     lines.settle(tick);
                 }
-                offset += keys.len() as i64;
-                if tick as usize <= stop {
+                offset += count;
+                if tick <= stop {
                     token = one.token(CHANNEL, tick, TOPIC);
                 } else {
                     later.extend(keys.iter().map(|key| vec![*key]));

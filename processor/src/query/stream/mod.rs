@@ -71,8 +71,8 @@ pub struct Options {
     #[arg(long, env = "STREAM_MAX_CLIENTS", default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub stream_max_clients: u32,
-    /// Web origins besides our own that may stream, as in https://example.org, separated by
-    /// commas; * is any.
+    /// Web origins besides our own that may stream, a scheme and a host each, separated by commas;
+    /// * is any.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub allowed_origins: Vec<String>,
 }

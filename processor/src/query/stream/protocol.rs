@@ -2,6 +2,7 @@
 //!
 //! Every frame is one line of JSON. A row stands in it as it was encoded, once for everybody.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::ws::Utf8Bytes;
@@ -182,7 +183,8 @@ pub(super) fn rows(
     let (part, parts) = part;
     let mut text = format!("{{\"type\":\"{kind}\",\"id\":{id},\"sequence\":{sequence}");
     if parts > 1 {
-        text.push_str(&format!(",\"part\":{part},\"parts\":{parts}"));
+        // Writing to a string does not fail.
+        let _ = write!(text, ",\"part\":{part},\"parts\":{parts}");
     }
     text.push_str(",\"rows\":[");
     text.push_str(rows);

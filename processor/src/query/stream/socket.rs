@@ -2,7 +2,7 @@
 //!
 //! Invariant: the task ends in bounded time after its client is sent away, and its place is free.
 
-use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -11,13 +11,12 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use std::sync::atomic::Ordering;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use super::door::{Command, End, MAX_SUBSCRIPTIONS, QUEUE};
+use super::door::{Command, Delivery, End, MAX_SUBSCRIPTIONS, Outbox, QUEUE, queue};
 use super::hub::HEARTBEAT;
-use super::protocol::{self, Frames, MAX_MESSAGE, Request};
+use super::protocol::{self, Frame, MAX_MESSAGE, Request};
 use super::{Streaming, clock};
 
 /// Of the socket's own buffers: clients say little, and updates are written as they come.
@@ -63,13 +62,11 @@ pub(super) fn enter(
         let text = "this origin may not stream here: --allowed-origins";
         return refuse("origin", StatusCode::FORBIDDEN, text);
     }
-    match streaming.places.clone().try_acquire_owned() {
-        Ok(place) => Ok(place),
-        Err(_) => {
-            let text = "no place for another streaming client: try again later";
-            refuse("full", StatusCode::SERVICE_UNAVAILABLE, text)
-        }
+    if let Ok(place) = streaming.places.clone().try_acquire_owned() {
+        return Ok(place);
     }
+    let text = "no place for another streaming client: try again later";
+    refuse("full", StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// A client that the hub knows.
@@ -79,7 +76,7 @@ pub(super) struct Guest {
     /// Its number.
     pub(super) number: u64,
     /// What it is to be sent.
-    pub(super) queue: mpsc::Receiver<Frames>,
+    pub(super) queue: Outbox,
     /// Why it is sent away.
     pub(super) end: oneshot::Receiver<End>,
     _place: OwnedSemaphorePermit,
@@ -93,7 +90,7 @@ impl Guest {
         place: OwnedSemaphorePermit,
     ) -> Option<Self> {
         let number = streaming.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = queue(QUEUE);
         let (ends, end) = oneshot::channel();
         if !streaming.door.ask(Command::Join { client: number, queue: sender, end: ends }) {
             streaming.metrics.dropped.with_label_values(&["busy"]).inc();
@@ -117,31 +114,10 @@ impl Drop for Guest {
     }
 }
 
-/// Messages that a client may still send.
-struct Allowance {
-    left: u32,
-    since: Instant,
-}
-
-impl Allowance {
-    fn new(now: Instant) -> Self {
-        Self { left: BURST, since: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let earned = now.duration_since(self.since).as_millis() / PER_MESSAGE.as_millis();
-        if earned > 0 {
-            self.since = now;
-            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
-        }
-        self.left.checked_sub(1).map(|left| self.left = left).is_some()
-    }
-}
-
 /// What a client is told when the connection ends.
 struct Farewell {
     code: u16,
-    reason: Cow<'static, str>,
+    reason: &'static str,
 }
 
 impl Farewell {
@@ -150,73 +126,19 @@ impl Farewell {
             End::Slow => close_code::AGAIN,
             End::Stopping => close_code::AWAY,
         };
-        Self { code, reason: end.as_str().into() }
+        Self { code, reason: end.as_str() }
     }
 }
 
 async fn serve(mut socket: WebSocket, streaming: Streaming, place: OwnedSemaphorePermit) {
-    let metrics = streaming.metrics.clone();
     let updates = streaming.door.updates_per_second;
     let Some(mut guest) = Guest::new(streaming, "websocket", place) else {
-        return close(&mut socket, Farewell { code: close_code::AGAIN, reason: "busy".into() })
-            .await;
+        return close(&mut socket, Farewell { code: close_code::AGAIN, reason: "busy" }).await;
     };
     let welcome = protocol::welcome(updates, HEARTBEAT.as_secs(), MAX_SUBSCRIPTIONS);
-    if socket.send(Message::Text(welcome.text)).await.is_err() {
-        return;
-    }
-    let mut allowance = Allowance::new(clock::instant());
-    let mut malformed = 0;
-    let farewell = loop {
-        tokio::select! {
-            // It is told why before it is told anything else.
-            biased;
-            end = &mut guest.end => break Some(Farewell::of(end.unwrap_or(End::Stopping))),
-            frames = guest.queue.recv() => {
-                let Some(frames) = frames else { break None };
-                let sent = tokio::select! {
-                    biased;
-                    end = &mut guest.end => break Some(Farewell::of(end.unwrap_or(End::Stopping))),
-                    sent = send(&mut socket, &frames) => sent,
-                };
-                if sent.is_err() {
-                    break None;
-                }
-            }
-            said = socket.recv() => {
-                let text = match said {
-                    Some(Ok(Message::Text(text))) => text,
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Ok(Message::Binary(_))) => {
-                        break Some(refuse(&metrics, "binary", close_code::UNSUPPORTED));
-                    }
-                    Some(Ok(Message::Close(_))) | None => break None,
-                    Some(Err(_)) => break Some(refuse(&metrics, "protocol", close_code::PROTOCOL)),
-                };
-                if !allowance.take(clock::instant()) {
-                    break Some(refuse(&metrics, "too many messages", close_code::POLICY));
-                }
-                match answer(&guest, &text) {
-                    Ok(None) => {}
-                    Ok(Some(frame)) => {
-                        if socket.send(Message::Text(frame.text)).await.is_err() {
-                            break None;
-                        }
-                    }
-                    Err(reason) => {
-                        metrics.malformed.inc();
-                        malformed += 1;
-                        let frame = protocol::refused(None, &reason);
-                        if socket.send(Message::Text(frame.text)).await.is_err() {
-                            break None;
-                        }
-                        if malformed >= MAX_MALFORMED {
-                            break Some(refuse(&metrics, "malformed", close_code::POLICY));
-                        }
-                    }
-                }
-            }
-        }
+    let farewell = match socket.send(Message::Text(welcome.text)).await {
+        Ok(()) => converse(&mut socket, &mut guest).await,
+        Err(_) => None,
     };
     // Its place is given back and the hub forgets it before it is bidden farewell, which may take
     // its time.
@@ -226,27 +148,93 @@ async fn serve(mut socket: WebSocket, streaming: Streaming, place: OwnedSemaphor
     }
 }
 
-fn refuse(metrics: &super::metrics::Metrics, reason: &'static str, code: u16) -> Farewell {
-    metrics.dropped.with_label_values(&[reason]).inc();
-    Farewell { code, reason: reason.into() }
-}
-
-/// Does what a message asks. Returns what is to be answered at once.
-fn answer(guest: &Guest, text: &str) -> Result<Option<protocol::Frame>, String> {
-    let client = guest.number;
-    let (id, command) = match Request::read(text)? {
-        Request::Ping => return Ok(Some(protocol::pong())),
-        Request::Subscribe { id, pattern, resume } => {
-            (id, Command::Subscribe { client, id, pattern, resume })
+/// Speaks with a client until one of the two ends it. Returns what is to be said at last, if the
+/// client may still hear it.
+async fn converse(socket: &mut WebSocket, guest: &mut Guest) -> Option<Farewell> {
+    let mut manners = Manners { left: BURST, since: clock::instant(), malformed: 0 };
+    loop {
+        tokio::select! {
+            // It is told why before it is told anything else.
+            biased;
+            end = &mut guest.end => return Some(Farewell::of(end.unwrap_or(End::Stopping))),
+            delivery = guest.queue.next() => {
+                let delivery = delivery?;
+                tokio::select! {
+                    biased;
+                    end = &mut guest.end => {
+                        return Some(Farewell::of(end.unwrap_or(End::Stopping)));
+                    }
+                    sent = send(socket, &delivery) => sent.ok()?,
+                }
+                guest.queue.sent(&delivery);
+            }
+            said = socket.recv() => {
+                let answered = match said? {
+                    Ok(Message::Text(text)) => manners.answer(guest, &text),
+                    Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
+                    Ok(Message::Close(_)) => return None,
+                    Ok(Message::Binary(_)) => Err(("binary", close_code::UNSUPPORTED)),
+                    Err(_) => Err(("protocol", close_code::PROTOCOL)),
+                };
+                match answered {
+                    Ok(None) => {}
+                    Ok(Some(frame)) => socket.send(Message::Text(frame.text)).await.ok()?,
+                    Err((reason, code)) => {
+                        guest.streaming.metrics.dropped.with_label_values(&[reason]).inc();
+                        return Some(Farewell { code, reason });
+                    }
+                }
+            }
         }
-        Request::Unsubscribe { id } => (id, Command::Unsubscribe { client, id }),
-    };
-    let busy = || protocol::refused(Some(id), "too much is asked at the moment: try again later");
-    Ok((!guest.ask(command)).then(busy))
+    }
 }
 
-async fn send(socket: &mut WebSocket, frames: &Frames) -> Result<(), axum::Error> {
-    for frame in frames.iter() {
+/// How a client behaves.
+struct Manners {
+    /// Messages that it may still send.
+    left: u32,
+    since: Instant,
+    malformed: u32,
+}
+
+impl Manners {
+    /// One more message. False when there were too many.
+    fn allow(&mut self, now: Instant) -> bool {
+        let earned = now.duration_since(self.since).as_millis() / PER_MESSAGE.as_millis();
+        if earned > 0 {
+            self.since = now;
+            self.left = self.left.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
+        }
+        self.left.checked_sub(1).map(|left| self.left = left).is_some()
+    }
+
+    /// Does what a message asks. Returns what is to be answered at once, or why it was the last.
+    fn answer(&mut self, guest: &Guest, text: &str) -> Result<Option<Frame>, (&'static str, u16)> {
+        if !self.allow(clock::instant()) {
+            return Err(("too many messages", close_code::POLICY));
+        }
+        let client = guest.number;
+        let (id, command) = match Request::read(text) {
+            Ok(Request::Ping) => return Ok(Some(protocol::pong())),
+            Ok(Request::Subscribe { id, pattern, resume }) => {
+                (id, Command::Subscribe { client, id, pattern, resume })
+            }
+            Ok(Request::Unsubscribe { id }) => (id, Command::Unsubscribe { client, id }),
+            Err(reason) => {
+                guest.streaming.metrics.malformed.inc();
+                self.malformed += 1;
+                let last = self.malformed >= MAX_MALFORMED;
+                let frame = protocol::refused(None, &reason);
+                return if last { Err(("malformed", close_code::POLICY)) } else { Ok(Some(frame)) };
+            }
+        };
+        let busy = "too much is asked at the moment: try again later";
+        Ok((!guest.ask(command)).then(|| protocol::refused(Some(id), busy)))
+    }
+}
+
+async fn send(socket: &mut WebSocket, delivery: &Delivery) -> Result<(), axum::Error> {
+    for frame in delivery.frames() {
         socket.send(Message::Text(frame.text.clone())).await?;
     }
     Ok(())
@@ -254,7 +242,7 @@ async fn send(socket: &mut WebSocket, frames: &Frames) -> Result<(), axum::Error
 
 /// Says why, if the client still reads; it does not get longer for it than others wait.
 async fn close(socket: &mut WebSocket, farewell: Farewell) {
-    let frame = CloseFrame { code: farewell.code, reason: farewell.reason.as_ref().into() };
+    let frame = CloseFrame { code: farewell.code, reason: farewell.reason.into() };
     // Whoever does not read does not learn why.
     let _ = timeout(FAREWELL, socket.send(Message::Close(Some(frame)))).await;
 }

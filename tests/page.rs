@@ -1,0 +1,165 @@
+//! The page in a browser, with the real stack behind: prices digit for digit, a chart, the feeds and
+//! the processor, at the width of a desk and of a phone, while all is well and while it is not.
+//!
+//! It needs Chromium, and says so where there is none. `PICTURES=folder` keeps what it has seen.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::support::Installation;
+use tests::support::browser::{Browser, installed};
+use tests::support::installation::{IMPATIENT, Member};
+
+/// No row without text, and as many candles as the chart says.
+const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \
+    [...document.querySelectorAll('#rows td:nth-child(3)')].every((cell) => /^[0-9.]+$/.test(cell.textContent))";
+const HAS_CHART: &str = "Number(document.getElementById('chart').dataset.candles) > 0 && \
+    document.querySelectorAll('#chart canvas').length > 0";
+const IS_LIVE: &str = "document.getElementById('connection').dataset.state === 'live'";
+
+fn picture(browser: &mut Browser, name: &str) -> Result<()> {
+    let Some(folder) = std::env::var_os("PICTURES") else { return Ok(()) };
+    let folder = PathBuf::from(folder);
+    std::fs::create_dir_all(&folder)?;
+    browser.picture(&folder.join(format!("{name}.png")))
+}
+
+fn page(member: &mut Member) -> Result<String> {
+    Ok(format!("http://{}/", member.address()?))
+}
+
+fn banner(words: &str) -> String {
+    format!("document.getElementById('banner').textContent.includes('{words}')")
+}
+
+/// Each price on the page is one that the interface gives.
+fn shows_what_is_served(browser: &mut Browser) -> Result<()> {
+    let wrong = browser.value(
+        "(async () => { const wrong = []; \
+         for (const row of [...document.querySelectorAll('#rows tr')].slice(0, 3)) { \
+           const [pair, exchange, price] = [...row.children].map((cell) => cell.textContent); \
+           const [base, quote] = pair.split('-'); let same = false; \
+           for (let look = 0; look < 40 && !same; look += 1) { \
+             const answer = await fetch(`/v1/latest?${new URLSearchParams({ base, quote, exchange })}`); \
+             const served = (await answer.json()).price; \
+             await new Promise((done) => setTimeout(done, 50)); \
+             same = served === row.children[2].textContent; } \
+           if (!same) wrong.push(`${pair}@${exchange} ${price}`); } \
+         return wrong.join(); })()",
+    )?;
+    ensure!(wrong == "", "the page and the interface differ: {wrong}");
+    Ok(())
+}
+
+#[test]
+fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
+    let Some(program) = installed() else {
+        eprintln!(
+            "skipped: no Chromium on this machine: apt-get install chromium, or set CHROMIUM"
+        );
+        return Ok(());
+    };
+    let installation = Installation::new("page")?;
+    let mut member = installation.member("one", &IMPATIENT)?;
+    let mut view = installation.view("view", &[])?;
+    member.ready()?;
+    view.ready()?;
+    let mut browser = Browser::start(&program, installation.folder())?;
+
+    // Nothing yet.
+    browser.open(&page(&mut view)?, 1280, 900)?;
+    browser.until("document.getElementById('empty').innerText.includes('Waiting')")?;
+    browser.until(IS_LIVE)?;
+    picture(&mut browser, "empty")?;
+
+    // A venue with faults, so that there are gaps.
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let url = format!("ws://{listen}");
+    let products = "BTC-USD,ETH-USD,SOL-EUR,DOGE-USD";
+    let venue = ["simulate", "--listen", &listen, "--products", products, "--rate", "40"];
+    let venue = installation.command("producer", &venue)?;
+    let feed = ["run", "--venue", "coinbase", "--products", products, "--url", &url];
+    let feed = installation.producer(&[&feed[..], &["--metrics", "127.0.0.1:0"]].concat())?;
+    for theme in ["light", "dark"] {
+        browser.prefer(theme)?;
+        for (name, width, height) in [("wide", 1280, 900), ("phone", 360, 780)] {
+            browser.open(&page(&mut view)?, width, height)?;
+            for state in [IS_LIVE, HAS_PRICES, HAS_CHART] {
+                browser.until(state)?;
+            }
+            browser.until("document.querySelector('.state.live') !== null")?;
+            let fits = "document.documentElement.scrollWidth <= innerWidth";
+            ensure!(browser.value(fits)? == true, "{name}: it is wider than its window");
+            picture(&mut browser, &format!("live-{theme}-{name}"))?;
+        }
+    }
+    shows_what_is_served(&mut browser)?;
+    works_by_keyboard(&mut browser)?;
+
+    // A member shows its own work.
+    browser.open(&page(&mut member)?, 1280, 900)?;
+    browser.until(HAS_PRICES)?;
+    browser.until("document.getElementById('processor').innerText.includes(' ms')")?;
+    picture(&mut browser, "member")?;
+
+    // The feed dies: the page says so, and the prices stay.
+    drop(feed);
+    drop(venue);
+    browser.open(&page(&mut view)?, 1280, 900)?;
+    browser.until(HAS_PRICES)?;
+    browser.until(&banner("No sign from coinbase"))?;
+    picture(&mut browser, "feed-dead")?;
+
+    // The view goes away and comes back, and the page with it.
+    let address = view.address()?;
+    view.stop()?;
+    browser.until(&banner("Not connected"))?;
+    ensure!(browser.value(HAS_PRICES)? == true, "the prices have gone with the connection");
+    picture(&mut browser, "not-connected")?;
+    let mut view = installation.view("view", &["--listen", &address])?;
+    view.ready()?;
+    browser.until(IS_LIVE)?;
+
+    let refused = "Refused to|Content Security Policy|Uncaught";
+    let complaints: Vec<_> = browser
+        .complaints
+        .iter()
+        .filter(|text| refused.split('|').any(|word| text.contains(word)))
+        .collect();
+    ensure!(complaints.is_empty(), "the browser complains: {complaints:?}");
+    drop(browser);
+    member.stop()?;
+    view.stop()?;
+    installation.finish()
+}
+
+/// Everything can be reached and used without a mouse, and is named.
+fn works_by_keyboard(browser: &mut Browser) -> Result<()> {
+    let unnamed = browser.value(
+        "[...document.querySelectorAll('button, input, select, a, [role=region], [role=img]')].filter((node) => \
+         !(node.innerText || node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || \
+           node.labels?.[0]?.innerText || node.title)).map((node) => node.outerHTML).join()",
+    )?;
+    ensure!(unnamed == "", "without a name: {unnamed}");
+    browser.value(
+        "(() => { const search = document.getElementById('search'); search.value = 'eth'; \
+          search.dispatchEvent(new Event('input')); })()",
+    )?;
+    browser.until("document.querySelectorAll('#rows tr').length === 1")?;
+    browser
+        .value("document.querySelector('#rows button').focus(), document.activeElement.click()")?;
+    browser.until("document.getElementById('last').innerText.includes('ETH-USD')")?;
+    browser.until(HAS_CHART)?;
+    browser.value("document.querySelector('[data-interval=\"1h\"]').click()")?;
+    browser.until(HAS_CHART)?;
+    let sorted = "document.querySelector('[data-sort=price]').click(), \
+        document.querySelector('th[aria-sort]').innerText.startsWith('Price')";
+    ensure!(browser.value(sorted)? == true, "the table is not sorted by price");
+    Ok(())
+}
+
+/// A port that nobody has at this moment.
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(listener.local_addr().context("a port")?.port())
+}
