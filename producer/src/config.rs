@@ -12,11 +12,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backoff::Backoff;
 use crate::connection::Patience;
-use crate::exchange::Venue;
 use crate::feed::{Breaker, FeedConfig, Rotation};
 use crate::follow::FollowConfig;
 use crate::load::Pick;
 use crate::plan::Line;
+pub use crate::simulator::config::SimulateConfig;
 use crate::sink::{self, SinkConfig};
 use crate::units::{self, Share};
 
@@ -161,45 +161,6 @@ pub struct RunConfig {
     pub kafka: KafkaConfig,
 }
 
-/// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
-#[derive(Clone, Debug, Args)]
-pub struct SimulateConfig {
-    /// The venue.
-    #[arg(long, env = "SIMULATOR_VENUE", value_enum, default_value = "coinbase")]
-    pub venue: Venue,
-    /// Where to listen.
-    #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9201")]
-    pub listen: SocketAddr,
-    /// Decides the market: the same seed makes the same trades.
-    #[arg(long, env = "SIMULATOR_SEED", default_value_t = 1)]
-    pub seed: u64,
-    /// Products, comma separated; 20 usual ones when none are named.
-    #[arg(long, env = "SIMULATOR_PRODUCTS", value_delimiter = ',')]
-    pub products: Vec<String>,
-    /// Trades a second over all products.
-    #[arg(long, env = "SIMULATOR_RATE", default_value_t = 50,
-          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub rate: u32,
-    /// Cut each connection after so many matches.
-    #[arg(long, env = "SIMULATOR_DISCONNECT_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
-    pub disconnect_every: Option<u64>,
-    /// Fall silent after so many matches, for --silence.
-    #[arg(long, env = "SIMULATOR_SILENCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
-    pub silence_every: Option<u64>,
-    /// How long a silence lasts.
-    #[arg(long, env = "SIMULATOR_SILENCE", default_value = "15s", value_parser = units::duration)]
-    pub silence: Duration,
-    /// Send a truncated frame before every match whose trade id is a multiple of this.
-    #[arg(long, env = "SIMULATOR_MALFORMED_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub malformed_every: Option<u64>,
-    /// Send every match whose trade id is a multiple of this twice.
-    #[arg(long, env = "SIMULATOR_REPEAT_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub repeat_every: Option<u64>,
-    /// Never send a match whose trade id is a multiple of this.
-    #[arg(long, env = "SIMULATOR_SKIP_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub skip_every: Option<u64>,
-}
-
 /// Publish recorded captures and trade files.
 #[derive(Clone, Debug, Args)]
 pub struct ReplayConfig {
@@ -272,14 +233,7 @@ impl Config {
         match &self.command {
             Command::Run(run) => run.validate(),
             Command::Plan(follow) => follow.validate(),
-            Command::Simulate(simulate) => {
-                ensure!(
-                    simulate.venue == Venue::Coinbase,
-                    "--venue {} cannot be simulated yet",
-                    simulate.venue
-                );
-                Ok(())
-            }
+            Command::Simulate(simulate) => simulate.validate(),
             Command::Replay(replay) => replay.validate(),
             Command::PriceEvents(price_events) => price_events.kafka.validate(),
             Command::Load(load) => load.kafka.validate(),

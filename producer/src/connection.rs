@@ -221,13 +221,14 @@ impl Session {
             Control::Subscribed(granted) => return self.grant(&granted),
             Control::Refused(reason) => return Outcome::Refused(reason),
             Control::Rejected(reason) => return Outcome::Rejected(reason),
-            Control::NotNow { id, wait, .. } => {
-                let Some(ask) = id.and_then(|id| self.sent.remove(&id)) else {
-                    return Outcome::Limited(wait);
-                };
-                self.waiting.push_front(ask);
-                self.slot = Some(now + wait);
-                self.answer_by = None;
+            Control::NotNow { id: None, wait, .. } => return Outcome::Limited(wait),
+            Control::NotNow { id: Some(id), wait, .. } => {
+                // One that is not known is a keep-alive, of which there will be another.
+                if let Some(ask) = self.sent.remove(&id) {
+                    self.waiting.push_front(ask);
+                    self.slot = Some(now + wait);
+                    self.answer_by = None;
+                }
             }
             Control::Reply(text) => return Outcome::Send(text),
             Control::Leaving => return Outcome::Leaving,

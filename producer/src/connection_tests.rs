@@ -67,6 +67,8 @@ fn what_was_asked_too_fast_is_asked_again_after_the_wait() {
     assert_eq!(session.accept(refused, seconds(0)), Outcome::Go);
     assert_eq!(session.next_due(), seconds(1));
     assert_eq!(session.due(seconds(1)), Some(Due::Send(sent[1].clone())));
+    let keepalive = Control::NotNow { id: Some(0), reason: String::new(), wait: seconds(5) };
+    assert_eq!(session.accept(keepalive, seconds(1)), Outcome::Go);
     let maintenance = Control::NotNow { id: None, reason: String::new(), wait: seconds(5) };
     assert_eq!(session.accept(maintenance, seconds(2)), Outcome::Limited(seconds(5)));
 }

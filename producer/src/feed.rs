@@ -154,6 +154,7 @@ impl<R: Rng> Feed<R> {
                 End::Again(cause) => cause,
             };
             self.pipeline.disconnected();
+            self.seen = Seen::default();
             self.around.metrics.reconnects.with_label_values(&[venue, cause.as_str()]).inc();
             let wait = self.wait_after(cause);
             tracing::warn!(

@@ -1,6 +1,6 @@
 //! What to follow of a venue, and within which budget: the flags that `run` and `plan` share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -47,20 +47,20 @@ pub struct FollowConfig {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct BudgetConfig {
     /// Streams over one connection; the venue's own limit without it.
-    #[arg(long, env = "PRODUCER_BUDGET_STREAMS")]
-    pub budget_streams: Option<usize>,
+    #[arg(long = "budget-streams", env = "PRODUCER_BUDGET_STREAMS")]
+    pub streams: Option<usize>,
     /// Connections at a time; the venue's own limit without it.
-    #[arg(long, env = "PRODUCER_BUDGET_CONNECTIONS")]
-    pub budget_connections: Option<usize>,
+    #[arg(long = "budget-connections", env = "PRODUCER_BUDGET_CONNECTIONS")]
+    pub connections: Option<usize>,
     /// Requests in ten seconds, over all connections; the venue's own limit without it.
-    #[arg(long, env = "PRODUCER_BUDGET_MESSAGES", value_parser = clap::value_parser!(u32).range(1..))]
-    pub budget_messages: Option<u32>,
+    #[arg(long = "budget-messages", env = "PRODUCER_BUDGET_MESSAGES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub messages: Option<u32>,
     /// Attempts to connect in --budget-window; the venue's own limit without it.
-    #[arg(long, env = "PRODUCER_BUDGET_ATTEMPTS")]
-    pub budget_attempts: Option<usize>,
+    #[arg(long = "budget-attempts", env = "PRODUCER_BUDGET_ATTEMPTS")]
+    pub attempts: Option<usize>,
     /// The time in which attempts are counted; the venue's own without it.
-    #[arg(long, env = "PRODUCER_BUDGET_WINDOW", value_parser = units::duration)]
-    pub budget_window: Option<Duration>,
+    #[arg(long = "budget-window", env = "PRODUCER_BUDGET_WINDOW", value_parser = units::duration)]
+    pub window: Option<Duration>,
 }
 
 impl FollowConfig {
@@ -126,11 +126,11 @@ impl FollowConfig {
     pub fn budget(&self) -> Budget {
         let (own, set) = (Budget::of(self.venue), self.budget);
         Budget {
-            streams: set.budget_streams.unwrap_or(own.streams),
-            connections: set.budget_connections.unwrap_or(own.connections),
-            messages_in_10s: set.budget_messages.unwrap_or(own.messages_in_10s),
-            attempts: set.budget_attempts.unwrap_or(own.attempts),
-            window: set.budget_window.unwrap_or(own.window),
+            streams: set.streams.unwrap_or(own.streams),
+            connections: set.connections.unwrap_or(own.connections),
+            messages_in_10s: set.messages.unwrap_or(own.messages_in_10s),
+            attempts: set.attempts.unwrap_or(own.attempts),
+            window: set.window.unwrap_or(own.window),
         }
     }
 
@@ -165,7 +165,7 @@ impl FollowConfig {
     }
 
     /// The instruments of the answers in a capture.
-    fn recorded(&self, file: &PathBuf) -> anyhow::Result<Vec<Instrument>> {
+    fn recorded(&self, file: &Path) -> anyhow::Result<Vec<Instrument>> {
         #[derive(Deserialize)]
         struct Answer {
             kind: String,

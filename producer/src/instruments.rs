@@ -101,7 +101,8 @@ async fn over_feed(url: &str) -> anyhow::Result<Vec<Instrument>> {
         socket.send(Frame::text(kraken::listing_ask(1))).await?;
         while let Some(frame) = socket.next().await {
             let Frame::Text(text) = frame? else { continue };
-            if text.contains(r#""channel":"instrument""#) {
+            // The acknowledgement names the channel as well, and has no data.
+            if text.contains(r#""channel":"instrument""#) && text.contains(r#""data":"#) {
                 let _ = socket.close(None).await;
                 return Ok(Venue::Kraken.instruments(&text)?);
             }

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use producer::config::{Command, Config, LogFormat, SimulateConfig};
-use producer::simulator::faults::Faults;
-use producer::simulator::{Simulator, SimulatorConfig};
+use producer::simulator::Simulator;
 use producer::{batch, run};
 use tracing_subscriber::EnvFilter;
 
@@ -56,24 +55,17 @@ fn log_to_stderr(format: LogFormat) -> anyhow::Result<()> {
 }
 
 fn serve(config: &SimulateConfig) -> anyhow::Result<()> {
-    let simulator = SimulatorConfig {
-        seed: config.seed,
-        products: config.products.clone(),
-        rate: config.rate,
-        faults: Faults {
-            disconnect_every: config.disconnect_every,
-            silence_every: config.silence_every,
-            silence: config.silence,
-            malformed_every: config.malformed_every,
-            repeat_every: config.repeat_every,
-            skip_every: config.skip_every,
-        },
-    };
+    let simulator = config.simulator();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
         let mut stop = producer::signal::Stop::listen()?;
         let simulator = Simulator::bind(&config.listen.to_string(), &simulator).await?;
-        tracing::info!(url = simulator.url()?, products = simulator.products(), "simulating");
+        tracing::info!(
+            venue = config.venue.as_str(),
+            url = simulator.url()?,
+            products = simulator.products(),
+            "simulating"
+        );
         tokio::select! {
             () = simulator.run() => {}
             () = stop.wait() => {}

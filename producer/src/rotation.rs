@@ -55,7 +55,7 @@ pub(crate) struct Standing {
 
 /// What happened to a replacement.
 pub(crate) enum Happened {
-    Connected(Result<Socket, Failed>),
+    Connected(Box<Result<Socket, Failed>>),
     Frame(Option<Result<Frame, Error>>),
 }
 
@@ -69,7 +69,7 @@ impl Next {
     pub(crate) async fn happens(&mut self) -> Happened {
         match self {
             Self::None => pending().await,
-            Self::Connecting(connecting) => Happened::Connected(connecting.await),
+            Self::Connecting(connecting) => Happened::Connected(Box::new(connecting.await)),
             Self::Standing(standing) => Happened::Frame(standing.connection.socket.next().await),
         }
     }
@@ -185,15 +185,17 @@ impl<R: Rng> Feed<R> {
         next: &mut Next,
     ) -> Result<(), End> {
         match happened {
-            Happened::Connected(Ok(socket)) => {
-                let connection = self.connection(socket);
-                let standing = Standing { connection, kept: Vec::new(), until: None };
-                *next = Next::Standing(Box::new(standing));
-            }
-            Happened::Connected(Err(failed)) => {
-                self.failed(&failed);
-                self.give_up(connection, next);
-            }
+            Happened::Connected(connected) => match *connected {
+                Ok(socket) => {
+                    let connection = self.connection(socket);
+                    let standing = Standing { connection, kept: Vec::new(), until: None };
+                    *next = Next::Standing(Box::new(standing));
+                }
+                Err(failed) => {
+                    self.failed(&failed);
+                    self.give_up(connection, next);
+                }
+            },
             Happened::Frame(Some(Ok(Frame::Text(text)))) => {
                 let Next::Standing(standing) = next else { return Ok(()) };
                 if self.keep(text, standing).await.is_err() {

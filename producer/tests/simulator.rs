@@ -40,7 +40,13 @@ struct Bench {
 impl Bench {
     async fn start(faults: Faults, stale_after: Duration) -> anyhow::Result<Self> {
         let products = vec!["BTC-USD".to_owned(), "ETH-USD".to_owned()];
-        let config = SimulatorConfig { seed: 7, products: products.clone(), rate: 2_000, faults };
+        let config = SimulatorConfig {
+            seed: 7,
+            products: products.clone(),
+            rate: 2_000,
+            faults,
+            ..SimulatorConfig::of(Venue::Coinbase)
+        };
         let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
         let url = simulator.url()?;
         let simulator = tokio::spawn(simulator.run());
@@ -247,7 +253,10 @@ async fn a_feed_that_is_not_read_does_not_lose_trades() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn an_unknown_product_is_refused_by_name_and_the_connection_stays() -> anyhow::Result<()> {
-    let config = SimulatorConfig { products: vec!["BTC-USD".into()], ..SimulatorConfig::default() };
+    let config = SimulatorConfig {
+        products: vec!["BTC-USD".into()],
+        ..SimulatorConfig::of(Venue::Coinbase)
+    };
     let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
     let url = simulator.url()?;
     tokio::spawn(simulator.run());
@@ -264,7 +273,7 @@ async fn an_unknown_product_is_refused_by_name_and_the_connection_stays() -> any
 
 #[tokio::test]
 async fn a_client_that_does_not_subscribe_is_dropped() -> anyhow::Result<()> {
-    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::default()).await?;
+    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(Venue::Coinbase)).await?;
     let url = simulator.url()?;
     tokio::spawn(simulator.run());
     let (mut socket, _) = connect_async(&url).await?;

@@ -224,7 +224,7 @@ fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()
         TRADE => trade(&event, "t", event.t, received_at)?,
         AGGREGATE => trade(&event, "a", event.a, received_at)?,
         "24hrTicker" | "24hrMiniTicker" => {
-            each(vec![&event], out, kind, |event| ticker(event, received_at))?;
+            each(&[&event], out, kind, |event| ticker(event, received_at))?;
             let sent = integer("E", scalar(event.sent))?;
             Message::Clock(Timestamp(sent.saturating_sub(CLOCK_MARGIN_MS)))
         }

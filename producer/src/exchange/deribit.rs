@@ -303,15 +303,15 @@ fn notification(
     match kind {
         "trades" => {
             let trades: Vec<Item<'_>> = serde_json::from_str(data?.get()).map_err(bad)?;
-            each(trades, out, kind, |item| trade(item, received_at))
+            each(&trades, out, kind, |item| trade(item, received_at))
         }
         "ticker" => {
             let item: Item<'_> = serde_json::from_str(data?.get()).map_err(bad)?;
-            each(vec![item], out, kind, |item| ticker(item, received_at))
+            each(&[item], out, kind, |item| ticker(item, received_at))
         }
         "instrument" => {
             let item: Item<'_> = serde_json::from_str(data?.get()).map_err(bad)?;
-            each(vec![item], out, kind, change)
+            each(&[item], out, kind, change)
         }
         kind => {
             let reason = if kind == UNKNOWN { Ignored::UnknownType } else { Ignored::UnusedType };

@@ -251,9 +251,9 @@ pub fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Resul
                 // Oldest first, whatever the venue does: ids must not seem to jump.
                 trades.sort_by_key(|trade| integer("trade_id", scalar(trade.trade_id)).ok());
             }
-            return each(trades, out, kind, |trade| self::trade(trade, received_at));
+            return each(&trades, out, kind, |trade| self::trade(trade, received_at));
         }
-        "ticker" => return each(items(&frame)?, out, kind, |item| ticker(item, received_at)),
+        "ticker" => return each(&items(&frame)?, out, kind, |item| ticker(item, received_at)),
         INSTRUMENT => return changes(&frame, out),
         "heartbeat" => Message::Alive,
         "status" => status(&frame)?,

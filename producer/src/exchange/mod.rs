@@ -433,13 +433,13 @@ fn asks(
 
 /// Reads every part; those that can be read are appended, and the first that cannot is the error.
 fn each<T>(
-    parts: Vec<T>,
+    parts: &[T],
     out: &mut Vec<Parsed>,
     kind: &'static str,
     read: impl Fn(&T) -> Result<Message, Malformed>,
 ) -> Result<(), Malformed> {
     let mut result = Ok(());
-    for part in &parts {
+    for part in parts {
         match read(part) {
             Ok(message) => out.push(Parsed { kind, message }),
             Err(malformed) => result = result.and(Err(malformed)),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::http::{Answer, Query};
 use super::market::{Market, Product, Trade, text};
 
 /// The channels that are spoken.
@@ -125,6 +126,11 @@ impl Session {
             .collect()
     }
 
+    /// The refusal of a request.
+    pub fn refusal() -> String {
+        error("Failed to subscribe", Some("try again later"))
+    }
+
     fn wants(&self, channel: &'static str, trade: &Trade) -> bool {
         self.subscriptions.contains(&(channel, trade.product))
             && self.seen.get(&trade.product).is_some_and(|seen| trade.id > *seen)
@@ -143,6 +149,36 @@ impl Session {
             .collect();
         json!({"type": "subscriptions", "channels": channels}).to_string()
     }
+}
+
+/// `GET /products` and `GET /products/{id}/trades`, newest first.
+pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
+    if path == "/products" {
+        let listed = market.products().iter().map(|product| {
+            let (base, quote) = product.name.split_once('-').unwrap_or((&product.name, ""));
+            json!({"id": product.name, "base_currency": base, "quote_currency": quote,
+                "status": "online", "trading_disabled": false})
+        });
+        return Answer::ok(listed.collect::<Value>());
+    }
+    let name = path.strip_prefix("/products/").and_then(|rest| rest.strip_suffix("/trades"));
+    let Some(index) = name.and_then(|name| market.find(name)) else {
+        return Answer::not_found(json!({"message": "NotFound"}));
+    };
+    let product = &market.products()[index];
+    let before = query.number("after").unwrap_or(u64::MAX);
+    let limit = query.limit(1000);
+    let newest = market.history(index).rev().filter(|trade| trade.id < before);
+    Answer::ok(
+        newest
+            .take(limit)
+            .map(|trade| {
+                json!({"trade_id": trade.id, "side": if trade.maker_buys { "buy" } else { "sell" },
+                    "size": product.size(trade.size), "price": product.price(trade.price),
+                    "time": time(trade.time_us)})
+            })
+            .collect::<Value>(),
+    )
 }
 
 /// Channel and product of everything that a request names, or why it cannot be had.

@@ -20,6 +20,20 @@ pub struct Faults {
     pub repeat_every: Option<u64>,
     /// A match whose id is a multiple of this is never sent.
     pub skip_every: Option<u64>,
+    /// A match whose id is a multiple of this is sent after the next one of its product.
+    pub reorder_every: Option<u64>,
+    /// Each match is held up by so long.
+    pub slow: Duration,
+    /// A connection says that there is maintenance after so many matches, and is closed.
+    pub maintenance_every: Option<u64>,
+    /// A connection falls silent for ever after so many matches, and stays open.
+    pub half_open_every: Option<u64>,
+    /// So many of the first subscriptions are refused.
+    pub refuse_first: u32,
+    /// So many of the first handshakes are answered with 429.
+    pub limit_first: u32,
+    /// How long whoever is refused by 429 is told to wait.
+    pub retry_after: Duration,
 }
 
 /// What happens to one trade.
@@ -45,6 +59,21 @@ impl Faults {
     /// A connection that has carried so many matches is cut.
     pub fn disconnects(&self, matches: u64) -> bool {
         hits(self.disconnect_every, matches)
+    }
+
+    /// The trade of that id waits for the next of its product.
+    pub fn reorders(&self, trade_id: u64) -> bool {
+        hits(self.reorder_every, trade_id)
+    }
+
+    /// A connection that has carried so many matches is closed for maintenance.
+    pub fn maintains(&self, matches: u64) -> bool {
+        hits(self.maintenance_every, matches)
+    }
+
+    /// A connection that has carried so many matches is left half open.
+    pub fn halves(&self, matches: u64) -> bool {
+        hits(self.half_open_every, matches)
     }
 
     /// A connection that has carried so many matches falls silent.

@@ -7,39 +7,18 @@
 //! - The same seed gives the same trades in the same order; only their times come from outside.
 //! - Trade ids of a product have no gap, sequences and times never decrease.
 
+use std::collections::VecDeque;
+
 use anyhow::ensure;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Name, price in ticks, price decimals, size decimals, typical size in size units.
-type Listing = (&'static str, i64, u8, u8, i64);
+use super::listings;
 
-/// What is listed when nothing else is asked for, with the tick sizes of the venue.
-const LISTINGS: [Listing; 20] = [
-    ("BTC-USD", 6_183_763, 2, 8, 2_000_000),
-    ("ETH-USD", 268_012, 2, 8, 40_000_000),
-    ("SOL-USD", 15_542, 2, 8, 900_000_000),
-    ("XRP-USD", 61_230, 4, 6, 250_000_000),
-    ("ADA-USD", 34_420, 4, 8, 30_000_000_000),
-    ("DOGE-USD", 10_412, 5, 1, 5_000),
-    ("AVAX-USD", 2_321, 2, 8, 700_000_000),
-    ("LINK-USD", 10_634, 3, 2, 1_500),
-    ("LTC-USD", 6_098, 2, 8, 150_000_000),
-    ("DOT-USD", 4_718, 3, 8, 3_000_000_000),
-    ("UNI-USD", 6_215, 3, 6, 20_000_000),
-    ("ATOM-USD", 4_871, 3, 2, 4_000),
-    ("BCH-USD", 34_512, 2, 8, 20_000_000),
-    ("XLM-USD", 97_812, 6, 8, 80_000_000_000),
-    ("AAVE-USD", 10_045, 2, 3, 700),
-    ("FIL-USD", 3_712, 3, 3, 30_000),
-    ("SHIB-USD", 1_389, 8, 0, 4_000_000),
-    ("ETH-BTC", 4_334, 5, 8, 20_000_000),
-    ("BTC-EUR", 5_661_204, 2, 8, 1_000_000),
-    ("USDT-USD", 99_987, 5, 2, 50_000),
-];
-
-/// A product that is not listed above: 100.00 with two and eight decimals.
-const OTHER: (i64, u8, u8, i64) = (10_000, 2, 8, 100_000_000);
+/// Trades that can be looked back at, over all products: some 70 MB.
+const HISTORY: usize = 400_000;
+/// Trades of each product that can be looked back at whatever their number: a snapshot's.
+const MIN_HISTORY: usize = 50;
 
 /// One trade, in ticks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,23 +75,29 @@ pub struct Product {
 #[derive(Debug)]
 pub struct Market {
     products: Vec<Product>,
+    /// The newest trades of each product, the first of all included while it lasts.
+    history: Vec<VecDeque<Trade>>,
     rng: StdRng,
     previous: usize,
 }
 
 impl Market {
-    /// The market of these products, the listed ones when there are none. Each has one trade.
+    /// The market of these products. Each has one trade.
     pub fn new(seed: u64, names: &[String], time_us: i64) -> anyhow::Result<Self> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let listed: Vec<String> = LISTINGS.iter().map(|listing| listing.0.to_owned()).collect();
-        let names = if names.is_empty() { &listed } else { names };
         let mut products: Vec<Product> = Vec::new();
         for (index, name) in names.iter().enumerate() {
-            ensure!(name.contains('-'), "{name} is not a product such as BTC-USD");
             ensure!(products.iter().all(|known| known.name != *name), "{name} is named twice");
             products.push(Product::new(index, name, time_us, &mut rng));
         }
-        Ok(Self { products, rng, previous: 0 })
+        ensure!(!products.is_empty(), "a market needs a product");
+        let history = products.iter().map(|product| [product.last.clone()].into()).collect();
+        Ok(Self { products, history, rng, previous: 0 })
+    }
+
+    /// The newest trades of a product, oldest first.
+    pub fn history(&self, product: usize) -> impl DoubleEndedIterator<Item = &Trade> {
+        self.history.get(product).into_iter().flatten()
     }
 
     /// The products, by index.
@@ -131,21 +116,22 @@ impl Market {
         let index =
             if shared { self.previous } else { self.rng.random_range(0..self.products.len()) };
         self.previous = index;
+        let depth = (HISTORY / self.products.len()).max(MIN_HISTORY);
         let product = &mut self.products[index];
         let time_us = if shared { product.last.time_us } else { time_us };
         product.advance(time_us, &mut self.rng);
+        let history = &mut self.history[index];
+        if history.len() == depth {
+            history.pop_front();
+        }
+        history.push_back(product.last.clone());
         product.last.clone()
     }
 }
 
 impl Product {
     fn new(index: usize, name: &str, time_us: i64, rng: &mut StdRng) -> Self {
-        let (price, price_decimals, size_decimals, typical_size) = LISTINGS
-            .iter()
-            .find(|listing| listing.0 == name)
-            .map_or(OTHER, |&(_, price, decimals, size_decimals, size)| {
-                (price, decimals, size_decimals, size)
-            });
+        let (price, price_decimals, size_decimals, typical_size) = listings::ticks(name);
         // A market of 50,000 typical trades a day.
         let day = Day {
             open: price,
@@ -216,9 +202,13 @@ pub fn text(units: i64, decimals: u8) -> String {
 mod tests {
     use super::*;
 
+    fn names() -> Vec<String> {
+        listings::names(crate::exchange::Venue::Coinbase)
+    }
+
     #[test]
     fn ids_are_dense_and_time_never_goes_back() -> anyhow::Result<()> {
-        let mut market = Market::new(1, &[], 1_000)?;
+        let mut market = Market::new(1, &names(), 1_000)?;
         let mut last: Vec<Trade> = market.products().iter().map(|p| p.last.clone()).collect();
         let mut shared = 0;
         for step in 0..20_000 {
@@ -237,7 +227,7 @@ mod tests {
     #[test]
     fn the_seed_decides_the_market() -> anyhow::Result<()> {
         let trades = |seed| -> anyhow::Result<Vec<Trade>> {
-            let mut market = Market::new(seed, &[], 0)?;
+            let mut market = Market::new(seed, &names(), 0)?;
             Ok((0..100).map(|time| market.trade(time)).collect())
         };
         assert_eq!(trades(1)?, trades(1)?);
@@ -246,9 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn a_product_is_named_once_and_with_its_quote() {
-        for names in [vec!["BTC".to_owned()], vec!["A-USD".to_owned(), "A-USD".to_owned()]] {
+    fn a_market_has_products_and_each_is_named_once() {
+        for names in [vec![], vec!["A-USD".to_owned(), "A-USD".to_owned()]] {
             assert!(Market::new(1, &names, 0).is_err(), "{names:?}");
         }
+    }
+
+    #[test]
+    fn what_was_traded_can_be_looked_back_at() -> anyhow::Result<()> {
+        let mut market = Market::new(1, &["A-USD".into()], 0)?;
+        let mut made = vec![market.products()[0].last.clone()];
+        made.extend((0..50).map(|time| market.trade(time)));
+        assert!(market.history(0).eq(&made));
+        Ok(())
     }
 }

@@ -2,52 +2,84 @@
 //!
 //! Any client can be pointed at it. The market goes on whether somebody listens or not, and all
 //! connections see the same one, so trade ids are dense across reconnects and what a client
-//! missed is really missing.
+//! missed is really missing. Requests are answered on the same port: what is listed, and the
+//! trades of the past, those that faults kept from the feed included.
 //!
 //! ```text
 //! Market ─ one task, every 10 ms ─→ broadcast ─→ connection: session, faults ─→ socket
+//!   └────────────────────────────── http: listing, history ─────────────────→ socket
 //! ```
 
+pub mod binance;
 pub mod coinbase;
+pub mod config;
+mod connection;
+pub mod deribit;
 pub mod faults;
+pub mod http;
+pub mod kraken;
+pub mod listings;
 pub mod market;
+pub mod session;
 
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, accept_async};
 
-use self::coinbase::Session;
+use self::deribit::Credits;
 use self::faults::Faults;
+use self::http::{Answer, Head};
 use self::market::{Market, Product, Trade};
-use crate::clock;
+use crate::budget::{Budget, Gate};
+use crate::clock::{self, Stopwatch};
+use crate::exchange::{Change, Venue};
 
-/// The venue drops a client that has not subscribed in this time.
-const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
 /// A handshake that takes longer is given up.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// How often trades are made, in milliseconds.
 const STEP_MS: u64 = 10;
 /// Trades that a slow client may be behind before it is cut, as a venue would do it.
 const MAX_BEHIND: usize = 65_536;
+/// Changes of instruments that a client may be behind.
+const MAX_NEWS: usize = 1024;
 
 /// What to simulate.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SimulatorConfig {
+    /// Whose protocol.
+    pub venue: Venue,
     /// Decides the market.
     pub seed: u64,
-    /// The products; the usual ones when empty.
+    /// The products; everything that the venue lists when empty.
     pub products: Vec<String>,
     /// Trades a second over all products.
     pub rate: u32,
+    /// Send every subscribed ticker this often, where the venue sends them at an interval; with
+    /// each trade without it.
+    pub tickers_every: Option<Duration>,
     /// What goes wrong.
     pub faults: Faults,
+}
+
+impl SimulatorConfig {
+    /// A venue with nothing wrong.
+    pub fn of(venue: Venue) -> Self {
+        Self {
+            venue,
+            seed: 1,
+            products: Vec::new(),
+            rate: 50,
+            tickers_every: None,
+            faults: Faults::default(),
+        }
+    }
 }
 
 /// A simulator that listens.
@@ -57,7 +89,9 @@ pub struct Simulator {
     rate: u32,
 }
 
+/// What all connections have in common.
 struct Shared {
+    venue: Venue,
     /// Guards the one market: held to make the trades of a step and hand them to the broadcast,
     /// and to answer a request, so that an answer and the trades after it fit together. Never
     /// held across an await.
@@ -65,32 +99,129 @@ struct Shared {
     /// Names and tick sizes, which do not change.
     products: Vec<Product>,
     trades: broadcast::Sender<Arc<Trade>>,
+    news: broadcast::Sender<Change>,
+    tickers_every: Option<Duration>,
     faults: Faults,
+    refused: AtomicU32,
+    limited: AtomicU32,
+    credits: Arc<Mutex<Credits>>,
+    /// Guards the attempts of the last minutes, by address; never held across an await.
+    attempts: Mutex<HashMap<IpAddr, Gate>>,
+    /// Guards the number of connections, by address; never held across an await.
+    open: Mutex<HashMap<IpAddr, usize>>,
+    watch: Stopwatch,
 }
 
 impl Shared {
     fn market(&self) -> MutexGuard<'_, Market> {
         self.market.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Why a client is turned away at the door, with the seconds that it is to wait.
+    fn turned_away(&self, address: IpAddr, upgrade: bool) -> Option<u64> {
+        let seconds = self.faults.retry_after.as_secs();
+        if upgrade && takes(&self.limited, self.faults.limit_first) {
+            return Some(seconds);
+        }
+        let documented = matches!(self.venue, Venue::Binance | Venue::Kraken);
+        if upgrade && documented {
+            let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            let gate = attempts.entry(address).or_insert_with(|| Gate::new(Budget::of(self.venue)));
+            if let Err(wait) = gate.attempt(self.watch.elapsed()) {
+                return Some(wait.as_secs().max(1));
+            }
+        }
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = open.get(&address).is_some_and(|open| *open > deribit::CONNECTIONS);
+        (self.venue == Venue::Deribit && full).then_some(1)
+    }
+}
+
+/// One more of the first so many.
+fn takes(count: &AtomicU32, most: u32) -> bool {
+    most > 0 && count.fetch_add(1, Ordering::Relaxed) < most
+}
+
+/// A connection of an address, for as long as it lives.
+struct Open {
+    shared: Arc<Shared>,
+    address: IpAddr,
+}
+
+impl Open {
+    fn new(shared: &Arc<Shared>, address: IpAddr) -> Self {
+        let mut open = shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open.entry(address).or_default() += 1;
+        drop(open);
+        Self { shared: Arc::clone(shared), address }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+        }
+    }
+}
+
+/// Tells a running simulator what happens.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+impl Handle {
+    /// An instrument comes or goes.
+    pub fn announce(&self, change: Change) {
+        // An error only says that nobody listens.
+        let _ = self.0.news.send(change);
+    }
+
+    /// A trade as the market made it: id, price and size as text.
+    pub fn made(&self, product: &str) -> Vec<(u64, String, String)> {
+        let market = self.0.market();
+        let Some(index) = market.find(product) else { return Vec::new() };
+        let product = &market.products()[index];
+        let text = |trade: &Trade| (trade.id, product.price(trade.price), product.size(trade.size));
+        market.history(index).map(text).collect()
+    }
 }
 
 impl Simulator {
     /// Listens at `address`.
     pub async fn bind(address: &str, config: &SimulatorConfig) -> anyhow::Result<Self> {
+        let names = if config.products.is_empty() {
+            listings::names(config.venue)
+        } else {
+            config.products.clone()
+        };
+        for name in &names {
+            config.venue.pair(name).with_context(|| format!("--products {name}"))?;
+        }
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("cannot listen at {address}: choose another --listen or free the port")
         })?;
-        let market = Market::new(config.seed, &config.products, clock::now_micros())?;
+        let now = clock::now_micros();
+        let market = Market::new(config.seed, &names, now)?;
         let shared = Shared {
+            venue: config.venue,
             products: market.products().to_vec(),
             market: Mutex::new(market),
             trades: broadcast::Sender::new(MAX_BEHIND),
+            news: broadcast::Sender::new(MAX_NEWS),
+            tickers_every: config.tickers_every,
             faults: config.faults,
+            refused: AtomicU32::new(0),
+            limited: AtomicU32::new(0),
+            credits: Arc::new(Mutex::new(Credits::new(now))),
+            attempts: Mutex::default(),
+            open: Mutex::default(),
+            watch: Stopwatch::start(),
         };
         Ok(Self { listener, shared: Arc::new(shared), rate: config.rate })
     }
 
-    /// Where it listens.
+    /// Where its feed is.
     pub fn url(&self) -> anyhow::Result<String> {
         Ok(format!("ws://{}", self.listener.local_addr()?))
     }
@@ -100,6 +231,11 @@ impl Simulator {
         self.shared.products.len()
     }
 
+    /// Tells it what happens while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.shared))
+    }
+
     /// Serves until it is dropped.
     pub async fn run(self) {
         let mut connections = tokio::task::JoinSet::new();
@@ -107,12 +243,8 @@ impl Simulator {
         loop {
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
-                    tracing::info!(%peer, "client connected");
                     let shared = Arc::clone(&self.shared);
-                    connections.spawn(async move {
-                        let why = serve(socket, shared).await;
-                        tracing::info!(%peer, why, "client gone");
-                    });
+                    connections.spawn(serve(socket, peer, shared));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a client");
@@ -144,111 +276,22 @@ async fn trade(shared: Arc<Shared>, rate: u32) {
     }
 }
 
-type Socket = WebSocketStream<TcpStream>;
-
-/// One client from handshake to end; says why it ended.
-async fn serve(socket: TcpStream, shared: Arc<Shared>) -> &'static str {
+/// One client: a request that is answered, or a feed from handshake to end.
+async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let _ = socket.set_nodelay(true);
-    let Ok(Ok(socket)) = timeout(HANDSHAKE_WITHIN, accept_async(socket)).await else {
-        return "no handshake";
-    };
-    let trades = shared.trades.subscribe();
-    let mut connection = Connection { socket, shared, session: Session::default(), matches: 0 };
-    match timeout(SUBSCRIBE_WITHIN, connection.first_subscription()).await {
-        Err(_) => return "did not subscribe in time",
-        Ok(Err(_)) => return "connection lost",
-        Ok(Ok(())) => {}
+    let _open = Open::new(&shared, peer.ip());
+    let Ok(Some(head)) = timeout(HANDSHAKE_WITHIN, Head::peek(&socket)).await else { return };
+    if let Some(seconds) = shared.turned_away(peer.ip(), head.upgrade) {
+        tracing::info!(%peer, seconds, "client turned away");
+        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &Answer::limited(seconds))).await;
+        return;
     }
-    connection.run(trades).await.unwrap_or("connection lost")
-}
-
-struct Connection {
-    socket: Socket,
-    shared: Arc<Shared>,
-    session: Session,
-    /// Matches sent.
-    matches: u64,
-}
-
-impl Connection {
-    async fn first_subscription(&mut self) -> Result<(), Error> {
-        while !self.session.is_subscribed() {
-            let message = self.socket.next().await.ok_or(Error::ConnectionClosed)??;
-            self.request(&message).await?;
-        }
-        Ok(())
+    if !head.upgrade {
+        let answer = session::answer(shared.venue, &head, &shared.market(), clock::now_micros());
+        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &answer)).await;
+        return;
     }
-
-    async fn run(
-        &mut self,
-        mut trades: broadcast::Receiver<Arc<Trade>>,
-    ) -> Result<&'static str, Error> {
-        let mut heartbeat = interval(Duration::from_secs(1));
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
-            tokio::select! {
-                trade = trades.recv() => match trade {
-                    Ok(trade) => {
-                        if self.trade(&trade).await? {
-                            return Ok("cut on demand");
-                        }
-                        // Flushed once the burst is through, not for every trade.
-                        if trades.is_empty() {
-                            self.socket.flush().await?;
-                        }
-                    }
-                    Err(RecvError::Lagged(_)) => return Ok("too slow"),
-                    Err(RecvError::Closed) => return Ok("simulator stopped"),
-                },
-                _ = heartbeat.tick() => {
-                    let beats =
-                        self.session.heartbeats(&self.shared.market(), clock::now_micros());
-                    self.say(beats).await?;
-                }
-                message = self.socket.next() => match message {
-                    None => return Ok("client closed"),
-                    Some(message) => self.request(&message?).await?,
-                },
-            }
-        }
-    }
-
-    /// Sends a trade with its faults; true when the connection is to be cut.
-    async fn trade(&mut self, trade: &Trade) -> Result<bool, Error> {
-        let shared = Arc::clone(&self.shared);
-        if let Some(ticker) = self.session.ticker(&shared.products, trade) {
-            self.socket.feed(Message::text(ticker)).await?;
-        }
-        let Some(matched) = self.session.matched(&shared.products, trade) else {
-            return Ok(false);
-        };
-        let faults = shared.faults.of_trade(trade.id);
-        if faults.malformed {
-            let half = matched[..matched.len() / 2].to_owned();
-            self.socket.feed(Message::text(half)).await?;
-        }
-        for _ in 0..faults.copies {
-            self.socket.feed(Message::text(matched.clone())).await?;
-        }
-        self.matches += 1;
-        if shared.faults.silences(self.matches) {
-            self.socket.flush().await?;
-            sleep(shared.faults.silence).await;
-        }
-        Ok(shared.faults.disconnects(self.matches))
-    }
-
-    /// Answers a message of the client; pings are answered by the library.
-    async fn request(&mut self, message: &Message) -> Result<(), Error> {
-        let Message::Text(text) = message else { return Ok(()) };
-        let answers = self.session.request(text, &self.shared.market());
-        self.say(answers).await
-    }
-
-    async fn say(&mut self, texts: Vec<String>) -> Result<(), Error> {
-        for text in texts {
-            self.socket.feed(Message::text(text)).await?;
-        }
-        self.socket.flush().await
-    }
+    tracing::info!(%peer, "client connected");
+    let why = connection::serve(socket, shared).await;
+    tracing::info!(%peer, why, "client gone");
 }

@@ -1,0 +1,197 @@
+//! Binance's side of the conversation, and its look back.
+//!
+//! A value without a socket: text in, text out. More than five messages a second end the
+//! connection, as there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::Decimal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::http::{Answer, Query};
+use super::market::{Market, Product, Trade};
+use super::session::Said;
+use crate::exchange::Venue;
+
+/// Messages of a client in a second.
+const MESSAGES_A_SECOND: u32 = 5;
+/// Streams of a connection.
+const MAX_STREAMS: usize = 1024;
+/// Microseconds in a second.
+const SECOND: i64 = 1_000_000;
+
+#[derive(Deserialize)]
+struct Request {
+    method: String,
+    #[serde(default)]
+    params: Vec<String>,
+    id: Option<u64>,
+}
+
+/// What one client has subscribed.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// In the client's order, those of no symbol included.
+    streams: Vec<String>,
+    trades: BTreeSet<usize>,
+    /// Products with mini tickers, and the trade that the last one told of.
+    tickers: BTreeMap<usize, u64>,
+    /// The second of the last message, and how many it has had.
+    messages: (i64, u32),
+}
+
+impl Session {
+    /// Something is subscribed.
+    pub fn is_subscribed(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// What is said before it closes for repair.
+    pub fn maintenance(now_us: i64) -> String {
+        json!({"e": "serverShutdown", "E": now_us / 1000}).to_string()
+    }
+
+    /// The refusal of a request.
+    pub fn refusal(text: &str) -> String {
+        let id = serde_json::from_str::<Request>(text).ok().and_then(|request| request.id);
+        json!({"error": {"code": 2, "msg": "Invalid request"}, "id": id}).to_string()
+    }
+
+    /// The answers to a client's message.
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Said {
+        let second = now_us.div_euclid(SECOND);
+        self.messages =
+            if self.messages.0 == second { (second, self.messages.1 + 1) } else { (second, 1) };
+        if self.messages.1 > MESSAGES_A_SECOND {
+            return Said::cut("too many messages");
+        }
+        let Ok(request) = serde_json::from_str::<Request>(text) else {
+            return json!({"code": 3, "msg": "Invalid JSON"}).to_string().into();
+        };
+        let result = match request.method.as_str() {
+            "SUBSCRIBE" => {
+                for stream in request.params {
+                    if !self.streams.contains(&stream) {
+                        self.add(&stream, market);
+                        self.streams.push(stream);
+                    }
+                }
+                if self.streams.len() > MAX_STREAMS {
+                    return Said::cut("too many streams");
+                }
+                Value::Null
+            }
+            "UNSUBSCRIBE" => {
+                self.streams.retain(|stream| !request.params.contains(stream));
+                (self.trades, self.tickers) = Default::default();
+                for stream in self.streams.clone() {
+                    self.add(&stream, market);
+                }
+                Value::Null
+            }
+            "LIST_SUBSCRIPTIONS" => json!(self.streams),
+            _ => {
+                let error = json!({"code": 2, "msg": "Invalid request: unknown method"});
+                return json!({"error": error, "id": request.id}).to_string().into();
+            }
+        };
+        json!({"result": result, "id": request.id}).to_string().into()
+    }
+
+    /// A symbol that does not exist is taken, and stays silent.
+    fn add(&mut self, stream: &str, market: &Market) {
+        let Some((symbol, channel)) = stream.split_once('@') else { return };
+        let Some(index) = market.find(&symbol.to_uppercase()) else { return };
+        match channel {
+            "trade" => {
+                self.trades.insert(index);
+            }
+            "miniTicker" => {
+                self.tickers.insert(index, 0);
+            }
+            _ => {}
+        }
+    }
+
+    /// The trade, when this client is to have it.
+    pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
+        let product = &market[trade.product];
+        self.trades.contains(&trade.product).then(|| {
+            let time = trade.time_us / 1000;
+            format!(
+                r#"{{"e":"trade","E":{time},"s":"{}","t":{},"p":"{}","q":"{}","T":{time},"m":{},"M":true}}"#,
+                product.name,
+                trade.id,
+                product.price(trade.price),
+                product.size(trade.size),
+                trade.maker_buys,
+            )
+        })
+    }
+
+    /// A mini ticker for each product that traded in the second.
+    pub fn beat(&mut self, market: &Market, now_us: i64) -> Said {
+        let mut texts = Vec::new();
+        for (index, told) in &mut self.tickers {
+            let product = &market.products()[*index];
+            if product.last.id == *told {
+                continue;
+            }
+            *told = product.last.id;
+            let day = product.last.day;
+            let (price, volume) = (product.price(product.last.price), product.size(day.volume));
+            let exact = |text: &str| text.parse::<Decimal>().ok();
+            let quote = exact(&price).zip(exact(&volume)).and_then(|(p, v)| p.checked_mul(v));
+            texts.push(
+                json!({"e": "24hrMiniTicker", "E": now_us / 1000, "s": product.name, "c": price,
+                    "o": product.price(day.open), "h": product.price(day.high),
+                    "l": product.price(day.low), "v": volume,
+                    "q": quote.unwrap_or_default().to_string()})
+                .to_string(),
+            );
+        }
+        texts.into()
+    }
+}
+
+/// `GET /api/v3/exchangeInfo` and `GET /api/v3/historicalTrades?symbol=&fromId=&limit=`.
+pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
+    if path == "/api/v3/exchangeInfo" {
+        let symbols: Vec<Value> = market
+            .products()
+            .iter()
+            .filter_map(|product| {
+                let pair = Venue::Binance.pair(&product.name).ok()?;
+                Some(json!({"symbol": product.name, "status": "TRADING", "baseAsset": pair.base,
+                    "quoteAsset": pair.quote}))
+            })
+            .collect();
+        return Answer::ok(json!({"timezone": "UTC", "symbols": symbols}));
+    }
+    let index = query.text("symbol").and_then(|symbol| market.find(symbol));
+    let known = ["/api/v3/historicalTrades", "/api/v3/trades"].contains(&path);
+    let (Some(index), true) = (index, known) else {
+        return Answer::not_found(json!({"code": -1121, "msg": "Invalid symbol."}));
+    };
+    let product = &market.products()[index];
+    let limit = query.limit(1000);
+    let trades: Vec<&Trade> = match query.number("fromId") {
+        Some(from) => market.history(index).filter(|trade| trade.id >= from).take(limit).collect(),
+        None => {
+            let mut newest: Vec<_> = market.history(index).rev().take(limit).collect();
+            newest.reverse();
+            newest
+        }
+    };
+    Answer::ok(
+        trades
+            .iter()
+            .map(|trade| {
+                json!({"id": trade.id, "price": product.price(trade.price),
+                    "qty": product.size(trade.size), "time": trade.time_us / 1000,
+                    "isBuyerMaker": trade.maker_buys, "isBestMatch": true})
+            })
+            .collect::<Value>(),
+    )
+}

@@ -1,0 +1,117 @@
+//! What a person may set of a simulator: the market, and a script of faults.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::Args;
+
+use super::SimulatorConfig;
+use super::faults::Faults;
+use crate::exchange::Venue;
+use crate::units;
+
+/// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
+#[derive(Clone, Debug, Args)]
+pub struct SimulateConfig {
+    /// The venue.
+    #[arg(long, env = "SIMULATOR_VENUE", value_enum, default_value = "coinbase")]
+    pub venue: Venue,
+    /// Where to listen.
+    #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9201")]
+    pub listen: SocketAddr,
+    /// Decides the market: the same seed makes the same trades.
+    #[arg(long, env = "SIMULATOR_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Products in the venue's own names, comma separated; all that it lists when none are named.
+    #[arg(long, env = "SIMULATOR_PRODUCTS", value_delimiter = ',')]
+    pub products: Vec<String>,
+    /// Trades a second over all products.
+    #[arg(long, env = "SIMULATOR_RATE", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub rate: u32,
+    /// Send the ticker of everything subscribed this often; with each trade without it. Deribit only.
+    #[arg(long, env = "SIMULATOR_TICKERS_EVERY", value_parser = units::duration)]
+    pub tickers_every: Option<Duration>,
+    /// Cut each connection after so many matches.
+    #[arg(long, env = "SIMULATOR_DISCONNECT_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub disconnect_every: Option<u64>,
+    /// Fall silent after so many matches, for --silence.
+    #[arg(long, env = "SIMULATOR_SILENCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub silence_every: Option<u64>,
+    /// How long a silence lasts.
+    #[arg(long, env = "SIMULATOR_SILENCE", default_value = "15s", value_parser = units::duration)]
+    pub silence: Duration,
+    /// Send a truncated frame before every match whose trade id is a multiple of this.
+    #[arg(long, env = "SIMULATOR_MALFORMED_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub malformed_every: Option<u64>,
+    /// Send every match whose trade id is a multiple of this twice.
+    #[arg(long, env = "SIMULATOR_REPEAT_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat_every: Option<u64>,
+    /// Never send a match whose trade id is a multiple of this.
+    #[arg(long, env = "SIMULATOR_SKIP_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub skip_every: Option<u64>,
+    /// Send every match whose trade id is a multiple of this after the next one of its product.
+    #[arg(long, env = "SIMULATOR_REORDER_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub reorder_every: Option<u64>,
+    /// Hold up each match by so much.
+    #[arg(long, env = "SIMULATOR_SLOW", default_value = "0ms", value_parser = units::duration)]
+    pub slow: Duration,
+    /// Close each connection for maintenance after so many matches.
+    #[arg(long, env = "SIMULATOR_MAINTENANCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub maintenance_every: Option<u64>,
+    /// Leave each connection half open after so many matches: silent for ever, and not closed.
+    #[arg(long, env = "SIMULATOR_HALF_OPEN_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub half_open_every: Option<u64>,
+    /// Refuse so many of the first subscriptions.
+    #[arg(long, env = "SIMULATOR_REFUSE_FIRST", value_name = "REQUESTS", default_value_t = 0)]
+    pub refuse_first: u32,
+    /// Answer so many of the first handshakes with 429.
+    #[arg(long, env = "SIMULATOR_LIMIT_FIRST", value_name = "HANDSHAKES", default_value_t = 0)]
+    pub limit_first: u32,
+    /// How long whoever gets 429 is told to wait.
+    #[arg(long, env = "SIMULATOR_RETRY_AFTER", default_value = "1s", value_parser = units::duration)]
+    pub retry_after: Duration,
+}
+
+impl SimulateConfig {
+    /// The rules that hold between values.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        for product in &self.products {
+            ensure!(
+                self.venue.pair(product).is_ok(),
+                "--products: '{product}' is not a product of {}",
+                self.venue
+            );
+        }
+        let zero = self.tickers_every.is_some_and(|every| every.is_zero());
+        ensure!(!zero, "--tickers-every must be longer than nothing");
+        Ok(())
+    }
+
+    /// What to simulate.
+    pub fn simulator(&self) -> SimulatorConfig {
+        SimulatorConfig {
+            venue: self.venue,
+            seed: self.seed,
+            products: self.products.clone(),
+            rate: self.rate,
+            tickers_every: self.tickers_every,
+            faults: Faults {
+                disconnect_every: self.disconnect_every,
+                silence_every: self.silence_every,
+                silence: self.silence,
+                malformed_every: self.malformed_every,
+                repeat_every: self.repeat_every,
+                skip_every: self.skip_every,
+                reorder_every: self.reorder_every,
+                slow: self.slow,
+                maintenance_every: self.maintenance_every,
+                half_open_every: self.half_open_every,
+                refuse_first: self.refuse_first,
+                limit_first: self.limit_first,
+                retry_after: self.retry_after,
+            },
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Kraken's side of the conversation, version 2 of its feed, and its look back.
+//!
+//! A value without a socket: text in, text out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::http::{Answer, Query};
+use super::market::{Market, Product, Trade};
+use super::session::Said;
+use crate::exchange::kraken::{CHANNELS, INSTRUMENT};
+
+/// Trades of a snapshot.
+const SNAPSHOT: usize = 50;
+
+#[derive(Deserialize)]
+struct Request {
+    method: Option<String>,
+    params: Option<Params>,
+    req_id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Params {
+    channel: String,
+    #[serde(default)]
+    symbol: Vec<String>,
+    snapshot: Option<bool>,
+}
+
+/// What one client has subscribed.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Channel and index of the product.
+    subscriptions: BTreeSet<(&'static str, usize)>,
+    /// The newest trade that each product had when it was subscribed; earlier ones are not sent.
+    seen: BTreeMap<usize, u64>,
+    follows_instruments: bool,
+}
+
+impl Session {
+    /// What is said before anything is asked.
+    pub fn greeting() -> String {
+        status("online")
+    }
+
+    /// Something is subscribed.
+    pub fn is_subscribed(&self) -> bool {
+        !self.subscriptions.is_empty() || self.follows_instruments
+    }
+
+    /// What is said before it closes for repair.
+    pub fn maintenance() -> String {
+        status("maintenance")
+    }
+
+    /// The refusal of a request.
+    pub fn refusal(text: &str) -> String {
+        let id = serde_json::from_str::<Request>(text).ok().and_then(|request| request.req_id);
+        json!({"error": "Service unavailable", "method": "subscribe", "req_id": id,
+            "success": false})
+        .to_string()
+    }
+
+    /// The answers to a client's message.
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Said {
+        let Ok(request) = serde_json::from_str::<Request>(text) else {
+            return json!({"error": "Malformed request", "success": false}).to_string().into();
+        };
+        match (request.method.as_deref(), &request.params) {
+            (Some("ping"), _) => {
+                json!({"method": "pong", "req_id": request.req_id, "time_in": time(now_us),
+                    "time_out": time(now_us)})
+                .to_string()
+                .into()
+            }
+            (Some("subscribe"), Some(params)) => {
+                self.subscribe(params, request.req_id, market, now_us)
+            }
+            (Some("unsubscribe"), Some(params)) => {
+                let gone: BTreeSet<_> =
+                    params.symbol.iter().filter_map(|symbol| market.find(symbol)).collect();
+                self.subscriptions
+                    .retain(|(channel, index)| *channel != params.channel || !gone.contains(index));
+                Said::default()
+            }
+            _ => json!({"error": "Unknown method", "success": false, "req_id": request.req_id})
+                .to_string()
+                .into(),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        params: &Params,
+        req_id: Option<u64>,
+        market: &Market,
+        now_us: i64,
+    ) -> Said {
+        let stamps = json!({"time_in": time(now_us), "time_out": time(now_us), "req_id": req_id,
+            "method": "subscribe"});
+        let answer = |fields: Value| merged(&stamps, fields).to_string();
+        if params.channel == INSTRUMENT {
+            self.follows_instruments = true;
+            let result = json!({"channel": INSTRUMENT, "snapshot": true});
+            return vec![answer(json!({"result": result, "success": true})), listing(market)]
+                .into();
+        }
+        let Some(channel) = CHANNELS.into_iter().find(|known| *known == params.channel) else {
+            let error = format!("Unknown channel {}", params.channel);
+            return answer(json!({"error": error, "success": false})).into();
+        };
+        let mut texts = Vec::new();
+        for symbol in &params.symbol {
+            let Some(index) = market.find(symbol) else {
+                let error = format!("Currency pair not supported {symbol}");
+                let refusal = json!({"error": error, "success": false, "symbol": symbol});
+                texts.push(answer(refusal));
+                continue;
+            };
+            let snapshot = params.snapshot.unwrap_or(true);
+            let result = json!({"channel": channel, "symbol": symbol, "snapshot": snapshot});
+            texts.push(answer(json!({"result": result, "success": true})));
+            self.subscriptions.insert((channel, index));
+            let product = &market.products()[index];
+            self.seen.insert(index, product.last.id);
+            if snapshot && channel == "trade" {
+                let mut newest: Vec<_> = market.history(index).rev().take(SNAPSHOT).collect();
+                newest.reverse();
+                let data: Vec<_> = newest.iter().map(|trade| item(product, trade)).collect();
+                texts.push(frame("trade", "snapshot", &data.join(",")));
+            } else if snapshot {
+                texts.push(frame("ticker", "snapshot", &sample(product, &product.last)));
+            }
+        }
+        texts.into()
+    }
+
+    /// The ticker of a trade, when this client is to have it.
+    pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
+        let product = &market[trade.product];
+        self.wants("ticker", trade).then(|| frame("ticker", "update", &sample(product, trade)))
+    }
+
+    /// The trade, when this client is to have it.
+    pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
+        let product = &market[trade.product];
+        self.wants("trade", trade).then(|| frame("trade", "update", &item(product, trade)))
+    }
+
+    /// The heartbeat of a second.
+    pub fn beat(&self) -> Said {
+        if self.is_subscribed() {
+            r#"{"channel":"heartbeat"}"#.to_owned().into()
+        } else {
+            Said::default()
+        }
+    }
+
+    fn wants(&self, channel: &'static str, trade: &Trade) -> bool {
+        self.subscriptions.contains(&(channel, trade.product))
+            && self.seen.get(&trade.product).is_some_and(|seen| trade.id > *seen)
+    }
+}
+
+/// `GET /0/public/Trades?pair=&since=`, where `since` is the id of a trade, exclusive, or a time
+/// in nanoseconds.
+pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
+    let pair = query.text("pair").unwrap_or_default().replace("%2F", "/").replace("XBT", "BTC");
+    let same = |product: &&Product| product.name == pair || product.name.replace('/', "") == pair;
+    let product = market.products().iter().find(same);
+    let (Some(product), "/0/public/Trades") = (product, path) else {
+        return Answer::ok(json!({"error": ["EQuery:Unknown asset pair"]}));
+    };
+    let since = query.number("since").unwrap_or(0);
+    let nanos = |trade: &Trade| trade.time_us.cast_unsigned().saturating_mul(1000);
+    // An id is far smaller than any time of ours.
+    let later =
+        |trade: &&Trade| if since < 1 << 50 { trade.id > since } else { nanos(trade) > since };
+    let trades = market.history(product.last.product).filter(later).take(query.limit(1000));
+    let trades: Vec<&Trade> = trades.collect();
+    let last = trades.last().map_or(since, |trade| nanos(trade));
+    let rows: Vec<Value> = trades
+        .iter()
+        .map(|trade| {
+            // Nine digits, and no float on the way.
+            let seconds = super::market::text(trade.time_us, 6);
+            let seconds: serde_json::Number =
+                serde_json::from_str(&seconds).unwrap_or_else(|_| 0.into());
+            json!([
+                product.price(trade.price),
+                product.size(trade.size),
+                seconds,
+                if trade.maker_buys { "s" } else { "b" },
+                "m",
+                "",
+                trade.id
+            ])
+        })
+        .collect();
+    Answer::ok(json!({"error": [], "result": {pair: rows, "last": last.to_string()}}))
+}
+
+fn merged(base: &Value, fields: Value) -> Value {
+    let mut all = base.clone();
+    if let (Value::Object(all), Value::Object(fields)) = (&mut all, fields) {
+        all.extend(fields);
+    }
+    all
+}
+
+fn status(system: &str) -> String {
+    format!(
+        r#"{{"channel":"status","type":"update","data":[{{"version":"2.0.10","system":"{system}","api_version":"v2","connection_id":13834774380200032777}}]}}"#
+    )
+}
+
+fn listing(market: &Market) -> String {
+    let pairs: Vec<_> = market
+        .products()
+        .iter()
+        .map(|product| {
+            let (base, quote) = product.name.split_once('/').unwrap_or((&product.name, ""));
+            json!({"symbol": product.name, "base": base, "quote": quote, "status": "online"})
+        })
+        .collect();
+    json!({"channel": INSTRUMENT, "type": "snapshot", "data": {"assets": [], "pairs": pairs}})
+        .to_string()
+}
+
+fn frame(channel: &str, form: &str, data: &str) -> String {
+    format!(r#"{{"channel":"{channel}","type":"{form}","data":[{data}]}}"#)
+}
+
+fn item(product: &Product, trade: &Trade) -> String {
+    format!(
+        r#"{{"symbol":"{}","side":"{}","price":{},"qty":{},"ord_type":"market","trade_id":{},"timestamp":"{}"}}"#,
+        product.name,
+        // The taker's.
+        if trade.maker_buys { "sell" } else { "buy" },
+        product.price(trade.price),
+        product.size(trade.size),
+        trade.id,
+        time(trade.time_us),
+    )
+}
+
+fn sample(product: &Product, trade: &Trade) -> String {
+    format!(
+        r#"{{"symbol":"{}","bid":{price},"bid_qty":{size},"ask":{},"ask_qty":{size},"last":{price},"volume":{},"vwap":{},"low":{},"high":{},"change":{},"change_pct":0.00,"timestamp":"{}"}}"#,
+        product.name,
+        product.price(trade.price + 1),
+        product.size(trade.day.volume),
+        product.price(i64::midpoint(trade.day.low, trade.day.high)),
+        product.price(trade.day.low),
+        product.price(trade.day.high),
+        product.price(trade.price - trade.day.open),
+        time(trade.time_us),
+        price = product.price(trade.price),
+        size = product.size(trade.size),
+    )
+}
+
+/// RFC 3339 with microseconds, as the venue writes it.
+fn time(micros: i64) -> String {
+    Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
+}

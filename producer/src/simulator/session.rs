@@ -1,0 +1,187 @@
+//! One client's conversation, whichever venue it is with.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::http::{Answer, Head};
+use super::market::{Market, Product, Trade};
+use super::{binance, coinbase, deribit, kraken};
+use crate::exchange::{Change, Venue};
+
+/// What a venue says, and whether it hangs up then.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// In this order.
+    pub texts: Vec<String>,
+    /// Why it hangs up.
+    pub cut: Option<&'static str>,
+}
+
+impl Said {
+    /// It hangs up, and says nothing more.
+    pub fn cut(why: &'static str) -> Self {
+        Self { texts: Vec::new(), cut: Some(why) }
+    }
+}
+
+impl From<Vec<String>> for Said {
+    fn from(texts: Vec<String>) -> Self {
+        Self { texts, cut: None }
+    }
+}
+
+impl From<String> for Said {
+    fn from(text: String) -> Self {
+        vec![text].into()
+    }
+}
+
+/// What one client has subscribed.
+#[derive(Debug)]
+pub enum Session {
+    /// With Coinbase.
+    Coinbase(coinbase::Session),
+    /// With Binance.
+    Binance(binance::Session),
+    /// With Kraken.
+    Kraken(kraken::Session),
+    /// With Deribit.
+    Deribit(deribit::Session),
+}
+
+impl Session {
+    /// A client that has just come.
+    pub fn new(venue: Venue, credits: &Arc<Mutex<deribit::Credits>>) -> Self {
+        match venue {
+            Venue::Coinbase => Self::Coinbase(coinbase::Session::default()),
+            Venue::Binance => Self::Binance(binance::Session::default()),
+            Venue::Kraken => Self::Kraken(kraken::Session::default()),
+            Venue::Deribit => Self::Deribit(deribit::Session::new(Arc::clone(credits))),
+        }
+    }
+
+    /// What is said before anything is asked.
+    pub fn greeting(&self) -> Vec<String> {
+        match self {
+            Self::Kraken(_) => vec![kraken::Session::greeting()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// How long a client may take to subscribe.
+    pub fn subscribe_within(&self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Coinbase(_) => 5,
+            _ => 60,
+        })
+    }
+
+    /// How often the venue sends a ping, whose payload must come back.
+    pub fn ping_every(&self) -> Option<Duration> {
+        matches!(self, Self::Binance(_)).then(|| Duration::from_secs(20))
+    }
+
+    /// Something is subscribed.
+    pub fn is_subscribed(&self) -> bool {
+        match self {
+            Self::Coinbase(session) => session.is_subscribed(),
+            Self::Binance(session) => session.is_subscribed(),
+            Self::Kraken(session) => session.is_subscribed(),
+            Self::Deribit(session) => session.is_subscribed(),
+        }
+    }
+
+    /// The answers to a client's message.
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Said {
+        match self {
+            Self::Coinbase(session) => session.request(text, market).into(),
+            Self::Binance(session) => session.request(text, market, now_us),
+            Self::Kraken(session) => session.request(text, market, now_us),
+            Self::Deribit(session) => session.request(text, market, now_us),
+        }
+    }
+
+    /// The message asks for a subscription, and is refused; `None` when it asks for none.
+    pub fn refusal(&self, text: &str) -> Option<String> {
+        if !text.to_lowercase().contains("subscribe\"") {
+            return None;
+        }
+        Some(match self {
+            Self::Coinbase(_) => coinbase::Session::refusal(),
+            Self::Binance(_) => binance::Session::refusal(text),
+            Self::Kraken(_) => kraken::Session::refusal(text),
+            Self::Deribit(_) => deribit::Session::refusal(text),
+        })
+    }
+
+    /// The ticker that a trade brings at once, when this client is to have it.
+    pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
+        match self {
+            Self::Coinbase(session) => session.ticker(market, trade),
+            // Once a second, whatever trades.
+            Self::Binance(_) => None,
+            Self::Kraken(session) => session.ticker(market, trade),
+            Self::Deribit(session) => session.ticker(market, trade),
+        }
+    }
+
+    /// The trade, when this client is to have it.
+    pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
+        match self {
+            Self::Coinbase(session) => session.matched(market, trade),
+            Self::Binance(session) => session.matched(market, trade),
+            Self::Kraken(session) => session.matched(market, trade),
+            Self::Deribit(session) => session.matched(market, trade),
+        }
+    }
+
+    /// What is due in this second.
+    pub fn beat(&mut self, market: &Market, now_us: i64) -> Said {
+        match self {
+            Self::Coinbase(session) => session.heartbeats(market, now_us).into(),
+            Self::Binance(session) => session.beat(market, now_us),
+            Self::Kraken(session) => session.beat(),
+            Self::Deribit(session) => session.beat(now_us),
+        }
+    }
+
+    /// The tickers of everything subscribed, where the venue sends them at an interval.
+    pub fn tickers(&self, market: &Market, now_us: i64) -> Vec<String> {
+        match self {
+            Self::Deribit(session) => session.tickers(market, now_us),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is said before the venue closes for repair.
+    pub fn maintenance(&self, now_us: i64) -> Option<String> {
+        match self {
+            Self::Coinbase(_) | Self::Deribit(_) => None,
+            Self::Binance(_) => Some(binance::Session::maintenance(now_us)),
+            Self::Kraken(_) => Some(kraken::Session::maintenance()),
+        }
+    }
+
+    /// An instrument came or went, when this client is to hear of it.
+    pub fn news(&self, change: &Change, now_us: i64) -> Option<String> {
+        match self {
+            Self::Deribit(session) => session.news(change, now_us),
+            _ => None,
+        }
+    }
+}
+
+/// The answer to a request that is no handshake.
+pub fn answer(venue: Venue, head: &Head, market: &Market, now_us: i64) -> Answer {
+    let (path, query) = (head.path.as_str(), head.query());
+    match venue {
+        Venue::Coinbase => coinbase::answer(path, &query, market),
+        Venue::Binance => binance::answer(path, &query, market),
+        Venue::Kraken => kraken::answer(path, &query, market),
+        Venue::Deribit => deribit::answer(path, &query, market, now_us),
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

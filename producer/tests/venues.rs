@@ -1,0 +1,252 @@
+//! Every venue under every fault, over real sockets: what comes out is what the simulated market
+//! made, less exactly what is marked as missing. A channel stands where Kafka is.
+
+#[path = "venues/bench.rs"]
+mod bench;
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use producer::exchange::{Change, Venue};
+use producer::feed::Rotation;
+use producer::simulator::faults::Faults;
+
+use bench::{Bench, Setup, dead_letters, gap_marks, ids, trades};
+
+/// Long enough that it never comes in a test.
+const NEVER: Duration = Duration::from_mins(10);
+
+/// One fault, how long silence may last, and what it must have shown.
+struct Case {
+    name: &'static str,
+    faults: Faults,
+    stale_after: Duration,
+    /// A cause of reconnecting that must have been counted.
+    cause: Option<&'static str>,
+    /// Trades are missing, and marked as such.
+    gaps: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let none = Faults::default();
+    let short = Duration::from_millis(400);
+    let case = |name, faults| Case { name, faults, stale_after: NEVER, cause: None, gaps: false };
+    vec![
+        case("nothing", none),
+        Case {
+            cause: Some("lost"),
+            ..case("drop", Faults { disconnect_every: Some(200), ..none })
+        },
+        Case {
+            stale_after: short,
+            cause: Some("stale"),
+            ..case("silence", Faults { silence_every: Some(200), silence: NEVER, ..none })
+        },
+        Case {
+            stale_after: short,
+            cause: Some("stale"),
+            ..case("half-open socket", Faults { half_open_every: Some(200), ..none })
+        },
+        case("slow", Faults { slow: Duration::from_millis(1), ..none }),
+        case("duplicate", Faults { repeat_every: Some(7), ..none }),
+        Case { gaps: true, ..case("gap in ids", Faults { skip_every: Some(50), ..none }) },
+        case("malformed", Faults { malformed_every: Some(20), ..none }),
+        Case {
+            cause: Some("closed"),
+            ..case("maintenance", Faults { maintenance_every: Some(200), ..none })
+        },
+        Case {
+            cause: Some("refused"),
+            ..case("refused subscription", Faults { refuse_first: 2, ..none })
+        },
+        Case {
+            cause: Some("limited"),
+            ..case("429", Faults { limit_first: 2, retry_after: Duration::from_secs(1), ..none })
+        },
+    ]
+}
+
+async fn check(venue: Venue, case: &Case) -> anyhow::Result<()> {
+    let setup = Setup { stale_after: case.stale_after, ..Setup::of(venue) };
+    let mut bench = Bench::start(&setup, case.faults).await?;
+    let outputs = bench.until(|seen| trades(seen) >= 700).await?;
+    bench.agree(&outputs)?;
+    if let Some(cause) = case.cause {
+        // Kraken says that it closes before it does, and is left alone for as long as it wants.
+        let announced = venue == Venue::Kraken && case.name == "maintenance";
+        let cause = if announced { "limited" } else { cause };
+        ensure!(bench.reconnects(cause) > 0, "no reconnect was counted as {cause}");
+    } else {
+        ensure!(bench.reconnected() == 0, "it had to connect again");
+    }
+    if case.gaps {
+        ensure!(gap_marks(&outputs) > 3, "{} gaps are marked", gap_marks(&outputs));
+    }
+    let letters = dead_letters(&outputs);
+    ensure!((letters > 0) == (case.name == "malformed"), "{letters} dead letters");
+    bench.stop().await
+}
+
+async fn matrix(venue: Venue) -> anyhow::Result<()> {
+    for case in cases() {
+        if venue == Venue::Kraken && case.name == "maintenance" {
+            // Its wait of five seconds is tested by itself.
+            continue;
+        }
+        let result = check(venue, &case).await;
+        result.map_err(|error| error.context(format!("{venue}, {}", case.name)))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn coinbase_gives_what_was_traded_less_what_is_marked_under_every_fault() -> anyhow::Result<()>
+{
+    matrix(Venue::Coinbase).await
+}
+
+#[tokio::test]
+async fn binance_gives_what_was_traded_less_what_is_marked_under_every_fault() -> anyhow::Result<()>
+{
+    matrix(Venue::Binance).await
+}
+
+#[tokio::test]
+async fn kraken_gives_what_was_traded_less_what_is_marked_under_every_fault() -> anyhow::Result<()>
+{
+    matrix(Venue::Kraken).await
+}
+
+#[tokio::test]
+async fn deribit_gives_what_was_traded_less_what_is_marked_under_every_fault() -> anyhow::Result<()>
+{
+    matrix(Venue::Deribit).await
+}
+
+#[tokio::test]
+async fn a_venue_in_maintenance_is_left_alone_for_as_long_as_it_says() -> anyhow::Result<()> {
+    let case = Case {
+        name: "maintenance",
+        faults: Faults { maintenance_every: Some(400), ..Faults::default() },
+        stale_after: NEVER,
+        cause: Some("limited"),
+        gaps: false,
+    };
+    check(Venue::Kraken, &case).await
+}
+
+#[tokio::test]
+async fn a_trade_that_comes_late_is_marked_and_then_comes() -> anyhow::Result<()> {
+    for venue in Venue::ALL {
+        let faults = Faults { reorder_every: Some(40), ..Faults::default() };
+        let mut bench = Bench::start(&Setup::of(venue), faults).await?;
+        let outputs = bench.until(|seen| trades(seen) >= 700).await?;
+        // Whoever hears 12 before 11 cannot know that 11 will come: the mark is honest, and the
+        // trade that fills it is there.
+        ensure!(gap_marks(&outputs) > 3, "{venue}: nothing was out of order");
+        for (base, ids) in ids(&outputs) {
+            let (first, last) = (ids.iter().min(), ids.iter().max());
+            let (Some(first), Some(last)) = (first, last) else { continue };
+            let missing = (*first..=*last).filter(|id| !ids.contains(id)).count();
+            ensure!(missing <= 1, "{venue} {base}: {missing} never came");
+        }
+        bench.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_is_replaced_without_a_gap_and_without_a_repetition() -> anyhow::Result<()> {
+    for venue in Venue::ALL {
+        let rotation = Rotation {
+            after: Some(Duration::from_millis(900)),
+            overlap: Duration::from_millis(300),
+        };
+        let setup = Setup { rotation, ..Setup::of(venue) };
+        let mut bench = Bench::start(&setup, Faults::default()).await?;
+        let rotations = bench.metrics.rotations.with_label_values(&[venue.as_str()]);
+        let outputs = bench.until(|seen| rotations.get() >= 3 && trades(seen) >= 700).await?;
+        bench.agree(&outputs)?;
+        ensure!(bench.reconnected() == 0 && gap_marks(&outputs) == 0, "{venue} had a gap");
+        let repeated = bench.metrics.repeated.with_label_values(&[venue.as_str()]).get();
+        ensure!(repeated > 0, "{venue}: the connections did not overlap");
+        // A snapshot of a new subscription repeats what was long before, which its ids tell.
+        if ![Venue::Kraken, Venue::Coinbase].contains(&venue) {
+            for (base, ids) in ids(&outputs) {
+                ensure!(ids.windows(2).all(|two| two[1] == two[0] + 1), "{venue} {base}: {ids:?}");
+            }
+        }
+        bench.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn too_many_refusals_open_the_breaker() -> anyhow::Result<()> {
+    let faults = Faults { refuse_first: 1_000, ..Faults::default() };
+    let mut bench = Bench::start(&Setup::of(Venue::Binance), faults).await?;
+    let open = bench.metrics.breakers.with_label_values(&["binance"]);
+    bench.wait_for(|_| open.get() == 1).await?;
+    ensure!(bench.reconnects("refused") == u64::from(bench::REFUSALS));
+    bench.stop().await
+}
+
+#[tokio::test]
+async fn what_is_listed_is_taken_up_and_what_ends_is_let_go() -> anyhow::Result<()> {
+    let setup = Setup::currency();
+    let mut bench = Bench::start(&setup, Faults::default()).await?;
+    let new = "BTC-22NOV26-40000-C";
+    bench.until(|seen| trades(seen) >= 50).await?;
+    let instruments = bench.metrics.instruments.with_label_values(&["deribit"]);
+    bench.handle.announce(Change::Listed(new.into()));
+    bench.wait_for(|_| instruments.get() == 1).await?;
+    bench.until(|seen| bench::sampled(seen, new)).await?;
+    bench.handle.announce(Change::Ended(new.into()));
+    bench.wait_for(|_| instruments.get() == 0).await?;
+    bench.stop().await
+}
+
+#[tokio::test]
+async fn one_connection_that_fails_disturbs_no_other() -> anyhow::Result<()> {
+    let faults = Faults { disconnect_every: Some(300), ..Faults::default() };
+    let mut bad = Bench::start(&Setup::of(Venue::Coinbase), faults).await?;
+    let mut good = Bench::beside(&bad, Faults::default()).await?;
+    let (outputs, others) = tokio::join!(
+        good.until(|seen| trades(seen) >= 1_500),
+        bad.until(|seen| trades(seen) >= 1_000),
+    );
+    let outputs = outputs?;
+    bad.agree(&others?)?;
+    good.agree(&outputs)?;
+    ensure!(gap_marks(&outputs) == 0, "the good one lost trades");
+    ensure!(good.reconnected() > 0, "the bad one was not cut");
+    good.stop().await?;
+    bad.stop().await
+}
+
+#[tokio::test]
+async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()> {
+    for (venue, instruments, connections) in [
+        (Venue::Coinbase, 20, 1),
+        (Venue::Binance, 19, 1),
+        (Venue::Kraken, 20, 1),
+        (Venue::Deribit, 1_498, 4),
+    ] {
+        let plan = bench::plan(venue).await?;
+        ensure!(plan.instruments() == instruments, "{plan}");
+        ensure!(plan.lines.len() == connections, "{plan}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn deribit_turns_the_thirty_third_connection_away() -> anyhow::Result<()> {
+    let refused = bench::connections(Venue::Deribit, 33).await?;
+    ensure!(refused == [32], "{refused:?} were turned away");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_ping_comes_back_with_what_it_bore() -> anyhow::Result<()> {
+    bench::pings(Venue::Binance).await
+}
