@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use rand::Rng;
+use schemas::Timestamp;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -27,6 +28,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::backoff::Backoff;
+use crate::capture::{Capture, Kind};
 use crate::clock;
 use crate::exchange::{Subscription, Venue};
 use crate::metrics::Metrics;
@@ -101,6 +103,7 @@ pub struct Feed<R> {
     outputs: mpsc::Sender<Output>,
     shutdown: watch::Receiver<bool>,
     rng: R,
+    capture: Option<Capture>,
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -116,7 +119,22 @@ impl<R: Rng> Feed<R> {
     ) -> Self {
         let name = format!("{}-0", config.venue);
         let pipeline = Pipeline::new(config.venue, name, Arc::clone(&metrics));
-        Self { config, pipeline, metrics, outputs, shutdown, rng }
+        Self { config, pipeline, metrics, outputs, shutdown, rng, capture: None }
+    }
+
+    /// Writes down everything that is read and sent.
+    #[must_use]
+    pub fn captured(mut self, capture: Option<Capture>) -> Self {
+        self.capture = capture;
+        self
+    }
+
+    async fn capture(&mut self, at_us: i64, kind: Kind, raw: &str) {
+        if let Some(capture) = &self.capture
+            && !capture.line(at_us, kind, &self.config.url, raw).await
+        {
+            self.capture = None;
+        }
     }
 
     /// Reads the feed over as many connections as it takes.
@@ -149,6 +167,11 @@ impl<R: Rng> Feed<R> {
             _ = shutdown.wait_for(|stop| *stop) => return End::Stop,
         };
         let Some(mut socket) = connected else { return End::Again(Cause::Connect) };
+        let at = clock::now_micros();
+        self.capture(at, Kind::Open, "").await;
+        for ask in self.config.venue.subscribe(&self.config.products) {
+            self.capture(at, Kind::Sent, &ask).await;
+        }
         tracing::info!(
             venue = self.config.venue.as_str(),
             url = self.config.url,
@@ -180,8 +203,10 @@ impl<R: Rng> Feed<R> {
                     continue;
                 }
             };
-            let now = clock::now();
+            let at = clock::now_micros();
+            let now = Timestamp::from_micros(at);
             self.metrics.frame(now);
+            self.capture(at, Kind::Frame, &text).await;
             let control = self.pipeline.frame(&text, now, &mut outputs);
             for output in outputs.drain(..) {
                 if self.outputs.send(output).await.is_err() {

@@ -13,11 +13,15 @@
 //!
 //! # What this does not do
 //!
-//! It keeps nothing on disk: while the broker is away events wait in a bounded queue in memory,
-//! and when that is full the feed is not read. It fetches nothing that was missed; it marks it.
+//! It keeps nothing on disk unless a [`spool`] is asked for: while the broker is away events wait in
+//! a bounded queue in memory, and when that is full the feed is not read. What a feed missed is
+//! marked, and fetched ([`backfill`]) where the venue has trades over REST and their ids are dense.
 
+pub mod backfill;
+pub mod backfill_coinbase;
 pub mod backoff;
 pub mod batch;
+pub mod capture;
 pub mod clock;
 pub mod config;
 pub mod exchange;
@@ -34,7 +38,10 @@ pub mod shuffle;
 pub mod signal;
 pub mod simulator;
 pub mod sink;
+pub mod sink_config;
 pub mod spool;
+pub mod spool_outbox;
+pub mod spool_parcel;
 #[cfg(test)]
 mod test_data;
 pub mod units;

@@ -7,8 +7,9 @@ use anyhow::Context;
 use clap::Parser;
 use producer::config::{Command, Config, LogFormat, SimulateConfig};
 use producer::simulator::faults::Faults;
-use producer::simulator::{Simulator, SimulatorConfig};
+use producer::simulator::{Simulator, SimulatorConfig, history};
 use producer::{batch, run};
+use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 /// Frees what many threads allocated better than the system's.
@@ -72,6 +73,13 @@ fn serve(config: &SimulateConfig) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut stop = producer::signal::Stop::listen()?;
         let simulator = Simulator::bind(&config.listen.to_string(), &simulator).await?;
+        if let Some(address) = config.rest_listen {
+            let rest = TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen at {address}: choose another --rest-listen or free the port")
+            })?;
+            let (products, market) = simulator.market();
+            tokio::spawn(history::serve(rest, products, market, None));
+        }
         tracing::info!(url = simulator.url()?, products = simulator.products(), "simulating");
         tokio::select! {
             () = simulator.run() => {}

@@ -11,6 +11,7 @@ use prometheus::{
 };
 use schemas::Timestamp;
 
+use crate::backfill::GaveUp;
 use crate::exchange::{Ignored, Malformed, UNKNOWN, Venue};
 use crate::feed::Cause;
 
@@ -38,6 +39,18 @@ pub struct Metrics {
     pub queue_bytes: IntGauge,
     /// Time in which a full queue held up the feed.
     pub backpressure: Counter,
+    /// Missed trades that were fetched, by venue.
+    pub backfilled: IntCounterVec,
+    /// Gaps that were not filled, by venue and reason.
+    pub backfill_given_up: IntCounterVec,
+    /// Records in the spool that the broker does not have.
+    pub spool_records: IntGauge,
+    /// Bytes of the spool's files.
+    pub spool_bytes: IntGauge,
+    /// How long the oldest record in the spool has waited.
+    pub spool_age: Gauge,
+    /// Bytes of torn records that were cut off the spool.
+    pub spool_cut: IntCounter,
     staleness: GaugeVec,
     /// When the last frame of the feed came, in milliseconds since the epoch; 0 before the first.
     last_frame: AtomicI64,
@@ -98,6 +111,26 @@ impl Metrics {
                 "producer_backpressure_seconds_total",
                 "Time in which a full queue held up the feed.",
             )?,
+            backfilled: counters(
+                "producer_backfilled_trades_total",
+                "Missed trades that were fetched from the venue.",
+                &["venue"],
+            )?,
+            backfill_given_up: counters(
+                "producer_backfill_given_up_total",
+                "Gaps that were not filled.",
+                &["venue", "reason"],
+            )?,
+            spool_records: gauge("producer_spool_records", "Spooled records that Kafka lacks.")?,
+            spool_bytes: gauge("producer_spool_bytes", "Bytes of the spool's files.")?,
+            spool_age: Gauge::new(
+                "producer_spool_age_seconds",
+                "How long the oldest spooled record has waited.",
+            )?,
+            spool_cut: IntCounter::new(
+                "producer_spool_cut_bytes_total",
+                "Bytes of records that a crash tore, cut off the spool.",
+            )?,
             staleness: GaugeVec::new(
                 Opts::new("producer_feed_staleness_seconds", "Time since the last frame."),
                 &["venue"],
@@ -107,6 +140,8 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.delivery_failures.clone()))?;
         registry.register(Box::new(metrics.backpressure.clone()))?;
+        registry.register(Box::new(metrics.spool_age.clone()))?;
+        registry.register(Box::new(metrics.spool_cut.clone()))?;
         registry.register(Box::new(metrics.staleness.clone()))?;
         Ok(metrics)
     }
@@ -126,6 +161,10 @@ impl Metrics {
         for cause in Cause::ALL {
             self.reconnects.with_label_values(&[name, cause.as_str()]);
         }
+        for reason in GaveUp::ALL {
+            self.backfill_given_up.with_label_values(&[name, reason.as_str()]);
+        }
+        self.backfilled.with_label_values(&[name]);
         self.published.with_label_values(&[name]);
         self.sequence_gaps.with_label_values(&[name]);
         self.staleness(venue).set(0.0);

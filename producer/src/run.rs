@@ -22,8 +22,10 @@ use rand::rngs::StdRng;
 use schemas::registry::Registry;
 use schemas::{Codec, Kind};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::backfill::{self, BackfillConfig};
 use crate::clock;
 use crate::config::{KafkaConfig, RunConfig};
 use crate::exchange::Venue;
@@ -31,7 +33,8 @@ use crate::feed::{Feed, FeedConfig};
 use crate::metrics::Metrics;
 use crate::pipeline::Output;
 use crate::signal::Stop;
-use crate::sink::{Sink, SinkError};
+use crate::sink::Sink;
+use crate::sink_config::SinkError;
 
 /// Outputs between feed and sink. Small: what waits belongs in the sink's queue, which is bounded
 /// by flags.
@@ -80,7 +83,18 @@ async fn live(config: &RunConfig, sink: Sink, metrics: &Arc<Metrics>) -> anyhow:
         backoff: config.backoff()?,
     };
     let rng = StdRng::seed_from_u64(clock::now_micros().cast_unsigned());
-    tokio::spawn(Feed::new(feed, Arc::clone(metrics), outputs, watching, rng).run());
+    let outputs = match config.rest_url() {
+        Some(rest_url) => {
+            let seed = clock::now_micros().cast_unsigned();
+            let shutdown = watching.clone();
+            let fetched = BackfillConfig { venue: config.venue, rest_url, shutdown, seed };
+            backfill::between(fetched, Arc::clone(metrics), outputs)?
+        }
+        None => outputs,
+    };
+    let (capture, captured) = config.capture()?.unzip();
+    let feed = Feed::new(feed, Arc::clone(metrics), outputs, watching, rng).captured(capture);
+    tokio::spawn(feed.run());
     tracing::info!(venue = config.venue.as_str(), metrics = %config.metrics, "running");
     tokio::select! {
         ended = &mut finished => {
@@ -98,7 +112,10 @@ async fn live(config: &RunConfig, sink: Sink, metrics: &Arc<Metrics>) -> anyhow:
         }
     }
     .context("the sink ended without a word")??;
-    tracing::info!("stopped, everything is delivered");
+    if let Some(Ok(written)) = captured.map(std::thread::JoinHandle::join) {
+        written.context("the capture is not whole")?;
+    }
+    tracing::info!("stopped, everything is delivered or kept");
     Ok(())
 }
 
@@ -110,7 +127,7 @@ fn spawn_sink(
     let (done, finished) = oneshot::channel();
     let work = move || {
         let mut drain = || {
-            while let Some(output) = inbox.blocking_recv() {
+            while let Some(output) = next(&mut inbox, &mut sink)? {
                 sink.publish(&output)?;
             }
             sink.finish()
@@ -120,6 +137,18 @@ fn spawn_sink(
     };
     thread::Builder::new().name("sink".into()).spawn(work).context("cannot start a thread")?;
     Ok(finished)
+}
+
+/// The next output; while there is none, the spool is worked on.
+fn next(inbox: &mut mpsc::Receiver<Output>, sink: &mut Sink) -> Result<Option<Output>, SinkError> {
+    while sink.pending() {
+        match inbox.try_recv() {
+            Ok(output) => return Ok(Some(output)),
+            Err(TryRecvError::Disconnected) => return Ok(None),
+            Err(TryRecvError::Empty) => sink.idle()?,
+        }
+    }
+    Ok(inbox.blocking_recv())
 }
 
 /// `/metrics` for Prometheus, `/healthz` for whoever restarts what does not answer.

@@ -10,6 +10,7 @@
 
 pub mod coinbase;
 pub mod faults;
+pub mod history;
 pub mod market;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,6 +99,11 @@ impl Simulator {
     /// How many products there are.
     pub fn products(&self) -> usize {
         self.shared.products.len()
+    }
+
+    /// The products, and every trade from now on, for [`history::serve`].
+    pub fn market(&self) -> (Vec<Product>, broadcast::Receiver<Arc<Trade>>) {
+        (self.shared.products.clone(), self.shared.trades.subscribe())
     }
 
     /// Serves until it is dropped.
