@@ -61,14 +61,8 @@ fn write(installation: &Installation) -> Result<()> {
                 ("kraken", minute(3) + 500, now - DAY),
             ]
         {
-            let mark = FeedMark {
-                feed: "1".into(),
-                healthy_until: Timestamp(healthy_until),
-                gap_from: None,
-                gap_until: None,
-                reason: String::new(),
-                received_at: Timestamp(received_at),
-            };
+            let (until, at) = (Timestamp(healthy_until), Timestamp(received_at));
+            let mark = FeedMark::healthy("1", until, at);
             records.push(record(&codec, &PairKey::feed(exchange), codec.to_bytes(&mark)));
         }
         broker::write(servers, &events, partition, &records)?;

@@ -3,21 +3,27 @@
 //! Strings stop here: past [`Config::validate`] every value is typed and in range.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backoff::Backoff;
+use crate::capture::Capture;
 use crate::connection::Patience;
+use crate::exchange::Venue;
 use crate::feed::{Breaker, FeedConfig, Rotation};
 use crate::follow::FollowConfig;
 use crate::load::Pick;
 use crate::plan::Line;
 pub use crate::simulator::config::SimulateConfig;
-use crate::sink::{self, SinkConfig};
+use crate::sink_config::{self, SinkConfig};
+use crate::spool;
+use crate::spool_outbox::SpoolConfig;
 use crate::units::{self, Share};
 
 /// Feeds the log with market data: live, recorded, simulated or handed in.
@@ -88,6 +94,12 @@ pub struct KafkaConfig {
     /// How long the last records may take at the end.
     #[arg(long, env = "PRODUCER_FLUSH_TIMEOUT", default_value = "30s", value_parser = units::duration)]
     pub flush_timeout: Duration,
+    /// A directory in which records wait on disk until Kafka has them; without it they wait in memory.
+    #[arg(long, env = "PRODUCER_SPOOL_DIR", value_name = "DIR")]
+    pub spool_dir: Option<PathBuf>,
+    /// Bytes that may wait there; a full spool stops the reading of the feed.
+    #[arg(long, env = "PRODUCER_SPOOL_MAX", default_value = "1GiB", value_parser = units::bytes)]
+    pub spool_max: u64,
     /// A further setting of the Kafka client, key=value; repeatable, or separated by ';'.
     #[arg(long = "kafka", env = "PRODUCER_KAFKA", value_delimiter = ';', value_name = "KEY=VALUE")]
     pub kafka: Vec<Setting>,
@@ -153,6 +165,12 @@ pub struct RunConfig {
     /// The longest wait before connecting again.
     #[arg(long, env = "PRODUCER_BACKOFF_CAP", default_value = "30s", value_parser = units::duration)]
     pub backoff_cap: Duration,
+    /// A directory for every frame as it came, for `producer replay`.
+    #[arg(long, env = "PRODUCER_CAPTURE", value_name = "DIR")]
+    pub capture: Option<PathBuf>,
+    /// Bytes of the captures of a venue; beyond it the oldest file is deleted.
+    #[arg(long, env = "PRODUCER_CAPTURE_MAX", default_value = "10GiB", value_parser = units::bytes)]
+    pub capture_max: u64,
     /// Where /metrics and /healthz are served.
     #[arg(long, env = "PRODUCER_METRICS", default_value = "127.0.0.1:9101")]
     pub metrics: SocketAddr,
@@ -271,6 +289,22 @@ impl RunConfig {
         })
     }
 
+    /// Where missed trades are fetched, if anywhere.
+    pub fn backfill_url(&self) -> Option<String> {
+        (self.follow.venue == Venue::Coinbase).then(|| self.follow.rest_url())
+    }
+
+    /// The capture that is asked for, and its thread.
+    pub fn capture(&self) -> anyhow::Result<Option<(Capture, JoinHandle<io::Result<()>>)>> {
+        let Some(dir) = &self.capture else {
+            return Ok(None);
+        };
+        let started = Capture::start(dir, self.follow.venue, self.capture_max);
+        started
+            .map(Some)
+            .with_context(|| format!("cannot write to {}: choose another --capture", dir.display()))
+    }
+
     /// The waits between connections.
     pub fn backoff(&self) -> anyhow::Result<Backoff> {
         Backoff::new(self.backoff_first, self.backoff_cap)
@@ -315,9 +349,14 @@ impl KafkaConfig {
             "--topic-prefix may have 100 letters, digits, '.', '_' and '-'"
         );
         ensure!(!self.connect_timeout.is_zero(), "--connect-timeout must be longer than nothing");
+        ensure!(
+            self.spool_max >= spool::MIN_BYTES,
+            "--spool-max must be {} KiB at least",
+            spool::MIN_BYTES >> 10
+        );
         for setting in &self.kafka {
             ensure!(
-                !sink::FIXED.contains(&setting.key.as_str()),
+                !sink_config::FIXED.contains(&setting.key.as_str()),
                 "--kafka {} cannot be changed: nothing would hold what the producer promises",
                 setting.key
             );
@@ -334,6 +373,7 @@ impl KafkaConfig {
             queue_max_kbytes: self.queue_max_kbytes,
             connect_timeout: self.connect_timeout,
             flush_timeout: self.flush_timeout,
+            spool: self.spool_dir.clone().map(|dir| SpoolConfig { dir, max_bytes: self.spool_max }),
             overrides: self.kafka.iter().map(|s| (s.key.clone(), s.value.clone())).collect(),
         }
     }

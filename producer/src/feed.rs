@@ -34,6 +34,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
+use crate::capture::Kind;
 use crate::clock;
 use crate::connection::{Due, Outcome, Session};
 use crate::exchange::Change;
@@ -222,6 +223,7 @@ impl<R: Rng> Feed<R> {
             url = self.config.url,
             "feed is connected"
         );
+        self.around.line(clock::now(), Kind::Open, &self.config.url, "").await;
         let mut connection = self.connection(socket);
         let standing = self.around.metrics.connections.with_label_values(&[venue]);
         standing.inc();
@@ -348,6 +350,7 @@ impl<R: Rng> Feed<R> {
         connection: &mut Connection,
     ) -> Result<Vec<Control>, End> {
         self.last_frame.set(at);
+        self.around.line(at, Kind::Frame, &self.config.url, text).await;
         let now = self.around.now();
         let mut outputs = std::mem::take(&mut self.produced);
         let controls = self.pipeline.frame(text, at, &mut outputs);
@@ -387,7 +390,7 @@ impl<R: Rng> Feed<R> {
                 let subscriptions = connection.session.granted();
                 tracing::info!(venue, feed, subscriptions, "subscribed");
             }
-            Outcome::Send(text) => socket::send(&mut connection.socket, text).await?,
+            Outcome::Send(text) => self.send(connection, text).await?,
             Outcome::Rejected(reason) => {
                 self.around.metrics.refused_streams.with_label_values(&[venue]).inc();
                 tracing::warn!(venue, feed, reason, "the venue refused one of several streams");
@@ -412,6 +415,11 @@ impl<R: Rng> Feed<R> {
         Ok(())
     }
 
+    async fn send(&self, connection: &mut Connection, text: &str) -> Result<(), End> {
+        self.around.line(clock::now(), Kind::Sent, &self.config.url, text).await;
+        socket::send(&mut connection.socket, text).await
+    }
+
     /// What has become due for the connection, and for its replacement.
     async fn due(&mut self, connection: &mut Connection, next: &mut Next) -> Result<(), End> {
         let now = self.around.now();
@@ -425,7 +433,7 @@ impl<R: Rng> Feed<R> {
     pub(crate) async fn act(&mut self, due: Due, connection: &mut Connection) -> Result<(), End> {
         let (venue, feed) = (self.config.venue.as_str(), self.config.line.name.as_str());
         match due {
-            Due::Send(text) => socket::send(&mut connection.socket, &text).await,
+            Due::Send(text) => self.send(connection, &text).await,
             Due::Ping => match connection.socket.send(Frame::Ping(Vec::new().into())).await {
                 Ok(()) => Ok(()),
                 Err(_) => Err(End::Again(Cause::Lost)),

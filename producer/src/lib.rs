@@ -8,17 +8,22 @@
 //! ```
 //!
 //! [`exchange`] is pure, [`pipeline`], [`marks`], [`plan`], [`budget`] and [`connection`] are
-//! values, [`feed`] holds the only client sockets, [`instruments`] asks what there is, [`sink`] is the only file that names the Kafka client, [`clock`] the only one that
-//! reads the time. `tests/` runs the real feed against the [`simulator`] without Kafka.
+//! values, [`feed`] holds the only client sockets, [`instruments`] asks what there is, [`sink`] is
+//! the only file that names the Kafka client, [`clock`] the only one that reads the time. `tests/`
+//! runs the real feed against the [`simulator`] without Kafka.
 //!
 //! # What this does not do
 //!
-//! It keeps nothing on disk: while the broker is away events wait in a bounded queue in memory,
-//! and when that is full the feed is not read. It fetches nothing that was missed; it marks it.
+//! It keeps nothing on disk unless a [`spool`] is asked for: while the broker is away events wait in
+//! a bounded queue in memory, and when that is full the feed is not read. What a feed missed is
+//! marked, and fetched ([`backfill`]) where that is built for the venue: Coinbase.
 
+pub mod backfill;
+pub mod backfill_coinbase;
 pub mod backoff;
 pub mod batch;
 pub mod budget;
+pub mod capture;
 pub mod clock;
 pub mod config;
 pub mod connection;
@@ -41,8 +46,11 @@ pub mod shuffle;
 pub mod signal;
 pub mod simulator;
 pub mod sink;
+pub mod sink_config;
 mod socket;
 pub mod spool;
+pub mod spool_outbox;
+pub mod spool_parcel;
 mod surroundings;
 #[cfg(test)]
 mod test_data;

@@ -12,6 +12,7 @@ use prometheus::{
 };
 use schemas::{Basis, Timestamp};
 
+use crate::backfill::GaveUp;
 use crate::exchange::{Class, Ignored, Malformed, UNKNOWN, Venue};
 use crate::feed::Cause;
 
@@ -54,6 +55,16 @@ const DELIVERY_FAILURES: Named =
 const BACKPRESSURE: Named =
     ("producer_backpressure_seconds_total", "Time in which a full queue held up the feed.");
 
+const BACKFILLED: Named =
+    ("producer_backfilled_trades_total", "Missed trades that were fetched from the venue.");
+const BACKFILL_GIVEN_UP: Named = ("producer_backfill_given_up_total", "Gaps that were not filled.");
+const SPOOL_RECORDS: Named = ("producer_spool_records", "Spooled records that Kafka lacks.");
+const SPOOL_BYTES: Named = ("producer_spool_bytes", "Bytes of the spool's files.");
+const SPOOL_AGE: Named =
+    ("producer_spool_age_seconds", "How long the oldest spooled record has waited.");
+const SPOOL_CUT: Named =
+    ("producer_spool_cut_bytes_total", "Bytes of records that a crash tore, cut off the spool.");
+
 /// The metrics of one process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -92,6 +103,18 @@ pub struct Metrics {
     pub queue_bytes: IntGauge,
     /// Time in which a full queue held up the feed.
     pub backpressure: Counter,
+    /// Missed trades that were fetched, by venue.
+    pub backfilled: IntCounterVec,
+    /// Gaps that were not filled, by venue and reason.
+    pub backfill_given_up: IntCounterVec,
+    /// Records in the spool that the broker does not have.
+    pub spool_records: IntGauge,
+    /// Bytes of the spool's files.
+    pub spool_bytes: IntGauge,
+    /// How long the oldest record in the spool has waited.
+    pub spool_age: Gauge,
+    /// Bytes of torn records that were cut off the spool.
+    pub spool_cut: IntCounter,
     staleness: GaugeVec,
     class_staleness: GaugeVec,
     /// When each connection's last frame came. Guards a short list: it is added to when a feed
@@ -165,12 +188,20 @@ impl Metrics {
             class_staleness: to.seconds(CLASS_STALENESS, &["venue", "class"])?,
             delivery_failures: IntCounter::new(DELIVERY_FAILURES.0, DELIVERY_FAILURES.1)?,
             backpressure: Counter::new(BACKPRESSURE.0, BACKPRESSURE.1)?,
+            backfilled: to.counters(BACKFILLED, &["venue"])?,
+            backfill_given_up: to.counters(BACKFILL_GIVEN_UP, &["venue", "reason"])?,
+            spool_records: to.gauge(SPOOL_RECORDS)?,
+            spool_bytes: to.gauge(SPOOL_BYTES)?,
+            spool_age: Gauge::new(SPOOL_AGE.0, SPOOL_AGE.1)?,
+            spool_cut: IntCounter::new(SPOOL_CUT.0, SPOOL_CUT.1)?,
             watched: Mutex::default(),
             last_of_class: Default::default(),
             registry: to.0,
         };
         metrics.registry.register(Box::new(metrics.delivery_failures.clone()))?;
         metrics.registry.register(Box::new(metrics.backpressure.clone()))?;
+        metrics.registry.register(Box::new(metrics.spool_age.clone()))?;
+        metrics.registry.register(Box::new(metrics.spool_cut.clone()))?;
         Ok(metrics)
     }
 
@@ -189,11 +220,15 @@ impl Metrics {
         for cause in Cause::ALL {
             self.reconnects.with_label_values(&[name, cause.as_str()]);
         }
+        for reason in GaveUp::ALL {
+            self.backfill_given_up.with_label_values(&[name, reason.as_str()]);
+        }
         for basis in [Basis::Trade, Basis::Ticker] {
             self.parsed.with_label_values(&[name, basis.as_str()]);
         }
         for counter in [
             &self.published,
+            &self.backfilled,
             &self.sequence_gaps,
             &self.repeated,
             &self.rotations,

@@ -24,8 +24,10 @@ use rand::rngs::StdRng;
 use schemas::registry::Registry;
 use schemas::{Codec, Kind};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::backfill::{self, BackfillConfig};
 use crate::budget::Gate;
 use crate::clock;
 use crate::config::{KafkaConfig, RunConfig};
@@ -36,7 +38,8 @@ use crate::metrics::Metrics;
 use crate::pipeline::Output;
 use crate::plan::Plan;
 use crate::signal::Stop;
-use crate::sink::{Sink, SinkError};
+use crate::sink::Sink;
+use crate::sink_config::SinkError;
 
 /// Outputs between feed and sink. Small: what waits belongs in the sink's queue, which is bounded
 /// by flags.
@@ -92,16 +95,11 @@ async fn live(
     let (outputs, inbox) = mpsc::channel(CHANNEL);
     let mut finished = spawn_sink(sink, inbox)?;
     let (shutdown, watching) = watch::channel(false);
-    feeds(
-        config,
-        plan,
-        Surroundings::new(
-            Arc::clone(metrics),
-            outputs,
-            watching,
-            Gate::new(config.follow.budget()),
-        ),
-    )?;
+    let outputs = with_backfill(config, metrics, outputs, &watching)?;
+    let (capture, captured) = config.capture()?.unzip();
+    let gate = Gate::new(config.follow.budget());
+    let around = Surroundings::new(Arc::clone(metrics), outputs, watching, gate);
+    feeds(config, plan, around.captured(capture))?;
     tokio::select! {
         ended = &mut finished => {
             ended.context("the sink ended without a word")??;
@@ -118,8 +116,27 @@ async fn live(
         }
     }
     .context("the sink ended without a word")??;
-    tracing::info!("stopped, everything is delivered");
+    if let Some(Ok(written)) = captured.map(thread::JoinHandle::join) {
+        written.context("the capture is not whole")?;
+    }
+    tracing::info!("stopped, everything is delivered or kept");
     Ok(())
+}
+
+/// Where feeds write to: missed trades are fetched on the way, where that is built.
+fn with_backfill(
+    config: &RunConfig,
+    metrics: &Arc<Metrics>,
+    outputs: mpsc::Sender<Output>,
+    shutdown: &watch::Receiver<bool>,
+) -> anyhow::Result<mpsc::Sender<Output>> {
+    let Some(rest_url) = config.backfill_url() else {
+        return Ok(outputs);
+    };
+    let (venue, shutdown) = (config.follow.venue, shutdown.clone());
+    let seed = clock::now_micros().cast_unsigned();
+    let fetched = BackfillConfig { venue, rest_url, shutdown, seed };
+    backfill::between(fetched, Arc::clone(metrics), outputs)
 }
 
 /// A task for each connection of the plan.
@@ -147,7 +164,7 @@ fn spawn_sink(
     let (done, finished) = oneshot::channel();
     let work = move || {
         let mut drain = || {
-            while let Some(output) = inbox.blocking_recv() {
+            while let Some(output) = next(&mut inbox, &mut sink)? {
                 sink.publish(&output)?;
             }
             sink.finish()
@@ -157,6 +174,18 @@ fn spawn_sink(
     };
     thread::Builder::new().name("sink".into()).spawn(work).context("cannot start a thread")?;
     Ok(finished)
+}
+
+/// The next output; while there is none, the spool is worked on.
+fn next(inbox: &mut mpsc::Receiver<Output>, sink: &mut Sink) -> Result<Option<Output>, SinkError> {
+    while sink.pending() {
+        match inbox.try_recv() {
+            Ok(output) => return Ok(Some(output)),
+            Err(TryRecvError::Disconnected) => return Ok(None),
+            Err(TryRecvError::Empty) => sink.idle()?,
+        }
+    }
+    Ok(inbox.blocking_recv())
 }
 
 /// `/metrics` for Prometheus, `/healthz` for whoever restarts what does not answer.

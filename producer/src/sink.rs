@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Output ─ encode ─→ librdkafka's queue (bounded) ─ lz4, idempotent, acks=all ─→ broker
-//!                        │ full: wait, count, never drop             │
-//!                        └──────── delivery callbacks: counted ◀─────┘
+//!            │    ▲      │ full: wait, count, never drop             │
+//!            ▼    │      └──────── delivery callbacks: counted ◀─────┘
+//!       spool, if asked for (disk, bounded)
 //! ```
 //!
 //! Invariants:
@@ -11,6 +12,8 @@
 //!   delivery timeout, an outage of any length loses nothing.
 //! - A full queue makes [`Sink::publish`] wait. It returns without the record only when the
 //!   process is stopping or the client has failed for good.
+//! - With a spool, everything goes through it, so that order is kept; a full queue is then no
+//!   reason to wait, and a full spool is. After such a wait the exchange's feed is marked.
 //! - Key routing is murmur2 on the key's bytes, as every Java client does it. Records carry the
 //!   time of publishing, not of the event: retention counts from it.
 //!
@@ -29,11 +32,15 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use schemas::avro::Record;
 use schemas::topic::Topic;
-use schemas::{Codec, PairKey};
+use schemas::{Codec, FeedMark, PairKey, Timestamp};
 
-use crate::exchange::Venue;
+use crate::clock::{self, Stopwatch};
 use crate::metrics::Metrics;
 use crate::pipeline::{DeadLetter, Output};
+use crate::sink_config::{LABELS, Label, SinkConfig, SinkError};
+use crate::spool::Push;
+use crate::spool_outbox::{Delivered, Outbox, Tag};
+use crate::spool_parcel::{Parcel, Target, headers};
 
 /// How long a full queue is left alone before the next try.
 const FULL_WAIT: Duration = Duration::from_millis(5);
@@ -45,68 +52,6 @@ const CALLBACK_WAITS: u32 = 200;
 /// take, so that no input can stop the producer by being refused.
 const MAX_DEAD_LETTER_BYTES: usize = 900 << 10;
 
-/// Settings on which the invariants rest; they cannot be changed from outside.
-pub const FIXED: [&str; 6] = [
-    "acks",
-    "bootstrap.servers",
-    "enable.idempotence",
-    "message.timeout.ms",
-    "partitioner",
-    "request.required.acks",
-];
-
-/// Where Kafka is and how to speak to it.
-#[derive(Clone, Debug)]
-pub struct SinkConfig {
-    /// `host:port`, comma separated.
-    pub bootstrap_servers: String,
-    /// What the topics' names begin with.
-    pub topic_prefix: String,
-    /// Records in the queue at most.
-    pub queue_max_messages: u32,
-    /// Kilobytes in the queue at most.
-    pub queue_max_kbytes: u32,
-    /// A broker that has not answered in this time at start is away.
-    pub connect_timeout: Duration,
-    /// How long the last records may take at the end.
-    pub flush_timeout: Duration,
-    /// Further settings of the client.
-    pub overrides: Vec<(String, String)>,
-}
-
-/// Why nothing more can be published; each message names the way out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SinkError {
-    /// The client refuses its settings.
-    #[error("the Kafka client refuses its settings: {0}; correct --kafka")]
-    Settings(String),
-    /// No broker answered at start.
-    #[error(
-        "Kafka at {address} does not answer within {seconds} s: {reason}; start it or set \
-         --bootstrap-servers"
-    )]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// How long it was waited for.
-        seconds: u64,
-        /// The client's words.
-        reason: String,
-    },
-    /// A topic is not there.
-    #[error("topic {0} does not exist: create it with 'processor topics create'")]
-    MissingTopic(String),
-    /// The client cannot go on.
-    #[error("the Kafka client failed for good: {0}; start again")]
-    Fatal(String),
-    /// The process ended before the broker had everything.
-    #[error("{0} records were not delivered: Kafka did not take them in time")]
-    Undelivered(i64),
-    /// The broker refused records for good.
-    #[error("Kafka refused {0} records for good: see the log")]
-    Refused(u64),
-}
-
 /// Counts what became of each record.
 struct Deliveries {
     metrics: Arc<Metrics>,
@@ -114,6 +59,8 @@ struct Deliveries {
     published: Vec<IntCounter>,
     /// Names of the topics, for the labels of what arrived.
     events: String,
+    /// Told of every record that came out of the spool.
+    delivered: Delivered,
     /// The broker has answered once; before that, an error is told to the one who connects.
     connected: AtomicBool,
 }
@@ -131,23 +78,29 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    /// The index of the record's [`Label`].
+    /// A [`Tag`].
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, label: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let (message, error) = match result {
             Ok(message) => (message, None),
             Err((error, message)) => (message, Some(error)),
         };
         match error {
             None if message.topic() == self.events => {
-                self.published[label].inc();
+                self.published[Tag::of(tag).label].inc();
             }
             None => {}
+            // Stopped with the record in hand, which is in the spool or told of as undelivered.
+            Some(error) if is_purged(error) => {}
             Some(error) => {
                 self.metrics.delivery_failures.inc();
                 tracing::error!(topic = message.topic(), %error, "record refused by kafka");
             }
+        }
+        let number = Tag::of(tag).number;
+        if number > 0 && !error.is_some_and(is_purged) {
+            self.delivered.done(number);
         }
         // Last: an empty queue says that everything before it is counted.
         self.metrics.queue_bytes.sub(size(message.key(), message.payload()));
@@ -155,24 +108,10 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// The venue's label in metrics, which travels with each record: its index in [`LABELS`].
-#[derive(Clone, Copy)]
-struct Label(usize);
-
-/// The venues and, for everything that is none, one label together: names that come from outside
-/// must not become labels.
-const LABELS: [&str; Venue::ALL.len() + 1] = [
-    Venue::Coinbase.as_str(),
-    Venue::Binance.as_str(),
-    Venue::Kraken.as_str(),
-    Venue::Deribit.as_str(),
-    "other",
-];
-
-impl Label {
-    fn of(exchange: &str) -> Self {
-        Self(LABELS.iter().position(|label| *label == exchange).unwrap_or(LABELS.len() - 1))
-    }
+/// The client was stopped with the record in its hands: nobody knows what became of it.
+fn is_purged(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+    matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
 }
 
 fn size(key: Option<&[u8]>, value: Option<&[u8]>) -> i64 {
@@ -189,6 +128,7 @@ pub struct Sink {
     dead_letters: String,
     partitions: i32,
     flush_timeout: Duration,
+    outbox: Option<Outbox>,
     /// The process is stopping: a full queue is no longer waited for.
     stopping: Arc<AtomicBool>,
     /// Reused for every record.
@@ -205,8 +145,10 @@ impl Sink {
     ) -> Result<Self, SinkError> {
         let events = Topic::Events.name(&config.topic_prefix);
         let dead_letters = Topic::DeadLetters.name(&config.topic_prefix);
+        let delivered = Delivered::default();
         let context = Deliveries {
             metrics: Arc::clone(&metrics),
+            delivered: delivered.clone(),
             published: LABELS.map(|label| metrics.published.with_label_values(&[label])).into(),
             events: events.clone(),
             connected: AtomicBool::new(false),
@@ -220,8 +162,12 @@ impl Sink {
             found.get(topic).copied().ok_or_else(|| SinkError::MissingTopic(topic.clone()))
         };
         count(&dead_letters)?;
+        let partitions = count(&events)?;
+        let outbox = config.spool.as_ref();
+        let outbox = outbox.map(|spool| Outbox::open(spool, delivered, Arc::clone(&metrics)));
         Ok(Self {
-            partitions: count(&events)?,
+            partitions,
+            outbox: outbox.transpose()?,
             client,
             codec,
             metrics,
@@ -246,7 +192,7 @@ impl Sink {
             Output::Mark { exchange, mark } => {
                 self.encode(&PairKey::feed(*exchange), mark);
                 (0..self.partitions).try_for_each(|partition| {
-                    self.send(Target::Partition(partition), Label::of(exchange), None)
+                    self.send(Target::Partition(partition), exchange, Vec::new())
                 })
             }
             Output::Gap { pair, mark } => self.event(pair, mark),
@@ -265,7 +211,7 @@ impl Sink {
         self.key.extend_from_slice(key);
         self.value.clear();
         self.codec.encode(value, &mut self.value);
-        self.send(Target::Key, Label::of(exchange), None)
+        self.send(Target::Key, exchange, Vec::new())
     }
 
     /// A key in the wire format.
@@ -273,11 +219,13 @@ impl Sink {
         self.codec.to_bytes(pair)
     }
 
-    /// Waits until the broker has everything that was queued.
-    pub fn finish(&self) -> Result<(), SinkError> {
+    /// Waits until the broker has everything that was queued. What it does not take in time is kept
+    /// in the spool, if there is one, and is lost otherwise, which is an error.
+    pub fn finish(&mut self) -> Result<(), SinkError> {
         let stopping = self.stopping.load(Ordering::Relaxed);
         let patience = if stopping { Duration::ZERO } else { self.flush_timeout };
-        if self.client.flush(patience).is_ok() {
+        let kept = self.empty_spool(patience)?;
+        if kept == 0 && self.client.flush(patience).is_ok() {
             // The client is done; the last callbacks may still be on their way.
             for _ in 0..CALLBACK_WAITS {
                 if self.metrics.queue_messages.get() == 0 {
@@ -289,7 +237,7 @@ impl Sink {
         if let Some((_, reason)) = self.client.client().fatal_error() {
             return Err(SinkError::Fatal(reason));
         }
-        let waiting = self.metrics.queue_messages.get();
+        let waiting = if kept > 0 { 0 } else { self.metrics.queue_messages.get() };
         let refused = self.metrics.delivery_failures.get();
         match (waiting, refused) {
             (0, 0) => Ok(()),
@@ -298,9 +246,38 @@ impl Sink {
         }
     }
 
+    /// Works on the spool until it is empty; how many records are left.
+    fn empty_spool(&mut self, patience: Duration) -> Result<u64, SinkError> {
+        let watch = Stopwatch::start();
+        while self.pending() && watch.elapsed() < patience {
+            self.idle()?;
+        }
+        let left = self.outbox.as_ref().map_or(0, Outbox::len);
+        if left > 0 {
+            tracing::warn!(records = left, "kept in the spool: the next start sends them");
+        }
+        Ok(left)
+    }
+
+    /// The spool holds something.
+    pub fn pending(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty())
+    }
+
+    /// Works on the spool for a moment, while there is nothing to publish.
+    pub fn idle(&mut self) -> Result<(), SinkError> {
+        if let Some(mut outbox) = self.outbox.take() {
+            let pumped = self.pump(&mut outbox);
+            self.outbox = Some(outbox);
+            pumped?;
+        }
+        self.client.poll(FULL_WAIT);
+        Ok(())
+    }
+
     fn event<R: Record>(&mut self, pair: &PairKey, event: &R) -> Result<(), SinkError> {
         self.encode(pair, event);
-        self.send(Target::Key, Label::of(&pair.exchange), None)
+        self.send(Target::Key, &pair.exchange, Vec::new())
     }
 
     fn encode<R: Record>(&mut self, pair: &PairKey, value: &R) {
@@ -316,77 +293,140 @@ impl Sink {
         let raw = letter.raw.as_bytes();
         self.value.clear();
         self.value.extend_from_slice(&raw[..raw.len().min(MAX_DEAD_LETTER_BYTES)]);
-        self.send(Target::DeadLetters, Label::of(letter.venue), Some(letter))
+        let length = letter.raw.len().to_string();
+        self.send(Target::DeadLetters, letter.venue, headers(letter, &length))
     }
 
-    /// Queues the key and value that stand in the buffers.
+    /// Sends the key and value that stand in the buffers.
     fn send(
-        &self,
+        &mut self,
         target: Target,
-        label: Label,
-        letter: Option<&DeadLetter>,
+        venue: &str,
+        headers: Vec<(&str, &str)>,
     ) -> Result<(), SinkError> {
-        let topic =
-            if matches!(target, Target::DeadLetters) { &self.dead_letters } else { &self.events };
-        let mut record = BaseRecord::with_opaque_to(topic, label.0).payload(&self.value[..]);
-        match target {
-            Target::Key => record = record.key(&self.key[..]),
-            Target::Partition(partition) => {
-                record = record.key(&self.key[..]).partition(partition);
+        let outbox = self.outbox.take();
+        let key: &[u8] = if target == Target::DeadLetters { &[] } else { &self.key };
+        let parcel = Parcel { target, venue, key, value: &self.value, headers };
+        let Some(mut outbox) = outbox else {
+            return self.queue(&parcel);
+        };
+        let sent = self.spool(&mut outbox, &parcel);
+        self.outbox = Some(outbox);
+        sent
+    }
+
+    /// Queues a record, waiting while the queue is full.
+    fn queue(&self, parcel: &Parcel<'_>) -> Result<(), SinkError> {
+        while !self.offer(parcel, 0)? {
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(SinkError::Undelivered(self.metrics.queue_messages.get()));
             }
-            Target::DeadLetters => {}
-        }
-        record.headers = letter.map(headers);
-        // Before it is queued: the callback may be faster than the next line.
-        let bytes = size(record.key, record.payload);
-        self.metrics.queue_messages.inc();
-        self.metrics.queue_bytes.add(bytes);
-        while let Err((error, refused)) = self.client.send(record) {
-            let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
-            if !full || self.stopping.load(Ordering::Relaxed) {
-                self.metrics.queue_messages.dec();
-                self.metrics.queue_bytes.sub(bytes);
-                return Err(self.refusal(&error, full));
-            }
-            self.client.poll(FULL_WAIT);
-            self.metrics.backpressure.inc_by(FULL_WAIT.as_secs_f64());
-            record = refused;
+            self.wait();
         }
         Ok(())
     }
 
-    fn refusal(&self, error: &KafkaError, full: bool) -> SinkError {
-        if full {
-            return SinkError::Undelivered(self.metrics.queue_messages.get());
+    fn wait(&self) {
+        self.client.poll(FULL_WAIT);
+        self.metrics.backpressure.inc_by(FULL_WAIT.as_secs_f64());
+    }
+
+    /// Puts a record into the spool, waiting while that is full, and marks the feed that had to wait.
+    fn spool(&self, outbox: &mut Outbox, parcel: &Parcel<'_>) -> Result<(), SinkError> {
+        let Some(stopped) = self.keep(outbox, parcel)? else {
+            return self.pump(outbox);
+        };
+        let now = clock::now();
+        let mark = FeedMark {
+            gap_from: Some(stopped),
+            gap_until: Some(Timestamp(now.0.max(stopped.0 + 1))),
+            reason: "the spool was full and the feed was not read".into(),
+            // Of the feed's clock it says nothing.
+            ..FeedMark::healthy("sink", Timestamp(1), now)
+        };
+        let (key, value) =
+            (self.codec.to_bytes(&PairKey::feed(parcel.venue)), self.codec.to_bytes(&mark));
+        for partition in 0..self.partitions {
+            let target = Target::Partition(partition);
+            let venue = parcel.venue;
+            let mark = Parcel { target, venue, key: &key, value: &value, headers: Vec::new() };
+            self.keep(outbox, &mark)?;
         }
+        self.pump(outbox)
+    }
+
+    /// Puts a record into the spool; since when that was full, if it was.
+    fn keep(
+        &self,
+        outbox: &mut Outbox,
+        parcel: &Parcel<'_>,
+    ) -> Result<Option<Timestamp>, SinkError> {
+        let mut full = None;
+        while outbox.push(clock::now(), parcel)? == Push::Full {
+            full.get_or_insert_with(clock::now);
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err(SinkError::Undelivered(1));
+            }
+            self.pump(outbox)?;
+            self.wait();
+        }
+        Ok(full)
+    }
+
+    /// Moves what the client's queue takes out of the spool, and lets go of what Kafka has.
+    fn pump(&self, outbox: &mut Outbox) -> Result<(), SinkError> {
+        while let Some(record) = outbox.head()? {
+            let parcel = Parcel::read(&record.bytes).ok_or_else(|| {
+                SinkError::Spool(format!("record {} is of another version", record.number))
+            })?;
+            // It fits a word without its label for as long as anybody lives.
+            let number = usize::try_from(record.number).unwrap_or_default();
+            if !self.offer(&parcel, number)? {
+                break;
+            }
+            outbox.sent();
+        }
+        outbox.settle(clock::now())
+    }
+
+    /// Offers a record to the client's queue; false when that is full.
+    fn offer(&self, parcel: &Parcel<'_>, number: usize) -> Result<bool, SinkError> {
+        let dead = parcel.target == Target::DeadLetters;
+        let topic = if dead { &self.dead_letters } else { &self.events };
+        let tag = Tag { label: Label::of(parcel.venue).0, number };
+        let mut record = BaseRecord::with_opaque_to(topic, tag.word()).payload(parcel.value);
+        if !dead {
+            record = record.key(parcel.key);
+        }
+        if let Target::Partition(partition) = parcel.target {
+            record = record.partition(partition);
+        }
+        if !parcel.headers.is_empty() {
+            record = record.headers(kafka_headers(&parcel.headers));
+        }
+        // Before it is queued: the callback may be faster than the next line.
+        let bytes = size(record.key, record.payload);
+        self.metrics.queue_messages.inc();
+        self.metrics.queue_bytes.add(bytes);
+        let Err((error, _)) = self.client.send(record) else {
+            return Ok(true);
+        };
+        self.metrics.queue_messages.dec();
+        self.metrics.queue_bytes.sub(bytes);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
+            return Ok(false);
+        }
+        Err(self.refusal(&error))
+    }
+
+    fn refusal(&self, error: &KafkaError) -> SinkError {
         let fatal = self.client.client().fatal_error().map(|(_, reason)| reason);
         SinkError::Fatal(fatal.unwrap_or_else(|| error.to_string()))
     }
 }
 
-/// Where the buffers go.
-#[derive(Clone, Copy)]
-enum Target {
-    /// To `events`, by key.
-    Key,
-    /// To `events`, to this partition.
-    Partition(i32),
-    /// To `dead_letters`, the value alone.
-    DeadLetters,
-}
-
-/// What a dead letter says of itself.
-fn headers(letter: &DeadLetter) -> OwnedHeaders {
-    let bytes = letter.raw.len().to_string();
-    let fields = [
-        ("source", "producer"),
-        ("venue", letter.venue),
-        ("reason", letter.reason),
-        ("detail", &letter.detail),
-        // Of the whole, which may be longer than what is kept.
-        ("bytes", &bytes),
-    ];
-    fields.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+fn kafka_headers(fields: &[(&str, &str)]) -> OwnedHeaders {
+    fields.iter().fold(OwnedHeaders::new(), |headers, &(key, value)| {
         headers.insert(Header { key, value: Some(value) })
     })
 }

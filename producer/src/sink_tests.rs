@@ -7,13 +7,14 @@ use rdkafka::message::{Headers, OwnedMessage};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
-use schemas::{Decimal, FeedMark, MarketEvent, Timestamp};
+use schemas::{Decimal, MarketEvent};
 
 use super::*;
 use crate::exchange::Malformed;
+use crate::spool_outbox::SpoolConfig;
 
 const PARTITIONS: i32 = 4;
-/// Polls of 100 ms before a test gives up.
+/// Polls of 100 ms without a record before a test gives up.
 const POLLS: usize = 300;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -32,6 +33,7 @@ fn config(servers: &str) -> SinkConfig {
         queue_max_kbytes: 10_000,
         connect_timeout: Duration::from_secs(10),
         flush_timeout: Duration::from_secs(30),
+        spool: None,
         overrides: vec![("reconnect.backoff.max.ms".into(), "200".into())],
     }
 }
@@ -65,12 +67,11 @@ impl Bench {
         }
         consumer.assign(&assignment)?;
         let mut records = Vec::new();
-        for _ in 0..POLLS {
-            if records.len() == count {
-                break;
-            }
-            if let Some(record) = consumer.poll(Duration::from_millis(100)) {
-                records.push(record?.detach());
+        let mut empty = 0;
+        while records.len() < count && empty < POLLS {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(record) => records.push(record?.detach()),
+                None => empty += 1,
             }
         }
         anyhow::ensure!(records.len() == count, "{} of {count} records", records.len());
@@ -264,5 +265,131 @@ fn a_setting_that_does_not_exist_is_named() -> anyhow::Result<()> {
     let sink = Sink::connect(&config, Codec::offline(), Arc::new(Metrics::new()?));
     let Err(error) = sink.map(|_| ()) else { anyhow::bail!("it was taken") };
     assert!(error.to_string().contains("no.such.setting"), "{error}");
+    Ok(())
+}
+
+/// A sink with a spool, in front of brokers of its own.
+fn spooled(
+    dir: &std::path::Path,
+    cluster: &Cluster,
+    max: u64,
+) -> anyhow::Result<(Sink, Arc<Metrics>)> {
+    let metrics = Arc::new(Metrics::new()?);
+    let spool = Some(SpoolConfig { dir: dir.into(), max_bytes: max });
+    let config = SinkConfig { spool, ..config(&cluster.bootstrap_servers()) };
+    Ok((Sink::connect(&config, Codec::offline(), Arc::clone(&metrics))?, metrics))
+}
+
+/// Trade ids of the first `count` records of `events`, as they lie in their partition.
+fn ids(bench: &Bench, count: usize) -> anyhow::Result<Vec<i64>> {
+    let codec = Codec::offline();
+    let records = bench.read(Topic::Events, count)?;
+    let events = records
+        .iter()
+        .map(|record| Ok(codec.decode::<MarketEvent>(record.payload().unwrap_or_default())?));
+    events.map(|event| event.map(|event| event.trade_id.unwrap_or_default())).collect()
+}
+
+#[test]
+fn while_the_broker_is_away_records_wait_on_disk_and_the_feed_is_read() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Bench { cluster, .. } = connected()?;
+    let (mut sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
+    sink.publish(&output(0, 0))?;
+    cluster.broker_down(1)?;
+    // Fifty times what the queue holds, and nobody waits.
+    (1..500).try_for_each(|id| sink.publish(&output(0, id)))?;
+    assert!(metrics.spool_records.get() >= 499 && metrics.spool_bytes.get() > 20_000);
+    assert!(metrics.backpressure.get() == 0.0 && metrics.queue_messages.get() <= 10);
+    cluster.broker_up(1)?;
+    sink.finish()?;
+    assert_eq!(
+        (metrics.spool_records.get(), metrics.published.with_label_values(&["coinbase"]).get()),
+        (0, 500)
+    );
+    let bench = Bench { cluster, metrics, sink };
+    assert_eq!(ids(&bench, 500)?, (0..500).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_process_left_is_sent_first_and_in_order() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Bench { cluster, .. } = connected()?;
+    let (mut sink, _) = spooled(dir.path(), &cluster, 1 << 20)?;
+    cluster.broker_down(1)?;
+    (0..200).try_for_each(|id| sink.publish(&output(0, id)))?;
+    // As after a kill -9: nothing is flushed, and the client forgets what it had.
+    drop(sink);
+    cluster.broker_up(1)?;
+    let (mut sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
+    (200..300).try_for_each(|id| sink.publish(&output(0, id)))?;
+    sink.finish()?;
+    let bench = Bench { cluster, metrics, sink };
+    assert_eq!(ids(&bench, 300)?, (0..300).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[test]
+fn what_is_left_at_the_end_is_kept_and_is_no_error() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Bench { cluster, .. } = connected()?;
+    let (mut sink, _) = spooled(dir.path(), &cluster, 1 << 20)?;
+    cluster.broker_down(1)?;
+    (0..20).try_for_each(|id| sink.publish(&output(0, id)))?;
+    let letter = DeadLetter::new("coinbase", &Malformed::MissingField("price"), "{raw");
+    sink.publish(&Output::DeadLetter(letter))?;
+    sink.stopping().store(true, Ordering::Relaxed);
+    assert_eq!(sink.finish(), Ok(()));
+    drop(sink);
+    cluster.broker_up(1)?;
+    let (mut sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
+    assert!(sink.pending());
+    sink.finish()?;
+    let bench = Bench { cluster, metrics, sink };
+    assert_eq!(ids(&bench, 20)?.len(), 20);
+    let letters = bench.read(Topic::DeadLetters, 1)?;
+    assert_eq!((letters[0].payload(), letters[0].key()), (Some(&b"{raw"[..]), None));
+    assert_eq!(letters[0].headers().map(Headers::count), Some(5));
+    Ok(())
+}
+
+#[test]
+fn a_full_spool_waits_and_marks_the_feed_when_it_goes_on() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Bench { cluster, .. } = connected()?;
+    let (sink, metrics) = spooled(dir.path(), &cluster, 1 << 16)?;
+    cluster.broker_down(1)?;
+    let publishing = thread::spawn(move || {
+        let mut sink = sink;
+        let mut published = 0;
+        while sink.metrics.backpressure.get() == 0.0 {
+            sink.publish(&output(0, published))?;
+            published += 1;
+        }
+        sink.finish().map(|()| (sink, published))
+    });
+    while metrics.backpressure.get() < 0.2 {
+        thread::yield_now();
+    }
+    assert!(!publishing.is_finished() && metrics.spool_bytes.get() <= 1 << 16);
+    cluster.broker_up(1)?;
+    let joined = publishing.join().map_err(|_| anyhow::anyhow!("the sink panicked"))?;
+    let (sink, published) = joined?;
+    let published = usize::try_from(published)?;
+    let bench = Bench { cluster, metrics, sink };
+    let codec = Codec::offline();
+    let records = bench.read(Topic::Events, published + 4)?;
+    let marks: Vec<FeedMark> = records
+        .iter()
+        .filter_map(|record| codec.decode(record.payload().unwrap_or_default()).ok())
+        .collect();
+    assert_eq!(marks.len(), 4, "one in each partition");
+    assert!(marks.iter().all(|mark| mark.gap_from < mark.gap_until && mark.gap_from.is_some()));
+    let events = records.iter().filter_map(|record| {
+        codec.decode::<MarketEvent>(record.payload().unwrap_or_default()).ok()
+    });
+    let ids: Vec<_> = events.filter_map(|event| event.trade_id).collect();
+    assert_eq!(ids, (0..i64::try_from(published)?).collect::<Vec<_>>());
     Ok(())
 }

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use schemas::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::backoff::Backoff;
 use crate::budget::Gate;
+use crate::capture::{Capture, Kind};
 use crate::clock::Stopwatch;
 use crate::connection::Patience;
 use crate::exchange::{Change, Venue};
@@ -71,6 +73,8 @@ pub struct Surroundings {
     pub changes: broadcast::Sender<Change>,
     /// The time that the gate is asked about.
     pub watch: Stopwatch,
+    /// Where everything that is read and sent is written down, if anywhere.
+    pub capture: Option<Capture>,
 }
 
 impl Surroundings {
@@ -88,6 +92,20 @@ impl Surroundings {
             gate: Arc::new(Mutex::new(gate)),
             changes: broadcast::Sender::new(MAX_CHANGES),
             watch: Stopwatch::start(),
+            capture: None,
+        }
+    }
+
+    /// Writes down everything that is read and sent.
+    #[must_use]
+    pub fn captured(self, capture: Option<Capture>) -> Self {
+        Self { capture, ..self }
+    }
+
+    /// Writes a line down. Once that has failed, which the capture says itself, nothing is.
+    pub(crate) async fn line(&self, at: Timestamp, kind: Kind, url: &str, raw: &str) {
+        if let Some(capture) = &self.capture {
+            capture.line(at.0.saturating_mul(1000), kind, url, raw).await;
         }
     }
 

@@ -22,6 +22,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(*millis).map(Duration::from_millis).ok_or_else(refused)
 }
 
+/// Units of size and their bytes.
+const SIZES: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+
+/// Reads a whole number with a unit: `512KiB`, `64MiB`, `1GiB`.
+///
+/// ```
+/// assert_eq!(producer::units::bytes("64MiB"), Ok(64 << 20));
+/// assert!(producer::units::bytes("64").is_err());
+/// ```
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let refused = || format!("'{text}' is not a size such as 512KiB, 64MiB or 1GiB");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, size) = SIZES.iter().find(|(name, _)| *name == unit).ok_or_else(refused)?;
+    let number: u64 = number.parse().map_err(|_| refused())?;
+    number.checked_mul(*size).ok_or_else(refused)
+}
+
 /// A share between nothing and everything, in parts of ten thousand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share(pub u32);

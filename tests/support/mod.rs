@@ -10,6 +10,7 @@ pub mod exact;
 pub mod facts;
 pub mod fold;
 pub mod installation;
+pub mod outputs;
 pub mod postgres;
 pub mod process;
 pub mod socket;

@@ -259,7 +259,7 @@ fn ticker(product: &Product, trade: &Trade) -> String {
 }
 
 /// RFC 3339 with microseconds, as the venue writes it.
-fn time(micros: i64) -> String {
+pub(super) fn time(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
 }
 

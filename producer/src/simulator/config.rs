@@ -69,6 +69,9 @@ pub struct SimulateConfig {
     /// Answer so many of the first handshakes with 429.
     #[arg(long, env = "SIMULATOR_LIMIT_FIRST", value_name = "HANDSHAKES", default_value_t = 0)]
     pub limit_first: u32,
+    /// Answer every so manieth request that is no handshake with 429.
+    #[arg(long, env = "SIMULATOR_LIMIT_REQUESTS_EVERY", value_name = "REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit_requests_every: Option<u64>,
     /// How long whoever gets 429 is told to wait.
     #[arg(long, env = "SIMULATOR_RETRY_AFTER", default_value = "1s", value_parser = units::duration)]
     pub retry_after: Duration,
@@ -110,6 +113,7 @@ impl SimulateConfig {
                 half_open_every: self.half_open_every,
                 refuse_first: self.refuse_first,
                 limit_first: self.limit_first,
+                limit_requests_every: self.limit_requests_every,
                 retry_after: self.retry_after,
             },
         }

@@ -32,6 +32,8 @@ pub struct Faults {
     pub refuse_first: u32,
     /// So many of the first handshakes are answered with 429.
     pub limit_first: u32,
+    /// Every so manieth request that is no handshake is answered with 429.
+    pub limit_requests_every: Option<u64>,
     /// How long whoever is refused by 429 is told to wait.
     pub retry_after: Duration,
 }

@@ -24,7 +24,7 @@ pub mod session;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,6 +104,8 @@ struct Shared {
     faults: Faults,
     refused: AtomicU32,
     limited: AtomicU32,
+    /// Requests that were no handshakes.
+    requests: AtomicU64,
     credits: Arc<Mutex<Credits>>,
     /// Guards the attempts of the last minutes, by address; never held across an await.
     attempts: Mutex<HashMap<IpAddr, Gate>>,
@@ -122,6 +124,12 @@ impl Shared {
         let seconds = self.faults.retry_after.as_secs();
         if upgrade && takes(&self.limited, self.faults.limit_first) {
             return Some(seconds);
+        }
+        if !upgrade && let Some(every) = self.faults.limit_requests_every {
+            let request = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+            if request.is_multiple_of(every) {
+                return Some(seconds);
+            }
         }
         let documented = matches!(self.venue, Venue::Binance | Venue::Kraken);
         if upgrade && documented {
@@ -213,6 +221,7 @@ impl Simulator {
             faults: config.faults,
             refused: AtomicU32::new(0),
             limited: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
             credits: Arc::new(Mutex::new(Credits::new(now))),
             attempts: Mutex::default(),
             open: Mutex::default(),

@@ -255,7 +255,7 @@ pub(crate) fn trades(outputs: &[Output]) -> usize {
     // Asked for at each output: counted without being built.
     let trade = |output: &&Output| matches!(output, Output::Event { event, .. } if event.basis == Basis::Trade);
     // A mark stands before the trade that proves it: never between the two.
-    if matches!(outputs.last(), Some(Output::Mark { .. })) {
+    if matches!(outputs.last(), Some(Output::Gap { .. })) {
         return 0;
     }
     outputs.iter().filter(trade).count()
@@ -266,9 +266,7 @@ pub(crate) fn sampled(outputs: &[Output], base: &str) -> bool {
 }
 
 pub(crate) fn gap_marks(outputs: &[Output]) -> usize {
-    let gap =
-        |output: &&Output| matches!(output, Output::Mark { mark, .. } if mark.gap_from.is_some());
-    outputs.iter().filter(gap).count()
+    outputs.iter().filter(|output| matches!(output, Output::Gap { .. })).count()
 }
 
 pub(crate) fn dead_letters(outputs: &[Output]) -> usize {
@@ -279,11 +277,8 @@ pub(crate) fn dead_letters(outputs: &[Output]) -> usize {
 fn marked(outputs: &[Output]) -> anyhow::Result<usize> {
     let mut marked = 0;
     for output in outputs {
-        if let Output::Mark { mark, .. } = output
-            && mark.gap_from.is_some()
-        {
-            let (_, words) = mark.reason.rsplit_once(": ").context("no reason")?;
-            marked += words.split(' ').next().unwrap_or_default().parse::<usize>()?;
+        if let Output::Gap { mark, .. } = output {
+            marked += usize::try_from(mark.missing.context("a gap that does not say of what")?)?;
         }
     }
     Ok(marked)

@@ -1,0 +1,94 @@
+//! What the sink is told, and what it says when it cannot go on.
+
+use std::time::Duration;
+
+use crate::exchange::Venue;
+use crate::spool_outbox::SpoolConfig;
+
+/// Settings on which the invariants rest; they cannot be changed from outside.
+pub const FIXED: [&str; 6] = [
+    "acks",
+    "bootstrap.servers",
+    "enable.idempotence",
+    "message.timeout.ms",
+    "partitioner",
+    "request.required.acks",
+];
+
+/// Where Kafka is and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct SinkConfig {
+    /// `host:port`, comma separated.
+    pub bootstrap_servers: String,
+    /// What the topics' names begin with.
+    pub topic_prefix: String,
+    /// Records in the queue at most.
+    pub queue_max_messages: u32,
+    /// Kilobytes in the queue at most.
+    pub queue_max_kbytes: u32,
+    /// A broker that has not answered in this time at start is away.
+    pub connect_timeout: Duration,
+    /// How long the last records may take at the end.
+    pub flush_timeout: Duration,
+    /// Where records wait on disk, if they do.
+    pub spool: Option<SpoolConfig>,
+    /// Further settings of the client.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// Why nothing more can be published; each message names the way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// The client refuses its settings.
+    #[error("the Kafka client refuses its settings: {0}; correct --kafka")]
+    Settings(String),
+    /// No broker answered at start.
+    #[error(
+        "Kafka at {address} does not answer within {seconds} s: {reason}; start it or set \
+         --bootstrap-servers"
+    )]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The client's words.
+        reason: String,
+    },
+    /// A topic is not there.
+    #[error("topic {0} does not exist: create it with 'processor topics create'")]
+    MissingTopic(String),
+    /// The client cannot go on.
+    #[error("the Kafka client failed for good: {0}; start again")]
+    Fatal(String),
+    /// The spool cannot be written or read.
+    #[error("the spool failed: {0}; set another --spool-dir, or make room for it")]
+    Spool(String),
+    /// The process ended before the broker had everything.
+    #[error("{0} records were not delivered: Kafka did not take them in time")]
+    Undelivered(i64),
+    /// The broker refused records for good.
+    #[error("Kafka refused {0} records for good: see the log")]
+    Refused(u64),
+}
+
+/// The venue's label in metrics, which travels with each record: its index in [`LABELS`].
+#[derive(Clone, Copy)]
+pub struct Label(pub usize);
+
+/// The venues and, for everything that is none, one label together: names that come from outside
+/// must not become labels.
+pub const LABELS: [&str; Venue::ALL.len() + 1] = [
+    Venue::Coinbase.as_str(),
+    Venue::Binance.as_str(),
+    Venue::Kraken.as_str(),
+    Venue::Deribit.as_str(),
+    "other",
+];
+
+impl Label {
+    /// That of an exchange.
+    pub fn of(exchange: &str) -> Self {
+        Self(LABELS.iter().position(|label| *label == exchange).unwrap_or(LABELS.len() - 1))
+    }
+}

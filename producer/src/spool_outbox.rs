@@ -1,0 +1,188 @@
+//! The spool as the sink uses it: everything goes through it, in order, and leaves it when Kafka
+//! has it.
+//!
+//! ```text
+//! push ─→ spool ─→ next … sent ─→ client's queue ─→ broker
+//!           ▲                                          │ in any order over partitions
+//!           └──────── acknowledged, in order ◀── Delivered ◀┘
+//! ```
+//!
+//! A record is on disk before it is in the client's queue: a process that is killed with a full
+//! queue loses nothing. What was delivered and not yet acknowledged here is sent again by the next
+//! process, in order; a trade's id makes it count once.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use schemas::Timestamp;
+
+use crate::metrics::Metrics;
+use crate::sink_config::SinkError;
+use crate::spool::{Push, Record, Spool};
+use crate::spool_parcel::Parcel;
+
+/// Deliveries between two acknowledgements on disk while more is on its way: so many records at
+/// most are sent again after a crash, beside those in flight.
+const ACKNOWLEDGE_EVERY: u64 = 256;
+
+/// Where the spool is and how large it may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Bytes of its files at most.
+    pub max_bytes: u64,
+}
+
+/// Which records Kafka has.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// All before it.
+    next: u64,
+    /// And these.
+    ahead: BTreeSet<u64>,
+}
+
+/// Which records Kafka has, told by the client's thread.
+#[derive(Clone, Debug, Default)]
+pub struct Delivered {
+    /// Guards a counter and a set of what overtook it, as many as are in flight; held for one
+    /// insertion, or to read the counter.
+    numbers: Arc<Mutex<Numbers>>,
+}
+
+impl Delivered {
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That record needs no more sending.
+    pub fn done(&self, number: usize) {
+        let number = number as u64;
+        let mut numbers = self.numbers();
+        numbers.ahead.insert(number);
+        while numbers.ahead.first() == Some(&numbers.next) {
+            numbers.ahead.pop_first();
+            numbers.next += 1;
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.numbers().next
+    }
+}
+
+/// What travels with a record through the client, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The index of its venue's label in metrics.
+    pub label: usize,
+    /// Its number in the spool; 0 when it is not from there.
+    pub number: usize,
+}
+
+/// Bits of a tag that are the label.
+const LABEL_BITS: u32 = 8;
+
+impl Tag {
+    /// As a word.
+    pub const fn word(self) -> usize {
+        (self.number << LABEL_BITS) | self.label
+    }
+
+    /// Of a word.
+    pub const fn of(word: usize) -> Self {
+        Self { label: word & ((1 << LABEL_BITS) - 1), number: word >> LABEL_BITS }
+    }
+}
+
+/// The spool, and what became of its records.
+pub struct Outbox {
+    spool: Spool,
+    delivered: Delivered,
+    metrics: Arc<Metrics>,
+}
+
+impl Outbox {
+    /// Opens the spool; what the process before left in it is sent first.
+    pub fn open(
+        config: &SpoolConfig,
+        delivered: Delivered,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SinkError> {
+        let spool = Spool::open(&config.dir, config.max_bytes).map_err(|error| failed(&error))?;
+        delivered.numbers().next = spool.next_ack();
+        metrics.spool_cut.inc_by(spool.cut());
+        if spool.cut() > 0 || !spool.is_empty() {
+            tracing::warn!(
+                dir = %config.dir.display(), records = spool.len(), cut_bytes = spool.cut(),
+                "the spool holds what an earlier process left"
+            );
+        }
+        Ok(Self { spool, delivered, metrics })
+    }
+
+    /// Puts a record behind all others.
+    pub fn push(&mut self, at: Timestamp, parcel: &Parcel<'_>) -> Result<Push, SinkError> {
+        self.spool.push(at, &parcel.write()).map_err(|error| failed(&error))
+    }
+
+    /// The next record that the client does not have.
+    pub fn head(&mut self) -> Result<Option<&Record>, SinkError> {
+        self.spool.peek().map_err(|error| failed(&error))
+    }
+
+    /// The client has what [`Self::head`] showed.
+    pub fn sent(&mut self) {
+        self.spool.advance();
+    }
+
+    /// Lets go of what Kafka has, and shows what is left.
+    pub fn settle(&mut self, now: Timestamp) -> Result<(), SinkError> {
+        let next = self.delivered.next();
+        let all = next == self.spool.next_push();
+        if next > self.spool.next_ack()
+            && (all || next - self.spool.next_ack() >= ACKNOWLEDGE_EVERY)
+        {
+            self.spool.acknowledge(next).map_err(|error| failed(&error))?;
+        }
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.spool_records.set(gauge(self.spool.len()));
+        self.metrics.spool_bytes.set(gauge(self.spool.bytes()));
+        let oldest = self.spool.oldest().map_err(|error| failed(&error))?;
+        let millis = oldest.map_or(0, |at| u32::try_from(now.0 - at.0).unwrap_or(0));
+        self.metrics.spool_age.set(f64::from(millis) / 1000.0);
+        Ok(())
+    }
+
+    /// Records that Kafka does not have.
+    pub fn len(&self) -> u64 {
+        self.spool.len()
+    }
+
+    /// Kafka has everything.
+    pub fn is_empty(&self) -> bool {
+        self.spool.is_empty()
+    }
+}
+
+fn failed(error: &std::io::Error) -> SinkError {
+    SinkError::Spool(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_before_the_first_that_is_missing_is_delivered() {
+        let delivered = Delivered::default();
+        delivered.numbers().next = 5;
+        for (number, next) in [(6, 5), (8, 5), (5, 7), (7, 9)] {
+            delivered.done(number);
+            assert_eq!(delivered.next(), next);
+        }
+        assert!(delivered.numbers().ahead.is_empty());
+    }
+}
