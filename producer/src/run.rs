@@ -92,16 +92,9 @@ async fn live(
     let (outputs, inbox) = mpsc::channel(CHANNEL);
     let mut finished = spawn_sink(sink, inbox)?;
     let (shutdown, watching) = watch::channel(false);
-    feeds(
-        config,
-        plan,
-        Surroundings::new(
-            Arc::clone(metrics),
-            outputs,
-            watching,
-            Gate::new(config.follow.budget()),
-        ),
-    )?;
+    let gate = Gate::new(config.follow.budget());
+    // Kept by the feeds alone: the sink ends with the last of them.
+    feeds(config, plan, &Surroundings::new(Arc::clone(metrics), outputs, watching, gate))?;
     tokio::select! {
         ended = &mut finished => {
             ended.context("the sink ended without a word")??;
@@ -123,7 +116,7 @@ async fn live(
 }
 
 /// A task for each connection of the plan.
-fn feeds(config: &RunConfig, plan: &Plan, around: Surroundings) -> anyhow::Result<()> {
+fn feeds(config: &RunConfig, plan: &Plan, around: &Surroundings) -> anyhow::Result<()> {
     let venue = config.follow.venue.as_str();
     let instruments = i64::try_from(plan.instruments()).unwrap_or(i64::MAX);
     around.metrics.instruments.with_label_values(&[venue]).set(instruments);
