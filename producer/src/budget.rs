@@ -2,7 +2,7 @@
 //!
 //! | venue | streams a connection | connections | messages | attempts |
 //! |---|---|---|---|---|
-//! | Coinbase | 50: "spread products over sockets" | 8: a handshake each, at 8 requests/s | 100/s documented; 10 | 8/s: 480 a minute |
+//! | Coinbase | 50: "spread products over sockets" | 20: their handshakes take 3 s at 8 requests/s | 100/s documented; 10 | 8/s: 480 a minute |
 //! | Binance | 1024, documented | 300: as many as may be opened in 5 minutes | 5/s, documented | 300 in 5 minutes, documented |
 //! | Kraken | 400: nothing is documented | 20: well below what an address may open | "dynamic"; 2/s | 150 in 10 minutes, documented (Cloudflare) |
 //! | Deribit | 500: nothing is documented | 32 an address, HTTP included: 30 | 3.3/s, documented | 60 a minute: nothing is documented |
@@ -36,7 +36,7 @@ impl Budget {
     /// The venue's, from the table above.
     pub const fn of(venue: Venue) -> Self {
         let (streams, connections, messages_in_10s, attempts, seconds) = match venue {
-            Venue::Coinbase => (50, 8, 100, 480, 60),
+            Venue::Coinbase => (50, 20, 100, 480, 60),
             Venue::Binance => (1024, 300, 50, 300, 300),
             Venue::Kraken => (400, 20, 20, 150, 600),
             Venue::Deribit => (500, 30, 33, 60, 60),
@@ -83,7 +83,7 @@ impl Gate {
     /// Admits an attempt to connect, or says how long to wait before asking again.
     pub fn attempt(&mut self, now: Duration) -> Result<(), Duration> {
         if now < self.closed_until {
-            return Err(self.closed_until - now);
+            return Err(self.closed_until.saturating_sub(now));
         }
         while self.attempts.front().is_some_and(|at| *at + self.budget.window <= now) {
             self.attempts.pop_front();
@@ -91,7 +91,7 @@ impl Gate {
         if self.attempts.len() >= self.budget.attempts
             && let Some(oldest) = self.attempts.front()
         {
-            return Err(*oldest + self.budget.window - now);
+            return Err((*oldest + self.budget.window).saturating_sub(now));
         }
         self.attempts.push_back(now);
         Ok(())

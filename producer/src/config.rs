@@ -51,7 +51,7 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish a venue's live feed until stopped.
-    Run(RunConfig),
+    Run(Box<RunConfig>),
     /// Print which connection would carry what, and how much of the budget that takes.
     Plan(FollowConfig),
     /// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.

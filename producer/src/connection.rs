@@ -220,7 +220,12 @@ impl Session {
         match control {
             Control::Subscribed(granted) => return self.grant(&granted),
             Control::Refused(reason) => return Outcome::Refused(reason),
-            Control::Rejected(reason) => return Outcome::Rejected(reason),
+            Control::Rejected { reason, pair } => {
+                // It will not be granted, in whatever channel.
+                self.missing.retain(|one| pair.as_ref() != Some(&one.pair));
+                self.settle();
+                return Outcome::Rejected(reason);
+            }
             Control::NotNow { id: None, wait, .. } => return Outcome::Limited(wait),
             Control::NotNow { id: Some(id), wait, .. } => {
                 // One that is not known is a keep-alive, of which there will be another.
@@ -245,12 +250,17 @@ impl Session {
         if granted.is_empty() && self.granted == 0 && self.venue == Venue::Coinbase {
             return Outcome::Refused("nothing was granted".into());
         }
+        if self.settle() { Outcome::Complete } else { Outcome::Go }
+    }
+
+    /// Nothing is missing any more; true when that is so as of now.
+    fn settle(&mut self) -> bool {
         if self.complete || !self.missing.is_empty() || !self.waiting.is_empty() {
-            return Outcome::Go;
+            return false;
         }
         self.answer_by = None;
         self.complete = true;
-        Outcome::Complete
+        true
     }
 }
 

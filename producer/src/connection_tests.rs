@@ -60,6 +60,19 @@ fn what_is_not_granted_in_time_is_named() {
 }
 
 #[test]
+fn what_is_rejected_by_name_is_not_waited_for() -> anyhow::Result<()> {
+    let mut session = session(Venue::Kraken, &["BTC/USD", "FOO/USD"]);
+    send_all(&mut session, seconds(0));
+    let granted = Venue::Kraken.asked(&Venue::Kraken.streams(&["BTC/USD".into()]));
+    assert_eq!(session.accept(Control::Subscribed(granted), seconds(0)), Outcome::Go);
+    let pair = Some(Venue::Kraken.pair("FOO/USD")?);
+    let rejected = Control::Rejected { reason: "no FOO".into(), pair };
+    assert_eq!(session.accept(rejected, seconds(0)), Outcome::Rejected("no FOO".into()));
+    assert!(session.is_complete());
+    Ok(())
+}
+
+#[test]
 fn what_was_asked_too_fast_is_asked_again_after_the_wait() {
     let mut session = session(Venue::Deribit, &["BTC-PERPETUAL"]);
     let sent = send_all(&mut session, seconds(0));

@@ -258,7 +258,7 @@ impl<R: Rng> Feed<R> {
         let session = Session::new(venue, streams, self.config.patience, since);
         let rotate_at = self.config.rotation.after.map(|after| {
             // Not all at once: that would be as many handshakes in one moment.
-            since + after - self.rng.random_range(Duration::ZERO..=after / 10)
+            since + after.saturating_sub(self.rng.random_range(Duration::ZERO..=after / 10))
         });
         Connection { socket, session, since, rotate_at }
     }
@@ -394,6 +394,9 @@ impl<R: Rng> Feed<R> {
             Outcome::Rejected(reason) => {
                 self.around.metrics.refused_streams.with_label_values(&[venue]).inc();
                 tracing::warn!(venue, feed, reason, "the venue refused one of several streams");
+                if connection.session.granted() > 0 {
+                    self.refusals = 0;
+                }
             }
             Outcome::Refused(reason) => {
                 tracing::error!(

@@ -137,12 +137,11 @@ impl FollowConfig {
     /// The connections for what is to be followed; asks the venue what it lists, if need be.
     pub async fn plan(&self) -> anyhow::Result<Plan> {
         let wanted = if self.named().is_empty() {
-            let listed = match &self.listing {
-                Some(file) => self.recorded(file)?,
-                None => {
-                    let (rest, url) = (self.rest_url(), self.url());
-                    instruments::discover(self.venue, &rest, &url, &self.currency).await?
-                }
+            let listed = if let Some(file) = &self.listing {
+                self.recorded(file)?
+            } else {
+                let (rest, url) = (self.rest_url(), self.url());
+                instruments::discover(self.venue, &rest, &url, &self.currency).await?
             };
             self.of_currencies(listed)
         } else {

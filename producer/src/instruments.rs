@@ -34,10 +34,10 @@ pub async fn discover(
     match venue {
         Venue::Kraken => listed = over_feed(url).await?,
         Venue::Coinbase => {
-            listed = listing(venue, &format!("{rest_url}{}", coinbase::LISTING)).await?
+            listed = listing(venue, &format!("{rest_url}{}", coinbase::LISTING)).await?;
         }
         Venue::Binance => {
-            listed = listing(venue, &format!("{rest_url}{}", binance::LISTING)).await?
+            listed = listing(venue, &format!("{rest_url}{}", binance::LISTING)).await?;
         }
         Venue::Deribit => {
             for currency in currencies {

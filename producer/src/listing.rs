@@ -58,7 +58,9 @@ impl<R: Rng> Feed<R> {
                     return;
                 }
                 tracing::info!(venue = venue.as_str(), instrument = name, "ended");
-                ended.iter().for_each(|stream| connection.session.drop_stream(stream));
+                for stream in &ended {
+                    connection.session.drop_stream(stream);
+                }
                 instruments.dec();
             }
         }

@@ -81,8 +81,13 @@ pub enum Control {
     Subscribed(Vec<Subscription>),
     /// The venue refused, in its words.
     Refused(String),
-    /// The venue refused one of several things, in its words.
-    Rejected(String),
+    /// The venue refused one of several things.
+    Rejected {
+        /// In its words.
+        reason: String,
+        /// The pair that it does not have, when it says which.
+        pair: Option<PairKey>,
+    },
     /// The venue is to be left alone for a while.
     NotNow {
         /// The request that is to be sent again, when it says which.
@@ -106,7 +111,7 @@ impl Control {
         Some(match message {
             Message::Subscribed(subscriptions) => Self::Subscribed(subscriptions),
             Message::Refused(reason) => Self::Refused(reason),
-            Message::Rejected(reason) => Self::Rejected(reason),
+            Message::Rejected { reason, pair } => Self::Rejected { reason, pair },
             Message::NotNow { id, reason, wait } => Self::NotNow { id, reason, wait },
             Message::Reply(text) => Self::Reply(text),
             Message::Leaving => Self::Leaving,

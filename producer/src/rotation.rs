@@ -21,7 +21,6 @@ use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 
 use crate::clock;
-use crate::connection::Outcome;
 use crate::exchange::Parsed;
 use crate::feed::{Connection, End, Feed};
 use crate::pipeline::Control;
@@ -223,10 +222,10 @@ impl<R: Rng> Feed<R> {
         let _ = self.config.venue.parse(&text, at, &mut parsed);
         for control in parsed.into_iter().filter_map(|parsed| Control::of(parsed.message)) {
             let outcome = standing.connection.session.accept(control, now);
-            if outcome == Outcome::Complete {
-                standing.until = Some(now + self.config.rotation.overlap);
-            }
             self.obey(outcome, &mut standing.connection).await?;
+        }
+        if standing.connection.session.is_complete() && standing.until.is_none() {
+            standing.until = Some(now + self.config.rotation.overlap);
         }
         standing.kept.push((at, text));
         Ok(())

@@ -99,7 +99,8 @@ async fn live(
     let (capture, captured) = config.capture()?.unzip();
     let gate = Gate::new(config.follow.budget());
     let around = Surroundings::new(Arc::clone(metrics), outputs, watching, gate);
-    feeds(config, plan, around.captured(capture))?;
+    // Kept by the feeds alone: sink and capture end with the last of them.
+    feeds(config, plan, &around.captured(capture))?;
     tokio::select! {
         ended = &mut finished => {
             ended.context("the sink ended without a word")??;
@@ -140,7 +141,7 @@ fn with_backfill(
 }
 
 /// A task for each connection of the plan.
-fn feeds(config: &RunConfig, plan: &Plan, around: Surroundings) -> anyhow::Result<()> {
+fn feeds(config: &RunConfig, plan: &Plan, around: &Surroundings) -> anyhow::Result<()> {
     let venue = config.follow.venue.as_str();
     let instruments = i64::try_from(plan.instruments()).unwrap_or(i64::MAX);
     around.metrics.instruments.with_label_values(&[venue]).set(instruments);

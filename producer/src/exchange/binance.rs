@@ -139,12 +139,12 @@ struct Failure<'a> {
 
 #[derive(Deserialize)]
 struct Listing {
-    symbols: Vec<Symbol>,
+    symbols: Vec<Listed>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Symbol {
+struct Listed {
     symbol: String,
     status: String,
     base_asset: String,
@@ -172,7 +172,7 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<Ask> {
 /// is left out: its messages could not be read either.
 pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
     let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
-    let readable = |symbol: &Symbol| {
+    let readable = |symbol: &Listed| {
         pair(&symbol.symbol)
             .is_ok_and(|pair| pair.base == symbol.base_asset && pair.quote == symbol.quote_asset)
     };

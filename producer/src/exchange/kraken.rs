@@ -389,7 +389,7 @@ fn refusal(frame: &Frame<'_>) -> Result<Message, Malformed> {
         let id = id.and_then(|id| u64::try_from(id).ok());
         Message::NotNow { id, reason, wait: RATE_WAIT }
     } else if frame.symbol.is_some() || reason.contains("Already subscribed") {
-        Message::Rejected(reason)
+        Message::Rejected { reason, pair: frame.symbol.as_deref().and_then(|name| pair(name).ok()) }
     } else {
         Message::Refused(reason)
     })

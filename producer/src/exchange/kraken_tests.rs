@@ -87,7 +87,10 @@ fn each_symbol_is_acknowledged_or_rejected_by_itself() -> anyhow::Result<()> {
     assert_eq!(read(ack)?, [Message::Subscribed(granted)]);
     let rejection = r#"{"error":"Currency pair not supported FOO/USD","method":"subscribe","req_id":1,"success":false,"symbol":"FOO/USD","time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
     let words = "Currency pair not supported FOO/USD";
-    assert_eq!(read(rejection)?, [Message::Rejected(words.into())]);
+    assert_eq!(
+        read(rejection)?,
+        [Message::Rejected { reason: words.into(), pair: Some(pair("FOO/USD")?) }]
+    );
     let fast = r#"{"error":"Exceeded msg rate","method":"subscribe","req_id":7,"success":false}"#;
     assert!(matches!(&read(fast)?[..], [Message::NotNow { id: Some(7), .. }]));
     let refusal = r#"{"error":"Malformed request","success":false}"#;

@@ -252,8 +252,13 @@ pub enum Message {
     Subscribed(Vec<Subscription>),
     /// The venue refused what was asked, in its words.
     Refused(String),
-    /// The venue refused one of several things, in its words; the rest stands.
-    Rejected(String),
+    /// The venue refused one of several things; the rest stands.
+    Rejected {
+        /// In its words.
+        reason: String,
+        /// The pair that it does not have, when it says which.
+        pair: Option<PairKey>,
+    },
     /// The venue cannot answer for now: asked too often, or closed for repair.
     NotNow {
         /// The request that is to be sent again, when it says which.

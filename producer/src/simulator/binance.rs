@@ -176,13 +176,12 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
     };
     let product = &market.products()[index];
     let limit = query.limit(1000);
-    let trades: Vec<&Trade> = match query.number("fromId") {
-        Some(from) => market.history(index).filter(|trade| trade.id >= from).take(limit).collect(),
-        None => {
-            let mut newest: Vec<_> = market.history(index).rev().take(limit).collect();
-            newest.reverse();
-            newest
-        }
+    let trades: Vec<&Trade> = if let Some(from) = query.number("fromId") {
+        market.history(index).filter(|trade| trade.id >= from).take(limit).collect()
+    } else {
+        let mut newest: Vec<_> = market.history(index).rev().take(limit).collect();
+        newest.reverse();
+        newest
     };
     Answer::ok(
         trades

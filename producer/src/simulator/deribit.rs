@@ -146,7 +146,7 @@ impl Session {
     fn subscribe(&mut self, request: &Request, market: &Market, now_us: i64) -> Said {
         let asked = request.params["channels"].as_array().cloned().unwrap_or_default();
         let asked: Vec<&str> = asked.iter().filter_map(Value::as_str).collect();
-        if asked.iter().any(|channel| channel.ends_with(".raw")) {
+        if asked.iter().any(|channel| channel.rsplit('.').next() == Some("raw")) {
             let words = "raw_subscriptions_not_available_for_unauthorized";
             return error(request.id, 13_778, words).into();
         }

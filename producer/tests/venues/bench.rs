@@ -29,7 +29,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{accept_async, connect_async};
 
 /// A test that has not seen what it waits for by then has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Never comes in a test.
 const NEVER: Duration = Duration::from_mins(10);
 /// Refusals after which the breaker opens.
