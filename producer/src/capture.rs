@@ -151,7 +151,10 @@ impl Files {
     fn create(&self, at_us: i64) -> io::Result<Open> {
         // A second connection in the same microsecond, or a clock that was set back.
         let path = |at: i64| self.dir.join(format!("{}-{at:016}.jsonl.zst", self.venue));
-        let free = (at_us..).find(|at| !path(*at).exists()).unwrap_or(at_us);
+        let mut free = at_us;
+        while path(free).exists() {
+            free += 1;
+        }
         let path = path(free);
         let file = File::create_new(&path)?;
         Ok(Open { path, file, since: at_us, text_bytes: 0, frame: Vec::new(), frame_since: at_us })

@@ -39,6 +39,16 @@ pub struct Metrics {
     pub queue_bytes: IntGauge,
     /// Time in which a full queue held up the feed.
     pub backpressure: Counter,
+    /// Of what waits on disk, and of what was fetched.
+    pub recovery: Recovery,
+    staleness: GaugeVec,
+    /// When the last frame of the feed came, in milliseconds since the epoch; 0 before the first.
+    last_frame: AtomicI64,
+}
+
+/// Metrics of what waits on disk, and of what was missed and fetched.
+#[derive(Debug)]
+pub struct Recovery {
     /// Missed trades that were fetched, by venue.
     pub backfilled: IntCounterVec,
     /// Gaps that were not filled, by venue and reason.
@@ -51,9 +61,46 @@ pub struct Metrics {
     pub spool_age: Gauge,
     /// Bytes of torn records that were cut off the spool.
     pub spool_cut: IntCounter,
-    staleness: GaugeVec,
-    /// When the last frame of the feed came, in milliseconds since the epoch; 0 before the first.
-    last_frame: AtomicI64,
+}
+
+impl Recovery {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
+        let recovery = Self {
+            backfilled: counters(
+                "producer_backfilled_trades_total",
+                "Missed trades that were fetched from the venue.",
+                &["venue"],
+            )?,
+            backfill_given_up: counters(
+                "producer_backfill_given_up_total",
+                "Gaps that were not filled.",
+                &["venue", "reason"],
+            )?,
+            spool_records: gauge("producer_spool_records", "Spooled records that Kafka lacks.")?,
+            spool_bytes: gauge("producer_spool_bytes", "Bytes of the spool's files.")?,
+            spool_age: Gauge::new(
+                "producer_spool_age_seconds",
+                "How long the oldest spooled record has waited.",
+            )?,
+            spool_cut: IntCounter::new(
+                "producer_spool_cut_bytes_total",
+                "Bytes of records that a crash tore, cut off the spool.",
+            )?,
+        };
+        registry.register(Box::new(recovery.spool_age.clone()))?;
+        registry.register(Box::new(recovery.spool_cut.clone()))?;
+        Ok(recovery)
+    }
 }
 
 impl Metrics {
@@ -111,26 +158,7 @@ impl Metrics {
                 "producer_backpressure_seconds_total",
                 "Time in which a full queue held up the feed.",
             )?,
-            backfilled: counters(
-                "producer_backfilled_trades_total",
-                "Missed trades that were fetched from the venue.",
-                &["venue"],
-            )?,
-            backfill_given_up: counters(
-                "producer_backfill_given_up_total",
-                "Gaps that were not filled.",
-                &["venue", "reason"],
-            )?,
-            spool_records: gauge("producer_spool_records", "Spooled records that Kafka lacks.")?,
-            spool_bytes: gauge("producer_spool_bytes", "Bytes of the spool's files.")?,
-            spool_age: Gauge::new(
-                "producer_spool_age_seconds",
-                "How long the oldest spooled record has waited.",
-            )?,
-            spool_cut: IntCounter::new(
-                "producer_spool_cut_bytes_total",
-                "Bytes of records that a crash tore, cut off the spool.",
-            )?,
+            recovery: Recovery::new(&registry)?,
             staleness: GaugeVec::new(
                 Opts::new("producer_feed_staleness_seconds", "Time since the last frame."),
                 &["venue"],
@@ -140,8 +168,6 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.delivery_failures.clone()))?;
         registry.register(Box::new(metrics.backpressure.clone()))?;
-        registry.register(Box::new(metrics.spool_age.clone()))?;
-        registry.register(Box::new(metrics.spool_cut.clone()))?;
         registry.register(Box::new(metrics.staleness.clone()))?;
         Ok(metrics)
     }
@@ -162,9 +188,9 @@ impl Metrics {
             self.reconnects.with_label_values(&[name, cause.as_str()]);
         }
         for reason in GaveUp::ALL {
-            self.backfill_given_up.with_label_values(&[name, reason.as_str()]);
+            self.recovery.backfill_given_up.with_label_values(&[name, reason.as_str()]);
         }
-        self.backfilled.with_label_values(&[name]);
+        self.recovery.backfilled.with_label_values(&[name]);
         self.published.with_label_values(&[name]);
         self.sequence_gaps.with_label_values(&[name]);
         self.staleness(venue).set(0.0);
@@ -211,6 +237,11 @@ mod tests {
             "producer_delivery_failures_total 0",
             "producer_queue_messages 0",
             "producer_queue_bytes 0",
+            "producer_spool_records 0",
+            "producer_spool_age_seconds 0",
+            "producer_spool_cut_bytes_total 0",
+            "producer_backfilled_trades_total{venue=\"coinbase\"} 0",
+            "producer_backfill_given_up_total{reason=\"absent\",venue=\"coinbase\"} 0",
             "producer_feed_staleness_seconds{venue=\"coinbase\"} 0",
             "producer_backpressure_seconds_total 0",
         ] {

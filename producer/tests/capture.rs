@@ -38,7 +38,7 @@ async fn live(capture: Capture, enough: usize) -> anyhow::Result<Vec<Output>> {
     let (sender, mut outputs) = mpsc::channel(16);
     let (shutdown, watching) = watch::channel(false);
     let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?;
-    let stale_after = Duration::from_secs(60);
+    let stale_after = Duration::from_mins(1);
     let config = FeedConfig { url, venue: Venue::Coinbase, products, stale_after, backoff };
     let rng = StdRng::seed_from_u64(1);
     let feed = Feed::new(config, Arc::new(Metrics::new()?), sender, watching, rng);
