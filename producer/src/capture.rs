@@ -8,6 +8,9 @@
 //! {"at_us":…,"venue":"coinbase","kind":"frame","url":"wss://…","raw":"{\"type\":\"match\",…"}
 //! ```
 //!
+//! Answers to requests are not among them: what was fetched is no part of the feed, and a replay
+//! of the frames marks the same gaps.
+//!
 //! A file is named by the time of its first line and ends by size or by time. It is a row of zstd
 //! frames, each whole within seconds: a process that is killed loses the last one.
 //!
@@ -49,8 +52,6 @@ pub enum Kind {
     Sent,
     /// The venue sent it.
     Frame,
-    /// The venue answered a request.
-    Http,
 }
 
 impl Kind {
@@ -60,7 +61,6 @@ impl Kind {
             Self::Open => "open",
             Self::Sent => "sent",
             Self::Frame => "frame",
-            Self::Http => "http",
         }
     }
 }
