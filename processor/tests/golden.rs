@@ -93,7 +93,7 @@ impl Script {
     /// `mark EXCHANGE t=TIME [from=TIME] [gap=FROM..UNTIL]`: the feed is healthy up to `t`, from
     /// `from` on without a break; it lost the gap.
     /// `gap BASE-QUOTE t=TIME gap=FROM..UNTIL [ids=FIRST..LAST]`: the pair lost it.
-    fn mark(&mut self, args: &mut ArgumentConsumer<'_>, key: PairKey) -> Outcome {
+    fn mark(&mut self, args: &mut ArgumentConsumer<'_>, key: &PairKey) -> Outcome {
         let at = Timestamp(time(args.take_key("t").ok_or("t=TIME")?)?);
         let mut mark = FeedMark::healthy("1", at, at);
         let from = args.take_key("from").map(time).transpose()?;
@@ -110,7 +110,7 @@ impl Script {
             mark.missing = Some(last - first + 1);
         }
         let value = self.codec.to_bytes(&mark);
-        self.pipe(&key, &value, at.0)
+        self.pipe(key, &value, at.0)
     }
 
     /// Commits and tells what was written.
@@ -231,11 +231,11 @@ impl Runner for Script {
             "ticker" => self.event(&mut args, Basis::Ticker)?,
             "mark" => {
                 let exchange = args.next_pos().ok_or("EXCHANGE")?.to_owned();
-                self.mark(&mut args, PairKey::feed(exchange))?
+                self.mark(&mut args, &PairKey::feed(exchange))?
             }
             "gap" => {
                 let pair = pair(args.next_pos().ok_or("BASE-QUOTE@EXCHANGE")?)?;
-                self.mark(&mut args, pair)?
+                self.mark(&mut args, &pair)?
             }
             "bytes" => {
                 let value = args.next_pos().unwrap_or("").as_bytes().to_vec();

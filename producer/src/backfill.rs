@@ -45,7 +45,7 @@ const ATTEMPTS: u32 = 6;
 /// The longest first wait after a failure.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait after a failure, and the longest that a venue's own wish is obeyed.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Pages of one gap: what is longer is history, not a gap.
 const MAX_PAGES: u32 = 100;
 
@@ -129,13 +129,14 @@ pub fn between(
     metrics: Arc<Metrics>,
     outputs: mpsc::Sender<Output>,
 ) -> anyhow::Result<mpsc::Sender<Output>> {
+    let venue = config.venue;
     let (sender, mut inbox) = mpsc::channel::<Output>(CHANNEL);
     let (gaps, waiting) = mpsc::channel(QUEUE);
     let fetching = Fetching {
         client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
         backoff: Backoff::new(BACKOFF_FIRST, WAIT_MAX)?,
         rng: StdRng::seed_from_u64(config.seed),
-        config: config.clone(),
+        config,
         metrics: Arc::clone(&metrics),
         outputs: outputs.clone(),
     };
@@ -153,7 +154,7 @@ pub fn between(
             if let Some(lost) = lost
                 && gaps.try_send(lost).is_err()
             {
-                give_up(&metrics, config.venue, GaveUp::QueueFull);
+                give_up(&metrics, venue, GaveUp::QueueFull);
             }
         }
     });
@@ -161,7 +162,7 @@ pub fn between(
 }
 
 fn give_up(metrics: &Metrics, venue: Venue, why: GaveUp) {
-    metrics.backfill_given_up.with_label_values(&[venue.as_str(), why.as_str()]).inc();
+    metrics.recovery.backfill_given_up.with_label_values(&[venue.as_str(), why.as_str()]).inc();
 }
 
 /// The one that asks the venue.
@@ -225,7 +226,11 @@ impl Fetching {
             let output = Output::Event { pair: lost.pair.clone(), event };
             self.outputs.send(output).await.map_err(|_| GaveUp::Stopped)?;
         }
-        self.metrics.backfilled.with_label_values(&[self.config.venue.as_str()]).inc_by(count);
+        self.metrics
+            .recovery
+            .backfilled
+            .with_label_values(&[self.config.venue.as_str()])
+            .inc_by(count);
         let missing = lost.last.abs_diff(lost.first) + 1;
         if count < missing { Err(GaveUp::Absent) } else { Ok(()) }
     }

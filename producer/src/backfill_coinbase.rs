@@ -23,7 +23,7 @@ pub const REST_URL: &str = "https://api.exchange.coinbase.com";
 const PAGE: u32 = 1000;
 
 #[derive(Deserialize)]
-struct Trade<'a> {
+struct Print<'a> {
     #[serde(borrow)]
     time: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -44,12 +44,12 @@ pub fn url(rest_url: &str, pair: &PairKey, after: i64) -> String {
 
 /// The trades of an answer, in its order.
 pub fn trades(text: &str, received_at: Timestamp) -> Result<Vec<MarketEvent>, Malformed> {
-    let trades: Vec<Trade<'_>> =
+    let trades: Vec<Print<'_>> =
         serde_json::from_str(text).map_err(|error| Malformed::NotJson(error.to_string()))?;
     trades.iter().map(|one| trade(one, received_at)).collect()
 }
 
-fn trade(trade: &Trade<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {
+fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {
     let time = trade.time.as_deref().ok_or(Malformed::MissingField("time"))?;
     let time = Timestamp::parse_rfc3339(time).ok_or(Malformed::BadField("time"))?;
     let price = decimal("price", scalar(trade.price))?;

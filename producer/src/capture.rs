@@ -8,6 +8,9 @@
 //! {"at_us":…,"venue":"coinbase","kind":"frame","url":"wss://…","raw":"{\"type\":\"match\",…"}
 //! ```
 //!
+//! Answers to requests are not among them: what was fetched is no part of the feed, and a replay
+//! of the frames marks the same gaps.
+//!
 //! A file is named by the time of its first line and ends by size or by time. It is a row of zstd
 //! frames, each whole within seconds: a process that is killed loses the last one.
 //!
@@ -49,8 +52,6 @@ pub enum Kind {
     Sent,
     /// The venue sent it.
     Frame,
-    /// The venue answered a request.
-    Http,
 }
 
 impl Kind {
@@ -60,7 +61,6 @@ impl Kind {
             Self::Open => "open",
             Self::Sent => "sent",
             Self::Frame => "frame",
-            Self::Http => "http",
         }
     }
 }
@@ -151,7 +151,10 @@ impl Files {
     fn create(&self, at_us: i64) -> io::Result<Open> {
         // A second connection in the same microsecond, or a clock that was set back.
         let path = |at: i64| self.dir.join(format!("{}-{at:016}.jsonl.zst", self.venue));
-        let free = (at_us..).find(|at| !path(*at).exists()).unwrap_or(at_us);
+        let mut free = at_us;
+        while path(free).exists() {
+            free += 1;
+        }
         let path = path(free);
         let file = File::create_new(&path)?;
         Ok(Open { path, file, since: at_us, text_bytes: 0, frame: Vec::new(), frame_since: at_us })

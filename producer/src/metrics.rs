@@ -103,18 +103,8 @@ pub struct Metrics {
     pub queue_bytes: IntGauge,
     /// Time in which a full queue held up the feed.
     pub backpressure: Counter,
-    /// Missed trades that were fetched, by venue.
-    pub backfilled: IntCounterVec,
-    /// Gaps that were not filled, by venue and reason.
-    pub backfill_given_up: IntCounterVec,
-    /// Records in the spool that the broker does not have.
-    pub spool_records: IntGauge,
-    /// Bytes of the spool's files.
-    pub spool_bytes: IntGauge,
-    /// How long the oldest record in the spool has waited.
-    pub spool_age: Gauge,
-    /// Bytes of torn records that were cut off the spool.
-    pub spool_cut: IntCounter,
+    /// Of what waits on disk, and of what was fetched.
+    pub recovery: Recovery,
     staleness: GaugeVec,
     class_staleness: GaugeVec,
     /// When each connection's last frame came. Guards a short list: it is added to when a feed
@@ -164,6 +154,39 @@ impl Declaring {
     }
 }
 
+/// Metrics of what waits on disk, and of what was missed and fetched.
+#[derive(Debug)]
+pub struct Recovery {
+    /// Missed trades that were fetched, by venue.
+    pub backfilled: IntCounterVec,
+    /// Gaps that were not filled, by venue and reason.
+    pub backfill_given_up: IntCounterVec,
+    /// Records in the spool that the broker does not have.
+    pub spool_records: IntGauge,
+    /// Bytes of the spool's files.
+    pub spool_bytes: IntGauge,
+    /// How long the oldest record in the spool has waited.
+    pub spool_age: Gauge,
+    /// Bytes of torn records that were cut off the spool.
+    pub spool_cut: IntCounter,
+}
+
+impl Recovery {
+    fn new(to: &Declaring) -> prometheus::Result<Self> {
+        let recovery = Self {
+            backfilled: to.counters(BACKFILLED, &["venue"])?,
+            backfill_given_up: to.counters(BACKFILL_GIVEN_UP, &["venue", "reason"])?,
+            spool_records: to.gauge(SPOOL_RECORDS)?,
+            spool_bytes: to.gauge(SPOOL_BYTES)?,
+            spool_age: Gauge::new(SPOOL_AGE.0, SPOOL_AGE.1)?,
+            spool_cut: IntCounter::new(SPOOL_CUT.0, SPOOL_CUT.1)?,
+        };
+        to.0.register(Box::new(recovery.spool_age.clone()))?;
+        to.0.register(Box::new(recovery.spool_cut.clone()))?;
+        Ok(recovery)
+    }
+}
+
 impl Metrics {
     /// All of them, at zero.
     pub fn new() -> prometheus::Result<Self> {
@@ -188,20 +211,13 @@ impl Metrics {
             class_staleness: to.seconds(CLASS_STALENESS, &["venue", "class"])?,
             delivery_failures: IntCounter::new(DELIVERY_FAILURES.0, DELIVERY_FAILURES.1)?,
             backpressure: Counter::new(BACKPRESSURE.0, BACKPRESSURE.1)?,
-            backfilled: to.counters(BACKFILLED, &["venue"])?,
-            backfill_given_up: to.counters(BACKFILL_GIVEN_UP, &["venue", "reason"])?,
-            spool_records: to.gauge(SPOOL_RECORDS)?,
-            spool_bytes: to.gauge(SPOOL_BYTES)?,
-            spool_age: Gauge::new(SPOOL_AGE.0, SPOOL_AGE.1)?,
-            spool_cut: IntCounter::new(SPOOL_CUT.0, SPOOL_CUT.1)?,
+            recovery: Recovery::new(&to)?,
             watched: Mutex::default(),
             last_of_class: Default::default(),
             registry: to.0,
         };
         metrics.registry.register(Box::new(metrics.delivery_failures.clone()))?;
         metrics.registry.register(Box::new(metrics.backpressure.clone()))?;
-        metrics.registry.register(Box::new(metrics.spool_age.clone()))?;
-        metrics.registry.register(Box::new(metrics.spool_cut.clone()))?;
         Ok(metrics)
     }
 
@@ -221,14 +237,14 @@ impl Metrics {
             self.reconnects.with_label_values(&[name, cause.as_str()]);
         }
         for reason in GaveUp::ALL {
-            self.backfill_given_up.with_label_values(&[name, reason.as_str()]);
+            self.recovery.backfill_given_up.with_label_values(&[name, reason.as_str()]);
         }
         for basis in [Basis::Trade, Basis::Ticker] {
             self.parsed.with_label_values(&[name, basis.as_str()]);
         }
         for counter in [
             &self.published,
-            &self.backfilled,
+            &self.recovery.backfilled,
             &self.sequence_gaps,
             &self.repeated,
             &self.rotations,

@@ -299,12 +299,17 @@ fn while_the_broker_is_away_records_wait_on_disk_and_the_feed_is_read() -> anyho
     cluster.broker_down(1)?;
     // Fifty times what the queue holds, and nobody waits.
     (1..500).try_for_each(|id| sink.publish(&output(0, id)))?;
-    assert!(metrics.spool_records.get() >= 499 && metrics.spool_bytes.get() > 20_000);
+    assert!(
+        metrics.recovery.spool_records.get() >= 499 && metrics.recovery.spool_bytes.get() > 20_000
+    );
     assert!(metrics.backpressure.get() == 0.0 && metrics.queue_messages.get() <= 10);
     cluster.broker_up(1)?;
     sink.finish()?;
     assert_eq!(
-        (metrics.spool_records.get(), metrics.published.with_label_values(&["coinbase"]).get()),
+        (
+            metrics.recovery.spool_records.get(),
+            metrics.published.with_label_values(&["coinbase"]).get()
+        ),
         (0, 500)
     );
     let bench = Bench { cluster, metrics, sink };
@@ -372,7 +377,7 @@ fn a_full_spool_waits_and_marks_the_feed_when_it_goes_on() -> anyhow::Result<()>
     while metrics.backpressure.get() < 0.2 {
         thread::yield_now();
     }
-    assert!(!publishing.is_finished() && metrics.spool_bytes.get() <= 1 << 16);
+    assert!(!publishing.is_finished() && metrics.recovery.spool_bytes.get() <= 1 << 16);
     cluster.broker_up(1)?;
     let joined = publishing.join().map_err(|_| anyhow::anyhow!("the sink panicked"))?;
     let (sink, published) = joined?;

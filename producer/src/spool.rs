@@ -366,7 +366,7 @@ fn read_record(file: &mut impl Read) -> io::Result<Option<(Timestamp, Vec<u8>)>>
         return Ok(None);
     }
     let bytes = body.split_off(8);
-    let at = body.try_into().map(i64::from_le_bytes).unwrap_or_default();
+    let at = body.try_into().map_or(0, i64::from_le_bytes);
     Ok(Some((Timestamp(at), bytes)))
 }
 
@@ -379,7 +379,7 @@ fn read_position(file: &File) -> io::Result<u64> {
     }
     let (next, crc) = entry.split_at(8);
     let whole = crc32fast::hash(next).to_le_bytes() == crc;
-    Ok(if whole { next.try_into().map(u64::from_le_bytes).unwrap_or(0) } else { 0 })
+    Ok(if whole { next.try_into().map_or(0, u64::from_le_bytes) } else { 0 })
 }
 
 /// The segments, each cut after its last whole record, and how many bytes were cut. What stands

@@ -113,7 +113,7 @@ impl Outbox {
     ) -> Result<Self, SinkError> {
         let spool = Spool::open(&config.dir, config.max_bytes).map_err(|error| failed(&error))?;
         delivered.numbers().next = spool.next_ack();
-        metrics.spool_cut.inc_by(spool.cut());
+        metrics.recovery.spool_cut.inc_by(spool.cut());
         if spool.cut() > 0 || !spool.is_empty() {
             tracing::warn!(
                 dir = %config.dir.display(), records = spool.len(), cut_bytes = spool.cut(),
@@ -148,11 +148,11 @@ impl Outbox {
             self.spool.acknowledge(next).map_err(|error| failed(&error))?;
         }
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics.spool_records.set(gauge(self.spool.len()));
-        self.metrics.spool_bytes.set(gauge(self.spool.bytes()));
+        self.metrics.recovery.spool_records.set(gauge(self.spool.len()));
+        self.metrics.recovery.spool_bytes.set(gauge(self.spool.bytes()));
         let oldest = self.spool.oldest().map_err(|error| failed(&error))?;
         let millis = oldest.map_or(0, |at| u32::try_from(now.0 - at.0).unwrap_or(0));
-        self.metrics.spool_age.set(f64::from(millis) / 1000.0);
+        self.metrics.recovery.spool_age.set(f64::from(millis) / 1000.0);
         Ok(())
     }
 

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// A test that has not seen what it waits for by then has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Gaps of a run.
 const GAPS: usize = 6;
 
@@ -151,7 +151,7 @@ async fn hidden_trades_are_marked_then_fetched_and_the_candles_are_as_without_th
     // One request in four is answered with 429, and asked again after a second.
     let (seen, _) = run(Some(4), |seen, metrics| {
         let found: Ids = seen.iter().filter_map(trade_id).collect();
-        let refused = metrics.backfilled.with_label_values(&["coinbase"]).get();
+        let refused = metrics.recovery.backfilled.with_label_values(&["coinbase"]).get();
         gaps(seen) >= GAPS && refused >= GAPS as u64 && lost(seen).is_subset(&found)
     })
     .await?;
@@ -199,10 +199,10 @@ async fn hidden_trades_are_marked_then_fetched_and_the_candles_are_as_without_th
 async fn what_the_venue_does_not_have_is_given_up_and_counted() -> anyhow::Result<()> {
     // Each request is one too many.
     let given_up = |metrics: &Metrics, why: &str| {
-        metrics.backfill_given_up.with_label_values(&["coinbase", why]).get()
+        metrics.recovery.backfill_given_up.with_label_values(&["coinbase", why]).get()
     };
     let (seen, metrics) = run(Some(1), |seen, _| gaps(seen) >= 2).await?;
-    assert_eq!(metrics.backfilled.with_label_values(&["coinbase"]).get(), 0);
+    assert_eq!(metrics.recovery.backfilled.with_label_values(&["coinbase"]).get(), 0);
     let stopped = given_up(&metrics, "stopped") + given_up(&metrics, "failed");
     assert_eq!(stopped, gaps(&seen) as u64);
     Ok(())

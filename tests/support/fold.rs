@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use schemas::topic::Topic;
 use schemas::{
     Basis, Candle, CandleKey, Codec, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
@@ -407,6 +407,8 @@ pub fn fold(codec: &Codec, events: &[Record]) -> Result<Outputs> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::ensure;
+
     use super::super::exact::UNIT;
     use super::*;
 
