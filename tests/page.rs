@@ -80,19 +80,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     let venue = installation.command("producer", &venue)?;
     let feed = ["run", "--venue", "coinbase", "--products", products, "--url", &url];
     let feed = installation.producer(&[&feed[..], &["--metrics", "127.0.0.1:0"]].concat())?;
-    for theme in ["light", "dark"] {
-        browser.prefer(theme)?;
-        for (name, width, height) in [("wide", 1280, 900), ("phone", 360, 780)] {
-            browser.open(&page(&mut view)?, width, height)?;
-            for state in [IS_LIVE, HAS_PRICES, HAS_CHART] {
-                browser.until(state)?;
-            }
-            browser.until("document.querySelector('.state.live') !== null")?;
-            let fits = "document.documentElement.scrollWidth <= innerWidth";
-            ensure!(browser.value(fits)? == true, "{name}: it is wider than its window");
-            picture(&mut browser, &format!("live-{theme}-{name}"))?;
-        }
-    }
+    is_live_at_every_width(&mut browser, &page(&mut view)?)?;
     shows_what_is_served(&mut browser)?;
     works_by_keyboard(&mut browser)?;
 
@@ -120,6 +108,33 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     view.ready()?;
     browser.until(IS_LIVE)?;
 
+    nothing_was_refused(&browser)?;
+    drop(browser);
+    member.stop()?;
+    view.stop()?;
+    installation.finish()
+}
+
+/// In both themes, at the width of a desk and of a phone.
+fn is_live_at_every_width(browser: &mut Browser, page: &str) -> Result<()> {
+    for theme in ["light", "dark"] {
+        browser.prefer(theme)?;
+        for (name, width, height) in [("wide", 1280, 900), ("phone", 360, 780)] {
+            browser.open(page, width, height)?;
+            for state in [IS_LIVE, HAS_PRICES, HAS_CHART] {
+                browser.until(state)?;
+            }
+            browser.until("document.querySelector('.state.live') !== null")?;
+            let fits = "document.documentElement.scrollWidth <= innerWidth";
+            ensure!(browser.value(fits)? == true, "{name}: it is wider than its window");
+            picture(browser, &format!("live-{theme}-{name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The page keeps to its own policy, and no script has failed.
+fn nothing_was_refused(browser: &Browser) -> Result<()> {
     let refused = "Refused to|Content Security Policy|Uncaught";
     let complaints: Vec<_> = browser
         .complaints
@@ -127,10 +142,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
         .filter(|text| refused.split('|').any(|word| text.contains(word)))
         .collect();
     ensure!(complaints.is_empty(), "the browser complains: {complaints:?}");
-    drop(browser);
-    member.stop()?;
-    view.stop()?;
-    installation.finish()
+    Ok(())
 }
 
 /// Everything can be reached and used without a mouse, and is named.

@@ -71,18 +71,38 @@ fn count(member: &mut Member, metric: &str) -> Result<u64> {
     Ok(member.metrics()?.get(metric).and_then(|value| value.parse().ok()).unwrap_or(0))
 }
 
-/// Reads updates until the client knows what the topic holds; each has the next sequence.
-fn follow(socket: &mut Socket, prices: &mut Prices, expected: &Prices) -> Result<String> {
-    let mut token = String::new();
+/// Reads updates until the client knows what the topic holds.
+fn follow(socket: &mut Socket, prices: &mut Prices, expected: &Prices) -> Result<()> {
     while prices != expected {
         let message = socket.hear()?;
         ensure!(message["type"] != "gone", "{message}");
         take(prices, &message);
-        if let Some(resume) = message["resume"].as_str() {
-            resume.clone_into(&mut token);
-        }
     }
-    Ok(token)
+    Ok(())
+}
+
+/// A snapshot, and what may be missing in it, are what the topic holds.
+fn hears_all(url: &str, expected: &Prices) -> Result<()> {
+    let mut socket = Socket::open(url)?;
+    socket.say(&subscribe(1, None))?;
+    let subscribed = socket.typed("subscribed")?;
+    ensure!(subscribed["id"] == 1 && subscribed["exchange"] == "*", "{subscribed}");
+    let snapshot = socket.typed("snapshot")?;
+    let mut prices = Prices::new();
+    take(&mut prices, &snapshot);
+    follow(&mut socket, &mut prices, expected)
+}
+
+/// What has changed since the token was given out.
+fn resume(socket: &mut Socket, token: &str) -> Result<Value> {
+    socket.say(&subscribe(1, Some(token)))?;
+    let resumed = socket.until(
+        "resumed or gone",
+        |_| (),
+        |message| message["type"] == "resumed" || message["type"] == "gone",
+    )?;
+    ensure!(resumed["type"] == "resumed", "{resumed}");
+    Ok(resumed)
 }
 
 #[test]
@@ -97,14 +117,7 @@ fn a_client_hears_a_snapshot_then_changes_and_misses_nothing_when_it_comes_back(
     let first = committed(&installation)?;
 
     for reader in [&mut view, &mut member] {
-        let mut socket = Socket::open(&url(reader)?)?;
-        socket.say(&subscribe(1, None))?;
-        let subscribed = socket.typed("subscribed")?;
-        ensure!(subscribed["id"] == 1 && subscribed["exchange"] == "*", "{subscribed}");
-        let snapshot = socket.typed("snapshot")?;
-        let mut prices = Prices::new();
-        take(&mut prices, &snapshot);
-        follow(&mut socket, &mut prices, &first)?;
+        hears_all(&url(reader)?, &first)?;
     }
 
     let mut away = Socket::open(&url(&mut view)?)?;
@@ -135,14 +148,7 @@ fn a_client_hears_a_snapshot_then_changes_and_misses_nothing_when_it_comes_back(
     }
 
     let mut again = Socket::open(&url(&mut view)?)?;
-    again.say(&subscribe(1, Some(&token)))?;
-    let resumed = again.until(
-        "resumed or gone",
-        |_| (),
-        |message| message["type"] == "resumed" || message["type"] == "gone",
-    )?;
-    ensure!(resumed["type"] == "resumed", "{resumed}");
-    take(&mut prices, &resumed);
+    take(&mut prices, &resume(&mut again, &token)?);
     ensure!(prices == second, "what changed while it was away is not all here");
 
     // Another process has not heard of it: it says so, and tells everything.

@@ -475,7 +475,7 @@ function take(message) {
 function setConnection(state, reason) {
   const pill = by("connection"), before = pill.dataset.state;
   pill.dataset.state = state;
-  setText(by("connection-text"), { live: "Live", connecting: "Connecting", gone: "Not connected" }[state]);
+  if (before !== state) setText(by("connection-text"), { live: "Live", connecting: "Connecting", gone: "Not connected" }[state]);
   if (before === "live" && state === "gone") announce(`Connection lost${reason ? `: ${reason}` : ""}. The prices are not live.`);
   if (state === "live" && !lastMessageWasLive) announce("Live.");
   if (state !== "connecting") lastMessageWasLive = state === "live";
@@ -586,6 +586,8 @@ function showBanner() {
   } else if (healthFailed && state === "live") {
     text = "The health of the processor cannot be read at the moment.";
   }
+  // A connection alone does not make a price live.
+  if (state === "live") setText(by("connection-text"), text ? "Connected" : "Live");
   const banner = by("banner");
   banner.hidden = !text;
   setText(banner, text);

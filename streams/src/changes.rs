@@ -53,8 +53,9 @@ pub struct Changed {
 pub enum News {
     /// These changes are in their store.
     Changed(Arc<Changed>),
-    /// A store has become readable, or is another's now. What changed in it before was not told.
-    Opened {
+    /// A store has become readable here, or is no longer here. What changed in it meanwhile was not
+    /// told.
+    Moved {
         /// The store's name.
         store: String,
         /// The partition.

@@ -15,8 +15,12 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The longest wait for what is expected.
 const EXPECTED: Duration = Duration::from_mins(1);
 
+/// The longest that any test listens: heartbeats alone would keep it waiting for ever.
+const LISTENS: Duration = Duration::from_mins(5);
+
 /// A connection.
 pub struct Socket {
+    opened: Instant,
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
 }
 
@@ -38,7 +42,7 @@ impl Socket {
         if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
             stream.set_read_timeout(Some(SILENCE))?;
         }
-        Ok(Self { socket })
+        Ok(Self { opened: Instant::now(), socket })
     }
 
     /// Says something.
@@ -53,6 +57,7 @@ impl Socket {
 
     /// The next message; an error when the other side has closed, with its reason.
     pub fn hear(&mut self) -> Result<Value> {
+        ensure!(self.opened.elapsed() < LISTENS, "listened for {} s", LISTENS.as_secs());
         loop {
             match self.socket.read()? {
                 Message::Text(text) => return Ok(serde_json::from_str(&text)?),

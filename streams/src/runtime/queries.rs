@@ -45,7 +45,7 @@ impl Queries {
             let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
             stores.insert((name.to_owned(), partition), store);
         }
-        self.changes.tell(&News::Opened { store: name.to_owned(), partition });
+        self.changes.tell(&News::Moved { store: name.to_owned(), partition });
     }
 
     /// Where changes of these stores are told.
@@ -64,8 +64,11 @@ impl Queries {
     }
 
     pub(super) fn remove(&self, name: &str, partition: i32) {
-        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
-        stores.remove(&(name.to_owned(), partition));
+        {
+            let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+            stores.remove(&(name.to_owned(), partition));
+        }
+        self.changes.tell(&News::Moved { store: name.to_owned(), partition });
     }
 
     pub(super) fn set_member(&self, worker: usize, member: Member) {

@@ -8,7 +8,7 @@
 //! It listens to the engine while it has clients, and for a while after: without any it costs
 //! nothing. A client is a queue here; who reads too slowly finds it full and is sent away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -70,8 +70,8 @@ struct Hub {
     lines: Lines,
     /// By channel.
     dirty: [FxHashMap<Vec<u8>, Dirty>; 4],
-    /// What must be read anew, because it was not told change by change.
-    unknown: BTreeSet<Channel>,
+    /// What must be read anew, because it was not told change by change, and in which partitions.
+    unknown: BTreeMap<Channel, BTreeSet<i32>>,
     first_change: Option<Instant>,
     groups: Groups,
     clients: Clients,
@@ -95,7 +95,7 @@ impl Hub {
             listener: None,
             lines: Lines::new(number, 0),
             dirty: Default::default(),
-            unknown: BTreeSet::new(),
+            unknown: BTreeMap::new(),
             first_change: None,
             groups: Groups::default(),
             tick: 0,
@@ -143,17 +143,20 @@ impl Hub {
                 let dirty = &mut self.dirty[channel.index()];
                 dirty.extend(changes.into_iter().map(|(k, value)| (k, Dirty { partition, value })));
             }
-            News::Opened { store, partition } => {
+            News::Moved { store, partition } => {
                 let Some(channel) = Channel::of_store(&store) else { return };
                 self.dirty[channel.index()].retain(|_, dirty| dirty.partition != partition);
                 self.lines.forget(channel, partition, self.tick + 1);
-                self.unknown.insert(channel);
+                self.unknown.entry(channel).or_default().insert(partition);
             }
             News::Lost => {
                 self.metrics.lost.inc();
                 self.dirty.iter_mut().for_each(FxHashMap::clear);
                 self.lines.forget_all(self.tick + 1);
-                self.unknown.extend(Channel::ALL);
+                let everywhere = Stores::new(&self.queries, &self.codec).partitions();
+                for channel in Channel::ALL {
+                    self.unknown.entry(channel).or_default().extend(&everywhere);
+                }
             }
         }
     }
@@ -375,14 +378,18 @@ impl Hub {
     /// Whatever was not told change by change begins with a snapshot again.
     fn begin_anew(&mut self) {
         let unknown = std::mem::take(&mut self.unknown);
-        let patterns = self.groups.pools().map(|pool| pool.pattern().clone());
-        let patterns: Vec<_> = patterns.filter(|p| unknown.contains(&p.channel)).collect();
+        let patterns: Vec<_> = self.groups.pools().map(|pool| pool.pattern().clone()).collect();
         for pattern in patterns {
-            let Some(pool) = self.groups.pool(&pattern) else { continue };
+            let (Some(partitions), Some(pool)) =
+                (unknown.get(&pattern.channel), self.groups.pool(&pattern))
+            else {
+                continue;
+            };
+            let partitions: Vec<i32> = partitions.iter().copied().collect();
             let members: Vec<_> = pool.members().map(|(id, who)| (id, who.to_vec())).collect();
             for (id, clients) in members {
-                let reason = "the stores are others now, or changes came too fast";
-                let mut frames = vec![protocol::gone(id, reason, &[])];
+                let reason = "partitions have moved, or changes came too fast";
+                let mut frames = vec![protocol::gone(id, reason, &partitions)];
                 match self.first_rows(id, &pattern, None) {
                     Ok(rows) => frames.extend(rows),
                     Err(error) => tracing::error!(%error, "a snapshot cannot be read"),

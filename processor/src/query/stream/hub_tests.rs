@@ -277,6 +277,22 @@ fn what_was_lost_is_read_anew_and_said() -> Result<()> {
 }
 
 #[test]
+fn a_partition_that_moves_is_said_and_read_anew() -> Result<()> {
+    let mut world = World::new()?;
+    world.price("BTC", "1", 1)?;
+    let mut client = world.join(1, QUEUE);
+    world.subscribe(1, 1, LATEST)?;
+    let other = Arc::new(Committed::new(Box::new(Memory::default())));
+    world.hub.queries.add(Channel::Latest.store(), 0, other);
+    world.tick();
+    let heard = client.all()?;
+    ensure!(kinds(&heard) == ["subscribed", "snapshot", "gone", "snapshot"], "{heard:?}");
+    ensure!(heard[2]["partitions"] == json!([0]), "{heard:?}");
+    ensure!(prices(&heard[3]).is_empty(), "{heard:?}");
+    Ok(())
+}
+
+#[test]
 fn an_hour_lives_with_its_open_minute() -> Result<()> {
     const HOUR: i64 = 3_600_000;
     let mut world = World::new()?;

@@ -174,7 +174,8 @@ async fn converse(socket: &mut WebSocket, guest: &mut Guest) -> Option<Farewell>
                     Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
                     Ok(Message::Close(_)) => return None,
                     Ok(Message::Binary(_)) => Err(("binary", close_code::UNSUPPORTED)),
-                    Err(_) => Err(("protocol", close_code::PROTOCOL)),
+                    // It broke off, or what came is no WebSocket any more.
+                    Err(_) => Err(("broken", close_code::PROTOCOL)),
                 };
                 match answered {
                     Ok(None) => {}
