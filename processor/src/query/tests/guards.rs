@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use tokio::sync::Semaphore;
 
-use super::world::{Outcome, get, open, send, small};
+use super::world::{NOW, Outcome, get, open, send, small};
+use crate::query::guard::{Gate, in_time};
 use crate::query::{Guards, Token};
 
 const PATH: &str = "/v1/latest?base=BTC&quote=USD&exchange=coinbase";
@@ -53,7 +54,10 @@ async fn more_reads_at_once_than_there_may_be_are_refused() -> Outcome {
 
 #[tokio::test]
 async fn a_read_that_takes_too_long_is_refused() -> Outcome {
-    let routes = small()?.guarded(&Guards { timeout: Duration::ZERO, ..open() });
+    let gate = Gate::new(&Guards { timeout: Duration::ZERO, ..open() }, || NOW);
+    let never = axum::routing::get(std::future::pending::<()>);
+    let routes = axum::Router::new().route("/v1/latest", never);
+    let routes = routes.layer(axum::middleware::from_fn_with_state(gate, in_time));
     let refused = get(&routes, PATH, &[]).await?;
     assert_eq!(refused.status, 503);
     assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("longer")));
