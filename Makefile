@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants fuzz \
+.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants venues fuzz \
   bench bench-up bench-check bench-floor bench-growth restore takeover soak
 
 TOOLS := $(CURDIR)/.run/tools
@@ -32,7 +32,8 @@ status: ## What runs, consumer lag, connector state
 build: ## The programs, and the tests with them
 	cargo build --release --workspace --bins --tests --examples --locked
 
-test: up build ## Every test: Rust, end to end on the real stack, alert rules, compose file
+test: up build ## Every test: Rust, end to end on the real stack, the page in a browser, alert rules, compose file
+	@infra/install.sh chromium:chromium
 	@RUST_TEST_THREADS=1 infra/with-addresses.sh cargo test --release --workspace --locked
 	@$(MAKE) --no-print-directory promtool compose-check bench-check
 
@@ -77,6 +78,9 @@ sim: ## The simulation over many seeds (SEEDS=10000)
 
 mutants: ## Bugs planted in the engine, one at a time: the tests must catch each
 	@tests/mutations.sh
+
+venues: ## Adapters against recorded traffic, and every venue under every fault, over real sockets
+	cargo test --release --locked -p producer --lib --test venues --test backfill --test capture -- --nocapture
 
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Arbitrary input for whatever reads what others wrote (SECONDS=60 for each target)
 	@PATH="$(TOOLS)/bin:$$PATH" fuzz/run.sh $(or $(SECONDS),60)

@@ -1,7 +1,7 @@
 //! The page in a browser, with the real stack behind: prices digit for digit, a chart, the feeds and
 //! the processor, at the width of a desk and of a phone, while all is well and while it is not.
 //!
-//! It needs Chromium, and says so where there is none. `PICTURES=folder` keeps what it has seen.
+//! It needs Chromium, which `make test` installs. `PICTURES=folder` keeps what it has seen.
 
 use std::path::PathBuf;
 
@@ -53,12 +53,9 @@ fn shows_what_is_served(browser: &mut Browser) -> Result<()> {
 
 #[test]
 fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
-    let Some(program) = installed() else {
-        eprintln!(
-            "skipped: no Chromium on this machine: apt-get install chromium, or set CHROMIUM"
-        );
-        return Ok(());
-    };
+    let program = installed().context(
+        "no Chromium on this machine: make test installs it, or set CHROMIUM to where one is",
+    )?;
     let installation = Installation::new("page")?;
     let mut member = installation.member("one", &IMPATIENT)?;
     let mut view = installation.view("view", &[])?;
