@@ -127,6 +127,11 @@ impl Feed {
         Some(self.mark.healthy_until).filter(|until| until.0 > 0)
     }
 
+    /// The gap that ends last, of those that are not complete.
+    pub fn last_gap(&self) -> Option<&Gap> {
+        self.gaps.iter().max_by_key(|gap| gap.until)
+    }
+
     /// Takes a clock mark that is newer than the clock.
     pub fn tick(&mut self, mark: &FeedMark) {
         self.mark = FeedMark { state: Vec::new(), ..mark.clone() };

@@ -15,7 +15,7 @@ mod window;
 
 pub use candles::Candles;
 pub use entry::{Entry, entry};
-pub use feed::Feed;
+pub use feed::{Feed, Gap};
 pub use latest::LatestPrices;
 pub use merge::{merge, single};
 pub use pairs::{Pair, Pairs};

@@ -23,6 +23,8 @@ use super::error::Refusal;
 use super::params::part;
 use super::rows::{SeenRow, Text, Time};
 use super::served::{Reading, Served};
+use crate::layout;
+use crate::operators::Feed;
 
 /// An event older than its feed's clock by this: the feed works, and nothing happens.
 const QUIET_AFTER_MS: i64 = 60_000;
@@ -67,6 +69,33 @@ struct Known {
     last_event: Option<Timestamp>,
     last_receipt: Option<Timestamp>,
     mark: Option<FeedMark>,
+    gap: Option<LastGap>,
+}
+
+/// What a feed lost last, and has not found.
+#[derive(Clone, Debug)]
+struct LastGap {
+    from: Timestamp,
+    until: Timestamp,
+    reason: String,
+}
+
+impl LastGap {
+    fn of(mark: &FeedMark) -> Option<Self> {
+        let feed = Feed::of_mark(mark.clone()).ok()?;
+        if let Some(gap) = feed.last_gap() {
+            let pair =
+                layout::read_pair(&gap.pair).map(|pair| format!("{}-{}", pair.base, pair.quote));
+            let reason = match (pair, gap.missing) {
+                (Some(pair), 1..) => format!("{pair}: {} trades missing", gap.missing),
+                (Some(pair), _) => pair,
+                (None, _) => mark.reason.clone(),
+            };
+            return Some(Self { from: gap.from, until: gap.until, reason });
+        }
+        let (from, until) = mark.gap_from.zip(mark.gap_until)?;
+        Some(Self { from, until, reason: mark.reason.clone() })
+    }
 }
 
 impl Known {
@@ -78,6 +107,11 @@ impl Known {
 
     /// Every partition has the marks, and may be a moment behind another.
     fn mark(&mut self, mark: FeedMark) {
+        if let Some(gap) = LastGap::of(&mark)
+            && self.gap.as_ref().is_none_or(|known| known.until < gap.until)
+        {
+            self.gap = Some(gap);
+        }
         let newest = self.mark.as_ref().map(|mark| mark.healthy_until);
         if newest < Some(mark.healthy_until) {
             self.mark = Some(mark);
@@ -102,7 +136,7 @@ impl Known {
         let state = self.health(now);
         let mark = self.mark.as_ref();
         let healthy_until = mark.map(|mark| mark.healthy_until);
-        let gap = mark.filter(|mark| mark.gap_from.is_some());
+        let gap = self.gap.as_ref();
         ExchangeRow {
             exchange,
             pairs: self.pairs,
@@ -111,9 +145,9 @@ impl Known {
             healthy_until: healthy_until.map(Text),
             marked_at: mark.map(|mark| Text(mark.received_at)),
             gap_since: healthy_until.filter(|_| state == Health::Dead).map(Text),
-            last_gap_from: gap.and_then(|mark| mark.gap_from).map(Text),
-            last_gap_until: gap.and_then(|mark| mark.gap_until).map(Text),
-            last_gap_reason: gap.map(|mark| mark.reason.clone()),
+            last_gap_from: gap.map(|gap| Text(gap.from)),
+            last_gap_until: gap.map(|gap| Text(gap.until)),
+            last_gap_reason: gap.map(|gap| gap.reason.clone()),
         }
     }
 }
@@ -208,6 +242,7 @@ mod tests {
             last_event: Some(Timestamp(last_event)),
             last_receipt: Some(Timestamp(last_event)),
             mark: Some(FeedMark::healthy("1", Timestamp(healthy_until), Timestamp(received_at))),
+            gap: None,
         }
     }
 
@@ -219,6 +254,30 @@ mod tests {
         assert_eq!(known(5_000, 5_000, 969_999).health(now), Health::Dead);
         let row = known(5_000, 6_000, 0).row("coinbase".into(), now);
         assert_eq!(row.gap_since, Some(Text(Timestamp(6_000))));
+    }
+
+    #[test]
+    fn the_gap_that_ends_last_is_told_of_whatever_partition() {
+        let pair = schemas::PairKey::new("BTC", "USD", "coinbase");
+        let lost = |from: i64, missing| {
+            let lost = FeedMark {
+                gap_from: Some(Timestamp(from)),
+                gap_until: Some(Timestamp(from + 10)),
+                first_missing_id: Some(7),
+                missing: Some(missing),
+                ..FeedMark::healthy("1", Timestamp(5), Timestamp(5))
+            };
+            let mut feed = Feed::new(&lost);
+            feed.add(crate::operators::Gap::of(&lost, &layout::pair_key(&pair)).unwrap());
+            feed.to_mark()
+        };
+        let mut known = Known::default();
+        for mark in [lost(100, 3), lost(300, 2), lost(200, 9)] {
+            known.mark(mark);
+        }
+        let row = known.row("coinbase".into(), Timestamp(0));
+        assert_eq!(row.last_gap_until, Some(Text(Timestamp(310))));
+        assert_eq!(row.last_gap_reason.as_deref(), Some("BTC-USD: 2 trades missing"));
     }
 
     #[test]
