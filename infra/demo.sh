@@ -45,6 +45,7 @@ Kafka       $BOOTSTRAP_SERVERS
 Registry    $SCHEMA_REGISTRY_URL
 Connect     $CONNECT_URL/connectors?expand=status
 PostgreSQL  psql -h $POSTGRES_HOST -p $POSTGRES_PORT -U $POSTGRES_USER $POSTGRES_DB
+Page        http://127.0.0.1:$PROCESSOR_PORT/
 Processor   http://127.0.0.1:$PROCESSOR_PORT/v1/latest  (member 2: http://127.0.0.1:$PROCESSOR_2_PORT)
 Metrics     http://127.0.0.1:$PROCESSOR_PORT/metrics  http://127.0.0.1:$PRODUCER_METRICS_PORT/metrics
 Simulator   ws://127.0.0.1:$SIMULATOR_PORT

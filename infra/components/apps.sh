@@ -41,7 +41,7 @@ processor_start() {
   require_free "processor-$member" "$port" "$([ "$member" = 2 ] && echo PROCESSOR_2_PORT || echo PROCESSOR_PORT)"
   mkdir -p "$RUN_DIR/state/$member"
   spawn "processor-$member" "$binary" run --bootstrap-servers "$BOOTSTRAP_SERVERS" \
-    --schema-registry-url "$SCHEMA_REGISTRY_URL" --state-dir "$RUN_DIR/state/$member" --listen "127.0.0.1:$port"
+    --schema-registry-url "$SCHEMA_REGISTRY_URL" --state-dir "$RUN_DIR/state/$member" --listen "127.0.0.1:$port" --standby
 }
 # Ready, not merely alive: its schemas are registered and its tasks restored.
 processor_healthy() { curl -fs -m 3 -o /dev/null "http://127.0.0.1:$(processor_port "$1")/readyz"; }
