@@ -12,7 +12,7 @@
 //!
 //! Invariants:
 //! - Nothing that a feed reads waits for a fetch.
-//! - Requests are one at a time and [`PAUSE`] apart; what the venue says of waiting is obeyed.
+//! - Requests are one at a time and `PAUSE` apart; what the venue says of waiting is obeyed.
 //! - A gap ends as filled, or as given up with a reason, and both are counted.
 
 use std::sync::Arc;

@@ -14,7 +14,7 @@
 //! own buffers fill, and at worst it cuts the connection. Nothing is dropped here, and what the
 //! venue dropped shows in the trade ids.
 //!
-//! A replacement is made while the old connection goes on ([`crate::rotation`]): what it says is
+//! A replacement is made while the old connection goes on (`rotation.rs`): what it says is
 //! kept until everything is granted and both have overlapped for a while, then it takes the old
 //! one's place, and the trades that both brought are left out.
 //!

@@ -21,7 +21,7 @@
 //!   that does not exist is acknowledged like any other; only its silence tells.
 //! - `!ticker@arr` is no more; `<symbol>@miniTicker` has all that a price sample needs, and both
 //!   volumes as the venue counts them.
-//! - The clock of a mini ticker (`E`) says how far the connection is, less [`CLOCK_MARGIN_MS`].
+//! - The clock of a mini ticker (`E`) says how far the connection is, less `CLOCK_MARGIN_MS`.
 //!
 //! # What this does not do
 //!

@@ -21,7 +21,7 @@
 //!   amount ÷ price, rounded to the nearest 10⁻¹⁸ (ties to even).
 //! - An instrument that never traded has `last_price` null: its sample is the mark price. Volumes
 //!   are null as often. `volume_usd` of an option is not in its quote, so it has none.
-//! - Every answer says in `usOut` what the venue's clock shows; see [`CLOCK_MARGIN_MS`].
+//! - Every answer says in `usOut` what the venue's clock shows; see `CLOCK_MARGIN_MS`.
 //! - Not answering a `test_request` ends the connection at once.
 //! - A `.raw` channel without authentication fails its whole request: `100ms` is subscribed.
 //!

@@ -24,7 +24,7 @@
 //! - Version 2 says BTC and DOGE; XBT and XDG, which requests and people still say, are the same.
 //! - A symbol that never traded has zeros and a time of 1970. Both are passed on as they came.
 //! - A heartbeat has no time. The answer to a ping has: what was sent before it was sent before
-//!   that time, less [`CLOCK_MARGIN_MS`].
+//!   that time, less `CLOCK_MARGIN_MS`.
 //!
 //! # What this does not do
 //!
