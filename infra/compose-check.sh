@@ -2,6 +2,8 @@
 # docker-compose.yml loads with the reference loader, and says what the native stack says: versions, heaps,
 # ports, cluster id, the files mounted, the options of our own programs.
 set -euo pipefail
+# The file has the defaults, wherever a native stack runs at the moment.
+unset KAFKA_PORT REGISTRY_PORT CONNECT_PORT POSTGRES_PORT PROCESSOR_PORT PROCESSOR_2_PORT PRODUCER_METRICS_PORT SIMULATOR_PORT PRODUCTS
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 COMPOSE=$ROOT/docker-compose.yml
 failures=0
