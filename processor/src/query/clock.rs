@@ -1,4 +1,5 @@
-//! The clock, read here and nowhere else in this crate: reads get the time as an argument.
+//! The clock of reads and streams, read here and nowhere else below `query`: rules get the time as an
+//! argument.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -15,9 +15,10 @@ use schemas::{FeedMark, Timestamp};
 use serde_json::{Value, json};
 use streams::runtime::{Member, Queries};
 
+use super::Streaming;
 use super::pattern::Channel;
-use super::{Streaming, clock};
 use crate::layout;
+use crate::query::clock;
 use crate::topology::store_name;
 
 /// A feed marks its clock each second. One that has not for so long has lost its connection, and

@@ -20,7 +20,6 @@ use serde_json::json;
 use streams::changes::{Changed, Listener, News};
 use streams::runtime::{Queries, Stop};
 
-use super::clock;
 use super::door::{ClientId, Clients, Command, Door, End, MAX_SUBSCRIPTIONS, REQUESTS};
 use super::groups::{Groups, updates};
 use super::lines::Lines;
@@ -31,6 +30,7 @@ use super::snapshot::{ChangedKey, Rows, Stores, parent_key};
 use super::token::digest;
 use crate::operators::Interval;
 use crate::query::Served;
+use crate::query::clock;
 
 /// Batches of the engine that wait for the hub: seconds of a busy member.
 const NEWS: usize = 1_024;

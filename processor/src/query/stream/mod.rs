@@ -27,7 +27,6 @@
 //! - The engine never waits for a client.
 //! - A token is given out only with or after everything that changed before it.
 
-mod clock;
 mod door;
 mod encode;
 mod events;

@@ -14,10 +14,11 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
+use super::Streaming;
 use super::door::{Command, Delivery, End, MAX_SUBSCRIPTIONS, Outbox, QUEUE, queue};
 use super::hub::HEARTBEAT;
 use super::protocol::{self, Frame, MAX_MESSAGE, Request};
-use super::{Streaming, clock};
+use crate::query::clock;
 
 /// Of the socket's own buffers: clients say little, and updates are written as they come.
 const BUFFER: usize = 4 << 10;
