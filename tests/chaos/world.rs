@@ -65,7 +65,7 @@ impl World {
         let installation = Installation::new(&format!("chaos-{name}-{protocol}"))?;
         let group = installation.application_id();
         installation.stack.script("impatient-group.sh", &[&group], &[])?;
-        let load = installation.producer(&[&LOAD[..], &RATE, &START].concat())?;
+        let load = installation.background_producer(&[&LOAD[..], &RATE, &START].concat())?;
         let progress = Progress::watch(&installation);
         let members = BTreeMap::new();
         let since = Instant::now();

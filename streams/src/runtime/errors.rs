@@ -27,12 +27,18 @@ pub(super) fn setting(error: KafkaError) -> Error {
     Error::Invalid(format!("client configuration: {error}; check --kafka"))
 }
 
+/// A topic or partition that a client does not know. Brokers that have just taken over say so for a
+/// moment, and so does a client whose metadata is on its way: whether a topic is missing is decided
+/// where a worker starts, by `admin`.
+const UNKNOWN: [RDKafkaErrorCode; 3] = [
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+    RDKafkaErrorCode::UnknownTopic,
+    RDKafkaErrorCode::UnknownPartition,
+];
+
 /// What a person has to change before it gets better; `None` when it may heal by itself.
 fn way_out(code: RDKafkaErrorCode) -> Option<&'static str> {
     Some(match code {
-        RDKafkaErrorCode::UnknownTopicOrPartition
-        | RDKafkaErrorCode::UnknownTopic
-        | RDKafkaErrorCode::UnknownPartition => "create the topics: processor topics create",
         RDKafkaErrorCode::TopicAuthorizationFailed
         | RDKafkaErrorCode::GroupAuthorizationFailed
         | RDKafkaErrorCode::ClusterAuthorizationFailed
@@ -72,11 +78,13 @@ pub(super) fn plain(error: KafkaError) -> Error {
 
 /// An error that the consumer reports on its queue: most heal by themselves.
 pub(super) fn consumer(error: &KafkaError) -> Result<(), Error> {
+    let code = error.rdkafka_error_code();
     match plain(error.clone()) {
-        Error::Unavailable(reason)
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) =>
-        {
+        Error::Unavailable(reason) if code == Some(RDKafkaErrorCode::Fatal) => {
             Err(Error::Fenced(reason))
+        }
+        unknown @ Error::Unavailable(_) if code.is_some_and(|code| UNKNOWN.contains(&code)) => {
+            Err(unknown)
         }
         Error::Unavailable(_) => {
             tracing::warn!(%error, "consumer");
@@ -95,6 +103,9 @@ pub(super) fn partition(topic: &str, partition: i32, code: RDKafkaErrorCode) -> 
                  records were deleted unread; reset the group's offsets if that is acceptable \
                  (kafka-consumer-groups --reset-offsets)"
             )))
+        }
+        code if UNKNOWN.contains(&code) => {
+            Err(Error::Unavailable(format!("{topic}/{partition}: {code}")))
         }
         code => {
             if let Some(way_out) = way_out(code) {
@@ -154,9 +165,9 @@ mod tests {
         (RDKafkaErrorCode::FencedInstanceId, "fenced"),
         (RDKafkaErrorCode::FencedMemberEpoch, "fenced"),
         (RDKafkaErrorCode::StaleMemberEpoch, "fenced"),
-        (RDKafkaErrorCode::UnknownTopicOrPartition, "invalid"),
-        (RDKafkaErrorCode::UnknownTopic, "invalid"),
-        (RDKafkaErrorCode::UnknownPartition, "invalid"),
+        (RDKafkaErrorCode::UnknownTopicOrPartition, "unavailable"),
+        (RDKafkaErrorCode::UnknownTopic, "unavailable"),
+        (RDKafkaErrorCode::UnknownPartition, "unavailable"),
         (RDKafkaErrorCode::TopicAuthorizationFailed, "invalid"),
         (RDKafkaErrorCode::GroupAuthorizationFailed, "invalid"),
         (RDKafkaErrorCode::ClusterAuthorizationFailed, "invalid"),
@@ -213,7 +224,8 @@ mod tests {
     #[test]
     fn a_consumer_goes_on_when_its_client_heals_itself() {
         for (code, reaction) in REACTIONS {
-            let expected = if reaction == "unavailable" { "goes on" } else { reaction };
+            let heals = reaction == "unavailable" && !UNKNOWN.contains(&code);
+            let expected = if heals { "goes on" } else { reaction };
             let error = KafkaError::MessageConsumption(code);
             assert_eq!(kind_of(&consumer(&error)), expected, "{code:?}");
         }
@@ -222,13 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_left_only_for_what_a_person_must_decide() {
+    fn a_partition_is_left_for_what_a_person_must_decide_and_when_its_topic_may_be_gone() {
         let of = |code| kind_of(&partition("events", 3, code));
         for code in [RDKafkaErrorCode::AutoOffsetReset, RDKafkaErrorCode::OffsetOutOfRange] {
             assert_eq!(of(code), "invalid", "{code:?}");
         }
         for (code, reaction) in REACTIONS {
-            let expected = if reaction == "invalid" { "invalid" } else { "goes on" };
+            let left = reaction == "invalid" || UNKNOWN.contains(&code);
+            let expected = if left { reaction } else { "goes on" };
             assert_eq!(of(code), expected, "{code:?}");
         }
     }

@@ -154,7 +154,10 @@ impl App {
 fn run_worker(shared: &Shared, index: usize) -> Result<()> {
     supervise(&shared.stop, &shared.metrics, "worker", || {
         let Shared { config, topology, state_dir, queries, .. } = shared;
-        let ran = admin::check_identity(&config.stores(), topology, state_dir, queries)
+        // Each time anew: what looks like a broker that has just taken over may be a topic that is
+        // no longer there.
+        let ran = admin::check_app(config, topology)
+            .and_then(|_| admin::check_identity(&config.stores(), topology, state_dir, queries))
             .and_then(|()| Worker::start(shared, index)?.run());
         // However it ended, nothing is its own any more.
         shared.standby.release_all(index);

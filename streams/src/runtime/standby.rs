@@ -117,6 +117,7 @@ pub(super) fn follow(scene: Scene<'_>, asks: &Asks) -> Result<()> {
     let mut owners = BTreeMap::new();
     supervise(scene.stop, scene.metrics, "follower", || {
         let Scene { config, topology, state_dir, queries, .. } = scene;
+        admin::check_stores(config, topology)?;
         admin::check_identity(config, topology, state_dir, queries)?;
         Follower::start(scene, asks, &mut owners)?.run()
     })
