@@ -37,8 +37,8 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
 use tokio::sync::{mpsc, watch};
 
@@ -355,7 +355,8 @@ impl Fetching {
         let mut cursor = begin(self.config.venue, lost);
         for _ in 0..MAX_PAGES {
             let page = self.page(lost, cursor).await?;
-            found.extend(page.trades.into_iter().filter_map(|event| Some((event.trade_id?, event))));
+            found
+                .extend(page.trades.into_iter().filter_map(|event| Some((event.trade_id?, event))));
             match page.next {
                 // A page that leads nowhere new is the last one, whatever it says.
                 Some(next) if next != cursor => cursor = next,

@@ -71,7 +71,8 @@ fn a_pair_is_asked_for_by_the_venues_name() {
     let deribit = "http://h/public/get_last_trades_by_instrument?instrument_name=BTC-PERPETUAL\
                    &start_seq=7&end_seq=9&count=1000&sorting=asc";
     assert_eq!(asked(Venue::Deribit), deribit);
-    let doge = Lost { pair: PairKey::new("DOGE", "BTC", "kraken"), ..lost(Venue::Kraken, 1, 1, since) };
+    let doge =
+        Lost { pair: PairKey::new("DOGE", "BTC", "kraken"), ..lost(Venue::Kraken, 1, 1, since) };
     assert!(url(Venue::Kraken, "http://h", &doge, 0).contains("pair=XDGXBT&since=0"));
 }
 

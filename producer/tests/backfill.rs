@@ -236,9 +236,8 @@ async fn reconnects(venue: Venue) -> anyhow::Result<()> {
     agree(&run, &Ids::new())?;
     ensure!(given_up(&run.metrics, venue) == 0, "given up");
     let causes = ["lost", "closed"];
-    let cuts = causes.map(|cause| {
-        run.metrics.reconnects.with_label_values(&[venue.as_str(), cause]).get()
-    });
+    let cuts = causes
+        .map(|cause| run.metrics.reconnects.with_label_values(&[venue.as_str(), cause]).get());
     ensure!(cuts.iter().sum::<u64>() >= 1, "it was not cut");
     Ok(())
 }
@@ -253,8 +252,7 @@ async fn what_was_traded_between_two_connections_is_fetched() -> anyhow::Result<
 
 /// Every other one of the hidden trades is in no answer.
 async fn gives_up(venue: Venue) -> anyhow::Result<()> {
-    let faults =
-        Faults { skip_every: Some(40), forget_every: Some(80), ..Faults::default() };
+    let faults = Faults { skip_every: Some(40), forget_every: Some(80), ..Faults::default() };
     let run = run(venue, faults, 4).await?;
     let lost = lost(&run.outputs);
     let absent: Ids = lost.iter().filter(|(_, id)| id % 80 == 0).cloned().collect();
@@ -275,26 +273,36 @@ async fn what_a_venue_does_not_have_is_looked_for_given_up_and_counted() -> anyh
     Ok(())
 }
 
-/// Each request is one too many, as often as it is made.
-async fn fails(venue: Venue) -> anyhow::Result<()> {
+/// Each request is one too many, as often as it is made, until `enough`; what becomes of the gaps.
+async fn refused(
+    venue: Venue,
+    enough: impl Fn(&[Output], &Metrics) -> bool,
+) -> anyhow::Result<Arc<Metrics>> {
     let faults =
         Faults { skip_every: Some(40), limit_requests_every: Some(1), ..Faults::default() };
     let setup = Setup { rate: 40, faults, fetches: true, ..Setup::of(venue) };
     let mut live = Live::start(setup).await?;
     let metrics = Arc::clone(&live.metrics);
-    let mut outputs = live.until(|seen| gaps(seen) >= 1 && gave_up(&metrics, venue, GaveUp::Failed) >= 1).await?;
+    let mut outputs = live.until(|seen| enough(seen, &metrics)).await?;
     outputs.extend(live.stop().await?);
     ensure!(backfilled(&metrics, venue) == 0);
-    // Those that waited are given up as well.
-    ensure!(given_up(&metrics, venue) == gaps(&outputs) as u64);
-    Ok(())
+    ensure!(given_up(&metrics, venue) == gaps(&outputs) as u64, "{} gaps", gaps(&outputs));
+    Ok(metrics)
 }
 
 #[tokio::test]
 async fn what_a_venue_refuses_over_and_over_is_given_up_and_counted() -> anyhow::Result<()> {
-    let all = Venue::ALL.map(|venue| tokio::spawn(fails(venue)));
-    for (venue, one) in Venue::ALL.into_iter().zip(all) {
-        one.await?.with_context(|| venue.to_string())?;
+    let failed = |metrics: &Metrics| gave_up(metrics, Venue::Coinbase, GaveUp::Failed);
+    let metrics = refused(Venue::Coinbase, |_, metrics| failed(metrics) >= 1).await?;
+    ensure!(failed(&metrics) >= 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_still_waits_at_the_end_is_given_up_and_counted() -> anyhow::Result<()> {
+    for venue in Venue::ALL {
+        let metrics = refused(venue, |seen, _| gaps(seen) >= 2).await?;
+        ensure!(gave_up(&metrics, venue, GaveUp::Stopped) >= 1, "{venue}");
     }
     Ok(())
 }

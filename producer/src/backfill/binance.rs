@@ -53,8 +53,7 @@ pub(super) fn read(lost: &Lost, text: &str, received_at: Timestamp) -> Result<Re
         return Ok(Reply::Refused(format!("{code} {}", msg.unwrap_or_default())));
     }
     let trades: Vec<Print<'_>> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-    let trades =
-        trades.iter().map(|one| trade(one, received_at)).collect::<Result<Vec<_>, _>>()?;
+    let trades = trades.iter().map(|one| trade(one, received_at)).collect::<Result<Vec<_>, _>>()?;
     Ok(Reply::Page(lost.ascending(trades, |newest| newest.saturating_add(1))))
 }
 

@@ -235,8 +235,7 @@ impl Simulator {
             format!("cannot listen at {address}: choose another --listen or free the port")
         })?;
         let now = clock::now_micros();
-        let market =
-            Market::new(config.seed, &names, now)?.forgetting(config.faults.forget_every);
+        let market = Market::new(config.seed, &names, now)?.forgetting(config.faults.forget_every);
         let shared = Shared {
             venue: config.venue,
             products: market.products().to_vec(),
@@ -327,7 +326,8 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         return;
     }
     if !head.upgrade {
-        let answer = session::answer(shared.venue, &head.path, &head.query(), &shared.market(), now);
+        let answer =
+            session::answer(shared.venue, &head.path, &head.query(), &shared.market(), now);
         let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &answer)).await;
         return;
     }

@@ -172,13 +172,7 @@ impl Session {
 }
 
 /// The answer to a request that is no handshake: what is listed, and the trades of the past.
-pub fn answer(
-    venue: Venue,
-    path: &str,
-    query: &Query<'_>,
-    market: &Market,
-    now_us: i64,
-) -> Answer {
+pub fn answer(venue: Venue, path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> Answer {
     match venue {
         Venue::Coinbase => coinbase::answer(path, query, market),
         Venue::Binance => binance::answer(path, query, market),

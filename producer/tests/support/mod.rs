@@ -46,7 +46,15 @@ impl Setup {
     /// A venue with nothing wrong.
     pub(crate) fn of(venue: Venue) -> Self {
         let faults = Faults::default();
-        Self { venue, seed: 7, rate: 2_000, faults, stale_after: PATIENCE, fetches: false, capture: None }
+        Self {
+            venue,
+            seed: 7,
+            rate: 2_000,
+            faults,
+            stale_after: PATIENCE,
+            fetches: false,
+            capture: None,
+        }
     }
 
     fn products(&self) -> Vec<String> {
