@@ -24,7 +24,8 @@
 //! - Nothing that a feed reads waits for a fetch.
 //! - Requests are one at a time and a pause apart; what the venue says of waiting is obeyed.
 //! - A gap ends as filled, or as given up with a reason, and both are counted.
-//! - A trade that was fetched is the event that the feed would have made of it.
+//! - A trade that was fetched is the event that the feed would have made of it, less the number of
+//!   its message, which Coinbase's feed alone has.
 
 mod binance;
 mod coinbase;

@@ -203,7 +203,8 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
             let mut out = Vec::new();
             venue.parse(&text, AT, &mut out)?;
             live.extend(out.into_iter().filter_map(|parsed| match parsed.message {
-                Message::Event(_, event) => Some(event),
+                // Coinbase counts the messages of its feed, and no others.
+                Message::Event(_, event) => Some(MarketEvent { sequence: None, ..event }),
                 _ => None,
             }));
         }
