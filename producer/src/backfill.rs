@@ -10,25 +10,42 @@
 //! event like any other: it counts once, whoever sends it, and the processor clears the mark when
 //! the last one has come.
 //!
+//! What is asked, and what the answer means, is in a file for each venue. They have no socket and no
+//! clock: a [`Lost`] and a cursor make an address, its text makes a [`Reply`].
+//!
+//! | venue | a page is found by | a request each | the venue allows |
+//! |---|---|---|---|
+//! | Coinbase | ids below | 250 ms | 8 a second |
+//! | Binance | the first id | 500 ms | 240 a minute: 6,000 of weight, 25 each |
+//! | Kraken | time, and then ids | 1 s | 1 a second |
+//! | Deribit | the first and the last id | 250 ms | 20 a second |
+//!
 //! Invariants:
 //! - Nothing that a feed reads waits for a fetch.
-//! - Requests are one at a time and `PAUSE` apart; what the venue says of waiting is obeyed.
+//! - Requests are one at a time and a pause apart; what the venue says of waiting is obeyed.
 //! - A gap ends as filled, or as given up with a reason, and both are counted.
+//! - A trade that was fetched is the event that the feed would have made of it, less the number of
+//!   its message, which Coinbase's feed alone has.
 
+mod binance;
+mod coinbase;
+mod deribit;
+mod kraken;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use reqwest::StatusCode;
-use reqwest::header::RETRY_AFTER;
-use schemas::{FeedMark, MarketEvent, PairKey};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
 use tokio::sync::{mpsc, watch};
 
-use crate::backfill_coinbase as coinbase;
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::exchange::Venue;
+use crate::exchange::{Malformed, Venue};
 use crate::metrics::Metrics;
 use crate::pipeline::Output;
 
@@ -36,18 +53,24 @@ use crate::pipeline::Output;
 const QUEUE: usize = 1024;
 /// Outputs between feed and sink on this way.
 const CHANNEL: usize = 1024;
-/// Between two requests: four a second, half of what the venue allows one address.
-const PAUSE: Duration = Duration::from_millis(250);
 /// A request that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries of one request.
 const ATTEMPTS: u32 = 6;
 /// The longest first wait after a failure.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-/// The longest wait after a failure, and the longest that a venue's own wish is obeyed.
+/// The longest wait after a failure that the venue said nothing of.
 const WAIT_MAX: Duration = Duration::from_mins(1);
+/// The longest that a venue's own wish is obeyed: Binance bans for three days at most.
+const WISH_MAX: Duration = Duration::from_hours(72);
+/// Trades that every venue gives at once.
+const PAGE: u32 = 1000;
 /// Pages of one gap: what is longer is history, not a gap.
 const MAX_PAGES: u32 = 100;
+/// How often trades are looked for that the venue does not show: its requests may be behind its feed.
+const LOOKS: u32 = 3;
+/// The wait before they are looked for again.
+const LAG: Duration = Duration::from_secs(1);
 
 /// Why a gap was not filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +122,8 @@ pub struct Lost {
     pub first: i64,
     /// The last id.
     pub last: i64,
+    /// When the trade before the first was.
+    pub since: Timestamp,
 }
 
 impl Lost {
@@ -106,8 +131,98 @@ impl Lost {
     pub fn of(pair: &PairKey, mark: &FeedMark) -> Option<Self> {
         let (first, count) = (mark.first_missing_id?, mark.missing?);
         let last = first.checked_add(count.checked_sub(1)?)?;
-        (first <= last).then(|| Self { pair: pair.clone(), first, last })
+        let since = mark.gap_from?;
+        (first <= last).then(|| Self { pair: pair.clone(), first, last, since })
     }
+
+    /// How many there are.
+    fn count(&self) -> u64 {
+        self.last.abs_diff(self.first).saturating_add(1)
+    }
+
+    /// The trades of an answer that are of it, where ids grow from page to page: those that are
+    /// wanted, and the newest id at all.
+    fn ascending(&self, trades: Vec<MarketEvent>, next: impl Fn(i64) -> i64) -> Page {
+        let newest = trades.iter().filter_map(|event| event.trade_id).max();
+        let next = newest.filter(|newest| *newest < self.last).map(next);
+        Page { trades: self.wanted(trades), next }
+    }
+
+    fn wanted(&self, mut trades: Vec<MarketEvent>) -> Vec<MarketEvent> {
+        let ids = self.first..=self.last;
+        trades.retain(|event| event.trade_id.is_some_and(|id| ids.contains(&id)));
+        trades
+    }
+}
+
+/// What a venue answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Trades.
+    Page(Page),
+    /// It cannot answer for now.
+    NotNow {
+        /// In its words.
+        reason: String,
+        /// How long to leave it alone.
+        wait: Duration,
+    },
+    /// It does not answer such a request, in its words.
+    Refused(String),
+}
+
+/// Some of the trades that are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Those that are wanted.
+    pub trades: Vec<MarketEvent>,
+    /// Where the next page begins, while there may be more.
+    pub next: Option<i64>,
+}
+
+/// Where the first page begins: an id or a time, as the venue pages.
+pub fn begin(venue: Venue, lost: &Lost) -> i64 {
+    match venue {
+        Venue::Coinbase => lost.last.saturating_add(1),
+        Venue::Binance | Venue::Deribit => lost.first,
+        Venue::Kraken => kraken::begin(lost),
+    }
+}
+
+/// What to ask for a page.
+fn url(venue: Venue, rest_url: &str, lost: &Lost, cursor: i64) -> String {
+    let base = rest_url.trim_end_matches('/');
+    match venue {
+        Venue::Coinbase => coinbase::url(base, lost, cursor),
+        Venue::Binance => binance::url(base, lost, cursor),
+        Venue::Kraken => kraken::url(base, lost, cursor),
+        Venue::Deribit => deribit::url(base, lost, cursor),
+    }
+}
+
+/// What the answer for a page says.
+pub fn read(
+    venue: Venue,
+    lost: &Lost,
+    cursor: i64,
+    text: &str,
+    received_at: Timestamp,
+) -> Result<Reply, Malformed> {
+    match venue {
+        Venue::Coinbase => coinbase::read(lost, cursor, text, received_at),
+        Venue::Binance => binance::read(lost, text, received_at),
+        Venue::Kraken => kraken::read(lost, text, received_at),
+        Venue::Deribit => deribit::read(lost, text, received_at),
+    }
+}
+
+/// Between two requests: half of what the venue allows one address, or less; Kraken's whole second.
+const fn pace(venue: Venue) -> Duration {
+    Duration::from_millis(match venue {
+        Venue::Coinbase | Venue::Deribit => 250,
+        Venue::Binance => 500,
+        Venue::Kraken => 1000,
+    })
 }
 
 /// Where to fetch, and until when.
@@ -177,10 +292,10 @@ struct Fetching {
 
 /// How one request went.
 enum Answer {
-    Text(String),
+    Page(Page),
     /// To be tried again, not before so long.
     Later(Duration),
-    Refused(StatusCode),
+    Never(GaveUp),
 }
 
 impl Fetching {
@@ -198,57 +313,72 @@ impl Fetching {
 
     /// Fetches the trades of a gap and hands them on, the oldest first.
     async fn fill(&mut self, lost: &Lost) -> Result<(), GaveUp> {
-        let mut found: Vec<MarketEvent> = Vec::new();
-        let mut after = lost.last.checked_add(1).ok_or(GaveUp::Malformed)?;
-        for page in 0.. {
-            if page == MAX_PAGES {
-                return Err(GaveUp::TooLong);
-            }
-            let text = self.page(&lost.pair, after).await?;
-            let trades = coinbase::trades(&text, clock::now()).map_err(|error| {
-                tracing::warn!(pair = %lost.pair, %error, "the venue's trades cannot be read");
-                GaveUp::Malformed
-            })?;
-            let oldest = trades.iter().filter_map(|event| event.trade_id).min();
-            let wanted = |event: &MarketEvent| {
-                event.trade_id.is_some_and(|id| lost.first <= id && id <= lost.last)
-            };
-            found.extend(trades.into_iter().filter(wanted));
-            match oldest {
-                Some(oldest) if oldest > lost.first && oldest < after => after = oldest,
-                _ => break,
-            }
-        }
-        found.sort_by_key(|event| event.trade_id);
-        found.dedup_by_key(|event| event.trade_id);
+        let mut found = BTreeMap::new();
+        let looked = self.look(lost, &mut found).await;
+        // What was found is of use, even where it is not all.
         let count = found.len() as u64;
-        for event in found {
+        for event in found.into_values() {
             let output = Output::Event { pair: lost.pair.clone(), event };
             self.outputs.send(output).await.map_err(|_| GaveUp::Stopped)?;
         }
-        self.metrics
-            .recovery
-            .backfilled
-            .with_label_values(&[self.config.venue.as_str()])
-            .inc_by(count);
-        let missing = lost.last.abs_diff(lost.first) + 1;
-        if count < missing { Err(GaveUp::Absent) } else { Ok(()) }
+        let venue = self.config.venue.as_str();
+        self.metrics.recovery.backfilled.with_label_values(&[venue]).inc_by(count);
+        looked
     }
 
-    /// The trades before `after`, newest first, after as many tries as it takes.
-    async fn page(&mut self, pair: &PairKey, after: i64) -> Result<String, GaveUp> {
-        let url = coinbase::url(&self.config.rest_url, pair, after);
+    /// Looks for the trades of a gap until all are found.
+    async fn look(
+        &mut self,
+        lost: &Lost,
+        found: &mut BTreeMap<i64, MarketEvent>,
+    ) -> Result<(), GaveUp> {
+        if lost.count() > u64::from(MAX_PAGES * PAGE) {
+            return Err(GaveUp::TooLong);
+        }
+        for look in 0..LOOKS {
+            if look > 0 {
+                self.pause(LAG).await?;
+            }
+            self.pages(lost, found).await?;
+            if found.len() as u64 == lost.count() {
+                return Ok(());
+            }
+        }
+        Err(GaveUp::Absent)
+    }
+
+    /// Reads all pages of a gap.
+    async fn pages(
+        &mut self,
+        lost: &Lost,
+        found: &mut BTreeMap<i64, MarketEvent>,
+    ) -> Result<(), GaveUp> {
+        let mut cursor = begin(self.config.venue, lost);
+        for _ in 0..MAX_PAGES {
+            let page = self.page(lost, cursor).await?;
+            found
+                .extend(page.trades.into_iter().filter_map(|event| Some((event.trade_id?, event))));
+            match page.next {
+                // A page that leads nowhere new is the last one, whatever it says.
+                Some(next) if next != cursor => cursor = next,
+                _ => return Ok(()),
+            }
+        }
+        Err(GaveUp::TooLong)
+    }
+
+    /// A page, after as many tries as it takes.
+    async fn page(&mut self, lost: &Lost, cursor: i64) -> Result<Page, GaveUp> {
+        let venue = self.config.venue;
+        let url = url(venue, &self.config.rest_url, lost, cursor);
         self.backoff.reset();
-        self.pause(PAUSE).await?;
+        self.pause(pace(venue)).await?;
         for _ in 0..ATTEMPTS {
-            match self.ask(&url).await {
-                Answer::Text(text) => return Ok(text),
-                Answer::Refused(status) => {
-                    tracing::warn!(url, %status, "the venue refused a request");
-                    return Err(GaveUp::Failed);
-                }
-                Answer::Later(at_least) => {
-                    let wait = self.backoff.next(&mut self.rng).max(at_least);
+            match self.ask(&url, lost, cursor).await {
+                Answer::Page(page) => return Ok(page),
+                Answer::Never(why) => return Err(why),
+                Answer::Later(wish) => {
+                    let wait = self.backoff.next(&mut self.rng).max(wish.min(WISH_MAX));
                     self.pause(wait).await?;
                 }
             }
@@ -256,23 +386,35 @@ impl Fetching {
         Err(GaveUp::Failed)
     }
 
-    async fn ask(&self, url: &str) -> Answer {
+    async fn ask(&self, url: &str, lost: &Lost, cursor: i64) -> Answer {
         // Coinbase refuses clients without a name.
         let request = self.client.get(url).header("user-agent", "market-producer");
         let Ok(response) = request.send().await else {
             return Answer::Later(Duration::ZERO);
         };
-        let status = response.status();
-        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            let wish = response.headers().get(RETRY_AFTER).and_then(|wish| wish.to_str().ok());
-            let seconds = wish.and_then(|wish| wish.trim().parse().ok()).unwrap_or(0);
-            return Answer::Later(Duration::from_secs(seconds).min(WAIT_MAX));
-        }
-        if !status.is_success() {
-            return Answer::Refused(status);
-        }
+        let (status, wish) = (response.status(), wish(response.headers()));
         // What breaks off is asked again.
-        response.text().await.map_or(Answer::Later(Duration::ZERO), Answer::Text)
+        let Ok(text) = response.text().await else { return Answer::Later(wish) };
+        let reply = read(self.config.venue, lost, cursor, &text, clock::now());
+        match reply {
+            Ok(Reply::NotNow { reason, wait }) => {
+                tracing::warn!(url, %status, reason, ?wait, "the venue wants to be asked later");
+                Answer::Later(wait.max(wish))
+            }
+            _ if passes(status) => {
+                tracing::warn!(url, %status, ?wish, "the venue wants to be asked later");
+                Answer::Later(wish)
+            }
+            Ok(Reply::Page(page)) if status.is_success() => Answer::Page(page),
+            Err(error) if status.is_success() => {
+                tracing::warn!(url, %error, "the venue's trades cannot be read");
+                Answer::Never(GaveUp::Malformed)
+            }
+            reply => {
+                tracing::warn!(url, %status, ?reply, "the venue refused a request");
+                Answer::Never(GaveUp::Failed)
+            }
+        }
     }
 
     async fn pause(&mut self, wait: Duration) -> Result<(), GaveUp> {
@@ -283,20 +425,19 @@ impl Fetching {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use schemas::Timestamp;
-
-    use super::*;
-
-    #[test]
-    fn a_mark_says_which_ids_are_to_be_fetched() {
-        let pair = PairKey::new("BTC", "USD", "coinbase");
-        let mut mark = FeedMark::healthy("coinbase-0", Timestamp(1), Timestamp(1));
-        assert_eq!(Lost::of(&pair, &mark), None);
-        for (count, last) in [(3, Some(9)), (1, Some(7)), (0, None), (i64::MIN, None)] {
-            (mark.first_missing_id, mark.missing) = (Some(7), Some(count));
-            assert_eq!(Lost::of(&pair, &mark).map(|lost| lost.last), last);
-        }
-    }
+/// Whether another time may be better.
+fn passes(status: StatusCode) -> bool {
+    // 418 is Binance's for an address that went on after 429.
+    let limited = [StatusCode::TOO_MANY_REQUESTS, StatusCode::IM_A_TEAPOT].contains(&status);
+    limited || status.is_server_error()
 }
+
+/// How long the venue wants to be left alone.
+fn wish(headers: &HeaderMap) -> Duration {
+    let wish = headers.get(RETRY_AFTER).and_then(|wish| wish.to_str().ok());
+    Duration::from_secs(wish.and_then(|wish| wish.trim().parse().ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+#[path = "backfill_tests.rs"]
+mod tests;

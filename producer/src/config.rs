@@ -10,12 +10,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::backoff::Backoff;
 use crate::capture::Capture;
 use crate::connection::Patience;
-use crate::exchange::Venue;
 use crate::feed::{Breaker, FeedConfig, Rotation};
 use crate::follow::FollowConfig;
 use crate::load::Pick;
@@ -165,6 +164,10 @@ pub struct RunConfig {
     /// The longest wait before connecting again.
     #[arg(long, env = "PRODUCER_BACKOFF_CAP", default_value = "30s", value_parser = units::duration)]
     pub backoff_cap: Duration,
+    /// Fetch the trades that the feed missed over the venue's requests, at --rest-url.
+    #[arg(long, env = "PRODUCER_BACKFILL", value_name = "BOOL", default_value_t = true,
+          action = ArgAction::Set)]
+    pub backfill: bool,
     /// A directory for every frame as it came, for `producer replay`.
     #[arg(long, env = "PRODUCER_CAPTURE", value_name = "DIR")]
     pub capture: Option<PathBuf>,
@@ -291,7 +294,7 @@ impl RunConfig {
 
     /// Where missed trades are fetched, if anywhere.
     pub fn backfill_url(&self) -> Option<String> {
-        (self.follow.venue == Venue::Coinbase).then(|| self.follow.rest_url())
+        self.backfill.then(|| self.follow.past_url())
     }
 
     /// The capture that is asked for, and its thread.

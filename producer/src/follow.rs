@@ -32,7 +32,8 @@ pub struct FollowConfig {
     /// Another address than the venue's own, ws:// or wss://, such as a simulator's.
     #[arg(long, env = "PRODUCER_URL")]
     pub url: Option<String>,
-    /// Another address for requests than the venue's own; that of --url, where only that is given.
+    /// Another address for requests, of listings and of missed trades, than the venue's own; that of
+    /// --url, where only that is given.
     #[arg(long, env = "PRODUCER_REST_URL")]
     pub rest_url: Option<String>,
     /// A recorded listing instead of the venue's: a capture with its answers.
@@ -110,16 +111,25 @@ impl FollowConfig {
         self.url.clone().unwrap_or_else(|| self.venue.url().into())
     }
 
-    /// Where requests go.
+    /// Where what is listed is asked for.
     pub fn rest_url(&self) -> String {
-        let given = self.rest_url.clone();
+        self.requests().unwrap_or_else(|| self.venue.rest_url().into())
+    }
+
+    /// Where trades of the past are asked for.
+    pub fn past_url(&self) -> String {
+        self.requests().unwrap_or_else(|| self.venue.past_url().into())
+    }
+
+    /// Another address for requests than the venue's own, where there is one.
+    fn requests(&self) -> Option<String> {
         let beside = || {
             // A simulator answers both at one address, below the path that the venue has.
             let host = self.url.as_deref()?.strip_prefix("ws://")?.split('/').next()?;
             let path = if self.venue == Venue::Deribit { "/api/v2" } else { "" };
             Some(format!("http://{host}{path}"))
         };
-        given.or_else(beside).unwrap_or_else(|| self.venue.rest_url().into())
+        self.rest_url.clone().or_else(beside)
     }
 
     /// The budget in force.

@@ -16,10 +16,9 @@
 //!
 //! It keeps nothing on disk unless a [`spool`] is asked for: while the broker is away events wait in
 //! a bounded queue in memory, and when that is full the feed is not read. What a feed missed is
-//! marked, and fetched ([`backfill`]) where that is built for the venue: Coinbase.
+//! marked and fetched ([`backfill`]); what was traded while no producer ran is neither.
 
 pub mod backfill;
-pub mod backfill_coinbase;
 pub mod backoff;
 pub mod batch;
 pub mod budget;

@@ -124,7 +124,7 @@ async fn live(
     Ok(())
 }
 
-/// Where feeds write to: missed trades are fetched on the way, where that is built.
+/// Where feeds write to: missed trades are fetched on the way, unless that is turned off.
 fn with_backfill(
     config: &RunConfig,
     metrics: &Arc<Metrics>,

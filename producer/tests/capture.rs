@@ -1,32 +1,20 @@
 //! A live feed with a capture, and the capture replayed: the same outputs, byte for byte.
 
+mod support;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use producer::backoff::Backoff;
-use producer::budget::{Budget, Gate};
 use producer::capture::Capture;
-use producer::connection::Patience;
 use producer::exchange::Venue;
-use producer::feed::{Breaker, Feed, FeedConfig, Rotation, Surroundings};
 use producer::metrics::Metrics;
 use producer::pipeline::Output;
-use producer::plan::Line;
 use producer::replay::Replay;
 use producer::simulator::faults::Faults;
-use producer::simulator::{Simulator, SimulatorConfig};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use support::{Live, Setup};
 
-/// A test that has not seen what it waits for by then has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Everything that a feed gave until it had given so much, over cut connections and bad frames.
+/// Everything that a feed gave, over cut connections and bad frames.
 async fn live(capture: Capture, enough: usize) -> anyhow::Result<Vec<Output>> {
-    let products = vec!["BTC-USD".to_owned(), "ETH-USD".to_owned()];
     let faults = Faults {
         disconnect_every: Some(400),
         malformed_every: Some(31),
@@ -34,37 +22,10 @@ async fn live(capture: Capture, enough: usize) -> anyhow::Result<Vec<Output>> {
         repeat_every: Some(7),
         ..Faults::default()
     };
-    let of_venue = SimulatorConfig::of(Venue::Coinbase);
-    let config =
-        SimulatorConfig { seed: 3, products: products.clone(), rate: 2_000, faults, ..of_venue };
-    let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
-    let url = simulator.url()?;
-    let simulator = tokio::spawn(simulator.run());
-    let (sender, mut outputs) = mpsc::channel(16);
-    let (shutdown, watching) = watch::channel(false);
-    let config = FeedConfig {
-        url,
-        venue: Venue::Coinbase,
-        line: Line { name: "coinbase-0".into(), streams: products, grows: false },
-        max_streams: 10,
-        patience: Patience { stale_after: PATIENCE, quiet_after: PATIENCE },
-        backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
-        rotation: Rotation { after: None, overlap: PATIENCE },
-        breaker: Breaker { after: 5, pause: PATIENCE },
-    };
-    let gate = Gate::new(Budget::of(Venue::Coinbase));
-    let around = Surroundings::new(Arc::new(Metrics::new()?), sender, watching, gate);
-    let feed = Feed::new(config, around.captured(Some(capture)), StdRng::seed_from_u64(1));
-    let feed = tokio::spawn(feed.run());
-    let mut seen = Vec::new();
-    while let Some(output) = timeout(PATIENCE, outputs.recv()).await? {
-        seen.push(output);
-        if seen.len() == enough {
-            shutdown.send_replace(true);
-        }
-    }
-    feed.await?;
-    simulator.abort();
+    let capture = Some(capture);
+    let mut live = Live::start(Setup { faults, capture, ..Setup::of(Venue::Coinbase) }).await?;
+    let mut seen = live.until(|seen| seen.len() >= enough).await?;
+    seen.extend(live.stop().await?);
     Ok(seen)
 }
 

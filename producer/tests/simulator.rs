@@ -1,26 +1,19 @@
 //! The real feed client against the simulator, over real sockets; a channel stands where Kafka is.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures_util::{SinkExt, StreamExt};
-use producer::backoff::Backoff;
-use producer::budget::{Budget, Gate};
-use producer::connection::Patience;
 use producer::exchange::Venue;
-use producer::feed::{Breaker, Feed, FeedConfig, Rotation, Surroundings};
-use producer::metrics::Metrics;
 use producer::pipeline::Output;
-use producer::plan::Line;
 use producer::simulator::faults::Faults;
 use producer::simulator::{Simulator, SimulatorConfig};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use schemas::Basis;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use support::{Live, Setup};
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -28,82 +21,17 @@ use tokio_tungstenite::tungstenite::Message;
 /// A test that has not seen what it waits for by then has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A simulator, and a feed that listens to it.
-struct Bench {
-    outputs: mpsc::Receiver<Output>,
-    metrics: Arc<Metrics>,
-    shutdown: watch::Sender<bool>,
-    feed: JoinHandle<()>,
-    simulator: JoinHandle<()>,
+/// Coinbase with faults, and a feed that listens to it.
+async fn start(faults: Faults) -> anyhow::Result<Live> {
+    Live::start(Setup { faults, ..Setup::of(Venue::Coinbase) }).await
 }
 
-impl Bench {
-    async fn start(faults: Faults, stale_after: Duration) -> anyhow::Result<Self> {
-        let products = vec!["BTC-USD".to_owned(), "ETH-USD".to_owned()];
-        let config = SimulatorConfig {
-            seed: 7,
-            products: products.clone(),
-            rate: 2_000,
-            faults,
-            ..SimulatorConfig::of(Venue::Coinbase)
-        };
-        let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
-        let url = simulator.url()?;
-        let simulator = tokio::spawn(simulator.run());
-        let metrics = Arc::new(Metrics::new()?);
-        let (sender, outputs) = mpsc::channel(16);
-        let (shutdown, watching) = watch::channel(false);
-        let config = FeedConfig {
-            url,
-            venue: Venue::Coinbase,
-            line: Line { name: "coinbase-0".into(), streams: products, grows: false },
-            max_streams: 10,
-            patience: Patience { stale_after, quiet_after: LONG },
-            backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
-            rotation: Rotation { after: None, overlap: LONG },
-            breaker: Breaker { after: 5, pause: LONG },
-        };
-        let gate = Gate::new(Budget::of(Venue::Coinbase));
-        let around = Surroundings::new(Arc::clone(&metrics), sender, watching, gate);
-        let feed = Feed::new(config, around, StdRng::seed_from_u64(1));
-        let feed = tokio::spawn(feed.run());
-        Ok(Self { outputs, metrics, shutdown, feed, simulator })
-    }
+fn reconnects(live: &Live, cause: &str) -> u64 {
+    live.metrics.reconnects.with_label_values(&["coinbase", cause]).get()
+}
 
-    /// Outputs until `enough` says so.
-    async fn until(
-        &mut self,
-        mut enough: impl FnMut(&[Output]) -> bool,
-    ) -> anyhow::Result<Vec<Output>> {
-        let mut seen = Vec::new();
-        while !enough(&seen) {
-            let next = timeout(PATIENCE, self.outputs.recv()).await;
-            let next =
-                next.with_context(|| format!("nothing more after {} outputs", seen.len()))?;
-            seen.push(next.context("the feed ended")?);
-        }
-        Ok(seen)
-    }
-
-    /// Stops the feed as a signal would; the rest of what it read.
-    async fn stop(mut self) -> anyhow::Result<Vec<Output>> {
-        self.shutdown.send_replace(true);
-        let mut rest = Vec::new();
-        while let Some(output) = timeout(PATIENCE, self.outputs.recv()).await? {
-            rest.push(output);
-        }
-        self.feed.await?;
-        self.simulator.abort();
-        Ok(rest)
-    }
-
-    fn reconnects(&self, cause: &str) -> u64 {
-        self.metrics.reconnects.with_label_values(&["coinbase", cause]).get()
-    }
-
-    fn gaps(&self) -> u64 {
-        self.metrics.sequence_gaps.with_label_values(&["coinbase"]).get()
-    }
+fn gaps(live: &Live) -> u64 {
+    live.metrics.sequence_gaps.with_label_values(&["coinbase"]).get()
 }
 
 /// The trade ids of each base, in the order in which they came.
@@ -144,10 +72,10 @@ const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn an_undisturbed_feed_has_every_trade_in_order_and_tells_its_clock() -> anyhow::Result<()> {
-    let mut bench = Bench::start(Faults::default(), LONG).await?;
+    let mut bench = start(Faults::default()).await?;
     let clocks = |seen: &[Output]| seen.iter().filter(|o| matches!(o, Output::Mark { .. })).count();
     let mut outputs = bench.until(|seen| trades(seen) >= 1_000 && clocks(seen) >= 2).await?;
-    let (metrics, reconnects) = (Arc::clone(&bench.metrics), bench.reconnects("lost"));
+    let (metrics, reconnects) = (Arc::clone(&bench.metrics), reconnects(&bench, "lost"));
     outputs.extend(bench.stop().await?);
     let ids = ids(&outputs);
     assert_eq!(ids.len(), 2);
@@ -174,9 +102,9 @@ async fn an_undisturbed_feed_has_every_trade_in_order_and_tells_its_clock() -> a
 #[tokio::test]
 async fn a_cut_connection_is_made_again_and_what_was_missed_is_marked() -> anyhow::Result<()> {
     let faults = Faults { disconnect_every: Some(150), ..Faults::default() };
-    let mut bench = Bench::start(faults, LONG).await?;
+    let mut bench = start(faults).await?;
     let outputs = bench.until(|seen| trades(seen) >= 700).await?;
-    let cuts = bench.reconnects("lost") + bench.reconnects("closed");
+    let cuts = reconnects(&bench, "lost") + reconnects(&bench, "closed");
     ensure!(cuts >= 4, "{cuts} reconnects");
     let missing = missing(&ids(&outputs));
     let mut marked = 0;
@@ -193,7 +121,7 @@ async fn a_cut_connection_is_made_again_and_what_was_missed_is_marked() -> anyho
 #[tokio::test]
 async fn trades_that_are_never_sent_are_gaps_and_repeated_ones_are_not() -> anyhow::Result<()> {
     let faults = Faults { skip_every: Some(50), repeat_every: Some(7), ..Faults::default() };
-    let mut bench = Bench::start(faults, LONG).await?;
+    let mut bench = start(faults).await?;
     // A mark stands before the trade that proves it: up to that trade.
     let trade = |output: Option<&Output>| matches!(output, Some(Output::Event { event, .. }) if event.basis == Basis::Trade);
     let outputs = bench.until(|seen| gap_marks(seen) >= 10 && trade(seen.last())).await?;
@@ -201,7 +129,7 @@ async fn trades_that_are_never_sent_are_gaps_and_repeated_ones_are_not() -> anyh
     assert!(ids.values().flatten().skip(2).all(|id| id % 50 != 0), "only the first may be one");
     // Each one that was skipped is one gap of one trade.
     assert_eq!(missing(&ids), i64::try_from(gap_marks(&outputs))?);
-    ensure!(bench.gaps() >= 10, "{} gaps are counted", bench.gaps());
+    ensure!(gaps(&bench) >= 10, "{} gaps are counted", gaps(&bench));
     let repeated = ids.values().flat_map(|ids| ids.windows(2)).filter(|two| two[0] == two[1]);
     assert!(repeated.count() > 10);
     bench.stop().await?;
@@ -211,7 +139,7 @@ async fn trades_that_are_never_sent_are_gaps_and_repeated_ones_are_not() -> anyh
 #[tokio::test]
 async fn a_malformed_frame_is_a_dead_letter_and_loses_no_trade() -> anyhow::Result<()> {
     let faults = Faults { malformed_every: Some(20), ..Faults::default() };
-    let mut bench = Bench::start(faults, LONG).await?;
+    let mut bench = start(faults).await?;
     let letters = |seen: &[Output]| {
         seen.iter().filter(|output| matches!(output, Output::DeadLetter(_))).count()
     };
@@ -223,7 +151,7 @@ async fn a_malformed_frame_is_a_dead_letter_and_loses_no_trade() -> anyhow::Resu
             assert!(letter.raw.starts_with(r#"{"type":"match","#), "{}", letter.raw);
         }
     }
-    assert_eq!(bench.reconnects("lost"), 0, "the connection outlives it");
+    assert_eq!(reconnects(&bench, "lost"), 0, "the connection outlives it");
     bench.stop().await?;
     Ok(())
 }
@@ -231,22 +159,24 @@ async fn a_malformed_frame_is_a_dead_letter_and_loses_no_trade() -> anyhow::Resu
 #[tokio::test]
 async fn a_silent_connection_is_given_up() -> anyhow::Result<()> {
     let faults = Faults { silence_every: Some(100), silence: LONG, ..Faults::default() };
-    let mut bench = Bench::start(faults, Duration::from_millis(300)).await?;
+    let stale_after = Duration::from_millis(300);
+    let setup = Setup { faults, stale_after, ..Setup::of(Venue::Coinbase) };
+    let mut bench = Live::start(setup).await?;
     bench.until(|seen| trades(seen) >= 250).await?;
-    ensure!(bench.reconnects("stale") >= 2, "{} were stale", bench.reconnects("stale"));
+    ensure!(reconnects(&bench, "stale") >= 2, "{} were stale", reconnects(&bench, "stale"));
     bench.stop().await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_feed_that_is_not_read_does_not_lose_trades() -> anyhow::Result<()> {
-    let mut bench = Bench::start(Faults::default(), LONG).await?;
+    let mut bench = start(Faults::default()).await?;
     // Nobody takes from the channel of 16 while the market makes a second's worth of trades.
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.tick().await;
     second.tick().await;
     let outputs = bench.until(|seen| trades(seen) >= 3_000).await?;
-    assert_eq!((missing(&ids(&outputs)), bench.gaps()), (0, 0));
+    assert_eq!((missing(&ids(&outputs)), gaps(&bench)), (0, 0));
     bench.stop().await?;
     Ok(())
 }

@@ -43,8 +43,10 @@ use super::{
 /// The public market-data feed.
 pub const URL: &str = "wss://data-stream.binance.vision/ws";
 
-/// The public requests: `exchangeInfo` lists, `historicalTrades` looks back.
+/// The public requests of market data: `exchangeInfo` lists.
 pub const REST_URL: &str = "https://data-api.binance.vision";
+/// Where `historicalTrades` looks back: the address of market data does not have it.
+pub const PAST_URL: &str = "https://api.binance.com";
 /// The listing request.
 pub const LISTING: &str = "/api/v3/exchangeInfo?permissions=SPOT";
 

@@ -45,7 +45,8 @@ use super::{
 
 /// The public feed.
 pub const URL: &str = "wss://www.deribit.com/ws/api/v2";
-/// The public requests: `public/get_instruments` lists.
+/// The public requests: `public/get_instruments` lists, `public/get_last_trades_by_instrument`
+/// looks back.
 pub const REST_URL: &str = "https://www.deribit.com/api/v2";
 
 /// How often an instrument's ticker comes at most, and how long trades are held.
@@ -303,7 +304,9 @@ fn notification(
     match kind {
         "trades" => {
             let trades: Vec<Item<'_>> = serde_json::from_str(data?.get()).map_err(bad)?;
-            each(&trades, out, kind, |item| trade(item, received_at))
+            each(&trades, out, kind, |item| {
+                trade(item, received_at).map(|(pair, event)| Message::Event(pair, event))
+            })
         }
         "ticker" => {
             let item: Item<'_> = serde_json::from_str(data?.get()).map_err(bad)?;
@@ -325,13 +328,12 @@ fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     if let Some(failure) = &frame.error {
         let words = failure.message.as_deref().unwrap_or("no reason given");
         let reason = format!("{} {words}", failure.code);
-        let message = if PASSING.contains(&failure.code) {
-            let id = scalar(frame.id).and_then(|id| id.parse().ok());
-            let maintenance = failure.code == MAINTENANCE;
-            let wait = if maintenance { MAINTENANCE_WAIT } else { RATE_WAIT };
-            Message::NotNow { id, reason, wait }
-        } else {
-            Message::Refused(reason)
+        let message = match passing(failure.code) {
+            Some(wait) => {
+                let id = scalar(frame.id).and_then(|id| id.parse().ok());
+                Message::NotNow { id, reason, wait }
+            }
+            None => Message::Refused(reason),
         };
         out.push(Parsed { kind: "error", message });
         return Ok(());
@@ -357,7 +359,23 @@ fn instrument(item: &Item<'_>) -> Result<PairKey, Malformed> {
     pair(item.instrument_name.as_deref().ok_or(Malformed::MissingField("instrument_name"))?)
 }
 
-fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+/// How long to wait after an error that passes; `None` for one that does not.
+pub(crate) fn passing(code: i64) -> Option<Duration> {
+    let wait = if code == MAINTENANCE { MAINTENANCE_WAIT } else { RATE_WAIT };
+    PASSING.contains(&code).then_some(wait)
+}
+
+/// The trades of a list, which answers have as notifications do.
+pub(crate) fn trades(
+    list: &RawValue,
+    received_at: Timestamp,
+) -> Result<Vec<(PairKey, MarketEvent)>, Malformed> {
+    let trades: Vec<Item<'_>> =
+        serde_json::from_str(list.get()).map_err(|_| Malformed::BadField("trades"))?;
+    trades.iter().map(|item| trade(item, received_at)).collect()
+}
+
+fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEvent), Malformed> {
     let pair = instrument(item)?;
     let price = decimal("price", scalar(item.price))?;
     let amount = decimal("amount", scalar(item.amount))?;
@@ -378,7 +396,7 @@ fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> 
         received_at,
         ..MarketEvent::trade(price, size, time)
     };
-    Ok(Message::Event(pair, event))
+    Ok((pair, event))
 }
 
 fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {

@@ -79,6 +79,14 @@ impl Venue {
         }
     }
 
+    /// Where it is asked for trades of the past.
+    pub const fn past_url(self) -> &'static str {
+        match self {
+            Self::Binance => binance::PAST_URL,
+            Self::Coinbase | Self::Kraken | Self::Deribit => self.rest_url(),
+        }
+    }
+
     /// The kinds of message that it sends, as [`Parsed::kind`] has them.
     pub const fn kinds(self) -> &'static [&'static str] {
         match self {
@@ -465,7 +473,7 @@ fn optional(field: &'static str, text: Option<&str>) -> Result<Option<Decimal>, 
 }
 
 /// Why text is no JSON of the expected shape.
-fn not_json(error: &serde_json::Error) -> Malformed {
+pub(crate) fn not_json(error: &serde_json::Error) -> Malformed {
     Malformed::NotJson(error.to_string())
 }
 

@@ -141,13 +141,11 @@ impl Session {
             *told = product.last.id;
             let day = product.last.day;
             let (price, volume) = (product.price(product.last.price), product.size(day.volume));
-            let exact = |text: &str| text.parse::<Decimal>().ok();
-            let quote = exact(&price).zip(exact(&volume)).and_then(|(p, v)| p.checked_mul(v));
             texts.push(
                 json!({"e": "24hrMiniTicker", "E": now_us / 1000, "s": product.name, "c": price,
                     "o": product.price(day.open), "h": product.price(day.high),
                     "l": product.price(day.low), "v": volume,
-                    "q": quote.unwrap_or_default().to_string()})
+                    "q": quote(&price, &volume)})
                 .to_string(),
             );
         }
@@ -172,14 +170,14 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
     let index = query.text("symbol").and_then(|symbol| market.find(symbol));
     let known = ["/api/v3/historicalTrades", "/api/v3/trades"].contains(&path);
     let (Some(index), true) = (index, known) else {
-        return Answer::not_found(json!({"code": -1121, "msg": "Invalid symbol."}));
+        return Answer::bad_request(json!({"code": -1121, "msg": "Invalid symbol."}));
     };
     let product = &market.products()[index];
-    let limit = query.limit(1000);
+    let limit = query.limit(500, 1000);
     let trades: Vec<&Trade> = if let Some(from) = query.number("fromId") {
-        market.history(index).filter(|trade| trade.id >= from).take(limit).collect()
+        market.past(index).filter(|trade| trade.id >= from).take(limit).collect()
     } else {
-        let mut newest: Vec<_> = market.history(index).rev().take(limit).collect();
+        let mut newest: Vec<_> = market.past(index).rev().take(limit).collect();
         newest.reverse();
         newest
     };
@@ -187,10 +185,36 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
         trades
             .iter()
             .map(|trade| {
-                json!({"id": trade.id, "price": product.price(trade.price),
-                    "qty": product.size(trade.size), "time": trade.time_us / 1000,
+                let (price, size) = (product.price(trade.price), product.size(trade.size));
+                json!({"id": trade.id, "price": price, "qty": size,
+                    "quoteQty": quote(&price, &size), "time": trade.time_us / 1000,
                     "isBuyerMaker": trade.maker_buys, "isBestMatch": true})
             })
             .collect::<Value>(),
     )
+}
+
+/// The weight of a minute is spent.
+pub fn limited(retry_after: u64) -> Answer {
+    Answer::limited(json!({"code": -1003, "msg": "Too much request weight used; current limit is \
+        6000 request weight per 1 MINUTE. Please use WebSocket Streams for live updates to avoid \
+        polling the API."}))
+    .after(retry_after)
+}
+
+/// The client went on all the same.
+pub fn banned(retry_after: u64, until_us: i64) -> Answer {
+    let msg = format!(
+        "Way too much request weight used; IP banned until {}. Please use WebSocket Streams for \
+         live updates to avoid bans.",
+        until_us / 1000
+    );
+    Answer::banned(json!({"code": -1003, "msg": msg})).after(retry_after)
+}
+
+/// What a price and a size come to in the quote.
+fn quote(price: &str, size: &str) -> String {
+    let exact = |text: &str| text.parse::<Decimal>().ok();
+    let quote = exact(price).zip(exact(size)).and_then(|(price, size)| price.checked_mul(size));
+    quote.unwrap_or_default().to_string()
 }

@@ -167,8 +167,8 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
     };
     let product = &market.products()[index];
     let before = query.number("after").unwrap_or(u64::MAX);
-    let limit = query.limit(1000);
-    let newest = market.history(index).rev().filter(|trade| trade.id < before);
+    let limit = query.limit(1000, 1000);
+    let newest = market.past(index).rev().filter(|trade| trade.id < before);
     Answer::ok(
         newest
             .take(limit)
@@ -179,6 +179,11 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
             })
             .collect::<Value>(),
     )
+}
+
+/// The requests of a second are spent.
+pub fn limited(retry_after: u64) -> Answer {
+    Answer::limited(json!({"message": "Public rate limit exceeded"})).after(retry_after)
 }
 
 /// Channel and product of everything that a request names, or why it cannot be had.

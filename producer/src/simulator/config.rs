@@ -51,6 +51,9 @@ pub struct SimulateConfig {
     /// Never send a match whose trade id is a multiple of this.
     #[arg(long, env = "SIMULATOR_SKIP_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub skip_every: Option<u64>,
+    /// Have no match whose trade id is a multiple of this in any answer to a request.
+    #[arg(long, env = "SIMULATOR_FORGET_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub forget_every: Option<u64>,
     /// Send every match whose trade id is a multiple of this after the next one of its product.
     #[arg(long, env = "SIMULATOR_REORDER_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub reorder_every: Option<u64>,
@@ -69,7 +72,7 @@ pub struct SimulateConfig {
     /// Answer so many of the first handshakes with 429.
     #[arg(long, env = "SIMULATOR_LIMIT_FIRST", value_name = "HANDSHAKES", default_value_t = 0)]
     pub limit_first: u32,
-    /// Answer every so manieth request that is no handshake with 429.
+    /// Refuse every so manieth request that is no handshake as one too many, in the venue's words.
     #[arg(long, env = "SIMULATOR_LIMIT_REQUESTS_EVERY", value_name = "REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit_requests_every: Option<u64>,
     /// How long whoever gets 429 is told to wait.
@@ -107,6 +110,7 @@ impl SimulateConfig {
                 malformed_every: self.malformed_every,
                 repeat_every: self.repeat_every,
                 skip_every: self.skip_every,
+                forget_every: self.forget_every,
                 reorder_every: self.reorder_every,
                 slow: self.slow,
                 maintenance_every: self.maintenance_every,

@@ -11,37 +11,15 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Query};
 use super::market::{Market, Product, Trade};
+use super::requests::Purse;
 use super::session::Said;
 use crate::exchange::deribit::{INTERVAL, class, pair};
-use crate::exchange::{Change, Class};
+use crate::exchange::{Change, Class, Venue};
 
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
 /// Connections of an address, requests included.
 pub const CONNECTIONS: usize = 32;
-
-/// Credits of one kind of request: how many there are at most, and how many a request costs.
-/// Ten thousand come back in a second.
-#[derive(Clone, Copy, Debug)]
-struct Purse {
-    most: i64,
-    cost: i64,
-    left: i64,
-    as_of: i64,
-}
-
-impl Purse {
-    fn pay(&mut self, now_us: i64) -> bool {
-        let back = (now_us - self.as_of).max(0).saturating_mul(10_000) / SECOND;
-        if back > 0 {
-            self.left = self.left.saturating_add(back).min(self.most);
-            self.as_of = now_us;
-        }
-        let paid = self.left >= self.cost;
-        self.left -= if paid { self.cost } else { 0 };
-        paid
-    }
-}
 
 /// The credits of an address.
 #[derive(Debug)]
@@ -53,8 +31,8 @@ pub struct Credits {
 impl Credits {
     /// All of them.
     pub fn new(now_us: i64) -> Self {
-        let purse = |most, cost| Purse { most, cost, left: most, as_of: now_us };
-        Self { subscriptions: purse(30_000, 3_000), others: purse(50_000, 500) }
+        let subscriptions = Purse::new(30_000, 3_000, 10_000, now_us);
+        Self { subscriptions, others: Purse::of_requests(Venue::Deribit, now_us) }
     }
 }
 
@@ -265,9 +243,15 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> An
                 (first..=last).contains(&(trade.time_us / 1000).cast_unsigned())
             }))
         }
-        _ => Answer::not_found(json!({"jsonrpc": "2.0",
+        _ => Answer::bad_request(json!({"jsonrpc": "2.0",
             "error": {"code": -32_602, "message": "Invalid params"}})),
     }
+}
+
+/// Its credits are spent; it does not say when they are there again.
+pub fn limited() -> Answer {
+    Answer::limited(json!({"jsonrpc": "2.0",
+        "error": {"code": 10_028, "message": "too_many_requests"}}))
 }
 
 fn trades(
@@ -277,8 +261,8 @@ fn trades(
     wanted: impl Fn(&Trade) -> bool,
 ) -> Value {
     let product = &market.products()[index];
-    let limit = query.limit(1000);
-    let all: Vec<&Trade> = market.history(index).filter(|trade| wanted(trade)).collect();
+    let limit = query.limit(10, 1000);
+    let all: Vec<&Trade> = market.past(index).filter(|trade| wanted(trade)).collect();
     let ascending = query.text("sorting") == Some("asc");
     let ordered: Box<dyn Iterator<Item = &&Trade>> =
         if ascending { Box::new(all.iter()) } else { Box::new(all.iter().rev()) };

@@ -20,6 +20,8 @@ pub struct Faults {
     pub repeat_every: Option<u64>,
     /// A match whose id is a multiple of this is never sent.
     pub skip_every: Option<u64>,
+    /// A match whose id is a multiple of this is in no answer to a request.
+    pub forget_every: Option<u64>,
     /// A match whose id is a multiple of this is sent after the next one of its product.
     pub reorder_every: Option<u64>,
     /// Each match is held up by so long.
@@ -32,7 +34,7 @@ pub struct Faults {
     pub refuse_first: u32,
     /// So many of the first handshakes are answered with 429.
     pub limit_first: u32,
-    /// Every so manieth request that is no handshake is answered with 429.
+    /// Every so manieth request that is no handshake is refused as one too many.
     pub limit_requests_every: Option<u64>,
     /// How long whoever is refused by 429 is told to wait.
     pub retry_after: Duration,
@@ -76,6 +78,11 @@ impl Faults {
     /// A connection that has carried so many matches is left half open.
     pub fn halves(&self, matches: u64) -> bool {
         hits(self.half_open_every, matches)
+    }
+
+    /// So manieth of the requests that are no handshakes, it is one too many.
+    pub fn limits(&self, requests: u64) -> bool {
+        hits(self.limit_requests_every, requests)
     }
 
     /// A connection that has carried so many matches falls silent.

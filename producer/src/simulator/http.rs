@@ -32,13 +32,34 @@ impl Answer {
 
     /// There is no such thing.
     pub fn not_found(body: Value) -> Self {
-        Self { status: "404 Not Found", retry_after: None, body }
+        Self { status: "404 Not Found", ..Self::ok(body) }
     }
 
-    /// The client asks too often, and is to wait for so many seconds.
-    pub fn limited(retry_after: u64) -> Self {
-        let status = "429 Too Many Requests";
-        Self { status, retry_after: Some(retry_after), body: Value::Null }
+    /// There can be no such thing.
+    pub fn bad_request(body: Value) -> Self {
+        Self { status: "400 Bad Request", ..Self::ok(body) }
+    }
+
+    /// The client asks too often.
+    pub fn limited(body: Value) -> Self {
+        Self { status: "429 Too Many Requests", ..Self::ok(body) }
+    }
+
+    /// The client asked too often, and goes on.
+    pub fn banned(body: Value) -> Self {
+        Self { status: "418 I'm a teapot", ..Self::ok(body) }
+    }
+
+    /// It is to wait for so many seconds.
+    #[must_use]
+    pub fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// How many seconds the client is to wait, when that is said.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after
     }
 
     /// What was asked for.
@@ -65,10 +86,10 @@ impl<'a> Query<'a> {
         self.text(name)?.parse().ok()
     }
 
-    /// The number of things asked for, at most `most`.
-    pub fn limit(&self, most: usize) -> usize {
+    /// The number of things asked for, or the usual one, at most `most`.
+    pub fn limit(&self, usual: usize, most: usize) -> usize {
         let asked = self.number("limit").or(self.number("count"));
-        asked.and_then(|asked| usize::try_from(asked).ok()).map_or(most.min(100), |n| n.min(most))
+        asked.and_then(|asked| usize::try_from(asked).ok()).map_or(usual, |n| n.min(most))
     }
 }
 
@@ -134,7 +155,7 @@ mod tests {
     fn a_handshake_is_told_from_a_get() {
         let get = Head::parse("GET /a/b?limit=7&after=9 HTTP/1.1\r\nHost: x").unwrap();
         assert!(!get.upgrade && get.path == "/a/b");
-        assert_eq!((get.query().limit(1000), get.query().number("after")), (7, Some(9)));
+        assert_eq!((get.query().limit(100, 1000), get.query().number("after")), (7, Some(9)));
         assert_eq!(get.query().text("none"), None);
         let upgrade = Head::parse("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket");
         assert!(upgrade.unwrap().upgrade);

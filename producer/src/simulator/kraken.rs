@@ -166,21 +166,22 @@ impl Session {
     }
 }
 
-/// `GET /0/public/Trades?pair=&since=`, where `since` is the id of a trade, exclusive, or a time
-/// in nanoseconds.
+/// `GET /0/public/Trades?pair=&since=&count=`: the trades later than a time, which is in
+/// nanoseconds, or in seconds.
 pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
-    let pair = query.text("pair").unwrap_or_default().replace("%2F", "/").replace("XBT", "BTC");
-    let same = |product: &&Product| product.name == pair || product.name.replace('/', "") == pair;
+    let pair = query.text("pair").unwrap_or_default().replace("%2F", "/");
+    let same = |product: &&Product| product.name == pair || altname(&product.name) == pair;
     let product = market.products().iter().find(same);
     let (Some(product), "/0/public/Trades") = (product, path) else {
         return Answer::ok(json!({"error": ["EQuery:Unknown asset pair"]}));
     };
     let since = query.number("since").unwrap_or(0);
+    // No time of ours in nanoseconds is so small, and none in seconds so large.
+    let since = if since < 1 << 40 { since.saturating_mul(1_000_000_000) } else { since };
     let nanos = |trade: &Trade| trade.time_us.cast_unsigned().saturating_mul(1000);
-    // An id is far smaller than any time of ours.
-    let later =
-        |trade: &&Trade| if since < 1 << 50 { trade.id > since } else { nanos(trade) > since };
-    let trades = market.history(product.last.product).filter(later).take(query.limit(1000));
+    let later = |trade: &&Trade| nanos(trade) > since;
+    let count = query.limit(1000, 1000);
+    let trades = market.past(product.last.product).filter(later).take(count);
     let trades: Vec<&Trade> = trades.collect();
     let last = trades.last().map_or(since, |trade| nanos(trade));
     let rows: Vec<Value> = trades
@@ -201,7 +202,38 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
             ])
         })
         .collect();
-    Answer::ok(json!({"error": [], "result": {pair: rows, "last": last.to_string()}}))
+    let key = longname(&product.name);
+    Answer::ok(json!({"error": [], "result": {key: rows, "last": last.to_string()}}))
+}
+
+/// The second is spent: the venue says so with 200, and not for how long.
+pub fn limited() -> Answer {
+    Answer::ok(json!({"error": ["EAPI:Rate limit exceeded"]}))
+}
+
+/// A pair as requests have it: `XBTUSD`.
+fn altname(name: &str) -> String {
+    let alias = |asset: &str| match asset {
+        "BTC" => "XBT".to_owned(),
+        "DOGE" => "XDG".to_owned(),
+        other => other.to_owned(),
+    };
+    let (base, quote) = name.split_once('/').unwrap_or((name, ""));
+    format!("{}{}", alias(base), alias(quote))
+}
+
+/// A pair as answers have it: the oldest ones by the names of their kind, `XXBTZUSD`.
+fn longname(name: &str) -> String {
+    let oldest = ["BTC/", "ETH/", "LTC/", "XRP/", "XLM/"].iter().any(|base| name.starts_with(base));
+    let (base, quote) = name.split_once('/').unwrap_or((name, ""));
+    let kind = match quote {
+        "BTC" | "ETH" => "X",
+        _ => "Z",
+    };
+    if !oldest || quote.len() != 3 {
+        return altname(name);
+    }
+    format!("X{}{kind}{}", altname(base), altname(quote))
 }
 
 fn merged(base: &Value, fields: Value) -> Value {

@@ -79,6 +79,7 @@ pub struct Market {
     history: Vec<VecDeque<Trade>>,
     rng: StdRng,
     previous: usize,
+    forget_every: Option<u64>,
 }
 
 impl Market {
@@ -92,7 +93,20 @@ impl Market {
         }
         ensure!(!products.is_empty(), "a market needs a product");
         let history = products.iter().map(|product| [product.last.clone()].into()).collect();
-        Ok(Self { products, history, rng, previous: 0 })
+        Ok(Self { products, history, rng, previous: 0, forget_every: None })
+    }
+
+    /// A market whose past lacks the trades whose ids are multiples of this.
+    #[must_use]
+    pub fn forgetting(mut self, every: Option<u64>) -> Self {
+        self.forget_every = every;
+        self
+    }
+
+    /// The newest trades of a product that the venue can be asked for, oldest first.
+    pub fn past(&self, product: usize) -> impl DoubleEndedIterator<Item = &Trade> {
+        let forgets = |id: u64| self.forget_every.is_some_and(|every| id.is_multiple_of(every));
+        self.history(product).filter(move |trade| !forgets(trade.id))
     }
 
     /// The newest trades of a product, oldest first.

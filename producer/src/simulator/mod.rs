@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! Market ─ one task, every 10 ms ─→ broadcast ─→ connection: session, faults ─→ socket
-//!   └────────────────────────────── http: listing, history ─────────────────→ socket
+//!   └────────────────────── requests, http: listing, history ───────────────→ socket
 //! ```
 
 pub mod binance;
@@ -20,15 +20,17 @@ pub mod http;
 pub mod kraken;
 pub mod listings;
 pub mod market;
+mod requests;
 pub mod session;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -37,6 +39,7 @@ use self::deribit::Credits;
 use self::faults::Faults;
 use self::http::{Answer, Head};
 use self::market::{Market, Product, Trade};
+use self::requests::Requests;
 use crate::budget::{Budget, Gate};
 use crate::clock::{self, Stopwatch};
 use crate::exchange::{Change, Venue};
@@ -104,8 +107,10 @@ struct Shared {
     faults: Faults,
     refused: AtomicU32,
     limited: AtomicU32,
-    /// Requests that were no handshakes.
-    requests: AtomicU64,
+    /// The market stands still.
+    halted: AtomicBool,
+    /// Guards a few numbers of the requests that were no handshakes; never held across an await.
+    requests: Mutex<Requests>,
     credits: Arc<Mutex<Credits>>,
     /// Guards the attempts of the last minutes, by address; never held across an await.
     attempts: Mutex<HashMap<IpAddr, Gate>>,
@@ -119,29 +124,38 @@ impl Shared {
         self.market.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why a client is turned away at the door, with the seconds that it is to wait.
-    fn turned_away(&self, address: IpAddr, upgrade: bool) -> Option<u64> {
-        let seconds = self.faults.retry_after.as_secs();
-        if upgrade && takes(&self.limited, self.faults.limit_first) {
-            return Some(seconds);
-        }
-        if !upgrade && let Some(every) = self.faults.limit_requests_every {
-            let request = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-            if request.is_multiple_of(every) {
-                return Some(seconds);
-            }
-        }
-        let documented = matches!(self.venue, Venue::Binance | Venue::Kraken);
-        if upgrade && documented {
-            let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-            let gate = attempts.entry(address).or_insert_with(|| Gate::new(Budget::of(self.venue)));
-            if let Err(wait) = gate.attempt(self.watch.elapsed()) {
-                return Some(wait.as_secs().max(1));
-            }
-        }
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a client hears that is turned away at the door.
+    fn turned_away(&self, address: IpAddr, head: &Head, now_us: i64) -> Option<Answer> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let full = open.get(&address).is_some_and(|open| *open > deribit::CONNECTIONS);
-        (self.venue == Venue::Deribit && full).then_some(1)
+        drop(open);
+        if head.upgrade {
+            let wait = self.handshake_refused(address);
+            let full = (self.venue == Venue::Deribit && full).then_some(1);
+            return wait.or(full).map(|seconds| Answer::limited(Value::Null).after(seconds));
+        }
+        if self.venue == Venue::Deribit && full {
+            return Some(deribit::limited());
+        }
+        self.requests().refusal(&self.faults, now_us)
+    }
+
+    /// The seconds for which a client is to wait with its handshake.
+    fn handshake_refused(&self, address: IpAddr) -> Option<u64> {
+        if takes(&self.limited, self.faults.limit_first) {
+            return Some(self.faults.retry_after.as_secs());
+        }
+        if !matches!(self.venue, Venue::Binance | Venue::Kraken) {
+            return None;
+        }
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = attempts.entry(address).or_insert_with(|| Gate::new(Budget::of(self.venue)));
+        let refused = gate.attempt(self.watch.elapsed()).err();
+        refused.map(|wait| wait.as_secs().max(1))
     }
 }
 
@@ -185,6 +199,17 @@ impl Handle {
         let _ = self.0.news.send(change);
     }
 
+    /// The market stands still from now on.
+    pub fn halt(&self) {
+        self.0.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// How many requests were one too many, and how many came before the time that the refusal of
+    /// another had named.
+    pub fn refused(&self) -> (u64, u64) {
+        self.0.requests().refused()
+    }
+
     /// A trade as the market made it: id, price and size as text.
     pub fn made(&self, product: &str) -> Vec<(u64, String, String)> {
         let market = self.0.market();
@@ -210,7 +235,7 @@ impl Simulator {
             format!("cannot listen at {address}: choose another --listen or free the port")
         })?;
         let now = clock::now_micros();
-        let market = Market::new(config.seed, &names, now)?;
+        let market = Market::new(config.seed, &names, now)?.forgetting(config.faults.forget_every);
         let shared = Shared {
             venue: config.venue,
             products: market.products().to_vec(),
@@ -221,7 +246,8 @@ impl Simulator {
             faults: config.faults,
             refused: AtomicU32::new(0),
             limited: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
+            halted: AtomicBool::new(false),
+            requests: Mutex::new(Requests::new(config.venue, now)),
             credits: Arc::new(Mutex::new(Credits::new(now))),
             attempts: Mutex::default(),
             open: Mutex::default(),
@@ -274,6 +300,9 @@ async fn trade(shared: Arc<Shared>, rate: u32) {
     let (mut due, per_step) = (0u64, u64::from(rate) * STEP_MS);
     loop {
         steps.tick().await;
+        if shared.halted.load(Ordering::Relaxed) {
+            continue;
+        }
         due += per_step;
         let now = clock::now_micros();
         let mut market = shared.market();
@@ -290,13 +319,15 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let _ = socket.set_nodelay(true);
     let _open = Open::new(&shared, peer.ip());
     let Ok(Some(head)) = timeout(HANDSHAKE_WITHIN, Head::peek(&socket)).await else { return };
-    if let Some(seconds) = shared.turned_away(peer.ip(), head.upgrade) {
-        tracing::info!(%peer, seconds, "client turned away");
-        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &Answer::limited(seconds))).await;
+    let now = clock::now_micros();
+    if let Some(refusal) = shared.turned_away(peer.ip(), &head, now) {
+        tracing::info!(%peer, seconds = refusal.retry_after(), "client turned away");
+        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &refusal)).await;
         return;
     }
     if !head.upgrade {
-        let answer = session::answer(shared.venue, &head, &shared.market(), clock::now_micros());
+        let answer =
+            session::answer(shared.venue, &head.path, &head.query(), &shared.market(), now);
         let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &answer)).await;
         return;
     }

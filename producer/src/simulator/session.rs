@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::http::{Answer, Head};
+use super::http::{Answer, Query};
 use super::market::{Market, Product, Trade};
 use super::{binance, coinbase, deribit, kraken};
 use crate::exchange::{Change, Venue};
@@ -171,14 +171,23 @@ impl Session {
     }
 }
 
-/// The answer to a request that is no handshake.
-pub fn answer(venue: Venue, head: &Head, market: &Market, now_us: i64) -> Answer {
-    let (path, query) = (head.path.as_str(), head.query());
+/// The answer to a request that is no handshake: what is listed, and the trades of the past.
+pub fn answer(venue: Venue, path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> Answer {
     match venue {
-        Venue::Coinbase => coinbase::answer(path, &query, market),
-        Venue::Binance => binance::answer(path, &query, market),
-        Venue::Kraken => kraken::answer(path, &query, market),
-        Venue::Deribit => deribit::answer(path, &query, market, now_us),
+        Venue::Coinbase => coinbase::answer(path, query, market),
+        Venue::Binance => binance::answer(path, query, market),
+        Venue::Kraken => kraken::answer(path, query, market),
+        Venue::Deribit => deribit::answer(path, query, market, now_us),
+    }
+}
+
+/// The answer to a request that is one too many.
+pub fn limited(venue: Venue, retry_after: u64) -> Answer {
+    match venue {
+        Venue::Coinbase => coinbase::limited(retry_after),
+        Venue::Binance => binance::limited(retry_after),
+        Venue::Kraken => kraken::limited(),
+        Venue::Deribit => deribit::limited(),
     }
 }
 

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::*;
 use crate::exchange::Message;
-use crate::simulator::http::Query;
 use crate::simulator::listings;
 
 /// Past any time at which a market begins here.
@@ -144,7 +143,7 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
         let ask = |target: &str| {
             let target = target.replace("FIRST", &first.to_string());
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-            answer_of(venue, path, &Query(query), &bench.market)
+            answer(venue, path, &Query(query), &bench.market, NOW).body().clone()
         };
         if !listing.is_empty() {
             let listed = venue.instruments(&ask(listing).to_string())?;
@@ -153,7 +152,7 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
         }
         let body = ask(history);
         let rows = match venue {
-            Venue::Kraken => &body["result"]["BTCUSD"],
+            Venue::Kraken => &body["result"]["XXBTZUSD"],
             Venue::Deribit => &body["result"]["trades"],
             _ => &body,
         };
@@ -164,17 +163,6 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
         assert!(found.windows(2).all(|two| two[1] == two[0] + 1), "{venue}: {found:?}");
     }
     Ok(())
-}
-
-fn answer_of(venue: Venue, path: &str, query: &Query<'_>, market: &Market) -> Value {
-    match venue {
-        Venue::Coinbase => coinbase::answer(path, query, market),
-        Venue::Binance => binance::answer(path, query, market),
-        Venue::Kraken => kraken::answer(path, query, market),
-        Venue::Deribit => deribit::answer(path, query, market, NOW),
-    }
-    .body()
-    .clone()
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! Binance's trades over REST: what to ask, and what the answer means.
+//!
+//! ```text
+//! → GET /api/v3/historicalTrades?symbol=BTCUSDT&fromId=28457&limit=1000
+//! ← [{"id":28457,"price":"4.00000100","qty":"12.00000000","quoteQty":"48.000012",
+//!     "time":1499865549590,"isBuyerMaker":true,"isBestMatch":true}, …]
+//! ← {"code":-1003,"msg":"Too much request weight used; …"}            with 429 or 418
+//! ```
+//!
+//! Oldest first, at most 1,000, from `fromId` on. The ids are those of `trade`, which is what is
+//! subscribed; `aggTrades` has ids of its own. A request weighs 25 of 6,000 a minute; whoever goes
+//! on after 429 is banned by 418 for as long as `Retry-After` says.
+
+use std::borrow::Cow;
+
+use schemas::{MarketEvent, TakerSide, Timestamp};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Lost, PAGE, Reply};
+use crate::exchange::{Malformed, decimal, integer, not_json, scalar};
+
+#[derive(Deserialize)]
+struct Print<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    price: Option<&'a RawValue>,
+    #[serde(borrow)]
+    qty: Option<&'a RawValue>,
+    #[serde(borrow)]
+    time: Option<&'a RawValue>,
+    #[serde(rename = "isBuyerMaker")]
+    buyer_makes: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Failure<'a> {
+    code: i64,
+    #[serde(borrow)]
+    msg: Option<Cow<'a, str>>,
+}
+
+/// The trades from an id on.
+pub(super) fn url(base: &str, lost: &Lost, from: i64) -> String {
+    let symbol = format!("{}{}", lost.pair.base, lost.pair.quote);
+    format!("{base}/api/v3/historicalTrades?symbol={symbol}&fromId={from}&limit={PAGE}")
+}
+
+/// The trades of an answer.
+pub(super) fn read(lost: &Lost, text: &str, received_at: Timestamp) -> Result<Reply, Malformed> {
+    if let Ok(Failure { code, msg }) = serde_json::from_str(text) {
+        return Ok(Reply::Refused(format!("{code} {}", msg.unwrap_or_default())));
+    }
+    let trades: Vec<Print<'_>> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    let trades = trades.iter().map(|one| trade(one, received_at)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Reply::Page(lost.ascending(trades, |newest| newest.saturating_add(1))))
+}
+
+fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {
+    let price = decimal("price", scalar(trade.price))?;
+    let size = decimal("qty", scalar(trade.qty))?;
+    let time = Timestamp(integer("time", scalar(trade.time))?);
+    let buyer_makes = trade.buyer_makes.ok_or(Malformed::MissingField("isBuyerMaker"))?;
+    Ok(MarketEvent {
+        trade_id: Some(integer("id", scalar(trade.id))?),
+        taker_side: Some(if buyer_makes { TakerSide::Sell } else { TakerSide::Buy }),
+        received_at,
+        ..MarketEvent::trade(price, size, time)
+    })
+}

@@ -1,0 +1,136 @@
+//! Kraken's trades over REST: what to ask, and what the answer means.
+//!
+//! ```text
+//! → GET /0/public/Trades?pair=XBTUSD&since=1688669596000000000&count=1000
+//! ← {"error":[],"result":{"XXBTZUSD":[["30243.40000","0.34507674",1688669597.8277369,"b","m","",
+//!     61044952], …],"last":"1688671969993150842"}}
+//! ← {"error":["EAPI:Rate limit exceeded"]}                                     with 200
+//! ```
+//!
+//! Rules of the venue that this file knows:
+//! - Trades are found by time, in nanoseconds, later than `since`; the seventh field is the id that
+//!   the feed has as well. So a gap is looked for from the trade before it, and told by its ids.
+//! - Several trades share a time: the next page begins just before the last one of this, and what
+//!   comes twice is known by its id. A thousand trades of one time would end the search.
+//! - Requests say XBT and XDG where the feed says BTC and DOGE. The answer has a name of its own.
+//! - Success or not stands in `error`; one request a second is allowed.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Lost, PAGE, Page, Reply, WISH_MAX};
+use crate::exchange::{Malformed, decimal, integer, not_json, scalar};
+
+/// Nanoseconds in a millisecond.
+const MILLISECOND: i64 = 1_000_000;
+/// Milliseconds by which a trade may bear an earlier time than the one before it, and be found.
+const SLACK_MS: i64 = 1000;
+/// Whoever asks too often is restricted "for a few seconds".
+const RATE_WAIT: Duration = Duration::from_secs(5);
+/// What passes, beside too many requests: the venue is busy, or closed for a while.
+const PASSING: [&str; 6] = [
+    "EAPI:Rate limit exceeded",
+    "EGeneral:Too many requests",
+    "EGeneral:Internal error",
+    "EGeneral:Temporary lockout",
+    "EService:Unavailable",
+    "EService:Busy",
+];
+/// Too many requests at once; the time at which to try again follows, in seconds.
+const THROTTLED: &str = "EService:Throttled:";
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(borrow, default)]
+    error: Vec<Cow<'a, str>>,
+    /// The trades under the pair's name, and `last`.
+    #[serde(borrow)]
+    result: Option<BTreeMap<Cow<'a, str>, &'a RawValue>>,
+}
+
+/// The time before which nothing is looked for.
+pub(super) fn begin(lost: &Lost) -> i64 {
+    lost.since.0.saturating_sub(SLACK_MS).saturating_mul(MILLISECOND).max(0)
+}
+
+/// The trades later than a time.
+pub(super) fn url(base: &str, lost: &Lost, since: i64) -> String {
+    let pair = altname(&lost.pair);
+    format!("{base}/0/public/Trades?pair={pair}&since={since}&count={PAGE}")
+}
+
+/// A pair as requests have it.
+fn altname(pair: &PairKey) -> String {
+    let alias = |asset: &str| match asset {
+        "BTC" => "XBT".to_owned(),
+        "DOGE" => "XDG".to_owned(),
+        other => other.to_owned(),
+    };
+    format!("{}{}", alias(&pair.base), alias(&pair.quote))
+}
+
+/// The trades of an answer.
+pub(super) fn read(lost: &Lost, text: &str, received_at: Timestamp) -> Result<Reply, Malformed> {
+    let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    // What begins with a W is a warning.
+    if let Some(error) = frame.error.iter().find(|error| error.starts_with('E')) {
+        return Ok(failure(error, received_at));
+    }
+    let mut result = frame.result.ok_or(Malformed::MissingField("result"))?;
+    let last = integer("last", scalar(result.remove("last")))?;
+    let rows = result.into_values().next().ok_or(Malformed::MissingField("trades"))?;
+    let rows: Vec<Vec<&RawValue>> =
+        serde_json::from_str(rows.get()).map_err(|_| Malformed::BadField("trades"))?;
+    let trades = rows.iter().map(|row| trade(row, received_at)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Reply::Page(page(lost, trades, last)))
+}
+
+fn page(lost: &Lost, trades: Vec<MarketEvent>, last: i64) -> Page {
+    // The last one comes again, and with it whatever shares its time.
+    lost.ascending(trades, |_| last.saturating_sub(1))
+}
+
+fn failure(error: &str, received_at: Timestamp) -> Reply {
+    let reason = error.to_owned();
+    if let Some(at) = error.strip_prefix(THROTTLED) {
+        let at = at.trim().parse::<i64>().ok().and_then(|at| at.checked_mul(1000));
+        let wait = at.and_then(|at| u64::try_from(at.saturating_sub(received_at.0)).ok());
+        let wait = wait.map_or(RATE_WAIT, Duration::from_millis).clamp(RATE_WAIT, WISH_MAX);
+        return Reply::NotNow { reason, wait };
+    }
+    if PASSING.iter().any(|passing| error.starts_with(passing)) {
+        return Reply::NotNow { reason, wait: RATE_WAIT };
+    }
+    Reply::Refused(reason)
+}
+
+/// Price, volume, time, side of the taker, kind of order, remarks, id.
+fn trade(row: &[&RawValue], received_at: Timestamp) -> Result<MarketEvent, Malformed> {
+    let field = |index: usize| scalar(row.get(index).copied());
+    let price = decimal("price", field(0))?;
+    let size = decimal("volume", field(1))?;
+    let taker_side = match field(3).ok_or(Malformed::MissingField("side"))? {
+        "b" => TakerSide::Buy,
+        "s" => TakerSide::Sell,
+        _ => return Err(Malformed::BadField("side")),
+    };
+    Ok(MarketEvent {
+        trade_id: Some(integer("trade_id", field(6))?),
+        taker_side: Some(taker_side),
+        received_at,
+        ..MarketEvent::trade(price, size, time(field(2))?)
+    })
+}
+
+/// Seconds with a fraction, rounded down to milliseconds as every time is.
+fn time(text: Option<&str>) -> Result<Timestamp, Malformed> {
+    let seconds = decimal("time", text)?.units();
+    let millisecond = 10_i128.pow(schemas::decimal::SCALE - 3);
+    let millis = i64::try_from(seconds.div_euclid(millisecond));
+    millis.map(Timestamp).map_err(|_| Malformed::BadField("time"))
+}
