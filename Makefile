@@ -79,8 +79,15 @@ sim: ## The simulation over many seeds (SEEDS=10000)
 mutants: ## Bugs planted in the engine, one at a time: the tests must catch each
 	@tests/mutations.sh
 
-venues: ## Adapters against recorded traffic, and every venue under every fault, over real sockets
-	cargo test --release --locked -p producer --lib --test venues --test backfill --test capture -- --nocapture
+# A table for each point, and the first that fails ends it. Kafka and the registry are all that it needs;
+# the last test stops Kafka for a while.
+VENUES := infra/with-addresses.sh cargo test --release --workspace --locked
+venues: install build ## Every venue: recorded traffic, every fault before a real Kafka, load, two minutes without Kafka (VENUE_SECONDS=60; OUTAGE_SECONDS=120)
+	@infra/stack.sh start kafka registry
+	@$(VENUES) --test recorded --test backfill --test capture --test simulator -- --nocapture
+	@VENUE_FAULTS=all $(VENUES) --test venues -- --nocapture
+	@infra/with-addresses.sh python3 bench/venues.py --seconds $(or $(VENUE_SECONDS),60)
+	@OUTAGE_SECONDS=$(or $(OUTAGE_SECONDS),120) $(VENUES) --test spool -- --nocapture
 
 fuzz: $(TOOLS)/bin/cargo-fuzz ## Arbitrary input for whatever reads what others wrote (SECONDS=60 for each target)
 	@PATH="$(TOOLS)/bin:$$PATH" fuzz/run.sh $(or $(SECONDS),60)

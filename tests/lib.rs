@@ -15,8 +15,10 @@
 //! | `outage` | the database goes away for longer than the sinks may be silent |
 //! | `simulation` | everything fails at once, from one seed |
 //! | `standby` | a warm takeover, and views outside the group |
+//! | `spool` | Kafka goes away for a while and the producer is killed meanwhile: nothing is lost |
 //! | `stream` | changes over WebSocket and server-sent events |
 //! | `tidy` | the norms of the repository |
+//! | `venues` | every venue under every fault: what is in `events` is what was traded, less what is marked |
 //!
 //! All but `errors`, `marks`, `simulation` and `tidy` need the real stack: `make up`, or `make test` which
 //! does it. A test that

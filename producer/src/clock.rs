@@ -19,6 +19,11 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(now_micros())
 }
 
+/// The seconds between two times, none when they are out of order; 49 days at most.
+pub fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    f64::from(u32::try_from((to.0 - from.0).max(0)).unwrap_or(u32::MAX)) / 1000.0
+}
+
 /// Measures a span, and paces what must not run as fast as it could.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);

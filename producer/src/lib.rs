@@ -50,6 +50,7 @@ mod socket;
 pub mod spool;
 pub mod spool_outbox;
 pub mod spool_parcel;
+pub mod spool_start;
 mod surroundings;
 #[cfg(test)]
 mod test_data;

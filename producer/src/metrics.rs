@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use schemas::{Basis, Timestamp};
 
@@ -55,6 +55,17 @@ const DELIVERY_FAILURES: Named =
 const BACKPRESSURE: Named =
     ("producer_backpressure_seconds_total", "Time in which a full queue held up the feed.");
 
+const LATENCY: Named = (
+    "producer_publish_latency_seconds",
+    "From the arrival of a message at the socket to Kafka's acknowledgement of its record.",
+);
+/// Upper bounds of the latencies that are told apart: close together where a healthy broker is, up
+/// to an outage that a spool has outlived.
+const LATENCIES: [f64; 24] = [
+    0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2,
+    0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 3600.0,
+];
+
 const BACKFILLED: Named =
     ("producer_backfilled_trades_total", "Missed trades that were fetched from the venue.");
 const BACKFILL_GIVEN_UP: Named = ("producer_backfill_given_up_total", "Gaps that were not filled.");
@@ -77,6 +88,8 @@ pub struct Metrics {
     pub repeated: IntCounterVec,
     /// Records acknowledged by the broker in `events`, by venue.
     pub published: IntCounterVec,
+    /// From the socket to the broker's acknowledgement, by venue.
+    pub latency: HistogramVec,
     /// Malformed input, by venue and reason.
     pub dead_letters: IntCounterVec,
     /// Messages left out, by venue and reason.
@@ -147,6 +160,13 @@ impl Declaring {
         Ok(gauge)
     }
 
+    fn latency(&self, named: Named) -> prometheus::Result<HistogramVec> {
+        let options = HistogramOpts::new(named.0, named.1).buckets(LATENCIES.into());
+        let histograms = HistogramVec::new(options, &["venue"])?;
+        self.0.register(Box::new(histograms.clone()))?;
+        Ok(histograms)
+    }
+
     fn seconds(&self, named: Named, labels: &[&str]) -> prometheus::Result<GaugeVec> {
         let gauges = GaugeVec::new(Opts::new(named.0, named.1), labels)?;
         self.0.register(Box::new(gauges.clone()))?;
@@ -196,6 +216,7 @@ impl Metrics {
             parsed: to.counters(PARSED, &["venue", "basis"])?,
             repeated: to.counters(REPEATED, &["venue"])?,
             published: to.counters(PUBLISHED, &["venue"])?,
+            latency: to.latency(LATENCY)?,
             dead_letters: to.counters(DEAD_LETTERS, &["venue", "reason"])?,
             ignored: to.counters(IGNORED, &["venue", "reason"])?,
             sequence_gaps: to.counters(SEQUENCE_GAPS, &["venue"])?,
@@ -255,6 +276,7 @@ impl Metrics {
         for gauge in [&self.connections, &self.breakers, &self.instruments] {
             gauge.with_label_values(&[name]);
         }
+        self.latency.with_label_values(&[name]);
         self.staleness(venue).set(0.0);
     }
 
@@ -322,6 +344,7 @@ mod tests {
             "producer_connections{venue=\"coinbase\"} 0",
             "producer_breakers_open{venue=\"coinbase\"} 0",
             "producer_instruments{venue=\"coinbase\"} 0",
+            "producer_publish_latency_seconds_count{venue=\"coinbase\"} 0",
             "producer_delivery_failures_total 0",
             "producer_queue_messages 0",
             "producer_queue_bytes 0",

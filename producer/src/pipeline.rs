@@ -50,6 +50,17 @@ pub enum Output {
     DeadLetter(DeadLetter),
 }
 
+impl Output {
+    /// When the feed read what it is made of; unknown of a dead letter.
+    pub fn received_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Event { event, .. } => Some(event.received_at),
+            Self::Mark { mark, .. } | Self::Gap { mark, .. } => Some(mark.received_at),
+            Self::DeadLetter(_) => None,
+        }
+    }
+}
+
 /// A reason may quote its input, which may be long.
 const MAX_DETAIL_CHARS: usize = 256;
 

@@ -9,9 +9,11 @@
 //! Kafka does not take in the flush timeout is reported as undelivered and the exit code says so.
 
 use std::io::{self, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -21,7 +23,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use schemas::registry::Registry;
+use schemas::registry::{Registry, RegistryError};
 use schemas::{Codec, Kind};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -40,18 +42,50 @@ use crate::plan::Plan;
 use crate::signal::Stop;
 use crate::sink::Sink;
 use crate::sink_config::SinkError;
+use crate::spool_start::Start;
 
 /// Outputs between feed and sink. Small: what waits belongs in the sink's queue, which is bounded
 /// by flags.
 const CHANNEL: usize = 1024;
+/// A broker that does not take a connection in this time is away.
+const KNOCK: Duration = Duration::from_secs(1);
 
-/// Registers the schemas and connects to Kafka. Blocks, and must not be called on a runtime.
+/// Registers the schemas and connects to Kafka, or goes on from what an earlier start has left
+/// beside the spool. Blocks, and must not be called on a runtime.
 pub fn connect(config: &KafkaConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Sink> {
-    let registered = Registry::new(&config.schema_registry_url)?.codec(&config.topic_prefix)?;
-    // Nothing is decoded here, so nothing needs to be looked up.
-    let ids = Kind::ALL.map(|kind| registered.id(kind));
-    let codec = Codec::new(ids, Box::new(|_| Ok(None)));
+    let dir = config.spool_dir.as_deref();
+    let remembered = dir.and_then(|dir| Start::read(dir, &config.topic_prefix));
+    let codec = codec(config, remembered.as_ref())?;
     Ok(Sink::connect(&config.sink(), codec, Arc::clone(metrics))?)
+}
+
+/// The codec of the registered ids; of the remembered ones while the registry cannot be asked.
+fn codec(config: &KafkaConfig, remembered: Option<&Start>) -> anyhow::Result<Codec> {
+    // The registry keeps its schemas in Kafka: without Kafka it lets whoever asks wait.
+    if let Some(start) = remembered
+        && !answers(&config.bootstrap_servers)
+    {
+        tracing::warn!("kafka is away: the schemas of the last start are taken as registered");
+        return Ok(start.codec());
+    }
+    let registered = Registry::new(&config.schema_registry_url)?.codec(&config.topic_prefix);
+    match (registered, remembered) {
+        // Nothing is decoded here, so nothing needs to be looked up.
+        (Ok(codec), _) => {
+            Ok(Codec::new(Kind::ALL.map(|kind| codec.id(kind)), Box::new(|_| Ok(None))))
+        }
+        (Err(error @ RegistryError::Unreachable { .. }), Some(start)) => {
+            tracing::warn!(%error, "the schemas of the last start are taken as registered");
+            Ok(start.codec())
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+/// One of the brokers takes a connection.
+fn answers(bootstrap_servers: &str) -> bool {
+    let addresses = bootstrap_servers.split(',').filter_map(|one| one.to_socket_addrs().ok());
+    addresses.flatten().any(|one| TcpStream::connect_timeout(&one, KNOCK).is_ok())
 }
 
 /// Runs until a signal, or until the sink cannot go on.
@@ -166,7 +200,7 @@ fn spawn_sink(
     let work = move || {
         let mut drain = || {
             while let Some(output) = next(&mut inbox, &mut sink)? {
-                sink.publish(&output)?;
+                sink.publish_live(&output)?;
             }
             sink.finish()
         };

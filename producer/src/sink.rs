@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prometheus::IntCounter;
+use prometheus::{Histogram, IntCounter};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -41,6 +41,7 @@ use crate::sink_config::{LABELS, Label, SinkConfig, SinkError};
 use crate::spool::Push;
 use crate::spool_outbox::{Delivered, Outbox, Tag};
 use crate::spool_parcel::{Parcel, Target, headers};
+use crate::spool_start;
 
 /// How long a full queue is left alone before the next try.
 const FULL_WAIT: Duration = Duration::from_millis(5);
@@ -57,6 +58,8 @@ struct Deliveries {
     metrics: Arc<Metrics>,
     /// By [`Label`].
     published: Vec<IntCounter>,
+    /// By [`Label`].
+    latency: Vec<Histogram>,
     /// Names of the topics, for the labels of what arrived.
     events: String,
     /// Told of every record that came out of the spool.
@@ -78,17 +81,19 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    /// A [`Tag`].
-    type DeliveryOpaque = usize;
+    type DeliveryOpaque = Box<Tag>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: Box<Tag>) {
         let (message, error) = match result {
             Ok(message) => (message, None),
             Err((error, message)) => (message, Some(error)),
         };
         match error {
             None if message.topic() == self.events => {
-                self.published[Tag::of(tag).label].inc();
+                self.published[tag.label].inc();
+                if let Some(received) = tag.received {
+                    self.latency[tag.label].observe(clock::seconds(received, clock::now()));
+                }
             }
             None => {}
             // Stopped with the record in hand, which is in the spool or told of as undelivered.
@@ -98,9 +103,8 @@ impl ProducerContext for Deliveries {
                 tracing::error!(topic = message.topic(), %error, "record refused by kafka");
             }
         }
-        let number = Tag::of(tag).number;
-        if number > 0 && !error.is_some_and(is_purged) {
-            self.delivered.done(number);
+        if tag.number > 0 && !error.is_some_and(is_purged) {
+            self.delivered.done(tag.number);
         }
         // Last: an empty queue says that everything before it is counted.
         self.metrics.queue_bytes.sub(size(message.key(), message.payload()));
@@ -129,6 +133,8 @@ pub struct Sink {
     partitions: i32,
     flush_timeout: Duration,
     outbox: Option<Outbox>,
+    /// When what is being published was read from a feed.
+    received: Option<Timestamp>,
     /// The process is stopping: a full queue is no longer waited for.
     stopping: Arc<AtomicBool>,
     /// Reused for every record.
@@ -137,7 +143,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Connects, and makes sure that the topics exist.
+    /// Connects, and makes sure that the topics exist. With a spool that has seen Kafka before, a
+    /// Kafka that is away is no reason not to begin.
     pub fn connect(
         config: &SinkConfig,
         codec: Codec,
@@ -150,21 +157,18 @@ impl Sink {
             metrics: Arc::clone(&metrics),
             delivered: delivered.clone(),
             published: LABELS.map(|label| metrics.published.with_label_values(&[label])).into(),
+            latency: LABELS.map(|label| metrics.latency.with_label_values(&[label])).into(),
             events: events.clone(),
             connected: AtomicBool::new(false),
         };
         let client: ThreadedProducer<Deliveries> = settings(config)
             .create_with_context(context)
             .map_err(|error| SinkError::Settings(error.to_string()))?;
-        let found = partitions(&client, config)?;
-        client.context().connected.store(true, Ordering::Relaxed);
-        let count = |topic: &String| {
-            found.get(topic).copied().ok_or_else(|| SinkError::MissingTopic(topic.clone()))
-        };
-        count(&dead_letters)?;
-        let partitions = count(&events)?;
         let outbox = config.spool.as_ref();
         let outbox = outbox.map(|spool| Outbox::open(spool, delivered, Arc::clone(&metrics)));
+        let ask = |patience| topics(&client, config, patience);
+        let partitions = spool_start::partitions(config, &codec, ask)?;
+        client.context().connected.store(true, Ordering::Relaxed);
         Ok(Self {
             partitions,
             outbox: outbox.transpose()?,
@@ -174,6 +178,7 @@ impl Sink {
             events,
             dead_letters,
             flush_timeout: config.flush_timeout,
+            received: None,
             stopping: Arc::default(),
             key: Vec::new(),
             value: Vec::new(),
@@ -183,6 +188,14 @@ impl Sink {
     /// Set to true, it ends every wait for a full queue.
     pub fn stopping(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stopping)
+    }
+
+    /// Queues what a feed has just read: the time from there to Kafka's answer is measured.
+    pub fn publish_live(&mut self, output: &Output) -> Result<(), SinkError> {
+        self.received = output.received_at();
+        let published = self.publish(output);
+        self.received = None;
+        published
     }
 
     /// Queues one output, waiting while the queue is full.
@@ -317,7 +330,7 @@ impl Sink {
 
     /// Queues a record, waiting while the queue is full.
     fn queue(&self, parcel: &Parcel<'_>) -> Result<(), SinkError> {
-        while !self.offer(parcel, 0)? {
+        while !self.offer(parcel, 0, self.received)? {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(SinkError::Undelivered(self.metrics.queue_messages.get()));
             }
@@ -362,7 +375,7 @@ impl Sink {
         parcel: &Parcel<'_>,
     ) -> Result<Option<Timestamp>, SinkError> {
         let mut full = None;
-        while outbox.push(clock::now(), parcel)? == Push::Full {
+        while outbox.push(self.received.unwrap_or_else(clock::now), parcel)? == Push::Full {
             full.get_or_insert_with(clock::now);
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(SinkError::Undelivered(1));
@@ -379,9 +392,7 @@ impl Sink {
             let parcel = Parcel::read(&record.bytes).ok_or_else(|| {
                 SinkError::Spool(format!("record {} is of another version", record.number))
             })?;
-            // It fits a word without its label for as long as anybody lives.
-            let number = usize::try_from(record.number).unwrap_or_default();
-            if !self.offer(&parcel, number)? {
+            if !self.offer(&parcel, record.number, Some(record.at))? {
                 break;
             }
             outbox.sent();
@@ -390,11 +401,16 @@ impl Sink {
     }
 
     /// Offers a record to the client's queue; false when that is full.
-    fn offer(&self, parcel: &Parcel<'_>, number: usize) -> Result<bool, SinkError> {
+    fn offer(
+        &self,
+        parcel: &Parcel<'_>,
+        number: u64,
+        received: Option<Timestamp>,
+    ) -> Result<bool, SinkError> {
         let dead = parcel.target == Target::DeadLetters;
         let topic = if dead { &self.dead_letters } else { &self.events };
-        let tag = Tag { label: Label::of(parcel.venue).0, number };
-        let mut record = BaseRecord::with_opaque_to(topic, tag.word()).payload(parcel.value);
+        let tag = Box::new(Tag { label: Label::of(parcel.venue).0, number, received });
+        let mut record = BaseRecord::with_opaque_to(topic, tag).payload(parcel.value);
         if !dead {
             record = record.key(parcel.key);
         }
@@ -454,18 +470,17 @@ fn settings(config: &SinkConfig) -> ClientConfig {
 
 /// The topics and their partition counts. All are asked for, not ours by name: asking for a topic
 /// may create it.
-fn partitions(
+fn topics(
     client: &ThreadedProducer<Deliveries>,
     config: &SinkConfig,
+    patience: Duration,
 ) -> Result<BTreeMap<String, i32>, SinkError> {
-    let metadata =
-        client.client().fetch_metadata(None, config.connect_timeout).map_err(|error| {
-            SinkError::Unreachable {
-                address: config.bootstrap_servers.clone(),
-                seconds: config.connect_timeout.as_secs(),
-                reason: error.to_string(),
-            }
-        })?;
+    let unreachable = |error: KafkaError| SinkError::Unreachable {
+        address: config.bootstrap_servers.clone(),
+        seconds: patience.as_secs(),
+        reason: error.to_string(),
+    };
+    let metadata = client.client().fetch_metadata(None, patience).map_err(unreachable)?;
     let count = |topic: &rdkafka::metadata::MetadataTopic| i32::try_from(topic.partitions().len());
     let topics = metadata.topics().iter();
     Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic).ok()?))).collect())

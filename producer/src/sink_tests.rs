@@ -336,6 +336,25 @@ fn what_a_killed_process_left_is_sent_first_and_in_order() -> anyhow::Result<()>
 }
 
 #[test]
+fn a_killed_process_comes_back_while_the_broker_is_away() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let bench = connected()?;
+    let (mut sink, _) = spooled(dir.path(), &bench.cluster, 1 << 20)?;
+    bench.cluster.broker_down(1)?;
+    (0..100).try_for_each(|id| sink.publish(&output(0, id)))?;
+    drop(sink);
+    let (mut sink, metrics) = spooled(dir.path(), &bench.cluster, 1 << 20)?;
+    (100..200).try_for_each(|id| sink.publish_live(&output(0, id)))?;
+    assert!(metrics.recovery.spool_records.get() >= 199);
+    bench.cluster.broker_up(1)?;
+    sink.finish()?;
+    assert_eq!(ids(&bench, 200)?, (0..200).collect::<Vec<_>>());
+    // Each record of a process that came back is as old as its place in the spool says.
+    assert_eq!(metrics.latency.with_label_values(&["coinbase"]).get_sample_count(), 200);
+    Ok(())
+}
+
+#[test]
 fn what_is_left_at_the_end_is_kept_and_is_no_error() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let Bench { cluster, .. } = connected()?;

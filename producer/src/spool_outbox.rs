@@ -58,8 +58,7 @@ impl Delivered {
     }
 
     /// That record needs no more sending.
-    pub fn done(&self, number: usize) {
-        let number = number as u64;
+    pub fn done(&self, number: u64) {
         let mut numbers = self.numbers();
         numbers.ahead.insert(number);
         while numbers.ahead.first() == Some(&numbers.next) {
@@ -73,28 +72,15 @@ impl Delivered {
     }
 }
 
-/// What travels with a record through the client, in one word.
+/// What travels with a record through the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// The index of its venue's label in metrics.
     pub label: usize,
     /// Its number in the spool; 0 when it is not from there.
-    pub number: usize,
-}
-
-/// Bits of a tag that are the label.
-const LABEL_BITS: u32 = 8;
-
-impl Tag {
-    /// As a word.
-    pub const fn word(self) -> usize {
-        (self.number << LABEL_BITS) | self.label
-    }
-
-    /// Of a word.
-    pub const fn of(word: usize) -> Self {
-        Self { label: word & ((1 << LABEL_BITS) - 1), number: word >> LABEL_BITS }
-    }
+    pub number: u64,
+    /// When it was read from a feed, or put into the spool; not of what is replayed.
+    pub received: Option<Timestamp>,
 }
 
 /// The spool, and what became of its records.

@@ -16,6 +16,7 @@ pub mod process;
 pub mod socket;
 pub mod stack;
 pub mod topics;
+pub mod venue;
 pub mod wait;
 
 pub use installation::Installation;

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The simulator of Deribit with all its options, and a producer with Kafka behind. `make venues`.
+
+Every instrument sends its ticker each 100 ms and the market trades beside. Measured are what the producer
+takes in and Kafka acknowledges, what that costs the producer's process, and how long a message takes
+from the socket to Kafka's acknowledgement.
+"""
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import figures
+import report
+import stack
+
+LATENCY = "producer_publish_latency_seconds"
+# Schemas, the listing, four connections, and the subscriptions of each.
+WARM_UP_S = 10
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def scrape(port):
+    """The producer's metrics by name with labels; nothing while it does not serve."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return {}
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def total(metrics, name, label=""):
+    return sum(value for series, value in metrics.items() if series.split("{")[0] == name and label in series)
+
+
+def quantile(before, after, share):
+    """Seconds below which this share of the latencies lies, straight between two bounds of a histogram."""
+    bounds = {}
+    for series, value in after.items():
+        if series.startswith(LATENCY + "_bucket"):
+            bound = float(series.split('le="')[1].split('"')[0])
+            bounds[bound] = bounds.get(bound, 0) + value - before.get(series, 0)
+    wanted, low, below = share * bounds[float("inf")], 0.0, 0.0
+    for bound, count in sorted(bounds.items()):
+        if count >= wanted:
+            return low if bound == float("inf") or count == below else low + (bound - low) * (wanted - below) / (count - below)
+        low, below = bound, count
+
+
+def start(arguments, log):
+    return subprocess.Popen([os.path.join(stack.BIN, "producer"), *arguments], env=stack.addresses(), stdout=subprocess.DEVNULL, stderr=log)
+
+
+def measured(prefix, options, log):
+    port, metrics_port = free_port(), free_port()
+    simulator = start(["simulate", "--venue", "deribit", "--listen", f"127.0.0.1:{port}", "--rate", str(options.rate),
+                       "--tickers-every", f"{options.every_ms}ms"], log)
+    producer = None
+    try:
+        time.sleep(1)
+        producer = start(["run", "--venue", "deribit", "--currency", "BTC,ETH", "--url", f"ws://127.0.0.1:{port}",
+                          "--metrics", f"127.0.0.1:{metrics_port}", "--topic-prefix", prefix], log)
+        stack.wait_until("tickers", lambda: total(scrape(metrics_port), "producer_events_published_total") > 10_000, 0.2, producer)
+        time.sleep(WARM_UP_S)
+        before, cpu, began = scrape(metrics_port), figures.cpu_s(producer.pid), time.monotonic()
+        simulator_cpu, broker_cpu = figures.cpu_s(simulator.pid), stack.broker_cpu_s()
+        time.sleep(options.seconds)
+        after, seconds = scrape(metrics_port), time.monotonic() - began
+        cpu = figures.cpu_s(producer.pid) - cpu
+        grown = lambda name, label="": total(after, name, label) - total(before, name, label)
+        received = grown("producer_events_received_total")
+        return {
+            "instruments": int(total(after, "producer_instruments")), "connections": int(total(after, "producer_connections")),
+            "seconds": seconds, "messages_per_s": received / seconds, "published_per_s": grown("producer_events_published_total") / seconds,
+            "events_per_s": grown("producer_events_parsed_total") / seconds, "cpu_us_per_message": cpu * 1e6 / received, "cores": cpu / seconds,
+            "simulator_cores": (figures.cpu_s(simulator.pid) - simulator_cpu) / seconds, "broker_cores": (stack.broker_cpu_s() - broker_cpu) / seconds,
+            **{f"p{share}_ms": quantile(before, after, share / 100) * 1000 for share in (50, 99)},
+            "reconnects": int(grown("producer_reconnects_total")), "gaps": int(grown("producer_sequence_gaps_total")),
+            "dead_letters": int(grown("producer_dead_letters_total")), "waiting": int(total(after, "producer_queue_messages")),
+        }
+    finally:
+        for process in (producer, simulator):
+            if process and process.poll() is None:
+                process.terminate()
+                process.wait(60)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--rate", type=int, default=500, help="trades a second over all instruments")
+    parser.add_argument("--every-ms", type=int, default=100, help="between two tickers of an instrument")
+    options = parser.parse_args()
+    prefix = stack.name("venues")
+    os.makedirs(stack.RESULTS, exist_ok=True)
+    try:
+        stack.create_topics(prefix)
+        with open(os.path.join(stack.RESULTS, "venues.log"), "w") as log:
+            row = measured(prefix, options, log)
+    finally:
+        stack.delete_topics(prefix)
+    report.write("venues.json", {"machine": report.machine(), "options": vars(options), "result": row})
+    print("\n| instruments | connections | messages/s | events/s | acknowledged records/s | CPU-us/message | cores of producer, simulator, broker "
+          "| socket to Kafka p50, ms | p99, ms | reconnects | gaps | dead letters |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print(f"| {row['instruments']:,} | {row['connections']} | {row['messages_per_s']:,.0f} | {row['events_per_s']:,.0f} | {row['published_per_s']:,.0f} "
+          f"| {row['cpu_us_per_message']:.1f} | {row['cores']:.2f}, {row['simulator_cores']:.2f}, {row['broker_cores']:.2f} | {row['p50_ms']:.1f} "
+          f"| {row['p99_ms']:.1f} | {row['reconnects']} | {row['gaps']} | {row['dead_letters']} |")
+    # A gap or a reconnect says that it did not keep up.
+    kept_up = row["instruments"] > 1300 and not (row["reconnects"] or row["gaps"] or row["dead_letters"])
+    return 0 if kept_up else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
