@@ -335,6 +335,7 @@ fn is_undisturbed(socket: &mut Socket, sequence: &mut u64) -> Result<()> {
 fn no_frame_of_any_client_breaks_the_view_or_disturbs_another() -> Result<()> {
     // As many pings as a client may send at once: it asks once for some of the others.
     const PINGS: u64 = 80;
+    const CLIENTS: &str = "processor_stream_clients{transport=\"websocket\"}";
     let number = |name: &str, default: u64| match std::env::var(name) {
         Ok(text) => text.parse().with_context(|| format!("{name} is a whole number")),
         Err(_) => Ok(default),
@@ -361,7 +362,6 @@ fn no_frame_of_any_client_breaks_the_view_or_disturbs_another() -> Result<()> {
         }
     }
     ensure!(sequence > 0, "the bystander has heard of nothing");
-    const CLIENTS: &str = "processor_stream_clients{transport=\"websocket\"}";
     soon("their places to be free", || Ok(count(&mut view, CLIENTS)? == 1))?;
     is_undisturbed(&mut bystander, &mut sequence)?;
     ensure!(count(&mut view, "processor_stream_malformed_total")? >= clients / 2);

@@ -150,7 +150,10 @@ fn something(random: &mut StdRng) -> Vec<u8> {
             let fin = random.random();
             frame(random, fin, opcode, &payload)
         }
-        7 => frame(random, true, TEXT, &vec![b'['; random.random_range(0..TOO_LONG)]),
+        7 => {
+            let deep = vec![b'['; random.random_range(0..TOO_LONG)];
+            frame(random, true, TEXT, &deep)
+        }
         8 => {
             // It promises more than anybody has.
             let mut out = vec![0x80 | TEXT, 0x80 | 127];

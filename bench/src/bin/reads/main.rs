@@ -55,8 +55,11 @@ struct Args {
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Parts of the reads: one, many, candles, exchanges, base.
-    #[arg(long, default_value = "one=70,many=10,candles=15,exchanges=1,base=4",
-        value_delimiter = ',')]
+    #[arg(
+        long,
+        default_value = "one=70,many=10,candles=15,exchanges=1,base=4",
+        value_delimiter = ','
+    )]
     mix: Vec<Share>,
     /// Pairs that there are.
     #[arg(long, default_value_t = 5_000)]
