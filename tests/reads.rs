@@ -318,7 +318,7 @@ fn no_read_fails_while_the_writer_the_broker_or_another_view_is_gone() -> Result
     let address = view.address()?;
     let urls = [format!("http://{address}"), format!("http://{}", behind.address()?)];
     soon("both views to have the pairs", || {
-        let has = |url: &String| {
+        let has = |url: &String| -> Result<bool> {
             let url = format!("{url}/v1/exchanges");
             Ok(reqwest::blocking::get(url)?.text()?.contains("\"pairs\":40"))
         };
