@@ -64,6 +64,16 @@ def wait_ready(side):
     stack.wait_until(f"port {side.port} to be ready", ready, 0.05, side.process)
 
 
+def lag_ms(side):
+    """How old its answers say that they are; None when it does not answer, or does not know."""
+    try:
+        with stack.urllib.request.urlopen(f"http://127.0.0.1:{side.port}/v1/exchanges", timeout=5) as answer:
+            lag = answer.headers.get("lag-ms")
+            return int(lag) if lag is not None else None
+    except OSError:
+        return None
+
+
 class Installation:
     """A member and views over topics of their own, with an hour of history."""
 
