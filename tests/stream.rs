@@ -340,7 +340,7 @@ fn no_frame_of_any_client_breaks_the_view_or_disturbs_another() -> Result<()> {
         Ok(text) => text.parse().with_context(|| format!("{name} is a whole number")),
         Err(_) => Ok(default),
     };
-    let (seed, clients) = (number("STREAM_SEED", 6)?, number("STREAM_CLIENTS", 400)?);
+    let (seed, clients) = (number("STREAM_SEED", 6)?, number("STREAM_CLIENTS", 1_000)?);
     let installation = Installation::new("stream-frames")?;
     let mut member = installation.member("one", &[])?;
     let mut view = installation.view("view", &["--stream-updates-per-second", "20"])?;
@@ -351,8 +351,8 @@ fn no_frame_of_any_client_breaks_the_view_or_disturbs_another() -> Result<()> {
     let (address, url) = (view.address()?, url(&mut view)?);
     let mut bystander = Socket::open(&url)?;
     bystander.say(&subscribe(1, None))?;
-    let snapshot = bystander.typed("snapshot")?;
-    let mut sequence = snapshot["sequence"].as_u64().context("a sequence")?;
+    let first = bystander.typed("update")?;
+    let mut sequence = first["sequence"].as_u64().context("a sequence")?;
     for client in 0..clients {
         let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1 << 32) + client);
         let context = || format!("STREAM_SEED={seed}, client {client}");
@@ -361,10 +361,12 @@ fn no_frame_of_any_client_breaks_the_view_or_disturbs_another() -> Result<()> {
             is_undisturbed(&mut bystander, &mut sequence).with_context(context)?;
         }
     }
-    ensure!(sequence > 0, "the bystander has heard of nothing");
+    sequence += 1;
+    ensure!(bystander.typed("update")?["sequence"] == sequence, "an update is missing");
     soon("their places to be free", || Ok(count(&mut view, CLIENTS)? == 1))?;
     is_undisturbed(&mut bystander, &mut sequence)?;
-    ensure!(count(&mut view, "processor_stream_malformed_total")? >= clients / 2);
+    // Most of what is sent is refused below the messages; some of it must get as far as them.
+    ensure!(count(&mut view, "processor_stream_malformed_total")? >= clients / 10);
     drop(load);
     member.stop()?;
     let log = view.stop()?;
