@@ -4,7 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants venues fuzz \
-  bench bench-up bench-check bench-floor bench-growth restore takeover soak
+  bench bench-up bench-check bench-floor bench-growth restore takeover soak reads
 
 TOOLS := $(CURDIR)/.run/tools
 PEER := bench/kafka-streams/target/peer.jar
@@ -69,6 +69,9 @@ takeover: bench-up ## kill -9 of one of two members over 1,000,000 pairs, with a
 
 soak: bench-up ## Half an hour of steady load: does anything grow (SOAK_MINUTES=30; BENCH="--rate N")
 	@infra/with-addresses.sh python3 bench/soak.py $(BENCH)
+
+reads: bench-up ## Reads beside writes, 5,000 streaming clients, and kill -9 of everything while it is read (BENCH="--only trouble")
+	@infra/with-addresses.sh python3 bench/reads.py $(BENCH)
 
 bench-check: build ## Instructions of an event against bench/baseline.json
 	@python3 bench/check.py

@@ -1,6 +1,11 @@
 //! What readers were promised, requirement by requirement, against the real stack with the exact
 //! answers: over REST and at the command line, from a view that is no member of the group.
 
+#[path = "chaos/proxy.rs"]
+mod proxy;
+#[path = "reads/steady.rs"]
+mod steady;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
@@ -8,8 +13,11 @@ use reqwest::blocking::Response;
 use schemas::topic::Topic;
 use schemas::{Codec, FeedMark, MarketEvent, PairKey, Timestamp};
 use serde_json::{Value, json};
-use tests::support::installation::Member;
+use tests::support::installation::{IMPATIENT, Member};
 use tests::support::{Installation, broker, soon};
+
+use proxy::{Network, Proxy};
+use steady::Steady;
 
 /// 2024-01-01T00:00:00Z.
 const EPOCH: i64 = 1_704_067_200_000;
@@ -289,6 +297,68 @@ fn each_requirement_of_readers_is_answered_exactly() -> Result<()> {
     latest_by_tuple(&reader)?;
     freshness(&reader)?;
     view.stop()?;
+    installation.finish()
+}
+
+/// A view answers from its own stores: who writes, who carries and who else reads may be gone.
+#[test]
+fn no_read_fails_while_the_writer_the_broker_or_another_view_is_gone() -> Result<()> {
+    const LOAD: [&str; 7] = ["load", "--events", "20000", "--keys", "40", "--event-rate", "100"];
+    const FRESH_MS: u64 = 1_500;
+    let installation = Installation::new("reads-trouble")?;
+    let proxy = Proxy::start(&installation.stack)?;
+    let mut member = installation.member("one", &IMPATIENT)?;
+    let mut view = installation.view("view", &[])?;
+    let mut behind = installation.view("behind", &["--kafka", &proxy.setting()])?;
+    member.ready()?;
+    view.ready()?;
+    behind.ready()?;
+    installation.produce(&[&LOAD[..], &["--start-ms", "1700000000000"]].concat())?;
+    installation.caught_up(&mut [&mut member])?;
+    let address = view.address()?;
+    let urls = [format!("http://{address}"), format!("http://{}", behind.address()?)];
+    soon("both views to have the pairs", || {
+        let has = |url: &String| -> Result<bool> {
+            let url = format!("{url}/v1/exchanges");
+            Ok(reqwest::blocking::get(url)?.text()?.contains("\"pairs\":40"))
+        };
+        Ok(has(&urls[0])? && has(&urls[1])?)
+    })?;
+    let [of_view, of_behind] = urls.map(|url| Steady::start(&url));
+
+    // The writer, and what it writes when it is back.
+    member.process.kill()?;
+    of_view.goes_on(100)?;
+    let mut member = installation.member("one", &IMPATIENT)?;
+    let later = ["--start-ms", "1700010000000", "--seed", "2"];
+    installation.produce(&[&LOAD[..], &later].concat())?;
+    installation.caught_up(&mut [&mut member])?;
+    of_view.is_fresh(FRESH_MS)?;
+
+    // The broker, as the view behind the proxy sees it: silent, then gone, then back.
+    proxy.set(Network::Holds);
+    of_behind.ages(2_000)?;
+    proxy.set(Network::Refuses);
+    of_behind.ages(4_000)?;
+    ensure!(of_view.told().lag_ms < Some(2_000), "the other view has aged as well");
+    proxy.set(Network::Passes);
+    of_behind.is_fresh(FRESH_MS)?;
+
+    // A view. What it had on disk it has again; what it cannot say yet is not said to be missing.
+    view.process.kill()?;
+    of_behind.goes_on(100)?;
+    let mut view = installation.view("view", &["--listen", &address])?;
+    of_view.goes_on(100)?;
+    of_view.is_fresh(FRESH_MS)?;
+    let told = of_view.stop()?;
+    ensure!(told.unheard > 0, "it was not gone: {told:#?}");
+    ensure!(told.first.iter().all(|f| !f.contains("404")), "{told:#?}");
+    let told = of_behind.stop_without_failure()?;
+    ensure!(told.max_lag_ms >= 4_000, "{told:#?}");
+    view.process.alive()?;
+    view.stop()?;
+    behind.stop()?;
+    member.stop()?;
     installation.finish()
 }
 

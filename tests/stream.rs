@@ -1,6 +1,9 @@
 //! Changes over WebSocket and server-sent events, from the real stack: a snapshot and what follows
 //! it, a client that comes back, a client that does not read, and one that talks nonsense.
 
+#[path = "stream/frames.rs"]
+mod frames;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
@@ -309,6 +312,65 @@ fn nonsense_is_answered_and_breaks_nothing() -> Result<()> {
     member.process.alive()?;
     let log = member.stop()?;
     ensure!(!log.contains("panicked"), "seed {SEED}: {log}");
+    installation.finish()
+}
+
+/// Reads up to the answer to a ping; no update may be missing before it.
+fn is_undisturbed(socket: &mut Socket, sequence: &mut u64) -> Result<()> {
+    socket.say(&json!({ "op": "ping" }))?;
+    loop {
+        let message = socket.hear()?;
+        if message["type"] == "update" {
+            *sequence += 1;
+            ensure!(message["sequence"] == *sequence, "{message} is not {sequence}");
+        }
+        if message["type"] == "pong" {
+            return Ok(());
+        }
+    }
+}
+
+/// `STREAM_SEED` is another seed, `STREAM_CLIENTS` more of it.
+#[test]
+fn no_frame_of_any_client_breaks_the_view_or_disturbs_another() -> Result<()> {
+    // As many pings as a client may send at once: it asks once for some of the others.
+    const PINGS: u64 = 80;
+    const CLIENTS: &str = "processor_stream_clients{transport=\"websocket\"}";
+    let number = |name: &str, default: u64| match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is a whole number")),
+        Err(_) => Ok(default),
+    };
+    let (seed, clients) = (number("STREAM_SEED", 6)?, number("STREAM_CLIENTS", 1_000)?);
+    let installation = Installation::new("stream-frames")?;
+    let mut member = installation.member("one", &[])?;
+    let mut view = installation.view("view", &["--stream-updates-per-second", "20"])?;
+    member.ready()?;
+    view.ready()?;
+    let load = ["load", "--events", "4000000", "--keys", "40", "--event-rate", "1000"];
+    let load = installation.producer(&[&load[..], &START, &["--rate", "1000"]].concat())?;
+    let (address, url) = (view.address()?, url(&mut view)?);
+    let mut bystander = Socket::open(&url)?;
+    bystander.say(&subscribe(1, None))?;
+    let first = bystander.typed("update")?;
+    let mut sequence = first["sequence"].as_u64().context("a sequence")?;
+    for client in 0..clients {
+        let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1 << 32) + client);
+        let context = || format!("STREAM_SEED={seed}, client {client}");
+        frames::misbehave(&address, &mut random).with_context(context)?;
+        if client % clients.div_ceil(PINGS) == 0 {
+            is_undisturbed(&mut bystander, &mut sequence).with_context(context)?;
+        }
+    }
+    sequence += 1;
+    ensure!(bystander.typed("update")?["sequence"] == sequence, "an update is missing");
+    soon("their places to be free", || Ok(count(&mut view, CLIENTS)? == 1))?;
+    is_undisturbed(&mut bystander, &mut sequence)?;
+    // Most of what is sent is refused below the messages; some of it must get as far as them.
+    ensure!(count(&mut view, "processor_stream_malformed_total")? >= clients / 10);
+    drop(load);
+    member.stop()?;
+    let log = view.stop()?;
+    ensure!(!log.contains("panicked"), "STREAM_SEED={seed}: {log}");
     installation.finish()
 }
 

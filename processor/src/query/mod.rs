@@ -23,6 +23,7 @@ mod latest;
 mod metrics;
 mod openapi;
 mod params;
+mod places;
 mod rate;
 pub mod read;
 mod routes;

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::answer::{Ask, Found};
 use super::error::Refusal;
 use super::extent::Extent;
+use super::places::Places;
 use super::read::Reader;
 use super::{clock, params};
 use crate::layout;
@@ -41,13 +42,15 @@ pub struct Served {
     pub now: fn() -> Timestamp,
     /// Reads that may still begin.
     pub reads: Arc<Semaphore>,
+    /// Where pairs were last found.
+    pub(super) places: Arc<Places>,
 }
 
 impl Served {
     /// By the wall clock.
     pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
-        Self { queries, codec, registry, now: clock::now, reads }
+        Self { queries, codec, registry, now: clock::now, reads, places: Arc::default() }
     }
 
     /// A reader for each partition that is here.
@@ -116,11 +119,16 @@ pub(super) struct Reading<'a> {
 impl Reading<'_> {
     /// The partition that knows the pair, and its newest price.
     pub(super) fn find(&mut self, pair: &PairKey) -> Result<Option<(usize, LatestPrice)>, Refusal> {
-        for index in 0..self.readers.len() {
+        let places = Arc::clone(&self.served.places);
+        let first = places.recall(pair);
+        let first = first.and_then(|first| self.readers.iter().position(|(p, _)| *p == first));
+        let others = (0..self.readers.len()).filter(|index| Some(*index) != first);
+        for index in first.into_iter().chain(others) {
             let (partition, reader) = &self.readers[index];
             let mut extent = Extent::default();
             extent.add(Topic::Latest, *partition, reader.store(Topic::Latest)?);
             if let Some(latest) = reader.latest(pair)? {
+                places.remember(pair, *partition);
                 self.extent.merge(extent);
                 return Ok(Some((index, latest)));
             }
