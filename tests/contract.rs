@@ -28,7 +28,8 @@ fn write(installation: &Installation) -> Result<()> {
     }
     let mark = FeedMark::healthy("1", Timestamp(EPOCH + 310 * MINUTE), Timestamp(EPOCH));
     records.push((codec.to_bytes(&PairKey::feed("coinbase")), Some(codec.to_bytes(&mark))));
-    let (servers, events) = (&installation.stack.bootstrap_servers, installation.topic(Topic::Events));
+    let (servers, events) =
+        (&installation.stack.bootstrap_servers, installation.topic(Topic::Events));
     broker::write(servers, &events, 0, &records)
 }
 

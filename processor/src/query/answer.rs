@@ -140,7 +140,7 @@ impl Ask {
 
     /// The greatest lag that the client puts up with.
     pub(super) fn max_lag_ms(&self) -> Result<Option<u64>, Refusal> {
-        self.params.number(MAX_LAG, 0..=u64::MAX)
+        self.params.number(MAX_LAG, 0..=i64::MAX.unsigned_abs())
     }
 
     /// The answer in full, or that the client has it already.
