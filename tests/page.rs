@@ -173,6 +173,7 @@ fn works_by_keyboard(browser: &mut Browser) -> Result<()> {
            node.labels?.[0]?.innerText || node.title)).map((node) => node.outerHTML).join()",
     )?;
     ensure!(unnamed == "", "without a name: {unnamed}");
+    tabs_through(browser)?;
     browser.value(
         "(() => { const search = document.getElementById('search'); search.value = 'eth'; \
           search.dispatchEvent(new Event('input')); })()",
@@ -187,6 +188,48 @@ fn works_by_keyboard(browser: &mut Browser) -> Result<()> {
     let sorted = "document.querySelector('[data-sort=price]').click(), \
         document.querySelector('th[aria-sort]').innerText.startsWith('Price')";
     ensure!(browser.value(sorted)? == true, "the table is not sorted by price");
+    Ok(())
+}
+
+/// What `Tab` reaches of the page, in its order, and what `Enter` does there.
+fn tabs_through(browser: &mut Browser) -> Result<()> {
+    browser.value("document.activeElement.blur(), scrollTo(0, 0)")?;
+    let mut reached = Vec::new();
+    // More stops than the page has before its first pair.
+    for _ in 0..20 {
+        browser.press("Tab")?;
+        let here = browser.value(
+            "(() => { const node = document.activeElement; \
+              return node.id || node.dataset.sort || node.className || node.tagName; })()",
+        )?;
+        reached.push(here.as_str().unwrap_or_default().to_owned());
+        if here == "choose" {
+            break;
+        }
+    }
+    let order = ["skip", "theme", "search", "exchange", "scroll"];
+    let columns = ["pair", "exchange", "price", "age"];
+    let wide = reached.iter().any(|stop| stop == "volume").then_some("volume");
+    let wanted = order.into_iter().chain(columns).chain(wide).chain(["choose"]);
+    ensure!(reached.iter().eq(wanted), "Tab reaches {reached:?}");
+    let outlined = "getComputedStyle(document.activeElement).outlineStyle !== 'none'";
+    ensure!(browser.value(outlined)? == true, "one does not see where one is");
+    browser.press("Tab")?;
+    browser.press("Enter")?;
+    browser.until("document.activeElement.getAttribute('aria-current') === 'true'")?;
+    browser.until(
+        "document.getElementById('announce').textContent === \
+         'Candles of ' + document.activeElement.getAttribute('aria-label')",
+    )?;
+    // Sorted the other way round, the row moves and keeps the focus.
+    browser.value(
+        "window.was = document.activeElement, \
+         window.place = [...document.querySelectorAll('#rows button')].indexOf(was), \
+         document.querySelector('[data-sort=pair]').click()",
+    )?;
+    browser.until("[...document.querySelectorAll('#rows button')].indexOf(was) !== place")?;
+    ensure!(browser.value("document.activeElement === was")? == true, "the focus is lost");
+    browser.value("document.querySelector('[data-sort=pair]').click()")?;
     Ok(())
 }
 
