@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants venues fuzz \
+.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants venues fuzz schemathesis page clients \
   bench bench-up bench-check bench-floor bench-growth restore takeover soak reads
 
 TOOLS := $(CURDIR)/.run/tools
@@ -75,6 +75,16 @@ reads: bench-up ## Reads beside writes, 5,000 streaming clients, and kill -9 of 
 
 bench-check: build ## Instructions of an event against bench/baseline.json
 	@python3 bench/check.py
+
+schemathesis: bench-up ## The interface of a view against its OpenAPI document (EXAMPLES=100 of each operation; SEED=1)
+	@infra/with-addresses.sh cargo test --release --workspace --locked --test contract -- --nocapture
+
+page: up build ## The page in a browser, and pictures of it in target/page: live, feed dead, rebalance, empty
+	@infra/install.sh chromium:chromium
+	@infra/with-addresses.sh cargo test --release --workspace --locked --test page
+
+clients: up build ## What others read with: Python, kcat, psql, pandas, polars
+	@infra/with-addresses.sh cargo test --release --workspace --locked --test clients
 
 sim: ## The simulation over many seeds (SEEDS=10000)
 	@SIM_SEEDS=$(or $(SEEDS),10000) cargo test --release --locked --workspace --test simulation

@@ -1,14 +1,14 @@
 //! The page in a browser, with the real stack behind: prices digit for digit, a chart, the feeds and
 //! the processor, at the width of a desk and of a phone, while all is well and while it is not.
 //!
-//! It needs Chromium, which `make test` installs. `PICTURES=folder` keeps what it has seen.
-
-use std::path::PathBuf;
+//! It needs Chromium, which `make test` installs. What it has seen is in `target/page`, for a person to
+//! look at.
 
 use anyhow::{Context as _, Result, ensure};
 use tests::support::Installation;
 use tests::support::browser::{Browser, installed};
 use tests::support::installation::{IMPATIENT, Member};
+use tests::support::stack::root;
 
 /// No row without text, and as many candles as the chart says.
 const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \
@@ -18,8 +18,7 @@ const HAS_CHART: &str = "Number(document.getElementById('chart').dataset.candles
 const IS_LIVE: &str = "document.getElementById('connection').dataset.state === 'live'";
 
 fn picture(browser: &mut Browser, name: &str) -> Result<()> {
-    let Some(folder) = std::env::var_os("PICTURES") else { return Ok(()) };
-    let folder = PathBuf::from(folder);
+    let folder = root().join("target/page");
     std::fs::create_dir_all(&folder)?;
     browser.picture(&folder.join(format!("{name}.png")))
 }
@@ -57,7 +56,8 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
         "no Chromium on this machine: make test installs it, or set CHROMIUM to where one is",
     )?;
     let installation = Installation::new("page")?;
-    let mut member = installation.member("one", &IMPATIENT)?;
+    // Patient: while it stands still, its group waits for it.
+    let mut member = installation.member("one", &[])?;
     let mut view = installation.view("view", &[])?;
     member.ready()?;
     view.ready()?;
@@ -87,6 +87,8 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     browser.until("document.getElementById('processor').innerText.includes(' ms')")?;
     picture(&mut browser, "member")?;
 
+    rebalances(&installation, &mut browser, &mut member)?;
+
     // The feed dies: the page says so, and the prices stay.
     drop(feed);
     drop(venue);
@@ -110,6 +112,27 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     member.stop()?;
     view.stop()?;
     installation.finish()
+}
+
+/// A member comes while another one does not answer: the group moves partitions for as long. What is
+/// here is shown, and that it may be older.
+fn rebalances(
+    installation: &Installation,
+    browser: &mut Browser,
+    member: &mut Member,
+) -> Result<()> {
+    member.process.signal("STOP")?;
+    let mut second = installation.member("two", &[&IMPATIENT[..], &["--standby"]].concat())?;
+    browser.open(&page(&mut second)?, 1280, 900)?;
+    browser.until(HAS_PRICES)?;
+    browser.until(HAS_CHART)?;
+    browser.until(&banner("its group is moving partitions"))?;
+    picture(browser, "rebalance")?;
+    member.process.signal("CONT")?;
+    browser.until("document.getElementById('banner').hidden")?;
+    browser.until(IS_LIVE)?;
+    second.stop()?;
+    Ok(())
 }
 
 /// In both themes, at the width of a desk and of a phone.
@@ -150,6 +173,7 @@ fn works_by_keyboard(browser: &mut Browser) -> Result<()> {
            node.labels?.[0]?.innerText || node.title)).map((node) => node.outerHTML).join()",
     )?;
     ensure!(unnamed == "", "without a name: {unnamed}");
+    tabs_through(browser)?;
     browser.value(
         "(() => { const search = document.getElementById('search'); search.value = 'eth'; \
           search.dispatchEvent(new Event('input')); })()",
@@ -164,6 +188,48 @@ fn works_by_keyboard(browser: &mut Browser) -> Result<()> {
     let sorted = "document.querySelector('[data-sort=price]').click(), \
         document.querySelector('th[aria-sort]').innerText.startsWith('Price')";
     ensure!(browser.value(sorted)? == true, "the table is not sorted by price");
+    Ok(())
+}
+
+/// What `Tab` reaches of the page, in its order, and what `Enter` does there.
+fn tabs_through(browser: &mut Browser) -> Result<()> {
+    browser.value("document.activeElement.blur(), scrollTo(0, 0)")?;
+    let mut reached = Vec::new();
+    // More stops than the page has before its first pair.
+    for _ in 0..20 {
+        browser.press("Tab")?;
+        let here = browser.value(
+            "(() => { const node = document.activeElement; \
+              return node.id || node.dataset.sort || node.className || node.tagName; })()",
+        )?;
+        reached.push(here.as_str().unwrap_or_default().to_owned());
+        if here == "choose" {
+            break;
+        }
+    }
+    let order = ["skip", "theme", "search", "exchange", "scroll"];
+    let columns = ["pair", "exchange", "price", "age"];
+    let wide = reached.iter().any(|stop| stop == "volume").then_some("volume");
+    let wanted = order.into_iter().chain(columns).chain(wide).chain(["choose"]);
+    ensure!(reached.iter().eq(wanted), "Tab reaches {reached:?}");
+    let outlined = "getComputedStyle(document.activeElement).outlineStyle !== 'none'";
+    ensure!(browser.value(outlined)? == true, "one does not see where one is");
+    browser.press("Tab")?;
+    browser.press("Enter")?;
+    browser.until("document.activeElement.getAttribute('aria-current') === 'true'")?;
+    browser.until(
+        "document.getElementById('announce').textContent === \
+         'Candles of ' + document.activeElement.getAttribute('aria-label')",
+    )?;
+    // Sorted the other way round, the row moves and keeps the focus.
+    browser.value(
+        "window.was = document.activeElement, \
+         window.place = [...document.querySelectorAll('#rows button')].indexOf(was), \
+         document.querySelector('[data-sort=pair]').click()",
+    )?;
+    browser.until("[...document.querySelectorAll('#rows button')].indexOf(was) !== place")?;
+    ensure!(browser.value("document.activeElement === was")? == true, "the focus is lost");
+    browser.value("document.querySelector('[data-sort=pair]').click()")?;
     Ok(())
 }
 

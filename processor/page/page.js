@@ -29,6 +29,7 @@ let lastMessageWasLive = false;
 let clockSkew = 0; // The server's clock less ours.
 let health = null;
 let healthFailed = false;
+let saidTrouble = ""; // What was announced last.
 const samples = []; // Histograms as they were, for the last minute.
 
 const now = () => Date.now() + clockSkew;
@@ -158,10 +159,12 @@ function layOut() {
     if (!keep.has(pair) && pair.element) { pair.element.remove(); pair.element = null; }
   }
   const body = by("rows");
+  const focused = document.activeElement; // A row that moves loses it.
   shown.forEach((pair, index) => {
     pair.element ??= makeRow(pair);
     if (body.children[index] !== pair.element) body.insertBefore(pair.element, body.children[index] ?? null);
   });
+  if (body.contains(focused) && document.activeElement !== focused) focused.focus({ preventScroll: true });
   by("empty").hidden = shown.length > 0;
   setText(by("empty"), pairs.size ? "No pair matches." : "Waiting for the first prices.");
   const more = wanted.length > shown.length ? `, the first ${SHOWN} are shown` : "";
@@ -187,6 +190,7 @@ function fill(pair) {
   const { row, element: line } = pair;
   const [name, exchange, price, , volume] = line.children;
   setText(name.firstChild, `${row.base}-${row.quote}`);
+  name.firstChild.setAttribute("aria-label", `${row.base}-${row.quote} on ${row.exchange}`);
   setText(exchange, row.exchange);
   if (price.textContent !== row.price) {
     if (price.textContent) { price.classList.remove("fresh"); void price.offsetWidth; price.classList.add("fresh"); }
@@ -196,8 +200,10 @@ function fill(pair) {
   price.classList.toggle("down", pair.direction === "down");
   setText(volume, row.base_volume_24h ?? "–");
   showAge(pair);
-  if (view.chosen && keyOf(view.chosen) === keyOf(row)) line.setAttribute("aria-current", "true");
-  else line.removeAttribute("aria-current");
+  const isChosen = view.chosen && keyOf(view.chosen) === keyOf(row);
+  for (const node of [line, name.firstChild]) {
+    if (isChosen) node.setAttribute("aria-current", "true"); else node.removeAttribute("aria-current");
+  }
 }
 
 function showAge(pair) {
@@ -296,7 +302,7 @@ const chart = (() => {
       if (!api && rows.length) start();
       note.remove();
       if (!rows.length) {
-        note.textContent = view.chosen ? "No candles yet." : "Choose a pair to see its candles.";
+        note.textContent = view.chosen ? "No candles yet." : pairs.size ? "Choose a pair to see its candles." : "Candles come with the first prices.";
         box().append(note);
       }
       if (!api) return;
@@ -572,20 +578,28 @@ function newestAge() {
 
 function showBanner() {
   const age = newestAge(), state = by("connection").dataset.state;
-  let text = "";
+  let text = "", trouble = ""; // What is said aloud is what has begun, not each second of it.
   const dead = health?.feeds.filter((feed) => feed.state === "dead") ?? [];
   const restoring = health ? health.members.concat(health.follower ?? []).reduce((n, m) => n + m.restoring, 0) : 0;
   if (state === "gone" || (state === "connecting" && attempts > 0)) {
     const seconds = Math.ceil((retryAt - Date.now()) / 1000);
     const next = retryAt && seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again now.";
+    trouble = "connection";
     text = `Not connected. ${age == null ? "" : `The newest price is ${duration(age)} old. `}${next}`;
   } else if (health && !health.ready) {
+    trouble = restoring ? "restoring" : "moving";
     text = restoring ? `Restoring: ${restoring} partitions are catching up. What is shown may be older until they have.` : "The processor is starting, or its group is moving partitions. What is shown may be older.";
   } else if (dead.length) {
+    trouble = `dead ${dead.map((feed) => feed.exchange)}`;
     text = `No sign from ${dead.map((feed) => `${feed.exchange} for ${duration(feed.age_ms)}`).join(", ")}: those prices may be old.`;
   } else if (healthFailed && state === "live") {
+    trouble = "health";
     text = "The health of the processor cannot be read at the moment.";
   }
+  if (trouble !== saidTrouble && trouble !== "connection") { // The connection speaks for itself.
+    if (text) announce(text); else if (state === "live" && saidTrouble !== "connection") announce("All is well again.");
+  }
+  saidTrouble = trouble;
   // A connection alone does not make a price live.
   if (state === "live") setText(by("connection-text"), text ? "Connected" : "Live");
   const banner = by("banner");

@@ -16,7 +16,7 @@ pub use ask::{AskCandles, Format, Query, Source};
 pub use http::{Http, read_token};
 
 use crate::operators::Interval;
-use crate::query::stream;
+use crate::query::{HistoryUrl, stream};
 
 /// Turns market events into latest prices and candles, exactly once.
 #[derive(Debug, Parser)]
@@ -81,6 +81,11 @@ pub struct Stores {
     /// Streaming.
     #[command(flatten)]
     pub stream: stream::Options,
+    /// Where candles are that the topics no longer hold: the database with the sink's tables, as
+    /// postgresql://USER@HOST:PORT/DATABASE. It is never printed.
+    #[arg(long, env = "HISTORY_URL", hide_env_values = true,
+        value_parser = |text: &str| Ok::<_, std::convert::Infallible>(HistoryUrl::new(text)))]
+    pub history_url: Option<HistoryUrl>,
     /// Memory of the store database's own cache.
     #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
     pub store_cache: usize,

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use processor::config::{
     Candles, Cli, Command, CreateTopics, Http, Kafka, Query, Run, Serve, Stores, Topics,
 };
-use processor::query::{self, Served, TlsListener, router, stream};
+use processor::query::{self, History, Served, TlsListener, router, stream};
 use processor::{ask, candles, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
@@ -99,6 +99,9 @@ impl Process {
         let registry = registry::Registry::new(&stores.schema_registry_url)?;
         let codec = Arc::new(registry.codec(&topic_prefix)?);
         let served = Served::new(Queries::default(), codec, Registry::new());
+        let history = stores.history_url.as_ref();
+        let history = history.map(|url| History::new(url, &served.registry)).transpose()?;
+        let served = Served { history: history.map(Arc::new), ..served };
         let stop = Stop::default();
         let streaming = stream::router(&served, &stores.stream, &stop)?;
         let routes = router(served.clone(), &guards, streaming)?;

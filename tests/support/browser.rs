@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::socket::Socket;
@@ -119,6 +119,27 @@ impl Browser {
         let mut answer = self.call("Runtime.evaluate", &ask)?;
         ensure!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         Ok(answer["result"]["value"].take())
+    }
+
+    /// Presses and releases a key of this name, as a person would.
+    pub fn press(&mut self, key: &str) -> Result<()> {
+        let code = match key {
+            "Tab" => 9,
+            "Enter" => 13,
+            _ => bail!("no such key: {key}"),
+        };
+        for kind in ["rawKeyDown", "char", "keyUp"] {
+            // Only Enter is also a character.
+            let text = if key == "Enter" { "\r" } else { "" };
+            if kind == "char" && text.is_empty() {
+                continue;
+            }
+            let event = json!({
+                "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text,
+            });
+            self.call("Input.dispatchKeyEvent", &event)?;
+        }
+        Ok(())
     }
 
     /// Waits until an expression on the page is true.

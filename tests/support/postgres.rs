@@ -28,7 +28,15 @@ impl Schema {
 
     /// The rows of a query over its tables, columns separated by `|`, nulls empty.
     pub fn query(&self, sql: &str) -> Result<Vec<String>> {
-        let text = psql(&self.stack, &format!("SET search_path = \"{}\"; {sql}", self.name))?;
+        let text =
+            psql(&self.stack, &["-c", &format!("SET search_path = \"{}\"; {sql}", self.name)])?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// The same of the queries in a file.
+    pub fn file(&self, path: &str) -> Result<Vec<String>> {
+        let here = format!("SET search_path = \"{}\"", self.name);
+        let text = psql(&self.stack, &["-c", &here, "-f", path])?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 }
@@ -36,18 +44,18 @@ impl Schema {
 impl Drop for Schema {
     fn drop(&mut self) {
         let drop = "SET client_min_messages = warning; DROP SCHEMA IF EXISTS";
-        let _ = psql(&self.stack, &format!("{drop} \"{}\" CASCADE", self.name));
+        let _ = psql(&self.stack, &["-c", &format!("{drop} \"{}\" CASCADE", self.name)]);
     }
 }
 
-fn psql(stack: &Stack, sql: &str) -> Result<String> {
+fn psql(stack: &Stack, what: &[&str]) -> Result<String> {
     let output = Command::new("psql")
         .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", &stack.postgres_host])
         .args(["-p", &stack.postgres_port, "-U", &stack.postgres_user, "-d", &stack.postgres_db])
-        .args(["-c", sql])
+        .args(what)
         .env("PGCONNECT_TIMEOUT", "3")
         .output()
         .context("psql is not installed: make install")?;
-    ensure!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{what:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -34,6 +34,9 @@ pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor"
 /// The interval that was chosen, for formats that have no place for it.
 pub(super) const RESOLUTION: HeaderName = HeaderName::from_static("resolution");
 
+/// What of it is older than the stores, for formats that have no place for it.
+pub(super) const HISTORY: HeaderName = HeaderName::from_static("history");
+
 /// What an answer can be written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -137,7 +140,7 @@ impl Ask {
 
     /// The greatest lag that the client puts up with.
     pub(super) fn max_lag_ms(&self) -> Result<Option<u64>, Refusal> {
-        self.params.number(MAX_LAG, 0..=u64::MAX)
+        self.params.number(MAX_LAG, 0..=i64::MAX.unsigned_abs())
     }
 
     /// The answer in full, or that the client has it already.

@@ -8,10 +8,11 @@ use axum::response::Response;
 use schemas::topic::{Cleanup, Topic};
 use schemas::{Basis, Candle, LatestPrice, PairKey, Status, Timestamp};
 
-use super::answer::{Ask, Format, Found, NEXT_CURSOR, RESOLUTION};
+use super::answer::{Ask, Format, Found, HISTORY, NEXT_CURSOR, RESOLUTION};
 use super::arrow;
 use super::error::Refusal;
 use super::fill::{Fill, Filled, Filling};
+use super::history::{History, Past};
 use super::params::Params;
 use super::read::{Range, Reader};
 use super::rows::{CandleRow, CandlesPage};
@@ -140,18 +141,26 @@ fn answer(reading: &mut Reading<'_>, wanted: Wanted, format: Format) -> Result<F
         return Err(reading.not_here(&wanted.pair.to_string()));
     };
     let interval = wanted.resolution(latest.event_time);
-    let (rows, next) = page(reading, index, &latest, &wanted, interval)?;
+    let Page { rows, next, past } = page(reading, index, &latest, &wanted, interval)?;
+    let past = past.map(Past::as_str);
     let (cursor, resolution) = (next.map(Cursor::text), interval.as_str());
     let found = match format {
         Format::Json => {
-            let page =
-                CandlesPage::new(wanted.pair, wanted.basis, resolution, rows, cursor.clone());
-            Found::json(&page)?
+            let (pair, basis, cursor) = (wanted.pair, wanted.basis, cursor.clone());
+            Found::json(&CandlesPage::new(pair, basis, resolution, past, rows, cursor))?
         }
         Format::Csv => Found::csv(rows.into_iter())?,
         Format::Arrow => Found::arrow(arrow::stream(&rows).map_err(|e| Refusal::broken(&e))?),
     };
-    Ok(found.with(NEXT_CURSOR, cursor).with(RESOLUTION, Some(resolution.into())))
+    let found = found.with(NEXT_CURSOR, cursor).with(RESOLUTION, Some(resolution.into()));
+    Ok(found.with(HISTORY, past.map(str::to_owned)))
+}
+
+/// Rows, where the next ones begin, and what is said of the time before what is here.
+struct Page {
+    rows: Vec<CandleRow>,
+    next: Option<Cursor>,
+    past: Option<Past>,
 }
 
 fn page(
@@ -160,7 +169,8 @@ fn page(
     latest: &LatestPrice,
     wanted: &Wanted,
     interval: Interval,
-) -> Result<(Vec<CandleRow>, Option<Cursor>), Refusal> {
+) -> Result<Page, Refusal> {
+    let (history, now) = (reading.history(), reading.now);
     let feed = reading.feed(index, &wanted.pair.exchange)?;
     // An hour or a day is merged with the minutes that are open.
     let reader = reading.reader(index, &[interval.topic(), Topic::Ohlc1m])?;
@@ -172,8 +182,9 @@ fn page(
         to: wanted.to,
         limit: wanted.limit + 1,
     };
-    let candles = read(reader, wanted, range)?;
-    let before = before(reader, wanted, range)?;
+    let mut source = Source::new(reader, history.as_deref(), now, wanted, interval)?;
+    let candles = source.read(range)?;
+    let before = source.before(range)?;
     let filling = Filling {
         fill: wanted.fill,
         interval,
@@ -188,7 +199,8 @@ fn page(
     rows.truncate(wanted.limit);
     let next =
         next.zip(rows.last()).map(|(next, last)| Cursor { interval, next, anchor: last.anchor });
-    Ok((rows.into_iter().map(|Filled { row, .. }| row).collect(), next))
+    let rows = rows.into_iter().map(|Filled { row, .. }| row).collect();
+    Ok(Page { rows, next, past: source.past })
 }
 
 /// The first window that begins at `from` or after it.
@@ -197,34 +209,73 @@ fn first_window(interval: Interval, from: Timestamp) -> Timestamp {
     if start == from { from } else { Timestamp(start.0.saturating_add(interval.length_ms())) }
 }
 
-fn read(
-    reader: &Reader,
-    wanted: &Wanted,
-    range: Range,
-) -> Result<Vec<(Timestamp, Candle)>, Refusal> {
-    let candles = reader.candles(&wanted.pair, range)?.into_iter();
-    let candles = candles.map(|(key, candle)| (key.open_time, candle));
-    let wanted =
-        |(_, candle): &(Timestamp, Candle)| !wanted.closed_only || candle.status != Status::Open;
-    Ok(candles.filter(wanted).collect())
+/// Where the candles of one answer are read from: what is older than the oldest that is here comes
+/// from the history, everything else from here.
+struct Source<'a> {
+    reader: &'a Reader,
+    history: Option<&'a History>,
+    now: Timestamp,
+    wanted: &'a Wanted,
+    /// The first `open_time` that is here; without a history it does not matter.
+    oldest: Option<Timestamp>,
+    /// Nothing when there is no history.
+    past: Option<Past>,
 }
 
-/// The candle that the first rows of a page are filled from.
-fn before(
-    reader: &Reader,
-    wanted: &Wanted,
-    range: Range,
-) -> Result<Option<(Timestamp, Candle)>, Refusal> {
-    if wanted.fill == Fill::None {
-        return Ok(None);
+impl<'a> Source<'a> {
+    fn new(
+        reader: &'a Reader,
+        history: Option<&'a History>,
+        now: Timestamp,
+        wanted: &'a Wanted,
+        interval: Interval,
+    ) -> Result<Self, Refusal> {
+        let (from, to) = (Timestamp(0), Timestamp(i64::MAX));
+        let first = Range { basis: wanted.basis, interval, from, to, limit: 1 };
+        let first = history.map(|_| reader.candles(&wanted.pair, first)).transpose()?;
+        let oldest = first.and_then(|first| first.first().map(|(key, _)| key.open_time));
+        Ok(Self { reader, history, now, wanted, oldest, past: history.map(|_| Past::Here) })
     }
-    let from = match wanted.cursor {
-        Some(cursor) => cursor.anchor,
-        None => Timestamp(range.from.0.saturating_sub(LOOK_BACK * range.interval.length_ms())),
-    };
-    let limit = usize::try_from(LOOK_BACK).unwrap_or(0);
-    let to = range.from;
-    Ok(read(reader, wanted, Range { from, to, limit, ..range })?.pop())
+
+    fn read(&mut self, range: Range) -> Result<Vec<(Timestamp, Candle)>, Refusal> {
+        let mut found = self.older(range);
+        let left = range.limit.saturating_sub(found.len());
+        if left > 0 {
+            // What has come here meanwhile, and is older, may be among what was read there.
+            let from = self.oldest.map_or(range.from, |oldest| oldest.max(range.from));
+            let range = Range { from, limit: left, ..range };
+            let candles = self.reader.candles(&self.wanted.pair, range)?.into_iter();
+            let candles = candles.map(|(key, candle)| (key.open_time, candle));
+            let closed_only = self.wanted.closed_only;
+            found.extend(candles.filter(|(_, c)| !closed_only || c.status != Status::Open));
+        }
+        Ok(found)
+    }
+
+    /// The candles of a range that are older than what is here.
+    fn older(&mut self, range: Range) -> Vec<(Timestamp, Candle)> {
+        let to = self.oldest.map_or(range.to, |oldest| oldest.min(range.to));
+        let Some(history) = self.history.filter(|_| range.from < to) else { return Vec::new() };
+        let (pair, closed_only) = (&self.wanted.pair, self.wanted.closed_only);
+        let found = history.candles(pair, Range { to, ..range }, closed_only, self.now);
+        let past = if found.is_some() { Past::Read } else { Past::Away };
+        self.past = self.past.max(Some(past));
+        found.unwrap_or_default()
+    }
+
+    /// The candle that the first rows of a page are filled from.
+    fn before(&mut self, range: Range) -> Result<Option<(Timestamp, Candle)>, Refusal> {
+        if self.wanted.fill == Fill::None {
+            return Ok(None);
+        }
+        let from = match self.wanted.cursor {
+            Some(cursor) => cursor.anchor,
+            None => Timestamp(range.from.0.saturating_sub(LOOK_BACK * range.interval.length_ms())),
+        };
+        let limit = usize::try_from(LOOK_BACK).unwrap_or(0);
+        let to = range.from;
+        Ok(self.read(Range { from, to, limit, ..range })?.pop())
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -37,6 +38,11 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, reason)
     }
 
+    /// 403: whoever asks may not have it.
+    pub fn forbidden(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, reason)
+    }
+
     /// 404: there is no such thing, as far as is known here.
     pub fn not_found(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, reason)
@@ -67,6 +73,12 @@ impl Refusal {
     /// 503: more is asked at once than is answered at once.
     pub fn busy() -> Self {
         let reason = "too many reads at once: try again, or ask another view";
+        Self::unavailable(reason).retry_after(BUSY_RETRY_S)
+    }
+
+    /// 503: there are as many streaming clients as there may be, or the hub is behind.
+    pub fn full() -> Self {
+        let reason = "no place for another streaming client: try again later";
         Self::unavailable(reason).retry_after(BUSY_RETRY_S)
     }
 
@@ -124,6 +136,13 @@ impl From<QueryRejection> for Refusal {
 impl From<PathRejection> for Refusal {
     fn from(rejection: PathRejection) -> Self {
         Self::bad(rejection.body_text())
+    }
+}
+
+impl From<WebSocketUpgradeRejection> for Refusal {
+    fn from(rejection: WebSocketUpgradeRejection) -> Self {
+        let reason = format!("this is a WebSocket: {}", rejection.body_text());
+        Self::new(rejection.status(), reason)
     }
 }
 

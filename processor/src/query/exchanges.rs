@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemas::topic::Topic;
 use schemas::{FeedMark, LatestPrice, PairKey, Timestamp};
 use serde::Serialize;
@@ -213,7 +215,7 @@ pub(super) async fn pairs(
         let more = found.len() > limit;
         found.truncate(limit);
         let last = found.last().filter(|_| more);
-        let cursor = last.map(|(pair, _)| format!("{}/{}", pair.base, pair.quote));
+        let cursor = last.map(|(pair, _)| cursor(pair));
         let rows = found.into_iter().map(|(pair, latest)| SeenRow::new(pair, &latest));
         let answer = if format == Format::Csv {
             Found::csv(rows)?
@@ -226,15 +228,40 @@ pub(super) async fn pairs(
     served.read(ask, route).await
 }
 
+/// Base and quote of the last pair of a page, as text that fits into a URL and a header whatever they
+/// are made of.
+fn cursor(pair: &PairKey) -> String {
+    let length = u16::try_from(pair.base.len()).unwrap_or(u16::MAX).to_be_bytes();
+    URL_SAFE_NO_PAD.encode([&length, pair.base.as_bytes(), pair.quote.as_bytes()].concat())
+}
+
 /// Base and quote of the last pair of the page before.
 fn read_cursor(text: &str) -> Result<(String, String), Refusal> {
-    let parts = text.rsplit_once('/').map(|(base, quote)| (base.to_owned(), quote.to_owned()));
-    parts.ok_or_else(|| Refusal::bad("cursor: is none of ours; take next_cursor as it is"))
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (length, names) = bytes.split_first_chunk()?;
+        let (base, quote) = names.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        text(base).zip(text(quote))
+    };
+    read().ok_or_else(|| Refusal::bad("cursor: is none of ours; take next_cursor as it is"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cursor_keeps_its_names_apart_and_nonsense_is_refused() {
+        for (base, quote) in [("BTC", "USD"), ("A", "B/C"), ("A/B", "C"), ("x\0", "ü\n")] {
+            let text = cursor(&PairKey::new(base, quote, "e"));
+            let read = read_cursor(&text).ok();
+            assert_eq!(read, Some((base.to_owned(), quote.to_owned())), "{text}");
+        }
+        for text in ["", "A", "BTC/USD", "AAkAAA", "____"] {
+            assert!(read_cursor(text).is_err(), "{text}");
+        }
+    }
 
     fn known(last_event: i64, healthy_until: i64, received_at: i64) -> Known {
         Known {

@@ -83,6 +83,7 @@ impl Guards {
                 answer::POSITIONS,
                 answer::NEXT_CURSOR,
                 answer::RESOLUTION,
+                answer::HISTORY,
                 header::ETAG,
                 header::RETRY_AFTER,
             ])

@@ -5,7 +5,7 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus::{HistogramOpts, HistogramVec, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use super::clock;
 
@@ -32,6 +32,17 @@ impl Metrics {
         registry.register(Box::new(duration.clone()))?;
         Ok(Self { duration })
     }
+}
+
+/// Reads of the tables, by what came of them.
+pub(super) fn history_reads(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let options = Opts::new(
+        "processor_history_reads_total",
+        "Reads of candles from PostgreSQL: read, away, or skipped while it is away.",
+    );
+    let reads = IntCounterVec::new(options, &["outcome"])?;
+    registry.register(Box::new(reads.clone()))?;
+    Ok(reads)
 }
 
 const fn class(status: u16) -> &'static str {

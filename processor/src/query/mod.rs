@@ -6,6 +6,8 @@
 //!                └─ answer: JSON, CSV, Arrow, 304     error: why there is none
 //! ```
 //!
+//! Candles older than what is here come from `history`, where a database is named.
+//!
 //! Reads see committed state only. A member answers for the partitions that it has; what it does
 //! not find it says so of, with the partitions that it looked in. An answer says how old it is.
 
@@ -19,6 +21,7 @@ mod exchanges;
 mod extent;
 mod fill;
 mod guard;
+mod history;
 mod latest;
 mod metrics;
 mod openapi;
@@ -36,6 +39,7 @@ mod tls;
 
 pub use error::Refusal;
 pub use guard::{Guards, Token};
+pub use history::{History, HistoryUrl};
 pub use routes::router;
 pub use served::Served;
 pub use tls::{TlsListener, server_config};

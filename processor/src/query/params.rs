@@ -30,14 +30,19 @@ impl Params {
         Ok(Self(params))
     }
 
-    /// Refuses every name but these.
+    /// Refuses every name but these and that which every read takes.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
-        let unknown =
-            self.0.keys().find(|name| !known.contains(&name.as_str()) && *name != MAX_LAG);
-        let names = known.join(", ");
-        unknown.map_or(Ok(()), |name| {
-            Err(Refusal::bad(format!("{name}: no such parameter; there are {names}, {MAX_LAG}")))
-        })
+        self.just(&[known, &[MAX_LAG]].concat())
+    }
+
+    /// Refuses every name but these.
+    pub(super) fn just(&self, known: &[&str]) -> Result<(), Refusal> {
+        let Some(name) = self.0.keys().find(|name| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let known = known.join(", ");
+        let known = if known.is_empty() { "none".to_owned() } else { known };
+        Err(Refusal::bad(format!("{name}: no such parameter; there are {known}")))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {

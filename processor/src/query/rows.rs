@@ -173,6 +173,8 @@ pub(super) struct CandlesPage {
     exchange: String,
     basis: &'static str,
     resolution: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
     candles: Vec<CandleRow>,
     next_cursor: Option<String>,
 }
@@ -182,11 +184,12 @@ impl CandlesPage {
         pair: PairKey,
         basis: Basis,
         resolution: &'static str,
+        history: Option<&'static str>,
         candles: Vec<CandleRow>,
         next_cursor: Option<String>,
     ) -> Self {
         let basis = basis.as_str();
         let PairKey { base, quote, exchange } = pair;
-        Self { base, quote, exchange, basis, resolution, candles, next_cursor }
+        Self { base, quote, exchange, basis, resolution, history, candles, next_cursor }
     }
 }

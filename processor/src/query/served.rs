@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::answer::{Ask, Found};
 use super::error::Refusal;
 use super::extent::Extent;
+use super::history::History;
 use super::places::Places;
 use super::read::Reader;
 use super::{clock, params};
@@ -38,6 +39,8 @@ pub struct Served {
     pub codec: Arc<Codec>,
     /// The process's metrics.
     pub registry: Registry,
+    /// What is older than the stores, where it is kept.
+    pub history: Option<Arc<History>>,
     /// The time, which only the edges read.
     pub now: fn() -> Timestamp,
     /// Reads that may still begin.
@@ -50,7 +53,15 @@ impl Served {
     /// By the wall clock.
     pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
-        Self { queries, codec, registry, now: clock::now, reads, places: Arc::default() }
+        Self {
+            queries,
+            codec,
+            registry,
+            history: None,
+            now: clock::now,
+            reads,
+            places: Arc::default(),
+        }
     }
 
     /// A reader for each partition that is here.
@@ -191,6 +202,11 @@ impl Reading<'_> {
             Ok((feed.exchange, mark))
         });
         decoded.collect()
+    }
+
+    /// What is older than the stores, where it is kept.
+    pub(super) fn history(&self) -> Option<Arc<History>> {
+        self.served.history.clone()
     }
 
     /// Every partition that will be here is here.

@@ -6,13 +6,11 @@
 
 use std::convert::Infallible;
 
-use axum::Json;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt as _};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::Streaming;
@@ -21,57 +19,43 @@ use super::origin::Origins;
 use super::pattern::{Channel, Pattern};
 use super::protocol::{Frame, Resume};
 use super::socket::{Guest, enter};
+use crate::query::answer::Ask;
+use crate::query::error::Refusal;
 
 /// The header by which a browser goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The number of the only subscription.
 const ID: u32 = 1;
 
-#[derive(Deserialize)]
-pub(super) struct Asked {
-    channel: String,
-    exchange: Option<String>,
-    base: Option<String>,
-    quote: Option<String>,
-    interval: Option<String>,
-    resume: Option<String>,
-}
+const NAMES: [&str; 6] = ["channel", "exchange", "base", "quote", "interval", "resume"];
 
 /// `GET /v1/events`.
 pub(super) async fn events(
     State(streaming): State<Streaming>,
-    Query(asked): Query<Asked>,
+    ask: Ask,
     headers: HeaderMap,
-) -> Response {
-    let refused = |status: StatusCode, reason: &str| {
-        (status, Json(json!({ "error": reason }))).into_response()
-    };
-    let pattern = Channel::parse(&asked.channel, asked.interval.as_deref())
-        .and_then(|channel| Pattern::new(channel, asked.base, asked.quote, asked.exchange));
-    let pattern = match pattern {
-        Ok(pattern) => pattern,
-        Err(reason) => return refused(StatusCode::BAD_REQUEST, &reason),
-    };
-    let place = match enter(&streaming, &headers) {
-        Ok(place) => place,
-        Err(refused) => return *refused,
-    };
+) -> Result<Response, Refusal> {
+    ask.params.just(&NAMES)?;
+    let asked = |name: &str| ask.params.get(name).map(str::to_owned);
+    let channel = asked("channel").ok_or_else(|| Refusal::bad("channel: is missing"))?;
+    let pattern = Channel::parse(&channel, ask.params.get("interval"))
+        .and_then(|channel| Pattern::new(channel, asked("base"), asked("quote"), asked("exchange")))
+        .map_err(Refusal::bad)?;
+    let place = enter(&streaming, &headers)?;
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let resume = last.or(asked.resume).filter(|id| !id.is_empty()).map(|id| Resume::read(&id));
-    let busy = "too much is asked at the moment: try again later";
-    let Some(guest) = Guest::new(streaming, "events", place) else {
-        return refused(StatusCode::SERVICE_UNAVAILABLE, busy);
-    };
+    let resume =
+        last.or_else(|| asked("resume")).filter(|id| !id.is_empty()).map(|id| Resume::read(&id));
+    let guest = Guest::new(streaming, "events", place).ok_or_else(Refusal::full)?;
     let client = guest.number;
     if !guest.ask(Command::Subscribe { client, id: ID, pattern, resume }) {
-        return refused(StatusCode::SERVICE_UNAVAILABLE, busy);
+        return Err(Refusal::full());
     }
     let mut response = Sse::new(events_of(guest)).into_response();
     if let Some(origin) = Origins::header(&headers) {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         response.headers_mut().insert(header::VARY, header::ORIGIN.into());
     }
-    response
+    Ok(response)
 }
 
 fn events_of(guest: Guest) -> impl Stream<Item = Result<Event, Infallible>> {

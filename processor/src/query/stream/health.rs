@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use prometheus::proto::MetricFamily;
 use schemas::topic::Topic;
 use schemas::{FeedMark, Timestamp};
@@ -18,7 +16,9 @@ use streams::runtime::{Member, Queries};
 use super::Streaming;
 use super::pattern::Channel;
 use crate::layout;
+use crate::query::answer::Ask;
 use crate::query::clock;
+use crate::query::error::Refusal;
 use crate::topology::store_name;
 
 /// A feed marks its clock each second. One that has not for so long has lost its connection, and
@@ -30,7 +30,11 @@ const MAX_FEEDS: usize = 1_000;
 const AFTER_ALL: [u8; 1] = [0xff];
 
 /// `GET /v1/health`.
-pub(super) async fn health(State(streaming): State<Streaming>) -> Response {
+pub(super) async fn health(
+    State(streaming): State<Streaming>,
+    ask: Ask,
+) -> Result<Json<Value>, Refusal> {
+    ask.params.just(&[])?;
     let read = move || {
         let now = clock::now();
         let served = &streaming.served;
@@ -50,15 +54,8 @@ pub(super) async fn health(State(streaming): State<Streaming>) -> Response {
             "positions": positions(&served.queries),
         }))
     };
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(health)) => Json(health).into_response(),
-        Ok(Err(error)) => failed(&error.to_string()),
-        Err(error) => failed(&error.to_string()),
-    }
-}
-
-fn failed(reason: &str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": reason }))).into_response()
+    let health = tokio::task::spawn_blocking(read).await;
+    Ok(Json(health.map_err(|error| Refusal::broken(&error))??))
 }
 
 fn member(member: &Member) -> Value {

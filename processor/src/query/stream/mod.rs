@@ -48,7 +48,7 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::Result;
 use axum::Router;
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, get};
 use clap::Args;
 use streams::runtime::Stop;
 use tokio::sync::Semaphore;
@@ -78,7 +78,7 @@ pub struct Options {
 
 /// What the streaming routes share.
 #[derive(Clone)]
-struct Streaming {
+pub(super) struct Streaming {
     served: Served,
     door: Door,
     /// A permit for each client.
@@ -103,9 +103,16 @@ pub fn router(served: &Served, options: &Options, stop: &Stop) -> Result<Router>
         origins: Arc::new(Origins::new(options.allowed_origins.clone())),
         metrics,
     };
-    Ok(Router::new()
-        .route("/v1/stream", any(socket::upgrade))
-        .route("/v1/events", get(events::events))
-        .route("/v1/health", get(health::health))
-        .with_state(streaming))
+    let routes =
+        routes().into_iter().fold(Router::new(), |all, (path, route)| all.route(path, route));
+    Ok(routes.with_state(streaming))
+}
+
+/// The streaming routes. `openapi.json` says of each what a test shows.
+pub(super) fn routes() -> [(&'static str, MethodRouter<Streaming>); 3] {
+    [
+        ("/v1/stream", get(socket::upgrade)),
+        ("/v1/events", get(events::events)),
+        ("/v1/health", get(health::health)),
+    ]
 }

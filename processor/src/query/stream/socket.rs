@@ -5,12 +5,11 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
@@ -18,7 +17,9 @@ use super::Streaming;
 use super::door::{Command, Delivery, End, MAX_SUBSCRIPTIONS, Outbox, QUEUE, queue};
 use super::hub::HEARTBEAT;
 use super::protocol::{self, Frame, MAX_MESSAGE, Request};
+use crate::query::answer::Ask;
 use crate::query::clock;
+use crate::query::error::Refusal;
 
 /// Of the socket's own buffers: clients say little, and updates are written as they come.
 const BUFFER: usize = 4 << 10;
@@ -35,39 +36,37 @@ const MAX_MALFORMED: u32 = 20;
 /// `GET /v1/stream`.
 pub(super) async fn upgrade(
     State(streaming): State<Streaming>,
+    ask: Ask,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let place = match enter(&streaming, &headers) {
-        Ok(place) => place,
-        Err(refused) => return *refused,
-    };
-    upgrade
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Refusal> {
+    ask.params.just(&[])?;
+    let upgrade = upgrade?;
+    let place = enter(&streaming, &headers)?;
+    let response = upgrade
         .read_buffer_size(BUFFER)
         .write_buffer_size(0)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
-        .on_upgrade(move |socket| async move { serve(socket, streaming, place).await })
+        .on_upgrade(move |socket| async move { serve(socket, streaming, place).await });
+    Ok(response)
 }
 
 /// A place for one more client, or why there is none.
 pub(super) fn enter(
     streaming: &Streaming,
     headers: &HeaderMap,
-) -> Result<OwnedSemaphorePermit, Box<Response>> {
-    let refuse = |reason: &str, status: StatusCode, text: &str| {
+) -> Result<OwnedSemaphorePermit, Refusal> {
+    let refuse = |reason: &str, refusal: Refusal| {
         streaming.metrics.dropped.with_label_values(&[reason]).inc();
-        Err(Box::new((status, Json(json!({ "error": text }))).into_response()))
+        refusal
     };
     if !streaming.origins.allow(headers) {
         let text = "this origin may not stream here: --allowed-origins";
-        return refuse("origin", StatusCode::FORBIDDEN, text);
+        return Err(refuse("origin", Refusal::forbidden(text)));
     }
-    if let Ok(place) = streaming.places.clone().try_acquire_owned() {
-        return Ok(place);
-    }
-    let text = "no place for another streaming client: try again later";
-    refuse("full", StatusCode::SERVICE_UNAVAILABLE, text)
+    let place = streaming.places.clone().try_acquire_owned();
+    place.map_err(|_| refuse("full", Refusal::full()))
 }
 
 /// A client that the hub knows.

@@ -12,12 +12,12 @@ use schemas::topic::Topic;
 use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use streams::record::{Batch, Offset, Partition, SourceId};
-use streams::runtime::Queries;
+use streams::runtime::{Queries, Stop};
 use streams::store::{Committed, Memory};
 use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
-use crate::query::{Guards, Served, router};
+use crate::query::{Guards, Served, router, stream};
 use crate::topology::topology;
 
 pub(super) type Outcome = Result<(), Box<dyn Error>>;
@@ -98,6 +98,31 @@ impl World {
 
     pub(super) fn guarded(&self, guards: &Guards) -> Router {
         router(self.served(), guards, Router::new()).unwrap()
+    }
+
+    /// With the streaming routes, which have so many places, and what ends the thread behind them.
+    pub(super) fn streaming(
+        &self,
+        guards: &Guards,
+        places: u32,
+    ) -> Result<(Router, Hub), Box<dyn Error>> {
+        let (served, hub) = (self.served(), Hub(Stop::default()));
+        let options = stream::Options {
+            stream_updates_per_second: 4,
+            stream_max_clients: places,
+            allowed_origins: Vec::new(),
+        };
+        let streaming = stream::router(&served, &options, &hub.0)?;
+        Ok((router(served, guards, streaming)?, hub))
+    }
+}
+
+/// The thread behind the streaming routes. Dropped, it ends.
+pub(super) struct Hub(Stop);
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.0.set();
     }
 }
 

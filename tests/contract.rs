@@ -1,0 +1,60 @@
+//! The interface of a view against the document that it serves: Schemathesis makes requests of the
+//! document, valid and not, and no answer is undocumented or a fault.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use schemas::topic::Topic;
+use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
+use tests::support::installation::IMPATIENT;
+use tests::support::stack::root;
+use tests::support::{Installation, broker};
+
+/// 2024-01-01T00:00:00Z.
+const EPOCH: i64 = 1_704_067_200_000;
+const MINUTE: i64 = 60_000;
+
+/// Hours of two pairs with quiet minutes, and a feed that lost something.
+fn write(installation: &Installation) -> Result<()> {
+    let codec = installation.codec()?;
+    let mut records = Vec::new();
+    for base in ["BTC", "ETH"] {
+        let key = codec.to_bytes(&PairKey::new(base, "USD", "coinbase"));
+        for minute in (0..300).filter(|minute| minute % 7 != 3) {
+            let (price, time) = (format!("{}.5", 100 + minute % 11), EPOCH + minute * MINUTE);
+            let event = MarketEvent::trade(price.parse()?, "0.25".parse()?, Timestamp(time));
+            records.push((key.clone(), Some(codec.to_bytes(&event))));
+        }
+    }
+    let mark = FeedMark::healthy("1", Timestamp(EPOCH + 310 * MINUTE), Timestamp(EPOCH));
+    records.push((codec.to_bytes(&PairKey::feed("coinbase")), Some(codec.to_bytes(&mark))));
+    let (servers, events) =
+        (&installation.stack.bootstrap_servers, installation.topic(Topic::Events));
+    broker::write(servers, &events, 0, &records)
+}
+
+#[test]
+fn no_answer_is_undocumented_or_a_fault() -> Result<()> {
+    let installation = Installation::new("contract")?;
+    write(&installation)?;
+    let mut member = installation.member("one", &IMPATIENT)?;
+    installation.caught_up(&mut [&mut member])?;
+    // One place, which the script takes; no rate, which it would exceed.
+    let mut view = installation.view("view", &["--stream-max-clients", "1", "--rate", "0"])?;
+    view.ready()?;
+    let url = format!("http://{}", view.address()?);
+    let script = root().join("infra/schemathesis.sh");
+    let held = Command::new(script).arg(&url).output().context("infra/schemathesis.sh")?;
+    let said = String::from_utf8_lossy(&held.stdout);
+    ensure!(held.status.success(), "{said}\n{}", String::from_utf8_lossy(&held.stderr));
+    // Something was asked for, and in both runs.
+    let cases = said.lines().filter(|line| line.contains(" generated")).collect::<Vec<_>>();
+    ensure!(cases.len() == 2, "{said}");
+    eprintln!("schemathesis: {}", cases.join(";"));
+    view.process.alive()?;
+    let faults = view.process.lines("a read failed")?;
+    ensure!(faults.is_empty(), "{faults:?}");
+    member.stop()?;
+    view.stop()?;
+    installation.finish()
+}
