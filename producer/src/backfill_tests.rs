@@ -228,7 +228,7 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
             }
         }
         assert_eq!(pages, 3, "{venue}");
-        assert!(found.into_values().eq(live[1..2_499].iter().cloned()), "{venue}");
+        assert!(found.into_values().eq(live[1..2_499].iter().copied()), "{venue}");
     }
     Ok(())
 }

@@ -148,8 +148,13 @@ fn candles(outputs: &[Output]) -> anyhow::Result<BTreeMap<(Topic, CandleKey), Ca
     for topic in [Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d] {
         for output in driver.output(&topic.name("")) {
             let candle: Candle = codec.decode(output.value.as_deref().context("a tombstone")?)?;
-            let candle = Candle { seen: Vec::new(), ..candle };
-            newest.insert((topic, codec.decode(&output.key)?), candle);
+            let key: CandleKey = codec.decode(&output.key)?;
+            let mut candle = Candle { seen: Vec::new(), ..candle };
+            if key.basis == Basis::Ticker {
+                // What has no id is told apart by its offset, which a gap's mark before it moves.
+                (candle.open_tie, candle.close_tie) = Default::default();
+            }
+            newest.insert((topic, key), candle);
         }
     }
     Ok(newest)
