@@ -22,9 +22,8 @@ use tests::support::{Installation, wait_until};
 /// The outage unless `OUTAGE_SECONDS` says otherwise.
 const SECONDS: u64 = 10;
 /// Products, and trades a second over all of them.
-const PRODUCTS: [&str; 8] = [
-    "BTC-USD", "ETH-USD", "SOL-USD", "LTC-USD", "ADA-USD", "LINK-USD", "BCH-USD", "XLM-USD",
-];
+const PRODUCTS: [&str; 8] =
+    ["BTC-USD", "ETH-USD", "SOL-USD", "LTC-USD", "ADA-USD", "LINK-USD", "BCH-USD", "XLM-USD"];
 const RATE: [&str; 2] = ["--rate", "1000"];
 /// Trades before the outage.
 const BEFORE: f64 = 2_000.0;
@@ -81,7 +80,9 @@ fn ascending(ids: &[i64]) -> Vec<i64> {
 #[test]
 fn nothing_on_disk_is_lost_and_each_pair_keeps_its_order() -> Result<()> {
     let seconds = std::env::var("OUTAGE_SECONDS").ok().map(|text| text.parse()).transpose();
-    let outage = Duration::from_secs(seconds.context("OUTAGE_SECONDS is a whole number")?.unwrap_or(SECONDS));
+    let outage = Duration::from_secs(
+        seconds.context("OUTAGE_SECONDS is a whole number")?.unwrap_or(SECONDS),
+    );
     let installation = Installation::new("spool")?;
     let codec = installation.codec()?;
     let spool = installation.folder().join("spool");
@@ -121,7 +122,8 @@ fn nothing_on_disk_is_lost_and_each_pair_keeps_its_order() -> Result<()> {
 
     let records = installation.read(Topic::Events)?;
     let found = in_order(&codec, &records)?;
-    let newest = found.iter().map(|(pair, ids)| Ok((pair.clone(), *ids.iter().max().context("no id")?)));
+    let newest =
+        found.iter().map(|(pair, ids)| Ok((pair.clone(), *ids.iter().max().context("no id")?)));
     let made = simulated.made(&newest.collect::<Result<_>>()?)?;
     let (mut distinct, mut again, mut unread, mut before_kill) = (0, 0, 0, 0);
     for (pair, ids) in &found {
@@ -132,8 +134,13 @@ fn nothing_on_disk_is_lost_and_each_pair_keeps_its_order() -> Result<()> {
         let last = *spooled.iter().max().context("an empty spool")?;
         // As the feed read them: dense up to the kill, and again after it.
         let order = ascending(ids);
-        let holes: Vec<_> = order.windows(2).filter(|two| two[1] != two[0] + 1).collect();
-        ensure!(holes.iter().all(|two| two[0] == last), "{pair}: holes {holes:?}, killed at {last}");
+        // What a busy machine missed in between was fetched, and came later.
+        let is_open = |two: &&[i64]| (two[0] + 1..two[1]).any(|id| !all.contains(&id));
+        let holes: Vec<_> = order.windows(2).filter(is_open).collect();
+        ensure!(
+            holes.iter().all(|two| two[0] == last),
+            "{pair}: holes {holes:?}, killed at {last}"
+        );
         let made = made.get(pair).context("it was never made")?;
         ensure!(all.iter().all(|id| made.contains_key(id)), "{pair}: ids that nobody made");
         let (from, to) = (all.iter().min(), all.iter().max());
