@@ -50,7 +50,7 @@ fn left(from: &Path, copy: &Path, codec: &Codec) -> Result<Spooled> {
         if parcel.target == Target::Key && codec.kind(parcel.value)? == Some(Kind::MarketEvent) {
             let event: MarketEvent = codec.decode(parcel.value)?;
             let pair = codec.decode(parcel.key)?;
-            event.trade_id.into_iter().for_each(|id| trades.entry(pair).or_default().push(id));
+            trades.entry(pair).or_default().extend(event.trade_id);
         }
         spool.advance();
     }
@@ -65,7 +65,7 @@ fn in_order(codec: &Codec, records: &[Record]) -> Result<Spooled> {
         if codec.kind(value)? == Some(Kind::MarketEvent) {
             let event: MarketEvent = codec.decode(value)?;
             let pair = codec.decode(&record.key)?;
-            event.trade_id.into_iter().for_each(|id| trades.entry(pair).or_default().push(id));
+            trades.entry(pair).or_default().extend(event.trade_id);
         }
     }
     Ok(trades)
@@ -73,8 +73,13 @@ fn in_order(codec: &Codec, records: &[Record]) -> Result<Spooled> {
 
 /// The ids without those that were there before: what is sent again, and what was fetched.
 fn ascending(ids: &[i64]) -> Vec<i64> {
-    let mut newest = i64::MIN;
-    ids.iter().copied().filter(|&id| id > std::mem::replace(&mut newest, newest.max(id))).collect()
+    let mut order: Vec<i64> = Vec::new();
+    for &id in ids {
+        if order.last().is_none_or(|newest| id > *newest) {
+            order.push(id);
+        }
+    }
+    order
 }
 
 #[test]
