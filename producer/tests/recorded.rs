@@ -211,12 +211,17 @@ fn the_minutes_of_a_recording_are_what_a_fold_of_its_text_says() -> anyhow::Resu
 async fn the_recorded_listings_of_deribit_are_planned_within_its_budget() -> anyhow::Result<()> {
     let path = data(LISTINGS)?;
     let path = path.to_string_lossy();
-    let mut table =
-        vec!["| currency | raw instruments | parsed | options |".to_owned(), "|---|---|---|---|".into()];
-    for (body, (currency, count)) in raw::bodies(LISTINGS)?.iter().zip([("BTC", 423), ("ETH", 499)]) {
+    let mut table = vec![
+        "| currency | raw instruments | parsed | options |".to_owned(),
+        "|---|---|---|---|".into(),
+    ];
+    for (body, (currency, count)) in raw::bodies(LISTINGS)?.iter().zip([("BTC", 423), ("ETH", 499)])
+    {
         let listed = Venue::Deribit.instruments(body)?;
-        let (named, options) =
-            (body.matches("\"instrument_name\":").count(), body.matches("\"kind\":\"option\"").count());
+        let (named, options) = (
+            body.matches("\"instrument_name\":").count(),
+            body.matches("\"kind\":\"option\"").count(),
+        );
         table.push(format!("| {currency} | {named} | {} | {options} |", listed.len()));
         ensure!(listed.len() == named && named == count, "{currency}: {} of {named}", listed.len());
         ensure!(listed.iter().all(|one| one.currency == currency), "not all are of {currency}");
@@ -246,7 +251,11 @@ fn input(rng: &mut StdRng, seeds: &[String]) -> String {
         match rng.random_range(0..3) {
             0 => bytes.truncate(at),
             1 => bytes.insert(at, rng.random()),
-            _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte = b"0-9.eE\"{}[]:,n"[usize::from(*byte) % 14]),
+            _ => bytes
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .for_each(|byte| *byte = b"0-9.eE\"{}[]:,n"[usize::from(*byte) % 14]),
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -42,8 +42,7 @@ impl Simulated {
         let (listed, number) = (products.join(","), seed.to_string());
         let own = ["simulate", "--venue", venue.as_str(), "--listen", "127.0.0.1:0"];
         let market = ["--products", &listed, "--seed", &number];
-        let mut process =
-            installation.command("producer", &[&own[..], &market, flags].concat())?;
+        let mut process = installation.command("producer", &[&own[..], &market, flags].concat())?;
         let url = wait_until("a simulator to listen", START, || {
             process.alive()?;
             let lines = process.lines("url=\"")?;
@@ -61,8 +60,14 @@ impl Simulated {
         let own = ["run", "--venue", self.venue.as_str(), "--url", &self.url];
         // Waits in proportion to a test: a venue's own would be minutes.
         let rest = [
-            "--products", &listed, "--metrics", &address, "--backoff-first", "50ms",
-            "--backoff-cap", "200ms",
+            "--products",
+            &listed,
+            "--metrics",
+            &address,
+            "--backoff-first",
+            "50ms",
+            "--backoff-cap",
+            "200ms",
         ];
         let process = installation.producer(&[&own[..], &rest, flags].concat())?;
         Ok(Follower { process, address })
@@ -179,7 +184,10 @@ pub fn published(codec: &Codec, records: &[Record]) -> Result<BTreeMap<PairKey, 
                 ensure!(mark.gap_from.is_none(), "a gap of {pair} without ids: {mark:?}");
                 continue;
             };
-            ensure!(announced.insert(pair.clone(), (first, first + count)).is_none(), "{pair}: {mark:?} follows a mark");
+            ensure!(
+                announced.insert(pair.clone(), (first, first + count)).is_none(),
+                "{pair}: {mark:?} follows a mark"
+            );
             let of = pairs.entry(pair).or_default();
             of.marks += 1;
             of.marked.extend(first..first + count);
