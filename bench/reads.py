@@ -10,6 +10,7 @@ being slow.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -241,6 +242,8 @@ def trouble_faults(out):
 
 
 def main():
+    # Whoever ends it early leaves nothing running either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = command_line()
     results, faults = {}, []
     for part in PARTS if options.only is None else (options.only,):
