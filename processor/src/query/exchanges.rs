@@ -8,8 +8,12 @@
 //!
 //! An exchange whose events come without a feed's clock (files, posted prices) is live for a
 //! minute after each receipt and quiet then: nobody has promised a sign of life, so none is missed.
+//!
+//! The list of exchanges comes from every pair that there is. It is gathered at most ten times a
+//! second, whoever asks how often; the answer says as of when.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -22,7 +26,8 @@ use serde::Serialize;
 
 use super::answer::{Ask, Format, Found, NEXT_CURSOR};
 use super::error::Refusal;
-use super::params::part;
+use super::extent::Extent;
+use super::params::{MAX_LAG, part};
 use super::rows::{SeenRow, Text, Time};
 use super::served::{Reading, Served};
 use crate::layout;
@@ -36,6 +41,9 @@ const DEAD_AFTER_MS: i64 = 30_000;
 /// Pairs of one answer: more than the largest venue lists.
 const MAX_PAIRS: usize = 10_000;
 const FORMATS: [Format; 2] = [Format::Json, Format::Csv];
+/// For how long what was gathered is good enough for those who do not say how old it may be: no
+/// longer than the writer takes to commit.
+const KEPT_MS: i64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,7 +74,7 @@ struct Exchanges {
 
 /// What is known of an exchange.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     pairs: usize,
     last_event: Option<Timestamp>,
     last_receipt: Option<Timestamp>,
@@ -134,7 +142,7 @@ impl Known {
         }
     }
 
-    fn row(self, exchange: String, now: Timestamp) -> ExchangeRow {
+    fn row(&self, exchange: String, now: Timestamp) -> ExchangeRow {
         let state = self.health(now);
         let mark = self.mark.as_ref();
         let healthy_until = mark.map(|mark| mark.healthy_until);
@@ -154,12 +162,50 @@ impl Known {
     }
 }
 
+type ByExchange = BTreeMap<String, Known>;
+
+/// What was gathered last. Held while it is gathered: whoever asks meanwhile waits for it, rather
+/// than gather as well.
+#[derive(Default)]
+pub(super) struct Gathered(Mutex<Option<Kept>>);
+
+struct Kept {
+    at: Timestamp,
+    known: Arc<ByExchange>,
+    /// How old it was then.
+    extent: Extent,
+}
+
+impl Gathered {
+    fn get(
+        &self,
+        reading: &mut Reading<'_>,
+        may_be_kept: bool,
+    ) -> Result<Arc<ByExchange>, Refusal> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Kept { at, known, extent }) = &*kept
+            && may_be_kept
+            && (at.0..at.0.saturating_add(KEPT_MS)).contains(&reading.now.0)
+        {
+            reading.extent.merge(extent.clone());
+            return Ok(Arc::clone(known));
+        }
+        let known = Arc::new(gather(reading)?);
+        let extent = reading.extent.clone();
+        *kept = Some(Kept { at: reading.now, known: Arc::clone(&known), extent });
+        Ok(known)
+    }
+}
+
 /// Every exchange, by name.
 pub(super) async fn exchanges(State(served): State<Served>, ask: Ask) -> Result<Response, Refusal> {
     ask.params.only(&[])?;
     let format = ask.format(&FORMATS)?;
+    let gathered = Arc::clone(&served.gathered);
+    let may_be_kept = ask.params.get(MAX_LAG).is_none();
     let route = move |reading: &mut Reading<'_>| {
-        let rows = rows(reading)?;
+        let (known, now) = (gathered.get(reading, may_be_kept)?, reading.now);
+        let rows: Vec<_> = known.iter().map(|(name, known)| known.row(name.clone(), now)).collect();
         match format {
             Format::Csv => Found::csv(rows.into_iter()),
             _ => Found::json(&Exchanges { exchanges: rows }),
@@ -168,8 +214,8 @@ pub(super) async fn exchanges(State(served): State<Served>, ask: Ask) -> Result<
     served.read(ask, route).await
 }
 
-fn rows(reading: &mut Reading<'_>) -> Result<Vec<ExchangeRow>, Refusal> {
-    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+fn gather(reading: &mut Reading<'_>) -> Result<ByExchange, Refusal> {
+    let mut known = ByExchange::new();
     for (exchange, mark) in reading.feeds()? {
         known.entry(exchange).or_default().mark(mark);
     }
@@ -178,8 +224,7 @@ fn rows(reading: &mut Reading<'_>) -> Result<Vec<ExchangeRow>, Refusal> {
             known.entry(pair.exchange).or_default().price(&latest);
         }
     }
-    let now = reading.now;
-    Ok(known.into_iter().map(|(exchange, known)| known.row(exchange, now)).collect())
+    Ok(known)
 }
 
 #[derive(Serialize)]

@@ -15,7 +15,7 @@ use crate::topology::store_name;
 const MAX_POSITIONS: usize = 200;
 
 /// The stores of an answer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Extent {
     /// By store and partition: the next offset, where known.
     positions: BTreeMap<(&'static str, i32), Option<i64>>,

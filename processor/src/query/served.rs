@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::{Ask, Found};
 use super::error::Refusal;
+use super::exchanges::Gathered;
 use super::extent::Extent;
 use super::history::History;
 use super::places::Places;
@@ -47,21 +48,17 @@ pub struct Served {
     pub reads: Arc<Semaphore>,
     /// Where pairs were last found.
     pub(super) places: Arc<Places>,
+    /// What the list of exchanges was made of last.
+    pub(super) gathered: Arc<Gathered>,
 }
 
 impl Served {
     /// By the wall clock.
     pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
-        Self {
-            queries,
-            codec,
-            registry,
-            history: None,
-            now: clock::now,
-            reads,
-            places: Arc::default(),
-        }
+        let (places, gathered) = (Arc::default(), Arc::default());
+        let (history, now) = (None, clock::now);
+        Self { queries, codec, registry, history, now, reads, places, gathered }
     }
 
     /// A reader for each partition that is here.
@@ -124,7 +121,8 @@ pub(super) struct Reading<'a> {
     readers: Vec<(i32, Reader)>,
     /// When it began.
     pub(super) now: Timestamp,
-    extent: Extent,
+    /// How old what it has read is.
+    pub(super) extent: Extent,
 }
 
 impl Reading<'_> {

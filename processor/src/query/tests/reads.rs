@@ -192,3 +192,20 @@ async fn candles_come_as_arrow_too() -> Outcome {
     assert_eq!(rows, 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn exchanges_are_gathered_once_for_many_who_do_not_say_how_old_they_may_be() -> Outcome {
+    let mut world = small()?;
+    let routes = world.routes();
+    let names = |answer: &Value| strings(&answer["exchanges"], "exchange").len();
+    assert_eq!(names(&get(&routes, "/v1/exchanges", &[]).await?.json()), 3);
+    world.trade(("BTC", "USD", "bitstamp"), "100", minute(6))?;
+    world.is_of(43, NOW.0 - 50);
+    // The clock stands still: it is as it was a moment ago, and says so.
+    let kept = get(&routes, "/v1/exchanges", &[]).await?;
+    assert_eq!((names(&kept.json()), kept.header("lag-ms")), (3, Some("250")));
+    let asked = get(&routes, "/v1/exchanges?max_lag_ms=100", &[]).await?;
+    assert_eq!((names(&asked.json()), asked.header("lag-ms")), (4, Some("50")));
+    assert_eq!(names(&get(&routes, "/v1/exchanges", &[]).await?.json()), 4);
+    Ok(())
+}
