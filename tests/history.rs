@@ -71,7 +71,8 @@ fn write(installation: &Installation) -> Result<()> {
     let codec = installation.codec()?;
     let key = codec.to_bytes(&PairKey::new("BTC", "USD", "coinbase"));
     let records = HERE.iter().map(|minute| -> Result<_> {
-        let time = Timestamp(EPOCH + minute * MINUTE);
+        // Well within its minute, so that the minute before is over.
+        let time = Timestamp(EPOCH + minute * MINUTE + 30_000);
         let event = MarketEvent::trade(format!("{}", 100 + minute).parse()?, "1".parse()?, time);
         Ok((key.clone(), Some(codec.to_bytes(&event))))
     });

@@ -466,7 +466,8 @@ function take(message) {
       break;
     case "gone":
       tokens.delete(message.id);
-      if (message.id === candleId) fetchHistory(candleId, view.chosen, view.interval);
+      // Before a pair is chosen there are no candles to read anew.
+      if (view.chosen && message.id === candleId) fetchHistory(candleId, view.chosen, view.interval);
       break;
     case "heartbeat":
       clockSkew = Date.parse(message.time) - Date.now();

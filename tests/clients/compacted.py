@@ -43,6 +43,8 @@ def shown(value):
         return format(value.normalize(), "f")
     if isinstance(value, datetime.datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03}Z"
+    if isinstance(value, bytes):  # What the processor counts on with; opaque to readers.
+        return value.hex()
     raise TypeError(type(value))
 
 
