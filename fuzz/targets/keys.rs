@@ -13,7 +13,6 @@ use schemas::topic::Topic;
 use schemas::{Basis, Codec, Timestamp};
 use streams::Layout;
 use streams::record::{Batch, Offset, Timestamp as At};
-use streams::store::{Committed, Memory};
 
 static CODEC: LazyLock<Arc<Codec>> = LazyLock::new(|| Arc::new(Codec::offline()));
 
@@ -27,7 +26,7 @@ fn candle(pair: &[u8], basis: Basis, time: i64) -> Vec<u8> {
 fn restore<V>(layout: &Layout<V>, key: &[u8], value: &[u8]) {
     let mut batch = Batch::default();
     batch.push(Offset(0), At(0), key, Some(value));
-    let _ = layout.restore(&batch, Some(Offset(1)), &Committed::new(Box::new(Memory::default())));
+    let _ = layout.store_keys(&batch);
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::runtime::{self, GroupProtocol, Guarantee};
+use streams::store::Engine;
 
 pub use ask::{AskCandles, Format, Query, Source};
 pub use http::{Http, read_token};
@@ -89,6 +90,13 @@ pub struct Stores {
     /// Memory of the store database's own cache.
     #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
     pub store_cache: usize,
+    /// What keeps the stores on disk: sled, or fjall for state that is larger than the caches. A
+    /// state directory keeps the one that it was made with.
+    #[arg(long, env = "STORE_ENGINE", default_value_t = Engine::default(), value_parser = engine)]
+    pub store_engine: Engine,
+    /// State that a thread gathers in memory while it restores, before it waits for the disk.
+    #[arg(long, env = "RESTORE_MAX", default_value = "1GiB", value_parser = bytes)]
+    pub restore_max: usize,
 }
 
 /// `processor serve`.
@@ -244,6 +252,8 @@ impl Run {
             overlay_max_bytes: self.stores.overlay_max,
             flush_interval: self.stores.flush_interval,
             store_cache_bytes: self.stores.store_cache,
+            store_engine: self.stores.store_engine,
+            restore_max_bytes: self.stores.restore_max,
             transaction_timeout: self.transaction_timeout,
             session_timeout: self.session_timeout,
             standby: self.standby,
@@ -263,6 +273,8 @@ impl Serve {
             overlay_max_bytes: self.stores.overlay_max,
             flush_interval: self.stores.flush_interval,
             store_cache_bytes: self.stores.store_cache,
+            store_engine: self.stores.store_engine,
+            restore_max_bytes: self.stores.restore_max,
             kafka: self.kafka.settings.clone(),
         }
     }
@@ -301,6 +313,10 @@ fn bytes(text: &str) -> Result<usize> {
         Some(total) if total > 0 => Ok(total),
         _ => bail!("out of range"),
     }
+}
+
+fn engine(text: &str) -> Result<Engine> {
+    Ok(text.parse()?)
 }
 
 fn interval(text: &str) -> Result<Interval> {

@@ -150,8 +150,15 @@ pub fn candles(codec: &Arc<Codec>, topic: String) -> Layout<Window> {
             Ok(())
         },
         move |key, out| {
-            let key: CandleKey = reader.decode(key).map_err(text)?;
-            candle_key(&pair_key(&key.pair), key.basis, key.open_time, out);
+            let body = reader.body::<CandleKey>(key).map_err(text)?;
+            let mut rest = Reader::new(&body);
+            // The pair stands in both as it is; the body is one whole key.
+            for _ in 0..3 {
+                rest.bytes().map_err(text)?;
+            }
+            let pair = &body[..body.len() - rest.rest().len()];
+            let basis = rest.named(Basis::parse).map_err(text)?;
+            candle_key(pair, basis, Timestamp(rest.long().map_err(text)?), out);
             Ok(())
         },
     )

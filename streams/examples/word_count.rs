@@ -117,6 +117,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         overlay_max_bytes: 16 << 20,
         flush_interval: Duration::from_secs(5),
         store_cache_bytes: 16 << 20,
+        store_engine: streams::store::Engine::default(),
+        restore_max_bytes: 64 << 20,
         transaction_timeout: Duration::from_secs(10),
         // Whoever was killed is given up, and its partition taken over, in that time.
         session_timeout: Duration::from_secs(15),

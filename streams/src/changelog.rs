@@ -8,13 +8,13 @@
 //! store key ──to_topic──► topic key        topic key ──to_store──► store key
 //! ```
 //!
-//! The one who owns the position is the store. It moves forward in three ways only: a written
-//! freeze of the overlay, a restored batch, and the end of a restore. It never moves back, and a
-//! position beyond the topic's end is an error and not a reason to begin anew.
+//! The one who owns the position is the store. It moves forward in one way only: by a written freeze
+//! of the overlay. It never moves back, and a position beyond the topic's end is an error and not a
+//! reason to begin anew.
 
 use crate::error::{Error, Result};
-use crate::record::Batch;
-use crate::store::Change;
+use crate::record::{Batch, Row};
+use crate::store::ChangeRef;
 
 type Map = Box<dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync>;
 type Encode<V> = Box<dyn Fn(&V, &mut Vec<u8>) + Send + Sync>;
@@ -78,30 +78,52 @@ impl<V> Layout<V> {
             .map_err(|reason| Error::Corrupt(format!("a key of {}: {reason}", self.topic)))
     }
 
-    fn change(&self, key: &[u8], value: Option<&[u8]>) -> Result<Change, String> {
-        let mut store_key = Vec::with_capacity(key.len());
-        (self.to_store)(key, &mut store_key)?;
-        if let Some(value) = value {
+    /// Appends the store's key of a record that is one of ours.
+    fn check(&self, row: Row<'_>, keys: &mut Vec<u8>) -> Result<(), String> {
+        (self.to_store)(row.key, keys)?;
+        if let Some(value) = row.value {
             // A foreign record must be found here and not become state.
             (self.decode)(value)?;
         }
-        Ok((store_key, value.map(<[u8]>::to_vec)))
+        Ok(())
     }
 
-    /// Records of the topic as changes of the store, their values byte for byte.
+    /// The keys that records of the topic have in the store; their values are the same there, byte
+    /// for byte.
     ///
     /// # Errors
     /// [`Error::Corrupt`] names the offset of a record that is not of this store.
-    pub fn changes(&self, records: &Batch) -> Result<Vec<Change>> {
-        let change = |row: crate::record::Row<'_>| {
-            self.change(row.key, row.value).map_err(|reason| {
+    pub fn store_keys(&self, records: &Batch) -> Result<StoreKeys> {
+        let mut keys = StoreKeys { bytes: Vec::with_capacity(records.bytes() / 4), ends: vec![] };
+        for row in records.iter() {
+            self.check(row, &mut keys.bytes).map_err(|reason| {
                 Error::Corrupt(format!(
                     "topic {} offset {}: {reason}; a foreign writer? remove its records, or use \
                      another --topic-prefix",
                     self.topic, row.offset
                 ))
-            })
-        };
-        records.iter().map(change).collect()
+            })?;
+            keys.ends.push(keys.bytes.len());
+        }
+        Ok(keys)
+    }
+}
+
+/// The store keys of a batch of records, in their order, in one arena.
+#[derive(Debug, Default)]
+pub struct StoreKeys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl StoreKeys {
+    /// The records that they are of, as changes of the store.
+    pub fn changes<'a>(&'a self, records: &'a Batch) -> impl Iterator<Item = ChangeRef<'a>> {
+        let mut start = 0;
+        self.ends.iter().zip(records.iter()).map(move |(&end, row)| {
+            let key = &self.bytes[start..end];
+            start = end;
+            (key, row.value)
+        })
     }
 }

@@ -68,7 +68,11 @@ impl Store for Kept {
     fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<crate::store::Pair>> {
         self.0.range(from, to, limit)
     }
-    fn apply(&self, changes: &[crate::store::Change], position: Option<Offset>) -> Result<()> {
+    fn apply(
+        &self,
+        changes: &[crate::store::ChangeRef<'_>],
+        position: Option<Offset>,
+    ) -> Result<()> {
         self.0.apply(changes, position)
     }
     fn position(&self) -> Result<Option<Offset>> {

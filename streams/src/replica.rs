@@ -1,9 +1,13 @@
 //! A store that follows its topic: the one loop of restore, standby and view.
 //!
 //! ```text
-//! restoring   records ──► store, its position now and then     nobody reads it yet
-//! following   records ──► overlay, readable at once            written on a schedule
+//! restoring   records ──► overlay    nobody reads it yet    written when there is much of it
+//! following   records ──► overlay    readable at once       written on a schedule
 //! ```
+//!
+//! A restore ends in memory: the newest value of each key, in front of the store, and the disk gets
+//! it off the path, in sorted runs with a position each. Who is killed in the middle goes on from
+//! the last of them.
 //!
 //! Invariant: everything before `next` is in the store or in its overlay, and nothing else is. So
 //! a replica can be handed to a task at any time: whoever takes it over replays from `next`.
@@ -13,13 +17,11 @@ use std::sync::Arc;
 use crate::changes::Changes;
 use crate::error::Result;
 use crate::record::{Batch, Offset, Timestamp};
-use crate::store::Committed;
+use crate::store::{ChangeRef, Committed};
 use crate::topology::StoreSpec;
 
 /// Records gathered before they are given to the store.
 const BATCH_RECORDS: usize = 4096;
-/// Records between two positions while restoring: what a second kill would restore again.
-const POSITION_EVERY: u64 = 50_000;
 
 /// One store of one partition that follows its topic.
 pub struct Replica {
@@ -27,8 +29,6 @@ pub struct Replica {
     store: Arc<Committed>,
     batch: Batch,
     next: Offset,
-    /// Records in the store that its position does not claim.
-    unclaimed: u64,
     taken: u64,
     following: bool,
     /// Where what it follows is told, and as which partition.
@@ -40,7 +40,7 @@ impl Replica {
     pub fn new(spec: StoreSpec, store: Arc<Committed>) -> Result<Self> {
         let next = store.position()?.unwrap_or_default();
         let batch = Batch::default();
-        Ok(Self { spec, store, batch, next, unclaimed: 0, taken: 0, following: false, told: None })
+        Ok(Self { spec, store, batch, next, taken: 0, following: false, told: None })
     }
 
     /// Tells what it takes while it follows, as this partition's.
@@ -96,40 +96,26 @@ impl Replica {
         self.next = self.next.max(next);
     }
 
-    /// Gives what was gathered to the store.
+    /// Gives what was gathered to the store's overlay.
     pub fn write(&mut self) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let count = self.batch.len() as u64;
-        if self.following {
-            let changes = self.spec.follow(&self.batch, &self.store)?;
-            if let Some((partition, told)) = &self.told {
-                told.tell_changed(&self.spec.name, *partition, Some(self.next), changes);
-            }
-        } else {
-            let claimed = self.unclaimed + count >= POSITION_EVERY;
-            self.spec.restore(&self.batch, claimed.then_some(self.next), &self.store)?;
-            self.unclaimed = if claimed { 0 } else { self.unclaimed + count };
+        let keys = self.spec.restore(&self.batch, &self.store)?;
+        if let (true, Some((partition, told))) = (self.following, &self.told)
+            && told.is_heard()
+        {
+            let owned = |(key, value): ChangeRef<'_>| (key.to_vec(), value.map(<[u8]>::to_vec));
+            let changes = keys.changes(&self.batch).map(owned).collect();
+            told.tell_changed(&self.spec.name, *partition, Some(self.next), changes);
         }
         self.batch.clear();
         Ok(())
     }
 
-    /// Writes what was gathered, and the position with it: nothing of it will be replayed.
-    pub fn settle(&mut self) -> Result<()> {
-        if self.following {
-            return self.write();
-        }
-        self.spec.restore(&self.batch, Some(self.next), &self.store)?;
-        self.unclaimed = 0;
-        self.batch.clear();
-        Ok(())
-    }
-
-    /// It is at the end: what comes from here on is readable at once, and in front of the store.
+    /// It is at the end: what comes from here on is told.
     pub fn follow(&mut self) -> Result<()> {
-        self.settle()?;
+        self.write()?;
         self.following = true;
         Ok(())
     }
@@ -138,6 +124,6 @@ impl Replica {
     /// is nothing, or while an earlier freeze is not yet written.
     pub fn freeze(&mut self) -> Result<bool> {
         self.write()?;
-        Ok(self.following && self.store.overlay_bytes() > 0 && self.store.freeze(self.next))
+        Ok(self.store.live_bytes() > 0 && self.store.freeze(self.next))
     }
 }

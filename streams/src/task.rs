@@ -144,7 +144,7 @@ impl Task {
         committed: Vec<Arc<Committed>>,
         cache_max_bytes: usize,
     ) -> Result<Self> {
-        let graph = topology.build(committed.clone(), cache_max_bytes)?;
+        let graph = topology.build(committed.clone())?;
         let sources = topology.sources().len();
         let outputs = vec![Vec::new(); topology.sinks().len()];
         Ok(Self {
@@ -363,8 +363,20 @@ impl Task {
             self.committed_next[consumed.source.0] = Some(consumed.next);
             self.committed_stream_time = self.committed_stream_time.max(consumed.stream_time);
         }
+        self.trim();
+    }
+
+    /// What is clean may hold half of the bound, and the other half is for what changes until the
+    /// next commit. When there is more, each store gives up the same part of what it holds.
+    fn trim(&self) {
+        let (held, kept) = (self.cache_bytes(), self.cache_max_bytes / 2);
+        if held <= kept {
+            return;
+        }
         for store in &self.graph.stores {
-            (store.trim)();
+            // Of bytes in memory: the product fits into 128 bits, and what comes out is smaller.
+            let share = (store.bytes)() as u128 * kept as u128 / held as u128;
+            (store.trim)(usize::try_from(share).unwrap_or(kept));
         }
     }
 

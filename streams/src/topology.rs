@@ -44,19 +44,19 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::changelog::Layout;
+use crate::changelog::{Layout, StoreKeys};
 use crate::error::{Error, Failure, Result};
 use crate::processor::{Context, Processor};
 use crate::punctuation::{Clock, Punctuation};
 use crate::record::{Batch, Offset, Partition, SourceId, SourceRecord, Timestamp};
-use crate::store::{Cache, Change, Committed, Memory, StoreHandle};
+use crate::store::{Cache, Committed, Memory, StoreHandle};
 
 /// What is called for each record that a stream carries.
 pub(crate) type Child<T> = Box<dyn Fn(&mut Scope, &T) -> Result<(), Failure>>;
 type Children<T> = Rc<RefCell<Vec<Child<T>>>>;
 pub(crate) type SourceNode = Box<dyn Fn(&mut Scope, &SourceRecord<'_>) -> Result<(), Failure>>;
 type Punctuate = Box<dyn Fn(&mut Scope, Timestamp) -> Result<(), Failure>>;
-type Changes = Box<dyn Fn(&Batch) -> Result<Vec<Change>> + Send + Sync>;
+type Keys = Box<dyn Fn(&Batch) -> Result<StoreKeys> + Send + Sync>;
 type Drain = Box<dyn Fn(&mut Drained) -> Result<()>>;
 type Wire = dyn Fn(&mut Builder) + Send + Sync;
 
@@ -97,7 +97,7 @@ pub struct Output {
 pub(crate) struct StoreNode {
     pub(crate) drain: Drain,
     pub(crate) discard: Box<dyn Fn()>,
-    pub(crate) trim: Box<dyn Fn()>,
+    pub(crate) trim: Box<dyn Fn(usize)>,
     pub(crate) bytes: Box<dyn Fn() -> usize>,
 }
 
@@ -158,26 +158,19 @@ pub struct StoreSpec {
     pub name: String,
     /// The topic that it publishes and is restored from.
     pub topic: String,
-    changes: Arc<Changes>,
+    keys: Arc<Keys>,
 }
 
 impl StoreSpec {
-    /// Copies records of the topic into a store, up to `position` if one is due.
-    pub fn restore(
-        &self,
-        records: &Batch,
-        position: Option<Offset>,
-        store: &Committed,
-    ) -> Result<()> {
-        store.restore(&(self.changes)(records)?, position)
-    }
-
-    /// Copies records of the topic into what is in front of a store, where readers see them at
-    /// once. Returns them as changes of the store.
-    pub fn follow(&self, records: &Batch, store: &Committed) -> Result<Vec<Change>> {
-        let changes = (self.changes)(records)?;
-        store.commit(changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
-        Ok(changes)
+    /// Copies records of the topic into what is in front of a store, all or none. Returns their keys
+    /// in the store.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a record that is not of this store.
+    pub fn restore(&self, records: &Batch, store: &Committed) -> Result<StoreKeys> {
+        let keys = (self.keys)(records)?;
+        store.commit(keys.changes(records));
+        Ok(keys)
     }
 }
 
@@ -189,11 +182,10 @@ pub struct Builder {
     pub(crate) sinks: Vec<String>,
     pub(crate) punctuations: Vec<(Punctuation, Punctuate)>,
     committed: Vec<Arc<Committed>>,
-    cache_max_bytes: usize,
 }
 
 impl Builder {
-    fn new(committed: Vec<Arc<Committed>>, cache_max_bytes: usize) -> Self {
+    fn new(committed: Vec<Arc<Committed>>) -> Self {
         Self {
             sources: Vec::new(),
             specs: Vec::new(),
@@ -201,7 +193,6 @@ impl Builder {
             sinks: Vec::new(),
             punctuations: Vec::new(),
             committed,
-            cache_max_bytes,
         }
     }
 
@@ -232,12 +223,12 @@ impl Builder {
         // While only the shape is asked for there is no store yet.
         let committed =
             committed.unwrap_or_else(|| Arc::new(Committed::new(Box::new(Memory::default()))));
-        let cache = Cache::new(Arc::clone(&layout), committed, self.cache_max_bytes);
+        let cache = Cache::new(Arc::clone(&layout), committed);
         let handle = StoreHandle::new(cache);
         self.stores.push(store_node(&layout, &handle));
         let topic = layout.topic().to_owned();
-        let changes: Changes = Box::new(move |records| layout.changes(records));
-        self.specs.push(StoreSpec { name: name.into(), topic, changes: Arc::new(changes) });
+        let keys: Keys = Box::new(move |records| layout.store_keys(records));
+        self.specs.push(StoreSpec { name: name.into(), topic, keys: Arc::new(keys) });
         handle
     }
 }
@@ -248,14 +239,14 @@ fn store_node<V: 'static>(layout: &Arc<Layout<V>>, handle: &StoreHandle<V>) -> S
     StoreNode {
         drain: Box::new(move |out| drain(&layout, &mut drained.borrow_mut(), out)),
         discard: Box::new(move || discarded.borrow_mut().discard()),
-        trim: Box::new(move || trimmed.borrow_mut().trim()),
+        trim: Box::new(move |max_bytes| trimmed.borrow_mut().trim(max_bytes)),
         bytes: Box::new(move || counted.borrow().bytes()),
     }
 }
 
 fn drain<V>(layout: &Layout<V>, cache: &mut Cache<V>, out: &mut Drained) -> Result<()> {
     let mut result = Ok(());
-    cache.drain(|key, value| {
+    cache.drain(|(key, value)| {
         if let Err(error) = layout.topic_key(key, &mut out.bytes) {
             result = Err(error);
         }
@@ -340,7 +331,7 @@ pub struct Topology {
 impl Topology {
     /// The graph that `wire` wires.
     pub fn new(wire: impl Fn(&mut Builder) + Send + Sync + 'static) -> Self {
-        let mut shape = Builder::new(Vec::new(), 0);
+        let mut shape = Builder::new(Vec::new());
         wire(&mut shape);
         let sources = shape.sources.into_iter().map(|(topic, _)| topic).collect();
         Self { wire: Arc::new(wire), sources, stores: shape.specs, sinks: shape.sinks }
@@ -367,13 +358,8 @@ impl Topology {
     }
 
     /// One task's graph over these stores, in the order of declaration.
-    pub(crate) fn build(
-        &self,
-        committed: Vec<Arc<Committed>>,
-        cache_max_bytes: usize,
-    ) -> Result<Builder> {
-        let share = cache_max_bytes / self.stores.len().max(1);
-        let mut builder = Builder::new(committed, share);
+    pub(crate) fn build(&self, committed: Vec<Arc<Committed>>) -> Result<Builder> {
+        let mut builder = Builder::new(committed);
         (self.wire)(&mut builder);
         let same_shape = builder.sources.len() == self.sources.len()
             && builder.specs.len() == self.stores.len()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use streams::record::Offset;
-use streams::store::{Change, Memory, Pair, Store};
+use streams::store::{ChangeRef, Memory, Pair, Store};
 use streams::{Error, Result};
 
 use super::log::Pairs;
@@ -52,7 +52,8 @@ impl Disk {
     /// Its state now, to fall back to.
     pub(crate) fn snapshot(&self) -> Result<Memory> {
         let copy = Memory::default();
-        let changes: Vec<_> = self.pairs()?.into_iter().map(|(k, v)| (k, Some(v))).collect();
+        let pairs = self.pairs()?;
+        let changes: Vec<_> = pairs.iter().map(|(k, v)| (&k[..], Some(&v[..]))).collect();
         copy.apply(&changes, self.position()?)?;
         Ok(copy)
     }
@@ -72,7 +73,7 @@ impl Store for Disk {
         self.memory().range(from, to, limit)
     }
 
-    fn apply(&self, changes: &[Change], position: Option<Offset>) -> Result<()> {
+    fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
         let torn = self.0.torn.swap(WHOLE, Ordering::Relaxed);
         let cost = changes.len() + usize::from(position.is_some());
         if torn == WHOLE || cost <= torn {

@@ -209,11 +209,8 @@ impl Member {
         self.finish_round(env)?;
         self.round = Some(self.ends(env, Some(partition)));
         self.finish_round(env)?;
-        let Some(mut owned) = self.owned.remove(&partition) else {
+        if self.owned.remove(&partition).is_none() {
             return Ok(());
-        };
-        if owned.task.state() == State::Restoring {
-            owned.tails.iter_mut().try_for_each(|tail| tail.replica.settle())?;
         }
         env.note(format!("{} gives {partition} back", self.incarnation));
         Ok(())

@@ -67,8 +67,8 @@ impl Tail {
         if at_end && place(self.replica.next()) >= self.target {
             self.caught_up = true;
             self.replica.follow()?;
-        } else if env.chance(20) {
-            self.replica.settle()?;
+        } else if env.chance(20) && self.replica.freeze()? {
+            self.replica.store().write_frozen()?;
         } else {
             self.replica.write()?;
         }

@@ -55,6 +55,16 @@ pub struct Candles {
     feed_key: Vec<u8>,
 }
 
+/// The minute of an event.
+#[derive(Clone, Copy)]
+struct Place {
+    start: Timestamp,
+    /// It has closed.
+    late: bool,
+    /// The newest event that the pair had before.
+    newest: Option<Timestamp>,
+}
+
 /// A move of a pair's clock, and the newest event that the pair had before.
 #[derive(Clone, Copy)]
 struct Tick {
@@ -165,7 +175,8 @@ impl Candles {
             return Ok(false);
         }
         let part = single(event, context.offset().0).ok_or(Failure::Drop("overflow"))?;
-        let (seeing, created) = self.add(pair, event, start, &part, late.is_some())?;
+        let place = Place { start, late: late.is_some(), newest };
+        let (seeing, created) = self.add(pair, event, place, &part)?;
         match seeing {
             Seeing::Duplicate => {
                 context.count("duplicate");
@@ -196,14 +207,13 @@ impl Candles {
         &mut self,
         pair: &Pair,
         event: &MarketEvent,
-        start: Timestamp,
+        place: Place,
         part: &Candle,
-        late: bool,
     ) -> Result<(Seeing, bool), Failure> {
+        let Place { start, late, newest } = place;
         self.key.clear();
         layout::candle_key(pair.key(), event.basis, start, &mut self.key);
-        let hint = pair.in_minutes(event.basis);
-        self.stores.minutes.update_if_near(hint, &self.key, |window| {
+        let change = |window: &mut Option<Window>| {
             let Some(known) = window else {
                 let mut new = Window::new(part.clone());
                 if late {
@@ -229,7 +239,14 @@ impl Candles {
                 known.revise();
             }
             (true, Ok((seeing, false)))
-        })?
+        };
+        let (hint, minutes) = (pair.in_minutes(event.basis), &self.stores.minutes);
+        // No window of a pair begins after that of its newest event: one that does is new.
+        if newest.is_none_or(|newest| Interval::Minute.start(newest) < start) {
+            minutes.create_if_near(hint, &self.key, change)?
+        } else {
+            minutes.update_if_near(hint, &self.key, change)?
+        }
     }
 
     /// Merges a late event, or a minute that closes at `clock`, into its hour and its day.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::store::Engine;
 
 /// How a commit ties outputs to consumed offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,10 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Memory of the database's own cache.
     pub store_cache_bytes: usize,
+    /// What keeps the stores on disk.
+    pub store_engine: Engine,
+    /// State that a thread gathers in memory while it restores, before it waits for the disk.
+    pub restore_max_bytes: usize,
     /// The broker aborts a transaction that is open for longer.
     pub transaction_timeout: Duration,
     /// Silence after which the group gives a classic member's partitions away.
@@ -95,6 +100,8 @@ impl Config {
             overlay_max_bytes: self.overlay_max_bytes,
             flush_interval: self.flush_interval,
             store_cache_bytes: self.store_cache_bytes,
+            store_engine: self.store_engine,
+            restore_max_bytes: self.restore_max_bytes,
             kafka: self.kafka.clone(),
         }
     }
@@ -115,6 +122,10 @@ pub struct StoreConfig {
     pub flush_interval: Duration,
     /// Memory of the database's own cache.
     pub store_cache_bytes: usize,
+    /// What keeps the stores on disk.
+    pub store_engine: Engine,
+    /// State that a thread gathers in memory while it restores, before it waits for the disk.
+    pub restore_max_bytes: usize,
     /// Raw client settings, applied last.
     pub kafka: Vec<(String, String)>,
 }
@@ -124,7 +135,8 @@ impl StoreConfig {
     pub fn validate(&self) -> Result<()> {
         ensure(!self.application_id.is_empty(), "application_id must not be empty")?;
         ensure(!self.bootstrap_servers.is_empty(), "bootstrap_servers must not be empty")?;
-        ensure(self.overlay_max_bytes >= 1 << 20, "overlay_max_bytes must be at least 1MiB")
+        ensure(self.overlay_max_bytes >= 1 << 20, "overlay_max_bytes must be at least 1MiB")?;
+        ensure(self.restore_max_bytes >= 1 << 20, "restore_max_bytes must be at least 1MiB")
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn open(
 ) -> Result<Vec<Replica>> {
     let replicas = topology.stores().iter().map(|spec| {
         let disk = state_dir.database().store(&format!("{}-{partition}", spec.name))?;
-        let replica = Replica::new(spec.clone(), Arc::new(Committed::new(Box::new(disk))))?;
+        let replica = Replica::new(spec.clone(), Arc::new(Committed::new(disk)))?;
         Ok(replica.telling(partition, queries.changes()))
     });
     replicas.collect()
@@ -228,7 +228,10 @@ impl<'a> Follower<'a> {
 
     fn follow(&mut self) -> Result<()> {
         // Twice the bound waits for a disk that is slow: nothing more is taken until it is written.
-        if self.tail.overlay_bytes() > 2 * self.scene.config.overlay_max_bytes {
+        let config = self.scene.config;
+        if self.tail.overlay_bytes() > 2 * config.overlay_max_bytes
+            || self.tail.restoring_bytes() > config.restore_max_bytes
+        {
             clock::wait(WAIT);
             return Ok(());
         }
@@ -257,7 +260,9 @@ impl<'a> Follower<'a> {
         if self.flusher.poll()?.is_some() {
             self.scene.metrics.store_writes.inc();
         }
-        let full = self.tail.overlay_bytes() > self.scene.config.overlay_max_bytes;
+        let config = self.scene.config;
+        let full = self.tail.overlay_bytes() > config.overlay_max_bytes
+            || self.tail.restoring_bytes() > config.restore_max_bytes / 2;
         let due = full || self.last_flush.elapsed() >= self.scene.config.flush_interval;
         if self.flusher.is_busy() || !due {
             return Ok(());

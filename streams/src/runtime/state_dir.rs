@@ -5,6 +5,7 @@
 //!                          instance     this member's name, made once
 //!                          partitions   partitions of the source when the state was made
 //!                          topics       the topics of its stores, a line each: name, id
+//!                          engine       what keeps the stores: sled or fjall
 //!                          stores/      the database
 //! ```
 
@@ -15,7 +16,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::config::StoreConfig;
 use crate::error::{Error, Result};
-use crate::store::disk::Database;
+use crate::store::Engine;
+use crate::store::engine::Database;
 
 /// An open state directory.
 pub(super) struct StateDir {
@@ -46,7 +48,9 @@ impl StateDir {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let database = Database::open(&path.join("stores"), config.store_cache_bytes)?;
+        let stores = path.join("stores");
+        check_engine(&path, &stores, config.store_engine)?;
+        let database = Database::open(config.store_engine, &stores, config.store_cache_bytes)?;
         Ok(Self { path, database, remembering: Mutex::default(), _lock: lock })
     }
 
@@ -100,18 +104,35 @@ impl StateDir {
 
     fn remember(&self, name: &str, make: impl FnOnce() -> String) -> Result<String> {
         let _one_at_a_time = self.remembering.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.path.join(name);
-        let unusable =
-            |error: std::io::Error| Error::Invalid(format!("{}: {error}", path.display()));
-        match fs::read_to_string(&path) {
-            Ok(known) => Ok(known.trim().to_owned()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let new = make();
-                write_whole(&path, &new).map_err(unusable)?;
-                Ok(new)
-            }
-            Err(error) => Err(unusable(error)),
+        remember(&self.path.join(name), make)
+    }
+}
+
+/// Checks that the stores were made with that engine: another cannot read them. Those that were made
+/// before there was a choice are sled's.
+fn check_engine(path: &Path, stores: &Path, engine: Engine) -> Result<()> {
+    let made = if stores.exists() { Engine::Sled } else { engine };
+    let known = remember(&path.join("engine"), || made.to_string())?;
+    if known == engine.as_str() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the stores in {} were made with the engine {known}, not {engine}: set --store-engine \
+         {known}, or move the directory away and they are restored from the topics",
+        path.display()
+    )))
+}
+
+fn remember(path: &Path, make: impl FnOnce() -> String) -> Result<String> {
+    let unusable = |error: std::io::Error| Error::Invalid(format!("{}: {error}", path.display()));
+    match fs::read_to_string(path) {
+        Ok(known) => Ok(known.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let new = make();
+            write_whole(path, &new).map_err(unusable)?;
+            Ok(new)
         }
+        Err(error) => Err(unusable(error)),
     }
 }
 
@@ -122,4 +143,46 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn open(path: &Path, store_engine: Engine) -> Result<StateDir> {
+        StateDir::open(&StoreConfig {
+            application_id: "app".into(),
+            bootstrap_servers: "nowhere".into(),
+            state_dir: path.into(),
+            overlay_max_bytes: 1 << 20,
+            flush_interval: Duration::from_secs(1),
+            store_cache_bytes: 1 << 20,
+            store_engine,
+            restore_max_bytes: 1 << 20,
+            kafka: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_directory_keeps_its_engine() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        for (mine, other) in [(Engine::Sled, Engine::Fjall), (Engine::Fjall, Engine::Sled)] {
+            let folder = tempfile::tempdir()?;
+            drop(open(folder.path(), mine)?);
+            drop(open(folder.path(), mine)?);
+            let refused = open(folder.path(), other).err().map(|error| error.to_string());
+            let told = format!("set --store-engine {mine}");
+            assert!(refused.is_some_and(|error| error.contains(&told)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_from_before_the_choice_is_sleds() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        fs::create_dir_all(folder.path().join("app/stores"))?;
+        assert!(open(folder.path(), Engine::Fjall).is_err_and(|e| matches!(e, Error::Invalid(_))));
+        Ok(())
+    }
 }

@@ -205,7 +205,7 @@ impl Tail {
             list.add_partition(&replica.spec().topic, partition);
         }
         self.consumer.incremental_unassign(&list).map_err(errors::plain)?;
-        replicas.iter_mut().try_for_each(Replica::settle)?;
+        replicas.iter_mut().try_for_each(Replica::write)?;
         Ok(replicas)
     }
 
@@ -217,8 +217,10 @@ impl Tail {
         let mut failed = Ok(());
         let (asked, now) = (self.drained, clock::now());
         let Self { records, followed, .. } = self;
+        // A partition's records come together: what was found last is looked at first.
+        let mut last = 0;
         let count = records.take(wait, |taken| {
-            if let Err(error) = take(followed, &taken) {
+            if let Err(error) = take(followed, &mut last, &taken) {
                 failed = Err(error);
             }
         });
@@ -276,9 +278,16 @@ impl Tail {
         self.of(partition).map(|followed| &followed.replica)
     }
 
-    /// The most that waits in front of any one store, in bytes.
+    /// The most that waits in front of any one store that is readable, in bytes.
     pub(super) fn overlay_bytes(&self) -> usize {
-        self.followed.iter().map(|f| f.replica.store().overlay_bytes()).max().unwrap_or(0)
+        let readable = self.followed.iter().filter(|followed| followed.caught_up);
+        readable.map(|f| f.replica.store().overlay_bytes()).max().unwrap_or(0)
+    }
+
+    /// What waits in front of all stores of partitions that are being restored, in bytes.
+    pub(super) fn restoring_bytes(&self) -> usize {
+        let restoring = self.followed.iter().filter(|f| !self.is_caught_up(f.partition));
+        restoring.map(|f| f.replica.store().overlay_bytes()).sum()
     }
 
     /// Sets apart what is in front of the stores. Returns those that have something to write.
@@ -295,16 +304,24 @@ impl Tail {
     }
 }
 
-fn find<'a>(all: &'a mut [Followed], topic: &[u8], partition: i32) -> Option<&'a mut Followed> {
-    all.iter_mut().find(|followed| followed.is(topic, partition))
+fn find<'a>(
+    all: &'a mut [Followed],
+    last: &mut usize,
+    topic: &[u8],
+    partition: i32,
+) -> Option<&'a mut Followed> {
+    if !all.get(*last).is_some_and(|followed| followed.is(topic, partition)) {
+        *last = all.iter().position(|followed| followed.is(topic, partition))?;
+    }
+    all.get_mut(*last)
 }
 
 /// Gives one record to its replica. What belongs to a partition that is no longer followed, or was
 /// fetched before it was given away and came back, is passed over.
-fn take(all: &mut [Followed], taken: &Taken<'_>) -> Result<()> {
+fn take(all: &mut [Followed], last: &mut usize, taken: &Taken<'_>) -> Result<()> {
     match *taken {
         Taken::Record { topic, partition, offset, timestamp, key, value } => {
-            match find(all, topic, partition) {
+            match find(all, last, topic, partition) {
                 Some(followed) if followed.replica.next() <= Offset(offset) => {
                     followed.newest = followed.newest.max(Timestamp(timestamp));
                     followed.replica.take(Offset(offset), Timestamp(timestamp), key, value)
@@ -313,7 +330,7 @@ fn take(all: &mut [Followed], taken: &Taken<'_>) -> Result<()> {
             }
         }
         Taken::End { topic, partition, offset } => {
-            if let Some(followed) = find(all, topic, partition) {
+            if let Some(followed) = find(all, last, topic, partition) {
                 followed.replica.pass(Offset(offset));
                 followed.at_end = true;
             }

@@ -4,6 +4,10 @@
 //! changed it in between. Reads go through to the committed state. `drain` gives the changes and
 //! leaves the values as clean entries; an abort discards everything.
 //!
+//! Clean entries stay as long as there is room. When there is none the clock goes round: who was
+//! touched since its last visit stays for another, who was not goes. A hot key is met often enough
+//! to stay, whatever passes by once.
+//!
 //! Invariants:
 //! - Dirty entries are never evicted, clean ones may go at any commit.
 //! - `bytes` is an estimate of what is held, exact as of the last commit; the task commits early
@@ -13,21 +17,26 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
 
-use super::Committed;
+use super::layer::hash;
+use super::{ChangeRef, Committed};
 use crate::changelog::Layout;
 use crate::error::{Error, Result};
 
-/// Bytes that an entry costs beyond its key and its value: the slot, the map entry, the list.
-const ENTRY_BYTES: usize = 64;
+/// Bytes that an entry costs beyond its slot, its key and what its value holds elsewhere: its place
+/// in the index with what that keeps free, and what the allocator rounds up.
+const ENTRY_BYTES: usize = 26;
 
 struct Slot<V> {
+    hash: u64,
     key: Box<[u8]>,
     value: Option<V>,
     /// Bytes of the value when it was last read or written.
     encoded: usize,
     dirty: bool,
+    /// Since the clock last came by.
+    touched: bool,
 }
 
 /// Where a store's cache had a key when it was last looked for.
@@ -45,62 +54,103 @@ impl Default for Hint {
     }
 }
 
+/// A value, and the bytes that it was decoded from.
+type Found<V> = Result<(Option<V>, usize)>;
+
 /// The uncommitted, decoded state of one store.
 pub struct Cache<V> {
     layout: Arc<Layout<V>>,
     committed: Arc<Committed>,
-    index: FxHashMap<Box<[u8]>, u32>,
-    slots: Vec<Slot<V>>,
+    index: HashTable<u32>,
+    slots: Vec<Option<Slot<V>>>,
+    /// Slots that hold nothing.
+    free: Vec<u32>,
     dirty: Vec<u32>,
+    /// Where the clock goes on.
+    hand: usize,
     bytes: usize,
-    /// Clean entries are dropped at a commit when the cache holds more than this.
-    max_bytes: usize,
 }
 
 impl<V> Cache<V> {
     /// An empty cache in front of `committed`.
-    pub fn new(layout: Arc<Layout<V>>, committed: Arc<Committed>, max_bytes: usize) -> Self {
+    pub fn new(layout: Arc<Layout<V>>, committed: Arc<Committed>) -> Self {
         Self {
             layout,
             committed,
-            index: FxHashMap::default(),
+            index: HashTable::new(),
             slots: Vec::new(),
+            free: Vec::new(),
             dirty: Vec::new(),
+            hand: 0,
             bytes: 0,
-            max_bytes,
         }
     }
 
-    /// The slot of `key`, read through on the first touch.
-    fn slot(&mut self, key: &[u8]) -> Result<usize> {
-        if let Some(&slot) = self.index.get(key) {
+    /// The slot of `key`; on the first touch `look` says what is in it, and how long that was.
+    fn slot(&mut self, key: &[u8], look: impl FnOnce(&Self) -> Found<V>) -> Result<usize> {
+        let hash = hash(key);
+        let is_it = |&slot: &u32| self.is_at(slot as usize, key);
+        if let Some(&slot) = self.index.find(hash, is_it) {
             return Ok(slot as usize);
         }
-        let bytes = self.committed.get(key)?;
-        let value = bytes.as_deref().map(|bytes| self.layout.decode(bytes)).transpose()?;
-        let slot = self.slots.len();
-        let index = u32::try_from(slot)
-            .map_err(|_| Error::Invalid("more than 2^32 cached keys: lower --cache-max".into()))?;
-        let encoded = bytes.map_or(0, |bytes| bytes.len());
-        self.bytes += 2 * key.len() + ENTRY_BYTES + size_of::<V>() + encoded;
-        self.index.insert(key.into(), index);
-        self.slots.push(Slot { key: key.into(), value, encoded, dirty: false });
-        Ok(slot)
+        let (value, encoded) = look(self)?;
+        let slot = Slot { hash, key: key.into(), value, encoded, dirty: false, touched: false };
+        self.bytes += Self::cost(&slot);
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None => u32::try_from(self.slots.len()).map_err(|_| {
+                Error::Invalid("more than 2^32 cached keys: lower --cache-max".into())
+            })?,
+        };
+        if at as usize == self.slots.len() {
+            self.slots.push(Some(slot));
+        } else {
+            self.slots[at as usize] = Some(slot);
+        }
+        let slots = &self.slots;
+        let hash_of = |at: &u32| slots[*at as usize].as_ref().map_or(0, |slot| slot.hash);
+        self.index.insert_unique(hash, at, hash_of);
+        Ok(at as usize)
+    }
+
+    /// The committed value of `key`.
+    fn committed(&self, key: &[u8]) -> Found<V> {
+        self.committed.read(key, |bytes| {
+            let value = bytes.map(|bytes| self.layout.decode(bytes)).transpose()?;
+            Ok((value, bytes.map_or(0, <[u8]>::len)))
+        })?
+    }
+
+    const fn cost(slot: &Slot<V>) -> usize {
+        size_of::<Option<Slot<V>>>() + slot.key.len() + ENTRY_BYTES + slot.encoded
+    }
+
+    fn is_at(&self, slot: usize, key: &[u8]) -> bool {
+        self.slots.get(slot).and_then(Option::as_ref).is_some_and(|slot| *slot.key == *key)
     }
 
     /// The slot of `key`, looked for where it was before.
-    fn slot_near(&mut self, hint: &Hint, key: &[u8]) -> Result<usize> {
+    fn slot_near(
+        &mut self,
+        hint: &Hint,
+        key: &[u8],
+        look: impl FnOnce(&Self) -> Found<V>,
+    ) -> Result<usize> {
         let guess = hint.0.get();
-        if self.slots.get(guess).is_some_and(|slot| *slot.key == *key) {
+        if self.is_at(guess, key) {
             return Ok(guess);
         }
-        let slot = self.slot(key)?;
+        let slot = self.slot(key, look)?;
         hint.0.set(slot);
         Ok(slot)
     }
 
-    fn read<R>(&self, slot: usize, read: impl FnOnce(Option<&V>) -> R) -> R {
-        read(self.slots[slot].value.as_ref())
+    fn read<R>(&mut self, index: usize, read: impl FnOnce(Option<&V>) -> R) -> R {
+        let slot = self.slots[index].as_mut();
+        read(slot.and_then(|slot| {
+            slot.touched = true;
+            slot.value.as_ref()
+        }))
     }
 
     fn update_if<R>(
@@ -108,7 +158,11 @@ impl<V> Cache<V> {
         index: usize,
         change: impl FnOnce(&mut Option<V>) -> (bool, R),
     ) -> R {
-        let slot = &mut self.slots[index];
+        let Some(slot) = &mut self.slots[index] else {
+            // No slot that was just found is free.
+            return change(&mut None).1;
+        };
+        slot.touched = true;
         let (changed, result) = change(&mut slot.value);
         if changed && !slot.dirty {
             slot.dirty = true;
@@ -120,10 +174,12 @@ impl<V> Cache<V> {
 
     /// Gives every change since the last drain, in the order of first touch, and marks all as
     /// clean. The value is encoded into `scratch`.
-    pub fn drain(&mut self, mut give: impl FnMut(&[u8], Option<&[u8]>)) {
+    pub fn drain(&mut self, mut give: impl FnMut(ChangeRef<'_>)) {
         let mut scratch = Vec::new();
         for index in std::mem::take(&mut self.dirty) {
-            let slot = &mut self.slots[index as usize];
+            let Some(slot) = &mut self.slots[index as usize] else {
+                continue;
+            };
             slot.dirty = false;
             match &slot.value {
                 Some(value) => {
@@ -131,27 +187,48 @@ impl<V> Cache<V> {
                     self.layout.encode(value, &mut scratch);
                     self.bytes = self.bytes - slot.encoded + scratch.len();
                     slot.encoded = scratch.len();
-                    give(&slot.key, Some(&scratch));
+                    give((&slot.key, Some(&scratch)));
                 }
-                None => give(&slot.key, None),
+                None => give((&slot.key, None)),
             }
         }
     }
 
-    /// Forgets everything when it holds more than its bound; only between a commit and the next
-    /// change, when all of it is clean.
-    pub fn trim(&mut self) {
+    /// Forgets clean entries until it holds no more than `max_bytes`, those first that were not
+    /// touched for long; only between a commit and the next change, when all of it is clean.
+    pub fn trim(&mut self, max_bytes: usize) {
         debug_assert!(self.dirty.is_empty(), "trimmed with uncommitted changes");
-        if self.bytes > self.max_bytes {
-            self.discard();
+        while self.bytes > max_bytes {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            let at = self.hand;
+            self.hand += 1;
+            match &mut self.slots[at] {
+                Some(slot) if slot.touched => slot.touched = false,
+                Some(_) => self.evict(at),
+                None => {}
+            }
+        }
+    }
+
+    fn evict(&mut self, at: usize) {
+        let Some(slot) = self.slots[at].take() else {
+            return;
+        };
+        self.bytes -= Self::cost(&slot);
+        if let Ok(entry) = self.index.find_entry(slot.hash, |index| *index as usize == at) {
+            self.free.push(entry.remove().0);
         }
     }
 
     /// Forgets everything, uncommitted changes too.
     pub fn discard(&mut self) {
-        self.index = FxHashMap::default();
+        self.index = HashTable::new();
         self.slots = Vec::new();
+        self.free = Vec::new();
         self.dirty = Vec::new();
+        self.hand = 0;
         self.bytes = 0;
     }
 
@@ -182,7 +259,7 @@ impl<V> StoreHandle<V> {
     /// Looks at the value of `key`.
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Option<&V>) -> R) -> Result<R> {
         let mut cache = self.0.borrow_mut();
-        let slot = cache.slot(key)?;
+        let slot = cache.slot(key, |cache| cache.committed(key))?;
         Ok(cache.read(slot, read))
     }
 
@@ -194,7 +271,7 @@ impl<V> StoreHandle<V> {
         read: impl FnOnce(Option<&V>) -> R,
     ) -> Result<R> {
         let mut cache = self.0.borrow_mut();
-        let slot = cache.slot_near(hint, key)?;
+        let slot = cache.slot_near(hint, key, |cache| cache.committed(key))?;
         Ok(cache.read(slot, read))
     }
 
@@ -210,7 +287,7 @@ impl<V> StoreHandle<V> {
         change: impl FnOnce(&mut Option<V>) -> (bool, R),
     ) -> Result<R> {
         let mut cache = self.0.borrow_mut();
-        let slot = cache.slot(key)?;
+        let slot = cache.slot(key, |cache| cache.committed(key))?;
         Ok(cache.update_if(slot, change))
     }
 
@@ -222,7 +299,23 @@ impl<V> StoreHandle<V> {
         change: impl FnOnce(&mut Option<V>) -> (bool, R),
     ) -> Result<R> {
         let mut cache = self.0.borrow_mut();
-        let slot = cache.slot_near(hint, key)?;
+        let slot = cache.slot_near(hint, key, |cache| cache.committed(key))?;
+        Ok(cache.update_if(slot, change))
+    }
+
+    /// [`Self::update_if_near`] of a key that the caller knows to have no value: nothing is read to
+    /// find that out.
+    pub fn create_if_near<R>(
+        &self,
+        hint: &Hint,
+        key: &[u8],
+        change: impl FnOnce(&mut Option<V>) -> (bool, R),
+    ) -> Result<R> {
+        let mut cache = self.0.borrow_mut();
+        let slot = cache.slot_near(hint, key, |cache| {
+            debug_assert_eq!(cache.committed.get(key)?, None, "a key that was to be new is not");
+            Ok((None, 0))
+        })?;
         Ok(cache.update_if(slot, change))
     }
 

@@ -12,11 +12,11 @@
 //! after it, so there is no way to go on within the process; whoever starts it again, with room on
 //! the disk, restores the tail.
 
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Change, Pair, Store};
+use super::engine::{Opening, Openings, no_room, read_position, unreadable};
+use super::{ChangeRef, Pair, Store};
 use crate::error::{Error, Result};
 use crate::record::Offset;
 
@@ -40,8 +40,7 @@ const PAIR: u8 = 1;
 /// guards the cloning.
 pub struct Database {
     db: Mutex<sled::Db<LEAF>>,
-    /// By name: how often the store was opened. The number is locked while the store is written.
-    openings: Mutex<HashMap<String, Arc<Mutex<u64>>>>,
+    openings: Openings,
     /// Held for a flush, one at a time. True once one has failed: sled would let the next one wait
     /// for it for ever.
     flushing: Arc<Mutex<bool>>,
@@ -54,35 +53,23 @@ impl Database {
             .path(path)
             .cache_capacity_bytes(cache_bytes)
             .flush_every_ms(Some(FLUSH_EVERY_MS));
-        let opened =
-            |db| Self { db: Mutex::new(db), openings: Mutex::default(), flushing: Arc::default() };
-        config.open().map(opened).map_err(|error| match error.kind() {
-            // What is there is as it was.
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                no_room(&error)
-            }
-            _ => Error::Corrupt(format!(
-                "state directory {}: {error}; move it away and its stores are restored from the \
-                 topics",
-                path.display()
-            )),
+        let opened = |db| Self {
+            db: Mutex::new(db),
+            openings: Openings::default(),
+            flushing: Arc::default(),
+        };
+        config.open().map(opened).map_err(|error| {
+            // Of a full disk: what is there is as it was.
+            if is_full(&error) { no_room(&error) } else { unreadable(path, &error) }
         })
     }
 
-    /// The store of that name. Who opened it before can write to it no more: a thread that has lost
-    /// a partition to another thread of this process may not know yet.
+    /// The store of that name; see [`super::engine::Database::store`].
     pub fn store(&self, name: &str) -> Result<Disk> {
         let db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
         let tree = db.open_tree(name).map_err(|error| failed(&db, &error))?;
-        let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = Arc::clone(openings.entry(name.to_owned()).or_default());
-        let opening = {
-            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-            *latest += 1;
-            *latest
-        };
-        let flushing = Arc::clone(&self.flushing);
-        Ok(Disk { tree: Mutex::new(tree), db: Mutex::new(db.clone()), opening, latest, flushing })
+        let (opening, flushing) = (self.openings.open(name), Arc::clone(&self.flushing));
+        Ok(Disk { tree: Mutex::new(tree), db: Mutex::new(db.clone()), opening, flushing })
     }
 
     /// Bytes on disk.
@@ -99,8 +86,7 @@ impl Database {
 pub struct Disk {
     tree: Mutex<sled::Tree<LEAF>>,
     db: Mutex<sled::Db<LEAF>>,
-    opening: u64,
-    latest: Arc<Mutex<u64>>,
+    opening: Opening,
     flushing: Arc<Mutex<bool>>,
 }
 
@@ -136,11 +122,10 @@ fn failed(db: &sled::Db<LEAF>, error: &std::io::Error) -> Error {
     no_room(error)
 }
 
-fn no_room(error: &std::io::Error) -> Error {
-    Error::Invalid(format!(
-        "state store: {error}; make room on the disk of --state-dir, or move the state to another, \
-         and start again"
-    ))
+/// There is no room on the disk.
+pub(super) fn is_full(error: &std::io::Error) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn pair_key(key: &[u8]) -> Vec<u8> {
@@ -168,39 +153,33 @@ impl Store for Disk {
             .map_err(|error| self.failed(error))
     }
 
-    fn apply(&self, changes: &[Change], position: Option<Offset>) -> Result<()> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if *latest != self.opening {
-            return Err(Error::Fenced("the state store was opened again".into()));
-        }
+    fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
         for part in changes.chunks(MAX_BATCH) {
             let mut batch = sled::Batch::default();
             for (key, value) in part {
                 match value {
-                    Some(value) => batch.insert(pair_key(key), value.as_slice()),
+                    Some(value) => batch.insert(pair_key(key), *value),
                     None => batch.remove(pair_key(key)),
                 }
             }
-            self.tree().apply_batch(batch).map_err(|error| self.failed(error))?;
+            let write = || self.tree().apply_batch(batch).map_err(|error| self.failed(error));
+            self.opening.write(write)?;
         }
-        if let Some(position) = position {
-            self.flush()?;
-            self.tree()
-                .insert(POSITION, position.0.to_be_bytes())
-                .map_err(|error| self.failed(error))?;
-            self.flush()?;
-        }
-        Ok(())
+        let Some(position) = position else {
+            return Ok(());
+        };
+        self.flush()?;
+        self.opening.write(|| {
+            let position = position.0.to_be_bytes();
+            self.tree().insert(POSITION, position).map_err(|error| self.failed(error))
+        })?;
+        self.flush()
     }
 
     fn position(&self) -> Result<Option<Offset>> {
         let Some(bytes) = self.tree().get(POSITION).map_err(|error| self.failed(error))? else {
             return Ok(None);
         };
-        let bytes = bytes
-            .as_ref()
-            .try_into()
-            .map_err(|_| Error::Corrupt("the position of a state store is not a number".into()))?;
-        Ok(Some(Offset(i64::from_be_bytes(bytes))))
+        read_position(&bytes).map(Some)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
-use super::{Change, Pair, Store};
+use super::{ChangeRef, Pair, Store};
 use crate::error::Result;
 use crate::record::Offset;
 
@@ -37,12 +37,12 @@ impl Store for Memory {
         Ok(pairs.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn apply(&self, changes: &[Change], position: Option<Offset>) -> Result<()> {
+    fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value) in changes {
             match value {
-                Some(value) => state.pairs.insert(key.clone(), value.clone()),
-                None => state.pairs.remove(key),
+                Some(value) => state.pairs.insert(key.to_vec(), value.to_vec()),
+                None => state.pairs.remove(*key),
             };
         }
         state.position = position.or(state.position);

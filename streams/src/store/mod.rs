@@ -13,7 +13,10 @@
 
 pub mod cache;
 pub mod disk;
+pub mod engine;
 pub mod freshness;
+mod layer;
+pub mod lsm;
 pub mod memory;
 pub mod overlay;
 #[cfg(test)]
@@ -21,7 +24,9 @@ mod properties;
 
 pub use cache::{Cache, Hint, StoreHandle};
 pub use disk::Disk;
+pub use engine::Engine;
 pub use freshness::Freshness;
+pub use lsm::Lsm;
 pub use memory::Memory;
 pub use overlay::Committed;
 
@@ -30,13 +35,15 @@ use crate::record::Offset;
 
 /// A key and its new value; `None` deletes it.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
+/// A [`Change`] whose bytes are elsewhere.
+pub type ChangeRef<'a> = (&'a [u8], Option<&'a [u8]>);
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// Ordered keys and values of one store and partition, and a position.
 ///
-/// Both implementations are real: [`Memory`] serves tests, files without a broker and small views,
-/// [`Disk`] everything that must survive.
+/// All implementations are real: [`Memory`] serves tests, files without a broker and small views,
+/// [`Disk`] and [`Lsm`] everything that must survive; [`engine`] says which of them.
 pub trait Store: Send + Sync {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
@@ -46,7 +53,7 @@ pub trait Store: Send + Sync {
 
     /// Applies `changes`, then the position, so that the position never claims a change that is
     /// not there, whenever the process dies.
-    fn apply(&self, changes: &[Change], position: Option<Offset>) -> Result<()>;
+    fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()>;
 
     /// The next changelog offset that this store has not seen; `None` in a new store.
     fn position(&self) -> Result<Option<Offset>>;

@@ -1,64 +1,31 @@
 //! What is committed but not yet on disk, in front of the store that will hold it.
 //!
 //! ```text
-//! post_commit ─► live ──freeze(position)──► frozen ──write_frozen──► store
-//! reads:         live,   then                frozen,   then          store
+//! post_commit ─► live ──freeze(position)──► frozen ──write_frozen──► written, and the store
+//! reads:         live,   then                frozen,   then          written,    then the store
 //! ```
 //!
-//! A key changed a hundred times between two freezes is written once. Invariants:
+//! A key changed a hundred times between two freezes is written once. What was written last stays
+//! to be read until the next is: a key that has just changed will be looked for again, and the store
+//! takes ten times as long to find it. Invariants:
 //! - Every committed change is in live, frozen or store.
 //! - The position given to `freeze` covers nothing that is not in live at that moment, in frozen
 //!   or in the store; the store gets it only after the frozen changes.
+//! - What is in written is in the store as well.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use rustc_hash::FxHashMap;
-
-use super::{Change, Freshness, Pair, Store};
+use super::layer::Layer;
+use super::{Freshness, Pair, Store};
 use crate::error::Result;
 use crate::record::Offset;
 
-/// Bytes that an entry costs beyond its key and value: two pointers, two lengths, two map slots.
-const ENTRY_BYTES: usize = 96;
+/// A layer that is larger does not stay once it is written: what a restore leaves would.
+const MAX_WRITTEN: usize = 48 << 20;
 
-/// Changes by key. `order` holds the same keys sorted, and is touched only when a key is new.
-#[derive(Debug, Default)]
-struct Layer {
-    changes: FxHashMap<Arc<[u8]>, Option<Vec<u8>>>,
-    order: BTreeSet<Arc<[u8]>>,
-    bytes: usize,
-}
-
-impl Layer {
-    fn set(&mut self, key: &[u8], value: Option<&[u8]>) {
-        if let Some(held) = self.changes.get_mut(key) {
-            self.bytes -= held.as_ref().map_or(0, Vec::len);
-            match (held.as_mut(), value) {
-                (Some(held), Some(value)) => {
-                    held.clear();
-                    held.extend_from_slice(value);
-                }
-                _ => *held = value.map(<[u8]>::to_vec),
-            }
-        } else {
-            let key: Arc<[u8]> = key.into();
-            self.bytes += key.len() + ENTRY_BYTES;
-            self.order.insert(Arc::clone(&key));
-            self.changes.insert(key, value.map(<[u8]>::to_vec));
-        }
-        self.bytes += value.map_or(0, <[u8]>::len);
-    }
-
-    /// The changes within a range, in key order.
-    fn range(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let bounds = (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
-        self.order.range::<[u8], _>(bounds).filter_map(|key| {
-            let value = self.changes.get(key)?;
-            Some((key.as_ref(), value.as_deref()))
-        })
-    }
-}
+/// Changes in front of a store, with the end of what is known of them.
+type Page = (BTreeMap<Vec<u8>, Option<Vec<u8>>>, Vec<u8>);
 
 /// The committed state of one store and partition, readable from any thread.
 pub struct Committed {
@@ -74,6 +41,7 @@ pub struct Committed {
 struct Layers {
     live: Layer,
     frozen: Option<(Arc<Layer>, Offset)>,
+    written: Option<Arc<Layer>>,
 }
 
 impl Committed {
@@ -93,41 +61,68 @@ impl Committed {
 
     /// The committed value of `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.read(key, |value| value.map(<[u8]>::to_vec))
+    }
+
+    /// Gives the committed value of `key` to `read`, which is not to take long.
+    pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         {
             let layers = self.layers();
             let frozen = layers.frozen.as_ref().map(|(layer, _)| layer.as_ref());
-            for layer in std::iter::once(&layers.live).chain(frozen) {
-                if let Some(change) = layer.changes.get(key) {
-                    return Ok(change.clone());
+            let written = layers.written.as_deref();
+            for layer in std::iter::once(&layers.live).chain(frozen).chain(written) {
+                if let Some(change) = layer.get(key) {
+                    return Ok(read(change));
                 }
             }
         }
-        self.store.get(key)
+        Ok(read(self.store.get(key)?.as_deref()))
     }
 
     /// At most `limit` committed pairs with `from <= key < to`, in key order.
     pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
-        if from >= to {
-            return Ok(Vec::new());
+        let (mut pairs, mut from) = (Vec::new(), from.to_vec());
+        while from.as_slice() < to && pairs.len() < limit {
+            let wanted = limit - pairs.len();
+            // Taken before the store is read: what moves to the store meanwhile is seen twice,
+            // with the same value, and never missed.
+            let (mut changes, end) = self.changes(&from, to, wanted);
+            // Each deleted key may hide one pair of the store.
+            let hidden = changes.values().filter(|value| value.is_none()).count();
+            let stored = self.store.range(&from, &end, wanted.saturating_add(hidden))?;
+            for (key, value) in stored {
+                changes.entry(key).or_insert(Some(value));
+            }
+            let visible = changes.into_iter().filter_map(|(key, value)| Some((key, value?)));
+            pairs.extend(visible.take(wanted));
+            from = end;
         }
-        // Taken before the store is read: what moves to the store meanwhile is seen twice, with
-        // the same value, and never missed.
-        let mut changes = std::collections::BTreeMap::new();
-        {
-            let layers = self.layers();
-            let frozen = layers.frozen.iter().flat_map(|(layer, _)| layer.range(from, to));
-            for (key, value) in frozen.chain(layers.live.range(from, to)) {
+        Ok(pairs)
+    }
+
+    /// The first changes in front of the store, at most `limit` of a layer, and the key before
+    /// which there are no others.
+    fn changes(&self, from: &[u8], to: &[u8], limit: usize) -> Page {
+        let layers = self.layers();
+        let (mut changes, mut end) = (BTreeMap::new(), to.to_vec());
+        // The newer layer last: its changes stand.
+        let frozen = layers.frozen.as_ref().map(|(layer, _)| layer.as_ref());
+        for layer in frozen.into_iter().chain([&layers.live]) {
+            let (mut count, mut last) = (0, Vec::new());
+            layer.range(from, to, limit, |key, value| {
+                count += 1;
+                last.clear();
+                last.extend_from_slice(key);
                 changes.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+            });
+            if count == limit {
+                // There may be more of it behind its last one.
+                last.push(0);
+                end = end.min(last);
             }
         }
-        // Each deleted key may hide one pair of the store.
-        let hidden = changes.values().filter(|value| value.is_none()).count();
-        let stored = self.store.range(from, to, limit.saturating_add(hidden))?;
-        for (key, value) in stored {
-            changes.entry(key).or_insert(Some(value));
-        }
-        let pairs = changes.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        Ok(pairs.take(limit).collect())
+        drop(changes.split_off(&end));
+        (changes, end)
     }
 
     /// Takes committed changes.
@@ -141,7 +136,12 @@ impl Committed {
     /// Bytes in front of the store.
     pub fn overlay_bytes(&self) -> usize {
         let layers = self.layers();
-        layers.live.bytes + layers.frozen.as_ref().map_or(0, |(layer, _)| layer.bytes)
+        layers.live.bytes() + layers.frozen.as_ref().map_or(0, |(layer, _)| layer.bytes())
+    }
+
+    /// Bytes in front of the store that no freeze has set apart.
+    pub fn live_bytes(&self) -> usize {
+        self.layers().live.bytes()
     }
 
     /// Sets the changes so far apart, to be written up to `position`. False, and nothing done,
@@ -163,19 +163,15 @@ impl Committed {
         let Some((layer, position)) = self.layers().frozen.clone() else {
             return Ok(());
         };
-        let sorted = layer
-            .order
-            .iter()
-            .filter_map(|key| layer.changes.get(key).map(|value| (key.to_vec(), value.clone())));
-        self.store.apply(&sorted.collect::<Vec<_>>(), Some(position))?;
-        self.layers.write().unwrap_or_else(PoisonError::into_inner).frozen = None;
+        self.store.apply(&layer.sorted(), Some(position))?;
+        let stays = Some(layer).filter(|layer| layer.bytes() <= MAX_WRITTEN);
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        layers.frozen = None;
+        let before = std::mem::replace(&mut layers.written, stays);
+        drop(layers);
+        // What goes away may be large: readers do not wait for it.
+        drop(before);
         Ok(())
-    }
-
-    /// Restored changes, straight into the store: nothing is in front of it yet.
-    pub fn restore(&self, changes: &[Change], position: Option<Offset>) -> Result<()> {
-        let _one_at_a_time = self.writer();
-        self.store.apply(changes, position)
     }
 
     /// How far it has come, overlay and all.

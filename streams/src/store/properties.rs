@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::disk::Database;
-use super::{Change, Committed, Memory, Pair, Store};
+use super::engine::{Database, Engine};
+use super::{Cache, Change, ChangeRef, Committed, Hint, Memory, Pair, Store, StoreHandle};
+use crate::changelog::Layout;
 use crate::error::Result;
 use crate::record::Offset;
 
@@ -43,6 +45,10 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+fn borrowed(changes: &[Change]) -> impl Iterator<Item = ChangeRef<'_>> {
+    changes.iter().map(|(key, value)| (&key[..], value.as_deref()))
+}
+
 fn model_apply(model: &mut Model, changes: &[Change]) {
     for (key, value) in changes {
         match value {
@@ -62,10 +68,10 @@ fn model_range(model: &Model, from: &[u8], to: &[u8], limit: usize) -> Vec<Pair>
 }
 
 /// The same operations on memory and on disk, which is closed and opened now and then.
-fn memory_equals_disk(operations: &[Operation]) -> Result<(), TestCaseError> {
+fn memory_equals_disk(engine: Engine, operations: &[Operation]) -> Result<(), TestCaseError> {
     let directory = tempfile::tempdir()?;
     let open = || -> Result<_> {
-        let database = Database::open(directory.path(), CACHE_BYTES)?;
+        let database = Database::open(engine, directory.path(), CACHE_BYTES)?;
         let disk = database.store("store")?;
         Ok((disk, database))
     };
@@ -74,8 +80,9 @@ fn memory_equals_disk(operations: &[Operation]) -> Result<(), TestCaseError> {
     for operation in operations {
         match operation {
             Operation::Apply(changes, position) => {
-                memory.apply(changes, position.map(Offset))?;
-                opened.0.apply(changes, position.map(Offset))?;
+                let changes: Vec<_> = borrowed(changes).collect();
+                memory.apply(&changes, position.map(Offset))?;
+                opened.0.apply(&changes, position.map(Offset))?;
             }
             Operation::Get(key) => prop_assert_eq!(memory.get(key)?, opened.0.get(key)?),
             Operation::Range(from, to, limit) => {
@@ -127,7 +134,7 @@ impl Store for Kept {
     fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
         self.0.range(from, to, limit)
     }
-    fn apply(&self, changes: &[Change], position: Option<Offset>) -> Result<()> {
+    fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
         self.0.apply(changes, position)
     }
     fn position(&self) -> Result<Option<Offset>> {
@@ -147,8 +154,7 @@ fn committed_equals_a_map(turns: &[Turn]) -> Result<(), TestCaseError> {
     for turn in turns {
         match turn {
             Turn::Commit(changes) => {
-                let borrowed = changes.iter().map(|(key, value)| (&key[..], value.as_deref()));
-                committed.commit(borrowed);
+                committed.commit(borrowed(changes));
                 model_apply(&mut model, changes);
                 changelog.extend_from_slice(changes);
             }
@@ -164,7 +170,7 @@ fn committed_equals_a_map(turns: &[Turn]) -> Result<(), TestCaseError> {
             Turn::Crash => {
                 committed = open();
                 let position = usize::try_from(committed.position()?.unwrap_or_default().0)?;
-                committed.restore(&changelog[position..], Some(end(&changelog)))?;
+                committed.commit(borrowed(&changelog[position..]));
             }
         }
         let position = usize::try_from(disk.position()?.unwrap_or_default().0)?;
@@ -183,11 +189,83 @@ proptest! {
 
     #[test]
     fn a_store_in_memory_equals_one_on_disk(operations in vec(operation(), 1..30)) {
-        memory_equals_disk(&operations)?;
+        for engine in Engine::ALL {
+            memory_equals_disk(engine, &operations)?;
+        }
     }
 }
 
+#[derive(Clone, Debug)]
+enum Touch {
+    Set(Vec<u8>, Option<Vec<u8>>, bool),
+    Read(Vec<u8>),
+    /// A commit, after which the cache holds no more than that.
+    Commit(usize),
+    Discard,
+}
+
+fn touch() -> impl Strategy<Value = Touch> {
+    let value = || proptest::option::of(vec(any::<u8>(), 0..40));
+    prop_oneof![
+        6 => (key(), value(), any::<bool>()).prop_map(|(k, v, near)| Touch::Set(k, v, near)),
+        4 => key().prop_map(Touch::Read),
+        3 => (0..1_500_usize).prop_map(Touch::Commit),
+        1 => Just(Touch::Discard),
+    ]
+}
+
+/// A cache before a committed state, with one hint for all keys, against a plain map.
+fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
+    let encode = |value: &Vec<u8>, out: &mut Vec<u8>| out.extend_from_slice(value);
+    let layout = Arc::new(Layout::new("topic", encode, |bytes| Ok(bytes.to_vec())));
+    let committed = Arc::new(Committed::new(Box::new(Memory::default())));
+    let handle = StoreHandle::new(Cache::new(layout, Arc::clone(&committed)));
+    let (mut model, mut settled, hint) = (Model::new(), Model::new(), Hint::default());
+    for touch in touches {
+        match touch {
+            Touch::Set(key, value, near) => {
+                let set = |held: &mut Option<Vec<u8>>| {
+                    let before = std::mem::replace(held, value.clone());
+                    (before != *value, before)
+                };
+                let before = if *near && model.contains_key(key) {
+                    handle.update_if_near(&hint, key, set)?
+                } else if *near {
+                    handle.create_if_near(&hint, key, set)?
+                } else {
+                    handle.update_if(key, set)?
+                };
+                prop_assert_eq!(before, model.get(key).cloned());
+                model_apply(&mut model, &[(key.clone(), value.clone())]);
+            }
+            Touch::Read(key) => {
+                let found = handle.read_near(&hint, key, |value| value.cloned())?;
+                prop_assert_eq!(found, model.get(key).cloned());
+            }
+            Touch::Commit(max_bytes) => {
+                let mut cache = handle.cache().borrow_mut();
+                cache.drain(|change| committed.commit([change].into_iter()));
+                cache.trim(*max_bytes);
+                prop_assert!(cache.bytes() <= *max_bytes);
+                settled.clone_from(&model);
+                let all = committed.range(&[], &[0xff; 4], usize::MAX)?;
+                prop_assert_eq!(all.into_iter().collect::<Model>(), settled.clone());
+            }
+            Touch::Discard => {
+                handle.cache().borrow_mut().discard();
+                model.clone_from(&settled);
+            }
+        }
+    }
+    Ok(())
+}
+
 proptest! {
+    #[test]
+    fn a_cache_equals_a_map_whatever_it_gives_up(touches in vec(touch(), 1..80)) {
+        cached_equals_a_map(&touches)?;
+    }
+
     #[test]
     fn what_is_committed_equals_a_map_whatever_is_written(turns in vec(turn(), 1..60)) {
         committed_equals_a_map(&turns)?;
@@ -198,7 +276,7 @@ proptest! {
         let committed = Committed::new(Box::new(Memory::default()));
         let mut before = 0;
         for changes in &turns {
-            committed.commit(changes.iter().map(|(key, value)| (&key[..], value.as_deref())));
+            committed.commit(borrowed(changes));
             let values: usize = changes.iter().map(|(_, v)| v.as_ref().map_or(0, Vec::len)).sum();
             prop_assert!(committed.overlay_bytes() <= before + values + changes.len() * 200);
             before = committed.overlay_bytes();

@@ -63,6 +63,8 @@ pub(super) struct Worker<'a> {
     owned: BTreeMap<i32, Owned>,
     last_commit: Instant,
     last_flush: Instant,
+    /// How long the last writing of the stores took.
+    flush_took: Duration,
     last_metrics: Instant,
 }
 
@@ -86,6 +88,7 @@ impl<'a> Worker<'a> {
             owned: BTreeMap::new(),
             last_commit: now,
             last_flush: now,
+            flush_took: Duration::ZERO,
             last_metrics: now,
         })
     }
@@ -115,8 +118,12 @@ impl<'a> Worker<'a> {
             self.show_member();
         }
         self.restore()?;
-        self.take_records()?;
-        self.process()?;
+        if self.is_ahead_of_disk() {
+            clock::wait(MAX_WAIT);
+        } else {
+            self.take_records()?;
+            self.process()?;
+        }
         let due = self.last_commit.elapsed() >= self.config().commit_interval;
         if due || self.owned.values().any(|owned| owned.task.wants_commit()) {
             self.commit()?;

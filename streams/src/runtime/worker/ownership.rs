@@ -9,6 +9,9 @@ use crate::record::{Batch, Offset, Partition, SourceId};
 use crate::runtime::{clock, standby};
 use crate::task::{Consumed, State, Task};
 
+/// How long to wait for records of a restore, or for the disk that it is ahead of.
+const RESTORE_WAIT: Duration = Duration::from_millis(1);
+
 impl Worker<'_> {
     /// Takes partitions: the group's offsets first, then the stores that belong to them.
     ///
@@ -61,7 +64,11 @@ impl Worker<'_> {
         if self.tail.is_empty() {
             return Ok(());
         }
-        for restored in self.tail.poll(Duration::from_millis(1))? {
+        if !self.write_restored()? {
+            clock::wait(RESTORE_WAIT);
+            return Ok(());
+        }
+        for restored in self.tail.poll(RESTORE_WAIT)? {
             self.shared.metrics.restore_records.inc_by(restored.records);
             if let Some(owned) = self.owned.get_mut(&restored.partition) {
                 owned.restored += restored.records;
@@ -71,6 +78,17 @@ impl Worker<'_> {
         let ready: Vec<i32> =
             restoring.map(|(p, _)| *p).filter(|p| self.tail.is_caught_up(*p)).collect();
         ready.into_iter().try_for_each(|partition| self.start_task(partition))
+    }
+
+    /// Writes what the tail has gathered when it is half of what may be; the rest of the records
+    /// fill the other half meanwhile. False when there is no room: the disk is behind.
+    fn write_restored(&mut self) -> Result<bool> {
+        let (held, limit) = (self.tail.restoring_bytes(), self.config().restore_max_bytes);
+        if held > limit / 2 && !self.flusher.is_busy() {
+            let frozen = self.tail.freeze()?;
+            self.flusher.write(frozen)?;
+        }
+        Ok(held <= limit)
     }
 
     fn start_task(&mut self, partition: i32) -> Result<()> {

@@ -9,6 +9,10 @@ use crate::runtime::clock;
 use crate::runtime::flusher::{Changelog, Done};
 use crate::task::State;
 
+/// Of the time, writing stores takes at most one part in so many, unless one is full: the longer a
+/// round takes, the more changes the next one merges.
+const WRITE_SHARE: u32 = 4;
+
 impl Worker<'_> {
     /// The stores of these partitions with changes that are not on disk.
     fn changelogs(&self, partitions: &[i32]) -> Vec<Changelog> {
@@ -39,13 +43,21 @@ impl Worker<'_> {
         let limit = self.config().overlay_max_bytes;
         let stores = self.owned.values().flat_map(|owned| owned.task.stores());
         let full = stores.map(|store| store.overlay_bytes()).any(|bytes| bytes > limit);
-        if !full && self.last_flush.elapsed() < self.config().flush_interval {
+        let pause = self.config().flush_interval.max(self.flush_took * WRITE_SHARE);
+        if !full && self.last_flush.elapsed() < pause {
             return Ok(());
         }
         self.last_flush = clock::instant();
         let running = self.owned.iter().filter(|(_, o)| o.task.state() == State::Running);
         let running: Vec<i32> = running.map(|(partition, _)| *partition).collect();
         self.begin_round(&running)
+    }
+
+    /// The disk is behind by twice the bound: nothing more is processed until it has caught up.
+    pub(super) fn is_ahead_of_disk(&self) -> bool {
+        let limit = 2 * self.config().overlay_max_bytes;
+        let mut stores = self.owned.values().flat_map(|owned| owned.task.stores());
+        self.flusher.is_busy() && stores.any(|store| store.live_bytes() > limit)
     }
 
     /// Asks for the ends of what has changed in these partitions.
@@ -56,6 +68,7 @@ impl Worker<'_> {
 
     fn go_on(&mut self, done: Done) -> Result<()> {
         let Done::Ends(ends) = done else {
+            self.flush_took = self.last_flush.elapsed();
             self.shared.metrics.store_writes.inc();
             return Ok(());
         };
