@@ -16,7 +16,7 @@ use schemas::topic::Topic;
 use schemas::{Codec, Kind, MarketEvent, PairKey};
 use tests::support::down::Down;
 use tests::support::topics::Record;
-use tests::support::venue::Simulated;
+use tests::support::venue::{Made, Simulated};
 use tests::support::{Installation, wait_until};
 
 /// The outage unless `OUTAGE_SECONDS` says otherwise.
@@ -82,6 +82,37 @@ fn ascending(ids: &[i64]) -> Vec<i64> {
     order
 }
 
+/// How many trades came, came again, were made and never came, and were made before the kill; what
+/// was on disk is all there, and each pair's trades are in their order.
+fn verified(found: &Spooled, left: &Spooled, made: &BTreeMap<PairKey, Made>) -> Result<[usize; 4]> {
+    let (mut distinct, mut again, mut unread, mut before_kill) = (0, 0, 0, 0);
+    for (pair, ids) in found {
+        let all: BTreeSet<i64> = ids.iter().copied().collect();
+        let spooled = left.get(pair).context("a pair had nothing on disk")?;
+        let lost: Vec<_> = spooled.iter().filter(|id| !all.contains(id)).collect();
+        ensure!(lost.is_empty(), "{pair}: {} of the spool were lost: {lost:?}", lost.len());
+        let last = *spooled.iter().max().context("an empty spool")?;
+        // As the feed read them: dense up to the kill, and again after it.
+        let order = ascending(ids);
+        // What a busy machine missed in between was fetched, and came later.
+        let is_open = |two: &&[i64]| (two[0] + 1..two[1]).any(|id| !all.contains(&id));
+        let holes: Vec<_> = order.windows(2).filter(is_open).collect();
+        ensure!(
+            holes.iter().all(|two| two[0] == last),
+            "{pair}: holes {holes:?}, killed at {last}"
+        );
+        let made = made.get(pair).context("it was never made")?;
+        ensure!(all.iter().all(|id| made.contains_key(id)), "{pair}: ids that nobody made");
+        let (from, to) = (all.iter().min(), all.iter().max());
+        let (from, to) = (from.context("no id")?, to.context("no id")?);
+        unread += made.range(from..=to).filter(|(id, _)| !all.contains(id)).count();
+        distinct += all.len();
+        again += ids.len() - all.len();
+        before_kill += all.range(..=last).count();
+    }
+    Ok([distinct, again, unread, before_kill])
+}
+
 #[test]
 fn nothing_on_disk_is_lost_and_each_pair_keeps_its_order() -> Result<()> {
     let seconds = std::env::var("OUTAGE_SECONDS").ok().map(|text| text.parse()).transpose();
@@ -130,31 +161,7 @@ fn nothing_on_disk_is_lost_and_each_pair_keeps_its_order() -> Result<()> {
     let newest =
         found.iter().map(|(pair, ids)| Ok((pair.clone(), *ids.iter().max().context("no id")?)));
     let made = simulated.made(&newest.collect::<Result<_>>()?)?;
-    let (mut distinct, mut again, mut unread, mut before_kill) = (0, 0, 0, 0);
-    for (pair, ids) in &found {
-        let all: BTreeSet<i64> = ids.iter().copied().collect();
-        let spooled = left.get(pair).context("a pair had nothing on disk")?;
-        let lost: Vec<_> = spooled.iter().filter(|id| !all.contains(id)).collect();
-        ensure!(lost.is_empty(), "{pair}: {} of the spool were lost: {lost:?}", lost.len());
-        let last = *spooled.iter().max().context("an empty spool")?;
-        // As the feed read them: dense up to the kill, and again after it.
-        let order = ascending(ids);
-        // What a busy machine missed in between was fetched, and came later.
-        let is_open = |two: &&[i64]| (two[0] + 1..two[1]).any(|id| !all.contains(&id));
-        let holes: Vec<_> = order.windows(2).filter(is_open).collect();
-        ensure!(
-            holes.iter().all(|two| two[0] == last),
-            "{pair}: holes {holes:?}, killed at {last}"
-        );
-        let made = made.get(pair).context("it was never made")?;
-        ensure!(all.iter().all(|id| made.contains_key(id)), "{pair}: ids that nobody made");
-        let (from, to) = (all.iter().min(), all.iter().max());
-        let (from, to) = (from.context("no id")?, to.context("no id")?);
-        unread += made.range(from..=to).filter(|(id, _)| !all.contains(id)).count();
-        distinct += all.len();
-        again += ids.len() - all.len();
-        before_kill += all.range(..=last).count();
-    }
+    let [distinct, again, unread, before_kill] = verified(&found, &left, &made)?;
     ensure!(found.len() == PRODUCTS.len(), "{} pairs", found.len());
     // Of what was read, no more died than stands between socket and disk.
     let died = read - f64::from(u32::try_from(before_kill)?);
