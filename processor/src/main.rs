@@ -98,10 +98,10 @@ impl Process {
         let topic_prefix = kafka.topic_prefix.clone();
         let registry = registry::Registry::new(&stores.schema_registry_url)?;
         let codec = Arc::new(registry.codec(&topic_prefix)?);
-        let served = Served::new(Queries::default(), codec, Registry::new());
+        let mut served = Served::new(Queries::default(), codec, Registry::new());
         let history = stores.history_url.as_ref();
         let history = history.map(|url| History::new(url, &served.registry)).transpose()?;
-        let served = Served { history: history.map(Arc::new), ..served };
+        served.history = history.map(Arc::new);
         let stop = Stop::default();
         let streaming = stream::router(&served, &stores.stream, &stop)?;
         let routes = router(served.clone(), &guards, streaming)?;
