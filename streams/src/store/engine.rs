@@ -58,8 +58,8 @@ impl FromStr for Engine {
 
 /// The database of one state directory.
 pub enum Database {
-    /// Kept by sled.
-    Sled(disk::Database),
+    /// Kept by sled; a handle of it is large.
+    Sled(Box<disk::Database>),
     /// Kept by fjall.
     Fjall(lsm::Database),
 }
@@ -68,7 +68,8 @@ impl Database {
     /// Opens or creates the database in `path`, with that much memory for its cache.
     pub fn open(engine: Engine, path: &Path, cache_bytes: usize) -> Result<Self> {
         match engine {
-            Engine::Sled => disk::Database::open(path, cache_bytes).map(Self::Sled),
+            Engine::Sled => disk::Database::open(path, cache_bytes)
+                .map(|database| Self::Sled(Box::new(database))),
             Engine::Fjall => lsm::Database::open(path, cache_bytes).map(Self::Fjall),
         }
     }

@@ -80,6 +80,7 @@ pub(super) fn hash(key: &[u8]) -> u64 {
 
 impl Layer {
     /// The change of `key`: `None` when there is none, `Some(None)` when it was deleted.
+    #[expect(clippy::option_option, reason = "a deletion is a change, as in `Change`")]
     pub(super) fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         let found = self.find(hash(key), key)?;
         Some(self.value(&self.entries[found]))

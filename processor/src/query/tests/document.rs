@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::fmt::Write as _;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -192,9 +193,11 @@ async fn handshake(headers: &[(&str, &str)], places: u32) -> Result<String, Box<
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut socket = TcpStream::connect(listener.local_addr()?).await?;
     let server = tokio::spawn(async move { axum::serve(listener, routes).await });
-    let headers: String =
-        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let request = format!("GET /v1/stream HTTP/1.1\r\nhost: here\r\n{headers}\r\n");
+    let mut request = "GET /v1/stream HTTP/1.1\r\nhost: here\r\n".to_owned();
+    for (name, value) in headers {
+        write!(request, "{name}: {value}\r\n")?;
+    }
+    request.push_str("\r\n");
     socket.write_all(request.as_bytes()).await?;
     // `HTTP/1.1 101`
     let mut answer = [0; 12];
