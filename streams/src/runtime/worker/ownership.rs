@@ -148,7 +148,7 @@ impl Worker<'_> {
             if let Some(mut owned) = self.owned.remove(partition) {
                 owned.task.suspend();
                 owned.task.close();
-                self.show_state(&owned.label, None);
+                self.show_gone(*partition, &owned.label);
             }
             if self.shared.standby.is_on() {
                 // What is followed from here on is readable until the replica has caught up.

@@ -18,6 +18,18 @@ impl Worker<'_> {
         }
     }
 
+    /// A task is another's: what it holds and how far behind it is are no longer ours to say.
+    pub(super) fn show_gone(&self, partition: i32, label: &str) {
+        self.show_state(label, None);
+        let metrics = &self.shared.metrics;
+        for gauge in [&metrics.overlay, &metrics.cache, &metrics.restore_remaining] {
+            // It may never have been shown.
+            let _ = gauge.remove_label_values(&[label]);
+        }
+        let lag = [self.consumer.topic(), &partition.to_string()];
+        let _ = metrics.consumer_lag.remove_label_values(&lag);
+    }
+
     pub(super) fn show_member(&self) {
         let count = |state| self.owned.values().filter(|o| o.task.state() == state).count();
         let (restoring, running) = (count(State::Restoring), count(State::Running));
@@ -54,5 +66,14 @@ impl Worker<'_> {
         let bytes = self.shared.state_dir.database().size_bytes();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.store_size.with_label_values(&["all"]).set(bytes);
+    }
+}
+
+/// However it ends, a worker that has joined anew must not find its tasks shown twice in the group.
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        for (partition, owned) in &self.owned {
+            self.show_gone(*partition, &owned.label);
+        }
     }
 }
