@@ -11,12 +11,12 @@ FOLDER=$RUN_DIR/schemathesis
 mkdir -p "$FOLDER"
 
 # The place is taken, so that what is valid is answered and does not stream.
-events() { curl -sN "$@" "$URL/v1/events?channel=latest&base=none"; }
-coproc HELD { events -D -; }
+listen() { curl -sN "$@" "$URL/v1/events?channel=latest&base=none"; }
+coproc HELD { listen -D -; }
 trap 'kill "$HELD_PID" 2>/dev/null || true' EXIT
 read -r -t 20 _ status _ <&"${HELD[0]}" || die "$URL does not stream"
 [ "$status" = 200 ] || die "$URL/v1/events answers $status"
-[ "$(events -m 20 -o /dev/null -w '%{http_code}')" = 503 ] || die "$URL has to run with --stream-max-clients 1"
+[ "$(listen -m 20 -o /dev/null -w '%{http_code}')" = 503 ] || die "$URL has to run with --stream-max-clients 1"
 
 export SCHEMATHESIS_HOOKS=hooks PYTHONPATH=$ROOT/infra/schemathesis PYTHONDONTWRITEBYTECODE=1
 ask() {

@@ -179,6 +179,8 @@ fn scripts_leave_topics_to_the_table() -> Result<()> {
                 continue;
             }
             let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+            // A route of the reads may have a topic's name.
+            let code = code.replace("/v1/", "/v1_");
             let mut words = code.split(|c| !is_part(c));
             let named = words.find(|word| names.contains(word));
             ensure!(named.is_none(), "{}:{}: topic {named:?}", path.display(), index + 1);
