@@ -12,7 +12,8 @@ pub fn decimal(units: i128) -> Result<Decimal> {
     Decimal::from_units(units).context("more than 38 digits")
 }
 
-/// The exact product of two numbers of 18 fraction digits.
+/// The product of two numbers of 18 fraction digits; half to even where it has more, as those of an
+/// inverse future do, whose size is a quotient.
 pub fn product(a: i128, b: i128) -> Result<i128> {
     let (a, a_zeros) = without_zeros(a);
     let (b, b_zeros) = without_zeros(b);
@@ -20,11 +21,15 @@ pub fn product(a: i128, b: i128) -> Result<i128> {
     match 18 - (a_zeros + b_zeros) {
         missing if missing > 0 => {
             let cut = 10i128.pow(missing.unsigned_abs());
-            ensure!(digits % cut == 0, "a product with more than 18 fraction digits");
-            Ok(digits / cut)
+            Ok(half_to_even(digits, cut))
         }
         spare => digits.checked_mul(10i128.pow(spare.unsigned_abs())).context("beyond i128"),
     }
+}
+
+fn half_to_even(digits: i128, cut: i128) -> i128 {
+    let (whole, twice) = (digits.div_euclid(cut), 2 * digits.rem_euclid(cut));
+    whole + i128::from(twice > cut || (twice == cut && whole % 2 != 0))
 }
 
 fn without_zeros(mut units: i128) -> (i128, i32) {
