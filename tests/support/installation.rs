@@ -116,7 +116,7 @@ impl Installation {
     }
 
     /// The same, behind everything else that wants a processor. librdkafka's idempotent producer
-    /// spins while records wait behind a partition that does not answer (its issue 2565): on a small
+    /// spins while records wait behind a partition that does not answer (its issue 3692): on a small
     /// machine it would starve the very brokers that it waits for.
     pub fn background_producer(&self, arguments: &[&str]) -> Result<Process> {
         // Where the kernel weighs whole sessions, the new session's weight is what counts; elsewhere
