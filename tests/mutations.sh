@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 copy=$PWD/.run/mutants/tree
 list=$PWD/tests/mutations/list
 # CARGO_TARGET_DIR=target builds faster, and waits for other builds.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-.run/mutants/target} RUST_BACKTRACE=0
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-.run/mutants/target} RUST_BACKTRACE=0 CARGO_INCREMENTAL=1
 CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
 # Worlds of the simulation in which a bug must show.
 export SIM_SEEDS=${SIM_SEEDS:-300}
@@ -31,10 +31,8 @@ sync() { # The last commit, by content: what did not change is not built again.
 tests() { # Runs the tests of the copy; prints the names of those that failed.
     local log=$copy/../log
     : >"$log"
-    (cd "$copy" && cargo test --release -q -p streams --lib) >>"$log" 2>&1 && code=0 || code=$?
-    if [ "$code" = 0 ]; then
-        (cd "$copy" && cargo test --release -q -p tests --test simulation) >>"$log" 2>&1 && code=0 || code=$?
-    fi
+    # Both packages in one command: the features, and so the dependencies, are those of the workspace.
+    (cd "$copy" && cargo test --release -q --no-fail-fast -p streams -p tests --lib --test simulation) >>"$log" 2>&1 || true
     if grep -q '^error\(\[E[0-9]*\]\)\?:.*' "$log" && ! grep -q '^test result\|^failures:' "$log"; then
         echo "does not compile"
         return

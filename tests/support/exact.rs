@@ -60,7 +60,19 @@ mod tests {
         ensure!(units("0.000000000000000001")? == 1);
         ensure!(product(units("61837.63")?, units("0.02")?)? == units("1236.7526")?);
         ensure!(product(units("0.000020208")?, units("24.50")?)? == units("0.000495096")?);
-        ensure!(product(units("0.0000000001")?, units("0.0000000001")?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_product_of_more_digits_is_rounded_half_to_even() -> Result<()> {
+        let half = units("0.5")?;
+        ensure!(product(1, half)? == 0);
+        ensure!(product(3, half)? == 2);
+        ensure!(product(5, half)? == 2);
+        ensure!(product(-1, half)? == 0);
+        ensure!(product(-3, half)? == -2);
+        ensure!(product(units("0.0000000001")?, units("0.0000000001")?)? == 0);
+        ensure!(product(7, units("0.9")?)? == 6);
         Ok(())
     }
 }
