@@ -34,8 +34,8 @@ const MAX_RETRIES: usize = 6;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// One round of waiting for deliveries.
 const FLUSH_STEP: Duration = Duration::from_millis(100);
-/// Longer than any commit takes to hand its records over.
-const LINGER_MS: &str = "500";
+/// Longer than a commit takes to hand its records over; no more than half of the time to deliver them.
+const LINGER: Duration = Duration::from_millis(500);
 /// Records in librdkafka's queue: a commit hands over all of its own at once.
 const QUEUE_RECORDS: &str = "500000";
 /// The same in KiB.
@@ -97,7 +97,7 @@ impl OutputProducer {
             .set("compression.type", "lz4")
             // The flush of a commit sends, not the clock: what a task writes leaves in one batch, and
             // the client's thread sleeps in between.
-            .set("linger.ms", LINGER_MS)
+            .set("linger.ms", LINGER.min(delivery_timeout / 2).as_millis().to_string())
             .set("queue.buffering.max.messages", QUEUE_RECORDS)
             .set("queue.buffering.max.kbytes", QUEUE_KIB)
             .set("message.timeout.ms", delivery_timeout.as_millis().to_string())
