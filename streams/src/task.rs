@@ -370,12 +370,10 @@ impl Task {
     /// next commit. When there is more, each store gives up the same part of what it holds.
     fn trim(&self) {
         let (held, kept) = (self.cache_bytes(), self.cache_max_bytes / 2);
-        if held <= kept {
-            return;
-        }
         for store in &self.graph.stores {
+            let bytes = (store.bytes)();
             // Of bytes in memory: the product fits into 128 bits, and what comes out is smaller.
-            let share = (store.bytes)() as u128 * kept as u128 / held as u128;
+            let share = bytes as u128 * kept as u128 / held.max(kept).max(1) as u128;
             (store.trim)(usize::try_from(share).unwrap_or(kept));
         }
     }

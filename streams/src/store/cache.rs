@@ -4,9 +4,9 @@
 //! changed it in between. Reads go through to the committed state. `drain` gives the changes and
 //! leaves the values as clean entries; an abort discards everything.
 //!
-//! Clean entries stay as long as there is room. When there is none the clock goes round: who was
-//! touched since its last visit stays for another, who was not goes. A hot key is met often enough
-//! to stay, whatever passes by once.
+//! A clock goes round the entries, a little further at each commit, and as far as it must when there
+//! is no room: who was touched since its last visit stays for another, who was not goes. A hot key is
+//! met often enough to stay; what passed by once, and a window that has closed, is not.
 //!
 //! Invariants:
 //! - Dirty entries are never evicted, clean ones may go at any commit.
@@ -27,6 +27,9 @@ use crate::error::{Error, Result};
 /// Bytes that an entry costs beyond its slot, its key and what its value holds elsewhere: its place
 /// in the index with what that keeps free, and what the allocator rounds up.
 const ENTRY_BYTES: usize = 26;
+
+/// Commits in which the clock goes round once when there is room: a minute of the default interval.
+const ROUND_COMMITS: usize = 600;
 
 struct Slot<V> {
     hash: u64,
@@ -68,6 +71,8 @@ pub struct Cache<V> {
     dirty: Vec<u32>,
     /// Where the clock goes on.
     hand: usize,
+    /// Parts of a visit that are due: each commit adds one for each slot.
+    due: usize,
     bytes: usize,
 }
 
@@ -82,6 +87,7 @@ impl<V> Cache<V> {
             free: Vec::new(),
             dirty: Vec::new(),
             hand: 0,
+            due: 0,
             bytes: 0,
         }
     }
@@ -194,21 +200,31 @@ impl<V> Cache<V> {
         }
     }
 
-    /// Forgets clean entries until it holds no more than `max_bytes`, those first that were not
-    /// touched for long; only between a commit and the next change, when all of it is clean.
+    /// Forgets clean entries that were not touched for long, and as many more as it takes to hold no
+    /// more than `max_bytes`; only between a commit and the next change, when all of it is clean.
     pub fn trim(&mut self, max_bytes: usize) {
         debug_assert!(self.dirty.is_empty(), "trimmed with uncommitted changes");
+        self.due += self.slots.len();
+        for _visit in 0..self.due / ROUND_COMMITS {
+            self.visit();
+        }
+        self.due %= ROUND_COMMITS;
         while self.bytes > max_bytes {
-            if self.hand >= self.slots.len() {
-                self.hand = 0;
-            }
-            let at = self.hand;
-            self.hand += 1;
-            match &mut self.slots[at] {
-                Some(slot) if slot.touched => slot.touched = false,
-                Some(_) => self.evict(at),
-                None => {}
-            }
+            self.visit();
+        }
+    }
+
+    /// The clock comes by at one slot.
+    fn visit(&mut self) {
+        if self.hand >= self.slots.len() {
+            self.hand = 0;
+        }
+        let at = self.hand;
+        self.hand += 1;
+        match &mut self.slots[at] {
+            Some(slot) if slot.touched => slot.touched = false,
+            Some(_) => self.evict(at),
+            None => {}
         }
     }
 
@@ -229,6 +245,7 @@ impl<V> Cache<V> {
         self.free = Vec::new();
         self.dirty = Vec::new();
         self.hand = 0;
+        self.due = 0;
         self.bytes = 0;
     }
 

@@ -199,8 +199,8 @@ proptest! {
 enum Touch {
     Set(Vec<u8>, Option<Vec<u8>>, bool),
     Read(Vec<u8>),
-    /// A commit, after which the cache holds no more than that.
-    Commit(usize),
+    /// A commit, after which the cache holds no more than that, and so many without a touch.
+    Commit(usize, usize),
     Discard,
 }
 
@@ -209,17 +209,22 @@ fn touch() -> impl Strategy<Value = Touch> {
     prop_oneof![
         6 => (key(), value(), any::<bool>()).prop_map(|(k, v, near)| Touch::Set(k, v, near)),
         4 => key().prop_map(Touch::Read),
-        3 => (0..1_500_usize).prop_map(Touch::Commit),
+        3 => (0..1_500_usize, 0..1_000_usize).prop_map(|(max, quiet)| Touch::Commit(max, quiet)),
         1 => Just(Touch::Discard),
     ]
 }
 
-/// A cache before a committed state, with one hint for all keys, against a plain map.
-fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
+/// A cache before a committed state.
+fn cached() -> (StoreHandle<Vec<u8>>, Arc<Committed>) {
     let encode = |value: &Vec<u8>, out: &mut Vec<u8>| out.extend_from_slice(value);
     let layout = Arc::new(Layout::new("topic", encode, |bytes| Ok(bytes.to_vec())));
     let committed = Arc::new(Committed::new(Box::new(Memory::default())));
-    let handle = StoreHandle::new(Cache::new(layout, Arc::clone(&committed)));
+    (StoreHandle::new(Cache::new(layout, Arc::clone(&committed))), committed)
+}
+
+/// With one hint for all keys, against a plain map.
+fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
+    let (handle, committed) = cached();
     let (mut model, mut settled, hint) = (Model::new(), Model::new(), Hint::default());
     for touch in touches {
         match touch {
@@ -242,7 +247,7 @@ fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
                 let same = handle.read_near(&hint, key, |value| value == model.get(key))?;
                 prop_assert!(same);
             }
-            Touch::Commit(max_bytes) => {
+            Touch::Commit(max_bytes, quiet) => {
                 let mut cache = handle.cache().borrow_mut();
                 cache.drain(|change| committed.commit([change].into_iter()));
                 cache.trim(*max_bytes);
@@ -250,6 +255,9 @@ fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
                 settled.clone_from(&model);
                 let all = committed.range(&[], &[0xff; 4], usize::MAX)?;
                 prop_assert_eq!(all.into_iter().collect::<Model>(), settled.clone());
+                for _quiet in 0..*quiet {
+                    cache.trim(usize::MAX);
+                }
             }
             Touch::Discard => {
                 handle.cache().borrow_mut().discard();
@@ -257,6 +265,20 @@ fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
             }
         }
     }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_touched_for_long_leaves_the_cache() -> Result<()> {
+    let (handle, _committed) = cached();
+    handle.read(b"hot", |_| ())?;
+    let one = handle.cache().borrow().bytes();
+    handle.read(b"old", |_| ())?;
+    for _commit in 0..2_000 {
+        handle.read(b"hot", |_| ())?;
+        handle.cache().borrow_mut().trim(usize::MAX);
+    }
+    assert_eq!(handle.cache().borrow().bytes(), one);
     Ok(())
 }
 
