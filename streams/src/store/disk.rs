@@ -87,7 +87,7 @@ fn made(db: &sled::Db<LEAF>, name: &str) -> std::io::Result<sled::Tree<LEAF>> {
     let tree = db.open_tree(name)?;
     if tree.get(MADE)?.is_none() {
         // Dirty until it is flushed, and not evicted before.
-        tree.insert(MADE, &[])?;
+        tree.insert(MADE, [])?;
     }
     Ok(tree)
 }
