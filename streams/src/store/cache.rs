@@ -240,13 +240,7 @@ impl<V> Cache<V> {
 
     /// Forgets everything, uncommitted changes too.
     pub fn discard(&mut self) {
-        self.index = HashTable::new();
-        self.slots = Vec::new();
-        self.free = Vec::new();
-        self.dirty = Vec::new();
-        self.hand = 0;
-        self.due = 0;
-        self.bytes = 0;
+        *self = Self::new(Arc::clone(&self.layout), Arc::clone(&self.committed));
     }
 
     /// An estimate of what is held.
