@@ -320,25 +320,27 @@ impl Member {
     }
 
     /// The partitions that it has, by its log.
+    ///
+    /// Counted, for one of its threads may tell of a loss after another has got the partition.
     pub fn owned(&self) -> Result<BTreeSet<i32>> {
-        let mut owned = BTreeSet::new();
+        let mut times = BTreeMap::<i32, i32>::new();
         for line in self.process.log()?.lines() {
-            // A worker that failed has let go of everything.
-            if line.contains(" rejoining ") {
-                owned.clear();
-            }
+            let change = match line {
+                given if given.contains("partitions assigned") => 1,
+                taken if taken.contains("partitions revoked") => -1,
+                _ => continue,
+            };
             let list = line.split(" partitions=[").nth(1).and_then(|rest| rest.split(']').next());
             let parts = list.unwrap_or_default().split(',').map(str::trim);
             for partition in parts.filter(|part| !part.is_empty()) {
-                let partition = partition.parse()?;
-                if line.contains("partitions revoked") {
-                    owned.remove(&partition);
-                } else {
-                    owned.insert(partition);
-                }
+                *times.entry(partition.parse()?).or_default() += change;
             }
         }
-        Ok(owned)
+        Ok(times
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(partition, _)| partition)
+            .collect())
     }
 
     /// How many records it restored when it last got a partition, by partition.

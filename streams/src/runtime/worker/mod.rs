@@ -99,6 +99,16 @@ impl<'a> Worker<'a> {
 
     /// Runs until it is told to stop, then gives everything back.
     pub(super) fn run(&mut self) -> Result<()> {
+        let ran = self.run_until_stopped();
+        if ran.is_err() && !self.owned.is_empty() {
+            // The log tells of every partition where it went, whoever reads it at night.
+            let partitions: Vec<i32> = self.owned.keys().copied().collect();
+            tracing::info!(?partitions, lost = true, "partitions revoked");
+        }
+        ran
+    }
+
+    fn run_until_stopped(&mut self) -> Result<()> {
         while !self.shared.stop.is_set() {
             self.turn()?;
         }
