@@ -5,11 +5,16 @@
 //! store  pair             base | quote | exchange
 //!
 //! topic  candle  header | base | quote | exchange | basis | open_time  (Avro CandleKey)
-//! store  candle           base | quote | exchange | b | t t t t t t t t
+//! store  candle  n n n n n n | base | quote | exchange | b | t t t t t t t t
 //! ```
 //!
 //! `b` is 0 for TRADE and 1 for TICKER; `t` is `open_time` big-endian with its sign bit flipped, so
 //! that the candles of a pair and basis lie in the order of time. Avro's own long does not.
+//!
+//! `n` numbers the stretches of [`TOGETHER`] windows, big-endian from the middle of its range. What
+//! changes now lies together, and what is over stays away from it: a store on disk writes whole
+//! leaves, and with the pair first each flush wrote one for every pair that changed, full of its past.
+//! The price is one look-up for each stretch of a range that is read.
 
 use std::sync::Arc;
 
@@ -17,8 +22,17 @@ use schemas::avro::{self, Reader, Record};
 use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
 use streams::Layout;
 
-use crate::operators::{Feed, Window};
+use crate::operators::{Feed, Interval, Window};
 
+/// Windows of a pair that lie together: half an hour of minutes, a day and a bit of hours, a month of
+/// days.
+pub const TOGETHER: i64 = 32;
+/// Of the keys of candles: those of another version are not looked at, and restored from the topic.
+const CANDLES_VERSION: u32 = 2;
+/// Bytes of the stretch at the beginning of a candle's store key.
+const STRETCH: usize = 6;
+/// Added to the number of a stretch so that it is never negative. The shortest stretch has 2^20 ms.
+const MIDDLE: i64 = 1 << 47;
 /// Bytes of basis and time at the end of a candle's store key.
 const SUFFIX: usize = 9;
 
@@ -70,8 +84,37 @@ const fn basis_byte(basis: Basis) -> u8 {
     }
 }
 
+const fn stretch(interval: Interval) -> i64 {
+    TOGETHER * interval.length_ms()
+}
+
+/// The beginning of the store keys of all candles of the stretch that a time lies in.
+pub fn stretch_prefix(interval: Interval, time: Timestamp) -> [u8; STRETCH] {
+    let number = time.0.div_euclid(stretch(interval)) + MIDDLE;
+    let [_, _, prefix @ ..] = number.to_be_bytes();
+    prefix
+}
+
+/// The first instant of the stretch that a time lies in.
+pub const fn stretch_start(interval: Interval, time: Timestamp) -> Timestamp {
+    Timestamp(time.0.saturating_sub(time.0.rem_euclid(stretch(interval))))
+}
+
+/// The first instant after the stretch that a time lies in.
+pub const fn stretch_end(interval: Interval, time: Timestamp) -> Timestamp {
+    let left = stretch(interval) - time.0.rem_euclid(stretch(interval));
+    Timestamp(time.0.saturating_add(left))
+}
+
 /// Appends the store key of a pair's candle.
-pub fn candle_key(pair: &[u8], basis: Basis, open_time: Timestamp, out: &mut Vec<u8>) {
+pub fn candle_key(
+    interval: Interval,
+    pair: &[u8],
+    basis: Basis,
+    open_time: Timestamp,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(&stretch_prefix(interval, open_time));
     out.extend_from_slice(pair);
     out.push(basis_byte(basis));
     let ordered = open_time.0.cast_unsigned() ^ (1 << 63);
@@ -80,6 +123,7 @@ pub fn candle_key(pair: &[u8], basis: Basis, open_time: Timestamp, out: &mut Vec
 
 /// Pair, basis and time of a candle's store key.
 pub fn read_candle_key(key: &[u8]) -> Option<(&[u8], Basis, Timestamp)> {
+    let (_, key) = key.split_at_checked(STRETCH)?;
     let (pair, suffix) = key.split_at_checked(key.len().checked_sub(SUFFIX)?)?;
     let basis = match suffix[0] {
         0 => Basis::Trade,
@@ -131,8 +175,8 @@ pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
     pairs(codec, Layout::new(topic, encode, decode))
 }
 
-/// Candles by pair, basis and time.
-pub fn candles(codec: &Arc<Codec>, topic: String) -> Layout<Window> {
+/// Candles of a length by stretch, pair, basis and time.
+pub fn candles(codec: &Arc<Codec>, interval: Interval, topic: String) -> Layout<Window> {
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
     let encode = move |window: &Window, out: &mut Vec<u8>| {
         writer.header(Kind::Candle, out);
@@ -140,7 +184,7 @@ pub fn candles(codec: &Arc<Codec>, topic: String) -> Layout<Window> {
     };
     let decode = move |bytes: &[u8]| Window::read(reader.decode(bytes).map_err(text)?);
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    Layout::new(topic, encode, decode).with_keys(
+    Layout::new(topic, encode, decode).with_version(CANDLES_VERSION).with_keys(
         move |key, out| {
             let (pair, basis, time) = read_candle_key(key).ok_or("not a candle's key")?;
             writer.header(Kind::CandleKey, out);
@@ -158,7 +202,7 @@ pub fn candles(codec: &Arc<Codec>, topic: String) -> Layout<Window> {
             }
             let pair = &body[..body.len() - rest.rest().len()];
             let basis = rest.named(Basis::parse).map_err(text)?;
-            candle_key(pair, basis, Timestamp(rest.long().map_err(text)?), out);
+            candle_key(interval, pair, basis, Timestamp(rest.long().map_err(text)?), out);
             Ok(())
         },
     )
@@ -174,17 +218,36 @@ mod tests {
         #[test]
         fn keys_survive_and_lie_in_the_order_of_time(
             base in "[A-Z0-9-]{1,20}", ticker: bool, a: i64, b: i64,
+            interval in prop::sample::select(&Interval::ALL[..]),
         ) {
             let pair = pair_key(&PairKey::new(base, "USD", "coinbase"));
             let basis = if ticker { Basis::Ticker } else { Basis::Trade };
             let key = |time| {
                 let mut out = Vec::new();
-                candle_key(&pair, basis, Timestamp(time), &mut out);
+                candle_key(interval, &pair, basis, Timestamp(time), &mut out);
                 out
             };
             let first = key(a);
             prop_assert_eq!(read_candle_key(&first), Some((&pair[..], basis, Timestamp(a))));
             prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_stretch_is_its_windows_and_no_more(
+            time: i64, interval in prop::sample::select(&Interval::ALL[..]),
+        ) {
+            let prefix = |time| stretch_prefix(interval, time);
+            let at = Timestamp(time);
+            let (start, end) = (stretch_start(interval, at), stretch_end(interval, at));
+            prop_assert!(start <= at && (at < end || end == Timestamp(i64::MAX)));
+            prop_assert_eq!(prefix(at), prefix(start));
+            if start.0 > i64::MIN {
+                prop_assert!(prefix(Timestamp(start.0 - 1)) < prefix(at));
+                prop_assert_eq!(start.0 % (TOGETHER * interval.length_ms()), 0);
+            }
+            if end.0 < i64::MAX {
+                prop_assert!(prefix(end) > prefix(at));
+            }
         }
 
         #[test]

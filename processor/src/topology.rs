@@ -20,7 +20,7 @@ use schemas::topic::Topic;
 use streams::{Output, Topology};
 
 use crate::layout;
-use crate::operators::{Candles, Entry, LatestPrices, Pairs, Stores, entry};
+use crate::operators::{Candles, Entry, Interval, LatestPrices, Pairs, Stores, entry};
 
 /// The name of a topic's store: the topic's own, without a prefix.
 pub const fn store_name(topic: Topic) -> &'static str {
@@ -37,15 +37,16 @@ pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> To
     let events = Topic::Events.name(input_prefix);
     let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
     Topology::new(move |builder| {
-        let candles = |topic: Topic| layout::candles(&codec, topic.name(&prefix));
+        let candles =
+            |interval: Interval| layout::candles(&codec, interval, interval.topic().name(&prefix));
         let stores = Stores {
             latest: builder.store(
                 store_name(Topic::Latest),
                 layout::latest(&codec, Topic::Latest.name(&prefix)),
             ),
-            minutes: builder.store(store_name(Topic::Ohlc1m), candles(Topic::Ohlc1m)),
-            hours: builder.store(store_name(Topic::Ohlc1h), candles(Topic::Ohlc1h)),
-            days: builder.store(store_name(Topic::Ohlc1d), candles(Topic::Ohlc1d)),
+            minutes: builder.store(store_name(Topic::Ohlc1m), candles(Interval::Minute)),
+            hours: builder.store(store_name(Topic::Ohlc1h), candles(Interval::Hour)),
+            days: builder.store(store_name(Topic::Ohlc1d), candles(Interval::Day)),
             feeds: builder
                 .store(store_name(Topic::Feeds), layout::feeds(&codec, Topic::Feeds.name(&prefix))),
         };

@@ -23,6 +23,7 @@ type Decode<V> = Box<dyn Fn(&[u8]) -> Result<V, String> + Send + Sync>;
 /// How the entries of one store stand in its topic.
 pub struct Layout<V> {
     topic: String,
+    version: u32,
     to_topic: Map,
     to_store: Map,
     encode: Encode<V>,
@@ -42,6 +43,7 @@ impl<V> Layout<V> {
         };
         Self {
             topic: topic.into(),
+            version: 1,
             to_topic: Box::new(same),
             to_store: Box::new(same),
             encode: Box::new(encode),
@@ -57,6 +59,17 @@ impl<V> Layout<V> {
         to_store: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
         Self { to_topic: Box::new(to_topic), to_store: Box::new(to_store), ..self }
+    }
+
+    /// Another version of how keys stand in the store: what an earlier one left on disk is not looked
+    /// at, and the store is restored from its topic. They begin at 1.
+    #[must_use]
+    pub fn with_version(self, version: u32) -> Self {
+        Self { version, ..self }
+    }
+
+    pub(crate) const fn version(&self) -> u32 {
+        self.version
     }
 
     /// The topic.

@@ -158,10 +158,19 @@ pub struct StoreSpec {
     pub name: String,
     /// The topic that it publishes and is restored from.
     pub topic: String,
+    version: u32,
     keys: Arc<Keys>,
 }
 
 impl StoreSpec {
+    /// The name of one partition's part on disk.
+    pub(crate) fn name_on_disk(&self, partition: i32) -> String {
+        match self.version {
+            1 => format!("{}-{partition}", self.name),
+            version => format!("{}.v{version}-{partition}", self.name),
+        }
+    }
+
     /// Copies records of the topic into what is in front of a store, all or none. Returns their keys
     /// in the store.
     ///
@@ -226,9 +235,9 @@ impl Builder {
         let cache = Cache::new(Arc::clone(&layout), committed);
         let handle = StoreHandle::new(cache);
         self.stores.push(store_node(&layout, &handle));
-        let topic = layout.topic().to_owned();
+        let (topic, version) = (layout.topic().to_owned(), layout.version());
         let keys: Keys = Box::new(move |records| layout.store_keys(records));
-        self.specs.push(StoreSpec { name: name.into(), topic, keys: Arc::new(keys) });
+        self.specs.push(StoreSpec { name: name.into(), topic, version, keys: Arc::new(keys) });
         handle
     }
 }

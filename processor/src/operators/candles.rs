@@ -103,7 +103,7 @@ impl Candles {
     ) -> Result<R, Failure> {
         let mut key = std::mem::take(&mut self.key);
         key.clear();
-        layout::candle_key(pair, basis, start, &mut key);
+        layout::candle_key(interval, pair, basis, start, &mut key);
         let result = self.store(interval).update_if(&key, change);
         self.key = key;
         Ok(result?)
@@ -212,7 +212,7 @@ impl Candles {
     ) -> Result<(Seeing, bool), Failure> {
         let Place { start, late, newest } = place;
         self.key.clear();
-        layout::candle_key(pair.key(), event.basis, start, &mut self.key);
+        layout::candle_key(Interval::Minute, pair.key(), event.basis, start, &mut self.key);
         let change = |window: &mut Option<Window>| {
             let Some(known) = window else {
                 let mut new = Window::new(part.clone());

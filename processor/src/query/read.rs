@@ -141,12 +141,32 @@ impl Reader {
     }
 
     fn stored(&self, pair: &PairKey, range: Range) -> Result<BTreeMap<Timestamp, Candle>> {
-        let topic = range.interval.topic();
         let pair = layout::pair_key(pair);
-        let (mut from, mut to) = (Vec::new(), Vec::new());
-        layout::candle_key(&pair, range.basis, range.from, &mut from);
-        layout::candle_key(&pair, range.basis, range.to, &mut to);
-        let pairs = self.tier(range.interval).range(&from, &to, range.limit)?;
+        let (mut found, mut from) = (BTreeMap::new(), range.from);
+        while from < range.to && found.len() < range.limit {
+            let to = layout::stretch_end(range.interval, from).min(range.to);
+            let part = Range { from, to, limit: range.limit - found.len(), ..range };
+            let candles = self.stretch(&pair, part)?;
+            // Where the pair has nothing, years may pass before anybody has something.
+            let go_on = !candles.is_empty() || to == range.to;
+            from = if go_on { to } else { self.next_stretch(range, to)? };
+            found.extend(candles);
+        }
+        Ok(found)
+    }
+
+    /// Candles of a pair within one stretch of its store.
+    fn stretch(&self, pair: &[u8], range: Range) -> Result<Vec<(Timestamp, Candle)>> {
+        let topic = range.interval.topic();
+        let key = |time| {
+            let mut key = Vec::new();
+            layout::candle_key(range.interval, pair, range.basis, time, &mut key);
+            key
+        };
+        let mut to = key(Timestamp(range.to.0.saturating_sub(1)));
+        // Just past the last instant, in the same stretch.
+        to.push(0);
+        let pairs = self.tier(range.interval).range(&key(range.from), &to, range.limit)?;
         let decoded = pairs.into_iter().map(|(key, value)| {
             let (_, _, time) = layout::read_candle_key(&key)
                 .ok_or_else(|| Self::corrupt(topic, "a key is not a candle's"))?;
@@ -156,6 +176,16 @@ impl Reader {
             Ok((time, window.candle))
         });
         decoded.collect()
+    }
+
+    /// Where the store has candles of anybody, at `from` or after it; the end of the range if nowhere.
+    fn next_stretch(&self, range: Range, from: Timestamp) -> Result<Timestamp> {
+        let prefix = layout::stretch_prefix(range.interval, from);
+        let first = self.tier(range.interval).range(&prefix, &AFTER_ALL, 1)?;
+        let Some((key, _)) = first.first() else { return Ok(range.to) };
+        let (_, _, time) = layout::read_candle_key(key)
+            .ok_or_else(|| Self::corrupt(range.interval.topic(), "a key is not a candle's"))?;
+        Ok(layout::stretch_start(range.interval, time).max(from))
     }
 
     fn add_open_minutes(

@@ -56,7 +56,7 @@ pub(super) fn open(
     partition: i32,
 ) -> Result<Vec<Replica>> {
     let replicas = topology.stores().iter().map(|spec| {
-        let disk = state_dir.database().store(&format!("{}-{partition}", spec.name))?;
+        let disk = state_dir.database().store(&spec.name_on_disk(partition))?;
         let replica = Replica::new(spec.clone(), Arc::new(Committed::new(disk)))?;
         Ok(replica.telling(partition, queries.changes()))
     });

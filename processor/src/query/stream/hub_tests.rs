@@ -128,7 +128,7 @@ impl World {
         };
         let pair = layout::pair_key(&PairKey::new(base, "USD", "here"));
         let mut key = Vec::new();
-        layout::candle_key(&pair, Basis::Trade, Timestamp(time), &mut key);
+        layout::candle_key(Interval::Minute, &pair, Basis::Trade, Timestamp(time), &mut key);
         self.commit(Channel::Candles(Interval::Minute), key, Codec::offline().to_bytes(&candle));
         Ok(())
     }

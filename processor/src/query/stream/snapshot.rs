@@ -244,6 +244,6 @@ impl ChangedKey {
 pub(super) fn parent_key(minute: &[u8], interval: Interval) -> Option<Vec<u8>> {
     let (pair, basis, time) = layout::read_candle_key(minute)?;
     let mut key = Vec::with_capacity(minute.len());
-    layout::candle_key(pair, basis, interval.start(time), &mut key);
+    layout::candle_key(interval, pair, basis, interval.start(time), &mut key);
     Some(key)
 }

@@ -2,6 +2,7 @@
 
 mod document;
 mod guards;
+mod ranges;
 mod reads;
 mod refusals;
 mod tls;

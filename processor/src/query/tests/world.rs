@@ -17,6 +17,7 @@ use streams::store::{Committed, Memory};
 use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
+use crate::query::read::Reader;
 use crate::query::{Guards, Served, router, stream};
 use crate::topology::topology;
 
@@ -60,6 +61,11 @@ impl World {
         self.task.prepare_commit()?;
         self.task.post_commit();
         Ok(())
+    }
+
+    /// Reads its stores.
+    pub(super) fn reader(&self) -> Reader {
+        Reader::of_task(&self.task)
     }
 
     /// A trade of one unit.
