@@ -13,6 +13,7 @@ const SILENCE_MS = 15_000; // Three heartbeats: the connection is dead, whatever
 const WINDOW_MS = 60_000; // Latencies are of the last minute.
 const PRICES = 1;
 const LENGTH = { "1m": 60_000, "1h": 3_600_000, "1d": 86_400_000 };
+const LONGEST_PAUSE = 240; // Windows in a row without a candle that the chart gives room to.
 
 const by = (id) => document.getElementById(id);
 const pairs = new Map(); // key -> { row, previous, element }
@@ -274,6 +275,17 @@ const chart = (() => {
     };
   }
 
+  // Time in which nobody traded has its width: an outage is seen as one. Of a longer pause, so much.
+  function withPauses(rows) {
+    const step = LENGTH[view.interval] / 1000, bars = [];
+    for (const next of rows.map(bar)) {
+      const missing = bars.length ? Math.round((next.time - bars.at(-1).time) / step) - 1 : 0;
+      for (let n = Math.min(missing, LONGEST_PAUSE); n > 0; n--) bars.push({ time: next.time - n * step });
+      bars.push(next);
+    }
+    return bars;
+  }
+
   function marks(rows) {
     return rows.flatMap((row) => {
       const time = Date.parse(row.open_time) / 1000, made = [];
@@ -307,11 +319,12 @@ const chart = (() => {
       }
       if (!api) return;
       digits(rows);
-      series.setData(rows.map(bar));
+      const bars = withPauses(rows);
+      series.setData(bars);
       markers.setMarkers(marks(rows));
       if (!fitted && rows.length) {
         fitted = true;
-        const last = rows.length + 3; // At least forty wide, so that two candles are not two barns.
+        const last = bars.length + 3; // At least forty wide, so that two candles are not two barns.
         api.timeScale().setVisibleLogicalRange({ from: Math.min(last - 40, Math.max(-3, last - 90)), to: last });
       }
       box().dataset.candles = String(rows.length);

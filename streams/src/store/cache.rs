@@ -269,9 +269,7 @@ impl<V> StoreHandle<V> {
 
     /// Looks at the value of `key`.
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Option<&V>) -> R) -> Result<R> {
-        let mut cache = self.0.borrow_mut();
-        let slot = cache.slot(key, |cache| cache.committed(key))?;
-        Ok(cache.read(slot, read))
+        self.read_near(&Hint::default(), key, read)
     }
 
     /// [`Self::read`], looking first where the key was before.
@@ -297,9 +295,7 @@ impl<V> StoreHandle<V> {
         key: &[u8],
         change: impl FnOnce(&mut Option<V>) -> (bool, R),
     ) -> Result<R> {
-        let mut cache = self.0.borrow_mut();
-        let slot = cache.slot(key, |cache| cache.committed(key))?;
-        Ok(cache.update_if(slot, change))
+        self.update_if_near(&Hint::default(), key, change)
     }
 
     /// [`Self::update_if`], looking first where the key was before.
