@@ -9,6 +9,7 @@ use schemas::TakerSide;
 use super::*;
 use crate::exchange::Message;
 use crate::simulator::deribit::Credits;
+use crate::simulator::faults::Faults;
 use crate::simulator::http::Query;
 use crate::simulator::market::Market;
 use crate::simulator::session::{self, Session};
@@ -192,7 +193,7 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
         let mut market = Market::new(3, std::slice::from_ref(&name), NOW - 1_000_000)?;
         let first = market.products()[0].last.id.cast_signed();
         let credits = Arc::new(Mutex::new(Credits::new(NOW)));
-        let mut session = Session::new(venue, &credits);
+        let mut session = Session::new(venue, &credits, Faults::default());
         for ask in venue.subscribe(&venue.streams(&[name]), 1) {
             session.request(&ask.text, &market, NOW);
         }

@@ -42,6 +42,7 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
         ("load --schema-registry-url 127.0.0.1:8081", "--schema-registry-url"),
         ("simulate --venue kraken --products BTCUSD", "'BTCUSD' is not a product of kraken"),
         ("simulate --venue deribit --tickers-every 0s", "--tickers-every"),
+        ("simulate --venue binance --checksum-every 50", "binance sends no checksums"),
     ] {
         let error = config(arguments).map(|_| ()).map_err(|error| error.to_string());
         let Err(error) = error else { panic!("{arguments} was taken") };
@@ -62,6 +63,7 @@ fn the_usual_invocations_are_taken() -> anyhow::Result<()> {
         "run --venue deribit --currency BTC,ETH --budget-connections 4",
         "plan --venue deribit --currency BTC,ETH --listing f",
         "simulate --venue coinbase --listen 127.0.0.1:9201 --disconnect-every 100 --skip-every 7",
+        "simulate --venue kraken --checksum-every 50 --checksum-for 10",
         "simulate --venue deribit --tickers-every 100ms --limit-first 3 --retry-after 2s",
         "replay a b --shuffle-within 5m --repeat 5% --seed 3",
         "replay a --speed 1",

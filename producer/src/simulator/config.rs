@@ -57,6 +57,12 @@ pub struct SimulateConfig {
     /// Send every match whose trade id is a multiple of this after the next one of its product.
     #[arg(long, env = "SIMULATOR_REORDER_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub reorder_every: Option<u64>,
+    /// Send a wrong checksum with the books of every trade whose id is a multiple of this, for --checksum-for. Kraken only.
+    #[arg(long, env = "SIMULATOR_CHECKSUM_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checksum_every: Option<u64>,
+    /// For how many trades checksums stay wrong.
+    #[arg(long, env = "SIMULATOR_CHECKSUM_FOR", value_name = "IDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub checksum_for: u64,
     /// Hold up each match by so much.
     #[arg(long, env = "SIMULATOR_SLOW", default_value = "0ms", value_parser = units::duration)]
     pub slow: Duration,
@@ -92,6 +98,11 @@ impl SimulateConfig {
         }
         let zero = self.tickers_every.is_some_and(|every| every.is_zero());
         ensure!(!zero, "--tickers-every must be longer than nothing");
+        ensure!(
+            self.checksum_every.is_none() || self.venue == Venue::Kraken,
+            "--checksum-every: {} sends no checksums, only kraken does",
+            self.venue
+        );
         Ok(())
     }
 
@@ -112,6 +123,8 @@ impl SimulateConfig {
                 skip_every: self.skip_every,
                 forget_every: self.forget_every,
                 reorder_every: self.reorder_every,
+                checksum_every: self.checksum_every,
+                checksum_for: self.checksum_for,
                 slow: self.slow,
                 maintenance_every: self.maintenance_every,
                 half_open_every: self.half_open_every,

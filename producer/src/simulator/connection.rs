@@ -41,7 +41,7 @@ pub(super) async fn serve(socket: TcpStream, shared: Arc<Shared>) -> &'static st
         return "no handshake";
     };
     let trades = shared.trades.subscribe();
-    let session = Session::new(shared.venue, &shared.credits);
+    let session = Session::new(shared.venue, &shared.credits, shared.faults);
     let mut connection =
         Connection { socket, shared, session, matches: 0, held: HashMap::new(), ping: None };
     let within = connection.session.subscribe_within();
@@ -127,6 +127,9 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         if let Some(ticker) = self.session.ticker(&shared.products, trade) {
             self.socket.feed(Message::text(ticker)).await?;
+        }
+        if let Some(book) = self.session.book(&shared.products, trade) {
+            self.socket.feed(Message::text(book)).await?;
         }
         let Some(matched) = self.session.matched(&shared.products, trade) else {
             return Ok(None);

@@ -24,6 +24,11 @@ pub struct Faults {
     pub forget_every: Option<u64>,
     /// A match whose id is a multiple of this is sent after the next one of its product.
     pub reorder_every: Option<u64>,
+    /// A book as of a trade whose id is a multiple of this has a wrong checksum, and so have
+    /// those of the next ones, [`Self::checksum_for`] in all.
+    pub checksum_every: Option<u64>,
+    /// Of how many trades the books have a wrong checksum then.
+    pub checksum_for: u64,
     /// Each match is held up by so long.
     pub slow: Duration,
     /// A connection says that there is maintenance after so many matches, and is closed.
@@ -70,6 +75,12 @@ impl Faults {
         hits(self.reorder_every, trade_id)
     }
 
+    /// The book as of the trade of that id has a wrong checksum.
+    pub fn breaks_checksum(&self, trade_id: u64) -> bool {
+        let since = |every| trade_id.checked_rem(every);
+        self.checksum_every.and_then(since).is_some_and(|since| since < self.checksum_for)
+    }
+
     /// A connection that has carried so many matches is closed for maintenance.
     pub fn maintains(&self, matches: u64) -> bool {
         hits(self.maintenance_every, matches)
@@ -111,5 +122,16 @@ mod tests {
         assert_eq!(copies, [1, 2, 1, 0, 1, 2, 1, 0]);
         assert!(faults.of_trade(6).malformed && !faults.of_trade(7).malformed);
         assert!(!faults.disconnects(8) && !faults.silences(8));
+    }
+
+    #[test]
+    fn checksums_are_wrong_for_as_many_trades_as_asked_for() {
+        let broken = |every, of| {
+            let faults = Faults { checksum_every: every, checksum_for: of, ..Faults::default() };
+            (4..=12).filter(|id| faults.breaks_checksum(*id)).collect::<Vec<_>>()
+        };
+        assert_eq!(broken(Some(5), 2), [5, 6, 10, 11]);
+        assert_eq!(broken(Some(1), 1), (4..=12).collect::<Vec<_>>());
+        assert!(broken(None, 9).is_empty() && broken(Some(5), 0).is_empty());
     }
 }

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::book::{Books, DEPTHS};
+use super::faults::Faults;
 use super::http::{Answer, Query};
 use super::market::{Market, Product, Trade};
 use super::session::Said;
@@ -15,6 +17,8 @@ use crate::exchange::kraken::{CHANNELS, INSTRUMENT};
 
 /// Trades of a snapshot.
 const SNAPSHOT: usize = 50;
+/// The channel of books, which our own client does not subscribe.
+const BOOK: &str = "book";
 
 #[derive(Deserialize)]
 struct Request {
@@ -29,6 +33,7 @@ struct Params {
     #[serde(default)]
     symbol: Vec<String>,
     snapshot: Option<bool>,
+    depth: Option<usize>,
 }
 
 /// What one client has subscribed.
@@ -39,9 +44,15 @@ pub struct Session {
     /// The newest trade that each product had when it was subscribed; earlier ones are not sent.
     seen: BTreeMap<usize, u64>,
     follows_instruments: bool,
+    books: Books,
 }
 
 impl Session {
+    /// Nothing is subscribed; checksums are as the faults want them.
+    pub fn new(faults: Faults) -> Self {
+        Self { books: Books::new(faults), ..Self::default() }
+    }
+
     /// What is said before anything is asked.
     pub fn greeting() -> String {
         status("online")
@@ -49,7 +60,7 @@ impl Session {
 
     /// Something is subscribed.
     pub fn is_subscribed(&self) -> bool {
-        !self.subscriptions.is_empty() || self.follows_instruments
+        !self.subscriptions.is_empty() || self.follows_instruments || !self.books.is_empty()
     }
 
     /// What is said before it closes for repair.
@@ -77,6 +88,12 @@ impl Session {
                 .to_string()
                 .into()
             }
+            (Some(method @ ("subscribe" | "unsubscribe")), Some(params))
+                if params.channel == BOOK =>
+            {
+                let stamps = stamps(method, request.req_id, now_us);
+                self.books(method, params, market, &stamps).into()
+            }
             (Some("subscribe"), Some(params)) => {
                 self.subscribe(params, request.req_id, market, now_us)
             }
@@ -100,8 +117,7 @@ impl Session {
         market: &Market,
         now_us: i64,
     ) -> Said {
-        let stamps = json!({"time_in": time(now_us), "time_out": time(now_us), "req_id": req_id,
-            "method": "subscribe"});
+        let stamps = stamps("subscribe", req_id, now_us);
         let answer = |fields: Value| merged(&stamps, fields).to_string();
         if params.channel == INSTRUMENT {
             self.follows_instruments = true;
@@ -137,6 +153,59 @@ impl Session {
             }
         }
         texts.into()
+    }
+
+    /// Subscribes books or leaves them: an answer for each symbol, and the snapshots.
+    fn books(
+        &mut self,
+        method: &str,
+        params: &Params,
+        market: &Market,
+        stamps: &Value,
+    ) -> Vec<String> {
+        let mut texts = Vec::new();
+        for symbol in &params.symbol {
+            let done = match (market.find(symbol), method) {
+                (None, _) => Err(format!("Currency pair not supported {symbol}")),
+                (Some(index), "subscribe") => self.follow(&market.products()[index], params),
+                (Some(index), _) => self.leave(&market.products()[index]),
+            };
+            let (fields, snapshot) = match done {
+                Ok((result, snapshot)) => (json!({"result": result, "success": true}), snapshot),
+                Err(error) => (json!({"error": error, "success": false, "symbol": symbol}), None),
+            };
+            texts.push(merged(stamps, fields).to_string());
+            texts.extend(snapshot);
+        }
+        texts
+    }
+
+    /// What is granted, and the snapshot when one is wanted; or why it is refused.
+    fn follow(
+        &mut self,
+        product: &Product,
+        params: &Params,
+    ) -> Result<(Value, Option<String>), String> {
+        let (depth, snapshot) =
+            (params.depth.unwrap_or(DEPTHS[0]), params.snapshot.unwrap_or(true));
+        if !DEPTHS.contains(&depth) {
+            return Err("Subscription depth not supported".into());
+        }
+        let book = self.books.follow(product, depth);
+        let result = json!({"channel": BOOK, "depth": depth, "snapshot": snapshot,
+            "symbol": product.name});
+        Ok((result, snapshot.then_some(book)))
+    }
+
+    /// What is left, or why it cannot be.
+    fn leave(&mut self, product: &Product) -> Result<(Value, Option<String>), String> {
+        let depth = self.books.leave(product.last.product).ok_or("Subscription Not Found")?;
+        Ok((json!({"channel": BOOK, "depth": depth, "symbol": product.name}), None))
+    }
+
+    /// What a trade changes in its book, when this client is to have it.
+    pub fn book(&mut self, market: &[Product], trade: &Trade) -> Option<String> {
+        self.books.update(&market[trade.product], trade)
     }
 
     /// The ticker of a trade, when this client is to have it.
@@ -236,6 +305,11 @@ fn longname(name: &str) -> String {
     format!("X{}{kind}{}", altname(base), altname(quote))
 }
 
+/// What every answer to a request has.
+fn stamps(method: &str, req_id: Option<u64>, now_us: i64) -> Value {
+    json!({"time_in": time(now_us), "time_out": time(now_us), "req_id": req_id, "method": method})
+}
+
 fn merged(base: &Value, fields: Value) -> Value {
     let mut all = base.clone();
     if let (Value::Object(all), Value::Object(fields)) = (&mut all, fields) {
@@ -263,7 +337,8 @@ fn listing(market: &Market) -> String {
         .to_string()
 }
 
-fn frame(channel: &str, form: &str, data: &str) -> String {
+/// A message of a channel.
+pub(super) fn frame(channel: &str, form: &str, data: &str) -> String {
     format!(r#"{{"channel":"{channel}","type":"{form}","data":[{data}]}}"#)
 }
 
@@ -297,6 +372,6 @@ fn sample(product: &Product, trade: &Trade) -> String {
 }
 
 /// RFC 3339 with microseconds, as the venue writes it.
-fn time(micros: i64) -> String {
+pub(super) fn time(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
 }

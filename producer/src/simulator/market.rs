@@ -67,8 +67,9 @@ pub struct Product {
     pub size_decimals: u8,
     /// The newest trade.
     pub last: Trade,
+    /// In size units: half of the largest there is.
+    pub typical_size: i64,
     floor: i64,
-    typical_size: i64,
 }
 
 /// All products.

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod binance;
+pub mod book;
 pub mod coinbase;
 pub mod config;
 mod connection;

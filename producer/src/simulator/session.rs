@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::faults::Faults;
 use super::http::{Answer, Query};
 use super::market::{Market, Product, Trade};
 use super::{binance, coinbase, deribit, kraken};
@@ -50,12 +51,12 @@ pub enum Session {
 }
 
 impl Session {
-    /// A client that has just come.
-    pub fn new(venue: Venue, credits: &Arc<Mutex<deribit::Credits>>) -> Self {
+    /// A client that has just come; of the faults, those of what is said to it.
+    pub fn new(venue: Venue, credits: &Arc<Mutex<deribit::Credits>>, faults: Faults) -> Self {
         match venue {
             Venue::Coinbase => Self::Coinbase(coinbase::Session::default()),
             Venue::Binance => Self::Binance(binance::Session::default()),
-            Venue::Kraken => Self::Kraken(kraken::Session::default()),
+            Venue::Kraken => Self::Kraken(kraken::Session::new(faults)),
             Venue::Deribit => Self::Deribit(deribit::Session::new(Arc::clone(credits))),
         }
     }
@@ -122,6 +123,14 @@ impl Session {
             Self::Binance(_) => None,
             Self::Kraken(session) => session.ticker(market, trade),
             Self::Deribit(session) => session.ticker(market, trade),
+        }
+    }
+
+    /// What a trade changes in the book, when this client is to have it.
+    pub fn book(&mut self, market: &[Product], trade: &Trade) -> Option<String> {
+        match self {
+            Self::Kraken(session) => session.book(market, trade),
+            _ => None,
         }
     }
 

@@ -21,7 +21,7 @@ impl Bench {
         let names = listings::names(venue)[..3].to_vec();
         let market = Market::new(1, &names, NOW - 1_000_000)?;
         let credits = Arc::new(Mutex::new(deribit::Credits::new(NOW)));
-        Ok(Self { venue, market, session: Session::new(venue, &credits) })
+        Ok(Self { venue, market, session: Session::new(venue, &credits, Faults::default()) })
     }
 
     fn names(&self) -> Vec<String> {
