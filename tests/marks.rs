@@ -1,4 +1,4 @@
-//! Random logs of trades, samples, clocks, gaps and what was fetched after them, through the product's
+//! Random logs of trades, samples, clocks of one connection or of several, gaps and what was fetched, through the product's
 //! topology and through the fold: the same candles, field by field, marks and revisions included.
 //!
 //! No broker: the topology runs in the driver, from a seed that a failure names.
@@ -11,7 +11,7 @@ use processor::topology::topology;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::topic::Topic;
-use schemas::{Basis, Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
+use schemas::{Basis, Codec, Decimal, FeedMark, MarketEvent, PairKey, Part, Timestamp};
 use streams::Driver;
 use tests::support::fold::{self, Outputs};
 use tests::support::topics::Record;
@@ -36,7 +36,8 @@ struct Market {
 struct World {
     rng: StdRng,
     now: i64,
-    healthy: i64,
+    /// How far each connection has told; one speaks for all of its exchange.
+    healthy: Vec<i64>,
     markets: Vec<Market>,
     log: Vec<(PairKey, Vec<u8>)>,
     codec: Arc<Codec>,
@@ -54,7 +55,7 @@ impl World {
         Self {
             rng: StdRng::seed_from_u64(seed),
             now: START,
-            healthy: START,
+            healthy: vec![START; if seed.is_multiple_of(2) { 1 } else { 2 }],
             markets: markets.into(),
             log: Vec::new(),
             codec: Arc::new(Codec::offline()),
@@ -77,6 +78,7 @@ impl World {
             }
             13..16 => self.fetch(at),
             16..19 => self.clock(),
+            19 if self.rng.random_bool(0.5) => self.carry(at),
             _ => {
                 let (from, until) = (self.now - self.rng.random_range(1..90_000), self.now);
                 let mark = FeedMark {
@@ -145,15 +147,37 @@ impl World {
         self.push(pair, &event);
     }
 
+    /// A connection tells how far it is: for all of the exchange if it is the only one, and else for
+    /// itself, now and then long after the other.
     fn clock(&mut self) {
-        let from = if self.rng.random_ratio(1, 5) { self.now } else { self.healthy };
+        let one = self.rng.random_range(0..self.healthy.len());
+        let several = self.healthy.len() > 1;
+        let behind = if several { [0, 0, 3_000, 70_000][self.rng.random_range(0..4)] } else { 0 };
+        let until = (self.now - behind).max(self.healthy[one]);
+        let from = if self.rng.random_ratio(1, 5) { until } else { self.healthy[one] };
         let states = self.rng.random_ratio(9, 10);
-        self.healthy = self.now;
+        self.healthy[one] = until;
         let mark = FeedMark {
             healthy_from: states.then_some(Timestamp(from)),
-            ..FeedMark::healthy("0", Timestamp(self.now), Timestamp(self.now))
+            part: several.then_some(Part::Connection),
+            ..FeedMark::healthy(one.to_string(), Timestamp(until), Timestamp(self.now))
         };
         self.push(PairKey::feed("a"), &mark);
+    }
+
+    /// A pair comes over one of the connections from now on, or over one that never says anything.
+    fn carry(&mut self, at: usize) {
+        if self.healthy.len() == 1 {
+            return;
+        }
+        let part = if self.rng.random_bool(0.7) { Part::Trades } else { Part::Tickers };
+        let since = Timestamp(self.now - self.rng.random_range(0..90_000));
+        let mark = FeedMark {
+            healthy_from: Some(since),
+            part: Some(part),
+            ..FeedMark::healthy(self.rng.random_range(0..3).to_string(), since, Timestamp(self.now))
+        };
+        self.push(self.markets[at].pair.clone(), &mark);
     }
 }
 
@@ -190,9 +214,10 @@ fn record(offset: i64, key: Vec<u8>, value: Option<Vec<u8>>) -> Record {
 
 #[test]
 fn candles_of_any_log_say_of_their_feed_what_the_fold_says() -> Result<()> {
-    let (mut gaps, mut partial, mut filled) = (0, 0, 0);
+    let (mut gaps, mut partial, mut filled, mut late) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
+        (0..3).for_each(|at| world.carry(at));
         for _ in 0..STEPS {
             world.step()?;
         }
@@ -210,9 +235,12 @@ fn candles_of_any_log_say_of_their_feed_what_the_fold_says() -> Result<()> {
             gaps += usize::from(candle.gap);
             partial += usize::from(candle.partial_start);
             filled += usize::from(!candle.gap && candle.revision > 1);
+            late +=
+                usize::from(candle.revision > 0 && candle.coverage_ms > Some(0) && seed % 2 == 1);
         }
     }
-    let counts = (gaps, partial, filled);
-    ensure!(gaps > 100 && partial > 100 && filled > 100, "{counts:?}: nothing much was tried");
+    let counts = (gaps, partial, filled, late);
+    let tried = gaps > 100 && partial > 100 && filled > 100 && late > 100;
+    ensure!(tried, "{counts:?}: nothing much was tried");
     Ok(())
 }

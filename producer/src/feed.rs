@@ -146,6 +146,13 @@ impl<R: Rng> Feed<R> {
         }
     }
 
+    /// The exchange needs other connections as well, and this one speaks for its own pairs only.
+    #[must_use]
+    pub fn one_of_several(mut self) -> Self {
+        self.pipeline = self.pipeline.one_of_several();
+        self
+    }
+
     /// Reads the feed over as many connections as it takes.
     pub async fn run(mut self) {
         let venue = self.config.venue.as_str();

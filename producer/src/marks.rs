@@ -7,7 +7,7 @@ use schemas::{PairKey, Timestamp};
 
 /// Pairs remembered. Past it, new ones are not watched: a venue that makes up names must not fill
 /// memory. The largest venue lists about 4,000.
-const MAX_PAIRS: usize = 100_000;
+pub(crate) const MAX_PAIRS: usize = 100_000;
 
 /// Two clock marks of a feed are at least so many milliseconds apart.
 const CLOCK_INTERVAL_MS: i64 = 1000;
@@ -87,6 +87,8 @@ pub struct FeedClock {
     expected: FxHashSet<PairKey>,
     heard: FxHashMap<PairKey, Timestamp>,
     told: Option<Timestamp>,
+    /// Since when the first telling of all was healthy.
+    began: Option<Timestamp>,
     /// Since when the connection is healthy without a break.
     since: Option<Timestamp>,
     /// Subscriptions stand: the venue's clock says something of our pairs.
@@ -133,8 +135,14 @@ impl FeedClock {
         if self.told.is_some_and(|told| time.0 < told.0.saturating_add(CLOCK_INTERVAL_MS)) {
             return None;
         }
+        self.began.get_or_insert(from);
         (self.told, self.since) = (Some(time), Some(time));
         Some(Healthy { from, until: time })
+    }
+
+    /// Where the first stretch began that was ever told: nothing before it was.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.began
     }
 
     /// The time told last.

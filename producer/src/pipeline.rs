@@ -9,6 +9,10 @@
 //!             └─→ acknowledgement, refusal, question → Control, for whoever holds the socket
 //! ```
 //!
+//! Where an exchange needs several connections, each tells its own clock, and of each pair, before
+//! its first event, that it comes over this connection: nobody else can know whose outages are the
+//! pair's. A sole connection tells neither.
+//!
 //! It has no socket and no clock: `run` feeds it from one, `replay` from a file.
 //!
 //! Invariant: a gap's mark stands before the event that proves it.
@@ -16,10 +20,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::{Basis, FeedMark, MarketEvent, PairKey, Timestamp};
+use rustc_hash::FxHashMap;
+use schemas::{Basis, FeedMark, MarketEvent, PairKey, Part, Timestamp};
 
 use crate::exchange::{Change, Ignored, Malformed, Message, Parsed, Subscription, Venue, coinbase};
-use crate::marks::{Continuity, FeedClock, Gap, Healthy};
+use crate::marks::{Continuity, FeedClock, Gap, Healthy, MAX_PAIRS};
 use crate::metrics::Metrics;
 
 /// What goes to the log.
@@ -39,7 +44,8 @@ pub enum Output {
         /// The value.
         mark: FeedMark,
     },
-    /// To `events`, to the partition of its key: a gap concerns one pair.
+    /// To `events`, to the partition of its key: a gap, or which connection it comes over, concerns
+    /// one pair.
     Gap {
         /// The key.
         pair: PairKey,
@@ -146,6 +152,8 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
     /// Aggregates are left out: their trades come as well.
     skip_aggregates: bool,
+    /// Of which pairs it was told, by basis, that they come over this connection; `None` for a sole one.
+    carried: Option<FxHashMap<PairKey, [bool; 2]>>,
     /// Reused for every frame.
     parsed: Vec<Parsed>,
 }
@@ -160,6 +168,7 @@ impl Pipeline {
             clock: FeedClock::default(),
             metrics,
             skip_aggregates: false,
+            carried: None,
             parsed: Vec::new(),
         }
     }
@@ -168,6 +177,13 @@ impl Pipeline {
     #[must_use]
     pub fn without_aggregates(mut self) -> Self {
         self.skip_aggregates = true;
+        self
+    }
+
+    /// Speaks for its own pairs only: the exchange needs other connections as well.
+    #[must_use]
+    pub fn one_of_several(mut self) -> Self {
+        self.carried = Some(FxHashMap::default());
         self
     }
 
@@ -235,6 +251,7 @@ impl Pipeline {
     }
 
     fn event(&mut self, pair: PairKey, event: MarketEvent, out: &mut Vec<Output>) {
+        out.extend(self.carries(&pair, &event));
         if event.basis == Basis::Trade
             && let Some(id) = event.trade_id
             && let Some(gap) = self.continuity.observe(&pair, id, event.event_time)
@@ -252,9 +269,34 @@ impl Pipeline {
         out.push(Output::Event { pair, event });
     }
 
+    /// That the pair comes over this connection, the first time that it does. At most [`MAX_PAIRS`].
+    fn carries(&mut self, pair: &PairKey, event: &MarketEvent) -> Option<Output> {
+        let carried = self.carried.as_mut()?;
+        if !carried.contains_key(pair) {
+            if carried.len() >= MAX_PAIRS {
+                return None;
+            }
+            carried.insert(pair.clone(), [false; 2]);
+        }
+        let told = &mut carried.get_mut(pair)?[event.basis as usize];
+        if std::mem::replace(told, true) {
+            return None;
+        }
+        let since = self.clock.began().unwrap_or(event.event_time);
+        let until = self.clock.told().unwrap_or(event.received_at);
+        let part = if event.basis == Basis::Trade { Part::Trades } else { Part::Tickers };
+        let mark = FeedMark {
+            healthy_from: Some(since),
+            part: Some(part),
+            ..FeedMark::healthy(self.feed.clone(), until, event.received_at)
+        };
+        Some(Output::Gap { pair: pair.clone(), mark })
+    }
+
     fn clock_mark(&self, healthy: Healthy, received_at: Timestamp) -> Output {
         let mark = FeedMark {
             healthy_from: Some(healthy.from),
+            part: self.carried.as_ref().map(|_| Part::Connection),
             ..FeedMark::healthy(self.feed.clone(), healthy.until, received_at)
         };
         Output::Mark { exchange: self.venue.as_str(), mark }
@@ -360,6 +402,64 @@ mod tests {
         let (out, _) = frames(&["{\"type\":\"mat"])?;
         let [Output::DeadLetter(letter)] = &out[..] else { anyhow::bail!("{out:?}") };
         assert_eq!((letter.reason, letter.raw.as_str()), ("not_json", "{\"type\":\"mat"));
+        Ok(())
+    }
+
+    fn coinbase(several: bool) -> anyhow::Result<Pipeline> {
+        let pipeline = Pipeline::new(Venue::Coinbase, "coinbase-1", Arc::new(Metrics::new()?));
+        Ok(if several { pipeline.one_of_several() } else { pipeline })
+    }
+
+    fn beat(second: u8) -> String {
+        format!(
+            r#"{{"type":"heartbeat","last_trade_id":0,"product_id":"BTC-USD","sequence":1,"time":"2021-04-17T16:43:{second}Z"}}"#
+        )
+    }
+
+    /// Feed, part, from and until of each mark, through a loss of the connection.
+    fn marks(pipeline: &mut Pipeline) -> Vec<(Option<PairKey>, FeedMark)> {
+        let ack = r#"{"type":"subscriptions","channels":[{"name":"heartbeat","product_ids":["BTC-USD"],"account_ids":null}]}"#;
+        let mut out = Vec::new();
+        let mut read = |pipeline: &mut Pipeline, texts: &[String]| {
+            for text in texts {
+                pipeline.frame(text, Timestamp(1_618_677_817_000), &mut out);
+            }
+        };
+        read(pipeline, &[ack.into(), beat(10), beat(20), trade(1), trade(2)]);
+        pipeline.disconnected();
+        read(pipeline, &[ack.into(), beat(40), trade(3), beat(50)]);
+        out.into_iter()
+            .filter_map(|output| match output {
+                Output::Mark { mark, .. } => Some((None, mark)),
+                Output::Gap { pair, mark } => Some((Some(pair), mark)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_of_several_tells_its_own_clock_and_once_whom_it_carries() -> anyhow::Result<()> {
+        let at = |second| Timestamp::parse_rfc3339(&format!("2021-04-17T16:43:{second}Z"));
+        let found = marks(&mut coinbase(true)?);
+        let (carried, clocks): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(pair, _)| pair.is_some());
+        let [(Some(pair), mark)] = &carried[..] else { anyhow::bail!("{carried:?}") };
+        assert_eq!(*pair, PairKey::new("BTC", "USD", "coinbase"));
+        assert_eq!((mark.part, mark.healthy_from), (Some(Part::Trades), at(10)));
+        assert_eq!((mark.feed.as_str(), mark.gap_from), ("coinbase-1", None));
+        assert!(clocks.iter().all(|(_, mark)| mark.part == Some(Part::Connection)));
+        let stretches = clocks.iter().map(|(_, mark)| (mark.healthy_from, mark.healthy_until));
+        let until = |second| at(second).unwrap();
+        let expected = [(10, 10), (10, 20), (40, 40), (40, 50)];
+        assert!(stretches.eq(expected.map(|(from, to)| (at(from), until(to)))), "{clocks:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_sole_connection_speaks_for_all_of_its_exchange() -> anyhow::Result<()> {
+        let found = marks(&mut coinbase(false)?);
+        assert_eq!(found.len(), 4);
+        assert!(found.iter().all(|(pair, mark)| pair.is_none() && mark.part.is_none()));
         Ok(())
     }
 }

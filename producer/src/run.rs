@@ -183,6 +183,7 @@ fn feeds(config: &RunConfig, plan: &Plan, around: &Surroundings) -> anyhow::Resu
     for (number, line) in (0..).zip(&plan.lines) {
         let rng = StdRng::seed_from_u64(seed.wrapping_add(number));
         let feed = Feed::new(config.feed(line.clone())?, around.clone(), rng);
+        let feed = if plan.lines.len() > 1 { feed.one_of_several() } else { feed };
         tokio::spawn(feed.run());
     }
     tracing::info!(

@@ -1,11 +1,26 @@
 //! What a feed knows of itself: how far it is healthy, and what it lost.
 //!
 //! The key says whom it concerns: the exchange alone, all of the feed; a pair, a gap of that pair
-//! and nothing else. What version 1 did not have is read as not stated.
+//! or which of several connections carries it, and nothing else. What earlier versions did not have
+//! is read as not stated.
 
 use crate::Timestamp;
 use crate::avro::{self, Malformed, Reader, Record};
 use crate::codec::Kind;
+
+/// In the order of the schema.
+const PARTS: [Part; 3] = [Part::Connection, Part::Trades, Part::Tickers];
+
+/// What a mark of one connection of several tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The clock of the connection, and of no other.
+    Connection,
+    /// Trades of the pair that is the key come over the connection, from `healthy_from` on.
+    Trades,
+    /// So do its price samples.
+    Tickers,
+}
 
 /// A feed's clock, and a gap when there was one, in the same log as its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +45,8 @@ pub struct FeedMark {
     pub missing: Option<i64>,
     /// The processor's own, in its private changelog: empty in the log.
     pub state: Vec<u8>,
+    /// The feed is one connection of several; without it, the mark speaks for all of the exchange.
+    pub part: Option<Part>,
 }
 
 impl FeedMark {
@@ -46,6 +63,7 @@ impl FeedMark {
             first_missing_id: None,
             missing: None,
             state: Vec::new(),
+            part: None,
         }
     }
 }
@@ -64,6 +82,7 @@ impl Record for FeedMark {
         avro::optional(out, self.first_missing_id, avro::long);
         avro::optional(out, self.missing, avro::long);
         avro::bytes(out, &self.state);
+        avro::optional(out, self.part, |out, part| avro::long(out, part as i64));
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -78,6 +97,7 @@ impl Record for FeedMark {
             first_missing_id: reader.optional(Reader::long)?,
             missing: reader.optional(Reader::long)?,
             state: reader.bytes()?.to_vec(),
+            part: reader.optional(|reader| reader.symbol(&PARTS))?,
         })
     }
 }

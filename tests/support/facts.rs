@@ -1,9 +1,9 @@
 //! What a feed's marks say of a window, computed by other means than the product's: missing ids are
 //! a set, and coverage is looked at piece by piece between all the times that matter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use schemas::{Basis, FeedMark, PairKey};
+use schemas::{Basis, FeedMark, PairKey, Part};
 
 /// What a candle says of its feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,10 @@ impl Gap {
 pub struct Facts {
     /// How far it is healthy.
     pub clock: Option<i64>,
-    healthy: Vec<(i64, i64)>,
+    /// Without a name where the mark spoke for all of the exchange.
+    healthy: Vec<(Option<String>, i64, i64)>,
+    /// Since when which connection carries a pair.
+    carriers: HashMap<(PairKey, Basis), Vec<(i64, String)>>,
     gaps: Vec<Gap>,
 }
 
@@ -77,11 +80,45 @@ impl Facts {
         Some(gap)
     }
 
-    /// Takes a newer clock.
+    /// Takes a clock.
     pub fn tick(&mut self, mark: &FeedMark) {
-        self.clock = Some(mark.healthy_until.0);
-        self.healthy.extend(mark.healthy_from.map(|from| (from.0, mark.healthy_until.0)));
-        self.healthy.retain(|(from, until)| from < until);
+        self.clock = self.clock.max(Some(mark.healthy_until.0));
+        let name = mark.part.map(|_| mark.feed.clone());
+        self.healthy.extend(mark.healthy_from.map(|from| (name, from.0, mark.healthy_until.0)));
+        self.healthy.retain(|(_, from, until)| from < until);
+    }
+
+    /// Takes a connection that carries a pair, if the mark is of one.
+    pub fn carry(&mut self, pair: &PairKey, mark: &FeedMark) {
+        let basis = match mark.part {
+            Some(Part::Trades) => Basis::Trade,
+            Some(Part::Tickers) => Basis::Ticker,
+            _ => return,
+        };
+        let carriers = self.carriers.entry((pair.clone(), basis)).or_default();
+        if carriers.last().is_none_or(|(_, name)| *name != mark.feed) {
+            carriers.push((mark.healthy_from.unwrap_or_default().0, mark.feed.clone()));
+        }
+    }
+
+    /// Whether a connection carries that basis of a pair, or did.
+    pub fn is_carried(&self, pair: &PairKey, basis: Basis, name: &str) -> bool {
+        let carriers = self.carriers.get(&(pair.clone(), basis));
+        carriers.is_some_and(|carriers| carriers.iter().any(|(_, carrier)| carrier == name))
+    }
+
+    /// Whether what carries that basis of a pair was healthy at that time.
+    fn is_healthy(&self, carriers: &[(i64, String)], at: i64) -> bool {
+        let term = |index: usize| {
+            let from = if index == 0 { i64::MIN } else { carriers[index].0 };
+            from..carriers.get(index + 1).map_or(i64::MAX, |(next, _)| *next)
+        };
+        let carries = |name: &str| {
+            let own = (0..carriers.len()).filter(|index| carriers[*index].1 == name);
+            carriers.is_empty() || own.map(term).any(|term| term.contains(&at))
+        };
+        let mut over = self.healthy.iter().filter(|(_, from, until)| (*from..*until).contains(&at));
+        over.any(|(name, ..)| name.as_deref().is_none_or(carries))
     }
 
     /// A trade came. `None` when no gap had lost it, else the gaps that are whole now.
@@ -106,19 +143,23 @@ impl Facts {
         let within =
             |spans: &[(i64, i64)], at: i64| spans.iter().any(|(a, b)| (*a..*b).contains(&at));
         let lost: Vec<(i64, i64)> = over.iter().map(|gap| (gap.from, gap.until)).collect();
-        let ends = self.healthy.iter().chain(&lost).flat_map(|(a, b)| [*a, *b]);
+        let carriers = self.carriers.get(&(pair.clone(), basis)).map_or(&[][..], Vec::as_slice);
+        let told = self.healthy.iter().flat_map(|(_, from, until)| [*from, *until]);
+        let changes = carriers.iter().map(|(since, _)| *since);
+        let ends = lost.iter().flat_map(|(a, b)| [*a, *b]).chain(told).chain(changes);
         let times: BTreeSet<i64> =
             ends.map(|at| at.clamp(start, end)).chain([start, end]).collect();
         let times: Vec<i64> = times.into_iter().collect();
         let pieces = times.windows(2).map(|piece| (piece[0], piece[1] - piece[0]));
-        let healthy = pieces.filter(|(at, _)| within(&self.healthy, *at) && !within(&lost, *at));
+        let healthy =
+            pieces.filter(|(at, _)| self.is_healthy(carriers, *at) && !within(&lost, *at));
         let covered: i64 = healthy.map(|(_, long)| long).sum();
         let counted = over.iter().any(|gap| gap.ids.is_some());
         Marks {
             gap: !over.is_empty(),
             missing: counted.then(|| over.iter().flat_map(|gap| &gap.missing).map(|_| 1).sum()),
             coverage: (!self.healthy.is_empty()).then_some(covered),
-            partial: !within(&self.healthy, start) && covered > 0,
+            partial: !self.is_healthy(carriers, start) && covered > 0,
         }
     }
 }

@@ -8,7 +8,9 @@
 //! - an hour and a day hold the events of their closed minutes, and each late event;
 //! - an id counts once in a minute; more than a day behind the clock is too late for any;
 //! - a gap marks the windows that it lies over until its ids have come, and a closed window that
-//!   changes by that alone is revised.
+//!   changes by that alone is revised;
+//! - coverage is that of the connection that carries the pair, where there are several; one that
+//!   tells of more than five seconds behind its exchange's clock revises what was closed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -319,13 +321,42 @@ impl Partition {
                 self.refresh(&pair, gap);
             }
         }
+        let feed = self.feeds.entry(key.exchange.clone()).or_default();
+        if of_pair {
+            feed.carry(key, mark);
+        } else if ticks || mark.part.is_some() {
+            feed.tick(mark);
+            self.caught_up(&key.exchange, mark, before);
+        }
         if !ticks {
             return;
         }
-        self.feeds.entry(key.exchange.clone()).or_default().tick(mark);
         for (pair, newest) in pairs {
             let from = newest.max(before.unwrap_or(newest));
             self.close(&pair, from, from.max(to));
+        }
+    }
+
+    /// A connection of several told of a time at which windows have closed without it.
+    fn caught_up(&mut self, exchange: &str, mark: &FeedMark, before: Option<i64>) {
+        let (Some(from), Some(before)) = (mark.healthy_from, before) else {
+            return;
+        };
+        if mark.part.is_none() || from.0 + GRACE >= before {
+            return;
+        }
+        let (from, until) = (from.0, mark.healthy_until.0);
+        for (tier, length) in LENGTHS.into_iter().enumerate() {
+            let over = |start: i64| from.max(start) < until.min(start + length);
+            let carried = |(pair, basis, start): &&Key| {
+                let feed = self.feeds.get(&pair.exchange);
+                let own = feed.is_some_and(|feed| feed.is_carried(pair, *basis, &mark.feed));
+                own && pair.exchange == exchange && over(*start)
+            };
+            let keys: Vec<Key> = self.windows[tier].keys().filter(carried).cloned().collect();
+            for key in keys {
+                self.stamp(tier, &key, true);
+            }
         }
     }
 

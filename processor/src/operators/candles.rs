@@ -16,7 +16,8 @@
 //! it is always the merge of its closed minutes. Its live value is that merged with the minutes
 //! that are still open, which readers do.
 //!
-//! What a feed lost, and how far it was healthy, is in `feed.rs`; `gaps.rs` brings it into windows.
+//! What a feed lost, and how far it was healthy, is in `feed.rs`; `gaps.rs` brings it into windows;
+//! `parts.rs` says which of several connections a pair comes by.
 //!
 //! Invariants:
 //! - A closed window changes only by a revision, which counts up.
@@ -34,7 +35,7 @@ use super::gaps::Change;
 use super::pairs::NO_PAIR;
 use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
 use super::seen::Seeing;
-use super::{Entry, Pair, Stores, Window, merge, single};
+use super::{Carrier, Entry, Pair, Stores, Window, merge, single};
 use crate::layout;
 
 /// Pairs read at once when the index of pairs is first built.
@@ -345,11 +346,22 @@ impl Candles {
         if let Some(gap) = Gap::of(mark, if of_feed { &[] } else { key }) {
             self.lost(context, exchange, mark, gap)?;
         }
+        if !of_feed {
+            let carrier = Carrier::of(mark);
+            return carrier.map_or(Ok(()), |carrier| self.carried(context, key, mark, carrier));
+        }
         let from = self.feed(exchange, Feed::clock)?;
-        if !of_feed || from.is_some_and(|from| from >= mark.healthy_until) {
+        let behind = from.is_some_and(|from| from >= mark.healthy_until);
+        if behind && mark.part.is_none() {
             return Ok(());
         }
         self.feed_of(exchange, mark, |feed| feed.tick(mark))?;
+        if mark.part.is_some() {
+            self.caught_up(exchange, mark, from)?;
+        }
+        if behind {
+            return Ok(());
+        }
         let from = from.unwrap_or(Timestamp(0));
         if !closes_minute(from, mark.healthy_until) {
             return Ok(());

@@ -7,31 +7,36 @@
 //!
 //! state bytes  version | forgotten_until | stretches (from, length)*
 //!              | gaps (pair, from, until, first id?, ids, missing)*        as Avro longs and bytes
+//!   version 2: | parts (connection, stretches)* | carriers (ticker?, since, connection)*
 //! ```
+//!
+//! An exchange that needs several connections has stretches for each of them, and its pairs have
+//! states of their own, which say by which they come: `parts.rs`.
 //!
 //! What a candle says of its feed is a function of this value and of the window, for minutes, hours
 //! and days alike: [`Feed::marks`]. A gap of the feed is one gap to every window over it, so its
 //! missing trades are those of the gap, and at most so many belong to the window.
 //!
 //! Invariants:
-//! - Stretches are sorted, and neither overlap nor touch.
 //! - A gap with ids is here only while some of them are missing.
 //! - A window that begins before `forgotten_until` may overlap a gap that is no longer here.
 
 use schemas::avro::{self, Reader};
 use schemas::{Basis, FeedMark, MarketEvent, Timestamp};
 
+use super::parts::{self, Carrier};
 use super::rules::REVISION_HORIZON_MS;
+use super::stretches::{Span, Stretches, count, union};
 
 /// Gaps remembered of an exchange, in one partition. An event looks at each of them, while there
 /// are any; a reconnect loses at most one for each pair. Beyond it the oldest is forgotten, which
 /// is counted as `gap_overflow`: its candles stay marked, and windows to come are not.
 pub(super) const MAX_GAPS: usize = 256;
-/// Healthy stretches remembered: the outages of a day, and of any but a broken feed those of weeks.
-/// Beyond it the oldest is forgotten, and coverage that is measured again counts less.
-const MAX_STRETCHES: usize = 64;
-/// The form of the state bytes.
-const VERSION: i64 = 1;
+/// Connections remembered of an exchange: twice what the largest budget allows. Beyond it the one
+/// that has been silent for longest is forgotten.
+const MAX_PARTS: usize = 64;
+/// The form of the state bytes where an exchange has one connection, and where it has several.
+const VERSIONS: [i64; 2] = [1, 2];
 
 /// What a feed lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +115,12 @@ pub struct Feed {
     /// The mark that moved the clock last; before there was one, its `healthy_until` is 0. Its own
     /// `state` is empty: the rest stands for it.
     mark: FeedMark,
-    stretches: Vec<(Timestamp, Timestamp)>,
+    /// Told for all of the exchange.
+    stretches: Stretches,
+    /// Told by each connection of several, by name.
+    parts: Vec<(String, Stretches)>,
+    /// Of a pair's own state, which has nothing else.
+    carriers: Vec<Carrier>,
     gaps: Vec<Gap>,
     forgotten_until: Timestamp,
 }
@@ -119,7 +129,14 @@ impl Feed {
     /// Nothing is known, but who made the first mark.
     pub fn new(first: &FeedMark) -> Self {
         let mark = FeedMark::healthy(first.feed.clone(), Timestamp(0), first.received_at);
-        Self { mark, stretches: Vec::new(), gaps: Vec::new(), forgotten_until: Timestamp(0) }
+        Self {
+            mark,
+            stretches: Stretches::default(),
+            parts: Vec::new(),
+            carriers: Vec::new(),
+            gaps: Vec::new(),
+            forgotten_until: Timestamp(0),
+        }
     }
 
     /// How far it is healthy, if it has said so.
@@ -132,12 +149,20 @@ impl Feed {
         self.gaps.iter().max_by_key(|gap| gap.until)
     }
 
-    /// Takes a clock mark that is newer than the clock.
+    /// Takes a clock mark: one that is newer than the clock, or one of a connection of several,
+    /// which may be behind the clock that another has told.
     pub fn tick(&mut self, mark: &FeedMark) {
-        self.mark = FeedMark { state: Vec::new(), ..mark.clone() };
-        if let Some(from) = mark.healthy_from.filter(|from| *from < mark.healthy_until) {
-            self.add_stretch(from, mark.healthy_until);
+        if let Some(from) = mark.healthy_from {
+            let span = (from, mark.healthy_until);
+            match mark.part {
+                Some(_) => self.part(&mark.feed).add(span),
+                None => self.stretches.add(span),
+            }
         }
+        if self.clock().is_some_and(|clock| clock >= mark.healthy_until) {
+            return;
+        }
+        self.mark = FeedMark { state: Vec::new(), ..mark.clone() };
         // Nothing behind the horizon can arrive any more.
         let horizon = mark.healthy_until.0.saturating_sub(REVISION_HORIZON_MS);
         if self.gaps.iter().any(|gap| gap.until.0 < horizon) {
@@ -147,20 +172,49 @@ impl Feed {
         }
     }
 
-    fn add_stretch(&mut self, mut from: Timestamp, mut until: Timestamp) {
-        self.stretches.retain(|&(a, b)| {
-            let apart = b < from || until < a;
-            if !apart {
-                from = from.min(a);
-                until = until.max(b);
+    /// What that connection has told.
+    fn part(&mut self, name: &str) -> &mut Stretches {
+        let at = self.parts.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            if self.parts.len() >= MAX_PARTS {
+                let silent = (0..self.parts.len()).min_by_key(|&index| self.parts[index].1.end());
+                self.parts.remove(silent.unwrap_or_default());
             }
-            apart
+            self.parts.push((name.to_owned(), Stretches::default()));
+            self.parts.len() - 1
         });
-        let at = self.stretches.partition_point(|&(a, _)| a < from);
-        self.stretches.insert(at, (from, until));
-        if self.stretches.len() > MAX_STRETCHES {
-            self.stretches.remove(0);
+        &mut self.parts[at].1
+    }
+
+    /// Some connection has told a clock of its own.
+    pub(super) fn has_parts(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// Remembers which connection carries the pair whose state this is.
+    pub(super) fn carry(&mut self, carrier: Carrier) {
+        parts::add(&mut self.carriers, carrier);
+    }
+
+    /// The connections that carry the pair whose state this is.
+    pub(super) fn carriers(&self) -> &[Carrier] {
+        &self.carriers
+    }
+
+    /// When the connection was healthy that carried that basis; when any was, where that is not
+    /// known.
+    fn healthy(&self, carriers: &[Carrier], basis: Basis) -> Vec<Span> {
+        let mut spans = self.stretches.spans().to_vec();
+        let terms = parts::terms(carriers, basis);
+        for (name, part) in &self.parts {
+            if terms.is_empty() {
+                spans.extend(part.spans());
+            }
+            for (_, (from, until)) in terms.iter().filter(|(carrier, _)| carrier == name) {
+                let within = part.spans().iter().map(|&(a, b)| (a.max(*from), b.min(*until)));
+                spans.extend(within.filter(|(a, b)| a < b));
+            }
         }
+        union(spans)
     }
 
     /// Remembers a gap. False when it is known, or when nothing of it is missing.
@@ -214,8 +268,14 @@ impl Feed {
         near
     }
 
-    /// What a candle of that window says.
-    pub fn marks(&self, pair: &[u8], basis: Basis, start: Timestamp, end: Timestamp) -> Marks {
+    /// What a candle of that window says; `carriers` are those of the pair, if any are known.
+    pub fn marks(
+        &self,
+        pair: &[u8],
+        basis: Basis,
+        carriers: &[Carrier],
+        (start, end): Span,
+    ) -> Marks {
         let over: Vec<&Gap> = self
             .gaps
             .iter()
@@ -223,8 +283,11 @@ impl Feed {
             .collect();
         let counted = over.iter().filter(|gap| gap.ids.is_some());
         let missing = counted.map(|gap| gap.missing).reduce(i64::saturating_add);
-        let coverage = self.covered(&over, start, end);
-        let begins_healthy = self.stretches.iter().any(|&(a, b)| a <= start && start < b);
+        let told = |stretches: &Stretches| !stretches.spans().is_empty();
+        let told = told(&self.stretches) || self.parts.iter().any(|(_, part)| told(part));
+        let healthy = self.healthy(carriers, basis);
+        let coverage = told.then(|| covered(&healthy, &over, (start, end)));
+        let begins_healthy = healthy.iter().any(|&(a, b)| a <= start && start < b);
         Marks {
             gap: !over.is_empty(),
             missing,
@@ -234,30 +297,10 @@ impl Feed {
         }
     }
 
-    /// Milliseconds of the window that lie in a stretch and in none of the gaps; `None` when the
-    /// feed has not told of any stretch.
-    fn covered(&self, gaps: &[&Gap], start: Timestamp, end: Timestamp) -> Option<i64> {
-        if self.stretches.is_empty() {
-            return None;
-        }
-        let mut gaps: Vec<(i64, i64)> = gaps.iter().map(|gap| (gap.from.0, gap.until.0)).collect();
-        gaps.sort_unstable();
-        let mut covered = 0;
-        for &(from, until) in &self.stretches {
-            let (mut from, until) = (from.max(start).0, until.min(end).0);
-            for &(a, b) in &gaps {
-                covered += (a.min(until) - from).max(0);
-                from = from.max(b);
-            }
-            covered += (until - from).max(0);
-        }
-        Some(covered)
-    }
-
     /// As it stands in the private changelog.
     pub fn to_mark(&self) -> FeedMark {
         let mut state = Vec::new();
-        let plain = self.stretches.is_empty() && self.gaps.is_empty();
+        let plain = self.stretches.spans().is_empty() && self.gaps.is_empty() && !self.is_shared();
         if !plain || self.forgotten_until.0 != 0 {
             self.write(&mut state);
         }
@@ -266,13 +309,9 @@ impl Feed {
 
     fn write(&self, out: &mut Vec<u8>) {
         let count = |out: &mut Vec<u8>, count: usize| avro::long(out, count.cast_signed() as i64);
-        avro::long(out, VERSION);
+        avro::long(out, VERSIONS[usize::from(self.is_shared())]);
         avro::long(out, self.forgotten_until.0);
-        count(out, self.stretches.len());
-        for (from, until) in &self.stretches {
-            avro::long(out, from.0);
-            avro::long(out, until.0 - from.0);
-        }
+        self.stretches.write(out);
         count(out, self.gaps.len());
         for gap in &self.gaps {
             avro::bytes(out, &gap.pair);
@@ -284,6 +323,19 @@ impl Feed {
                 avro::long(out, gap.missing);
             });
         }
+        if self.is_shared() {
+            count(out, self.parts.len());
+            for (name, part) in &self.parts {
+                avro::string(out, name);
+                part.write(out);
+            }
+            parts::write(&self.carriers, out);
+        }
+    }
+
+    /// Something of it is known of one connection of several.
+    fn is_shared(&self) -> bool {
+        !self.parts.is_empty() || !self.carriers.is_empty()
     }
 
     /// Out of the private changelog.
@@ -298,19 +350,9 @@ impl Feed {
     }
 
     fn read(&mut self, reader: &mut Reader<'_>) -> Option<()> {
-        if reader.long().ok()? != VERSION {
-            return None;
-        }
+        let version = reader.long().ok().filter(|version| VERSIONS.contains(version))?;
         self.forgotten_until = Timestamp(reader.long().ok()?);
-        for _ in 0..count(reader, MAX_STRETCHES)? {
-            let from = reader.long().ok()?;
-            let until = from.checked_add(reader.long().ok()?)?;
-            let apart = self.stretches.last().is_none_or(|&(_, before)| before.0 < from);
-            if !apart || until <= from {
-                return None;
-            }
-            self.stretches.push((Timestamp(from), Timestamp(until)));
-        }
+        self.stretches = Stretches::read(reader)?;
         for _ in 0..count(reader, MAX_GAPS)? {
             let pair = reader.bytes().ok()?.into();
             let (from, until) = (reader.long().ok()?, reader.long().ok()?);
@@ -329,12 +371,31 @@ impl Feed {
                 missing: ids.map_or(0, |(_, _, missing)| missing),
             });
         }
+        if version == VERSIONS[1] {
+            for _ in 0..count(reader, MAX_PARTS)? {
+                let name = reader.string().ok()?.to_owned();
+                self.parts.push((name, Stretches::read(reader)?));
+            }
+            self.carriers = parts::read(reader)?;
+        }
         reader.is_empty().then_some(())
     }
 }
 
-fn count(reader: &mut Reader<'_>, most: usize) -> Option<usize> {
-    usize::try_from(reader.long().ok()?).ok().filter(|count| *count <= most)
+/// Milliseconds of the window that lie in a stretch and in none of the gaps.
+fn covered(healthy: &[Span], gaps: &[&Gap], (start, end): Span) -> i64 {
+    let mut gaps: Vec<(i64, i64)> = gaps.iter().map(|gap| (gap.from.0, gap.until.0)).collect();
+    gaps.sort_unstable();
+    let mut covered = 0;
+    for &(from, until) in healthy {
+        let (mut from, until) = (from.max(start).0, until.min(end).0);
+        for &(a, b) in &gaps {
+            covered += (a.min(until) - from).max(0);
+            from = from.max(b);
+        }
+        covered += (until - from).max(0);
+    }
+    covered
 }
 
 #[cfg(test)]

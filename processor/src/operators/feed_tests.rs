@@ -41,11 +41,11 @@ proptest! {
         let within = |spans: &[(i64, i64)], at: i64| spans.iter().any(|&(a, b)| a <= at && at < b);
         let healthy = |at: &i64| within(&stretches, *at) && !within(&gaps, *at);
         let expected = (start..end).filter(healthy).count();
-        let marks = feed.marks(b"pair", Basis::Trade, Timestamp(start), Timestamp(end));
+        let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(start), Timestamp(end)));
         let expected = (!stretches.is_empty()).then_some(i64::try_from(expected)?);
         prop_assert_eq!(marks.coverage_ms, expected);
         prop_assert_eq!(marks.gap, gaps.iter().any(|&(a, b)| a < end && start < b));
-        prop_assert!(feed.stretches.windows(2).all(|two| two[0].1 < two[1].0));
+        prop_assert!(feed.stretches.spans().windows(2).all(|two| two[0].1 < two[1].0));
     }
 
     #[test]
@@ -74,7 +74,7 @@ proptest! {
             prop_assert!(feed.arrived(b"other", id).is_empty() && feed.arrived(b"pair", 20).is_empty());
             left.remove(&id);
             prop_assert_eq!(feed.arrived(b"pair", id).len(), usize::from(left.is_empty()));
-            let marks = feed.marks(b"pair", Basis::Trade, Timestamp(0), Timestamp(60));
+            let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(0), Timestamp(60)));
             prop_assert_eq!(marks.gap, !left.is_empty());
             prop_assert_eq!(marks.missing.unwrap_or(0), i64::try_from(left.len())?);
         }
@@ -87,7 +87,7 @@ fn the_state_of_version_1_is_a_clock_without_more() {
     let feed = feed.unwrap();
     assert_eq!(feed.clock(), Some(Timestamp(7)));
     assert_eq!(feed.to_mark().state, Vec::<u8>::new());
-    let marks = feed.marks(b"pair", Basis::Trade, Timestamp(0), Timestamp(60));
+    let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(0), Timestamp(60)));
     assert_eq!(marks, Marks::default());
 }
 
@@ -97,7 +97,8 @@ fn a_gap_with_ids_says_nothing_of_samples_and_nothing_of_other_pairs() {
     assert!(
         feed.add(gap(b"pair", 5, 9, Some((1, 2)))) && !feed.add(gap(b"pair", 5, 9, Some((1, 2))))
     );
-    let gap_of = |pair: &[u8], basis| feed.marks(pair, basis, Timestamp(0), Timestamp(60)).gap;
+    let gap_of =
+        |pair: &[u8], basis| feed.marks(pair, basis, &[], (Timestamp(0), Timestamp(60))).gap;
     assert!(gap_of(b"pair", Basis::Trade));
     assert!(!gap_of(b"pair", Basis::Ticker) && !gap_of(b"other", Basis::Trade));
 }
@@ -110,9 +111,9 @@ fn beyond_the_bound_the_oldest_gap_is_forgotten_and_its_windows_keep_their_mark(
         assert!(feed.add(gap(b"pair", at * 10, at * 10 + 5, None)) && !feed.overflow());
     }
     assert!(feed.add(gap(b"pair", 5_000, 5_001, None)) && feed.overflow());
-    let marks = feed.marks(b"pair", Basis::Trade, Timestamp(10), Timestamp(15));
+    let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(10), Timestamp(15)));
     assert!(!marks.gap && marks.forgotten);
-    assert!(!feed.marks(b"pair", Basis::Trade, Timestamp(15), Timestamp(16)).forgotten);
+    assert!(!feed.marks(b"pair", Basis::Trade, &[], (Timestamp(15), Timestamp(16))).forgotten);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use streams::{Context, Failure};
 use super::candles::exchange_of;
 use super::feed::{Gap, Marks};
 use super::rules::{Interval, REVISION_HORIZON_MS};
+use super::stretches::Span;
 use super::{Candles, Entry};
 
 /// Why a window's marks are looked at.
@@ -52,11 +53,11 @@ impl Candles {
         context.count("gap");
         if !gap.pair.is_empty() {
             let newest = self.newest(&gap.pair)?;
-            return newest.map_or(Ok(()), |newest| self.refresh(&gap.pair.clone(), &gap, newest));
+            return newest.map_or(Ok(()), |newest| self.mark_gap(&gap.pair.clone(), &gap, newest));
         }
         for pair in self.pairs_of(exchange)? {
             if let Some(newest) = self.newest(&pair)? {
-                self.refresh(&pair, &gap, newest)?;
+                self.mark_gap(&pair, &gap, newest)?;
             }
         }
         Ok(())
@@ -71,7 +72,7 @@ impl Candles {
             return Ok(0);
         };
         let mut counted = 0;
-        for start in starts(Interval::Minute, gap, newest) {
+        for start in starts(Interval::Minute, (gap.from, gap.until), newest) {
             let minute = (Interval::Minute, start);
             counted += self.update(&gap.pair, Basis::Trade, minute, |window| {
                 let seen = window.as_ref().map(|window| window.seen.count_within(first, count));
@@ -102,17 +103,28 @@ impl Candles {
         let newest = self.newest(pair)?.max(Some(event.event_time)).unwrap_or_default();
         for gap in complete {
             context.count("gap_filled");
-            self.refresh(pair, &gap, newest)?;
+            self.mark_gap(pair, &gap, newest)?;
         }
         Ok(())
     }
 
     /// Brings what is known into every window of a pair that a gap is over.
-    fn refresh(&mut self, pair: &[u8], gap: &Gap, newest: Timestamp) -> Result<(), Failure> {
+    fn mark_gap(&mut self, pair: &[u8], gap: &Gap, newest: Timestamp) -> Result<(), Failure> {
         let bases: &[Basis] =
             if gap.ids.is_some() { &[Basis::Trade] } else { &[Basis::Trade, Basis::Ticker] };
+        self.refresh(pair, (gap.from, gap.until), bases, newest)
+    }
+
+    /// Brings what is known into every window of a pair over that time.
+    pub(super) fn refresh(
+        &mut self,
+        pair: &[u8],
+        span: Span,
+        bases: &[Basis],
+        newest: Timestamp,
+    ) -> Result<(), Failure> {
         for interval in Interval::ALL {
-            for start in starts(interval, gap, newest) {
+            for start in starts(interval, span, newest) {
                 for &basis in bases {
                     self.stamp(pair, basis, (interval, start), Change::Knowledge)?;
                 }
@@ -130,7 +142,8 @@ impl Candles {
         change: Change,
     ) -> Result<(), Failure> {
         let end = Timestamp(start.0 + interval.length_ms());
-        let look = |feed: &super::Feed| Some(feed.marks(pair, basis, start, end));
+        let carriers = self.carriers(pair)?;
+        let look = |feed: &super::Feed| Some(feed.marks(pair, basis, &carriers, (start, end)));
         let Some(marks): Option<Marks> = self.feed(exchange_of(pair), look)? else {
             return Ok(());
         };
@@ -147,12 +160,16 @@ impl Candles {
     }
 }
 
-/// The windows under a gap that there may be: up to the newest event, and within the horizon, which
+/// The windows over that time that there may be: up to the newest event, and within the horizon, which
 /// bounds them to a day of minutes.
-fn starts(interval: Interval, gap: &Gap, newest: Timestamp) -> impl Iterator<Item = Timestamp> {
-    let from = gap.from.max(Timestamp(newest.0.saturating_sub(REVISION_HORIZON_MS)));
+fn starts(
+    interval: Interval,
+    (from, until): Span,
+    newest: Timestamp,
+) -> impl Iterator<Item = Timestamp> {
+    let from = from.max(Timestamp(newest.0.saturating_sub(REVISION_HORIZON_MS)));
     let first = interval.start(from);
-    let until = gap.until.min(Timestamp(newest.0.saturating_add(1)));
+    let until = until.min(Timestamp(newest.0.saturating_add(1)));
     let step = interval.length_ms();
     (0..).map(move |index: i64| Timestamp(first.0 + index * step)).take_while(move |s| *s < until)
 }

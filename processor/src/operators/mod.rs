@@ -9,8 +9,10 @@ mod gaps;
 mod latest;
 mod merge;
 mod pairs;
+mod parts;
 mod rules;
 mod seen;
+mod stretches;
 mod window;
 
 pub use candles::Candles;
@@ -19,6 +21,7 @@ pub use feed::{Feed, Gap};
 pub use latest::LatestPrices;
 pub use merge::{merge, single};
 pub use pairs::{Pair, Pairs};
+pub use parts::Carrier;
 pub use rules::{Interval, REVISION_HORIZON_MS, is_closed};
 pub use seen::Seen;
 pub use window::Window;
@@ -37,6 +40,7 @@ pub struct Stores {
     pub hours: StoreHandle<Window>,
     /// Merged from closed minutes.
     pub days: StoreHandle<Window>,
-    /// How far each exchange's feed is known to be healthy, and what it lost.
+    /// How far each exchange's feed is known to be healthy, and what it lost; of a pair, which of
+    /// several connections carries it.
     pub feeds: StoreHandle<Feed>,
 }

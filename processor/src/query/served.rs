@@ -28,8 +28,8 @@ use crate::topology::store_name;
 /// Reads at once unless the flags say otherwise: more than the cores of a machine can do at once,
 /// and few enough that one waits milliseconds for the others.
 pub(super) const DEFAULT_MAX_READS: usize = 256;
-/// No store key is greater.
-const AFTER_ALL: [u8; 1] = [0xff];
+/// Greater than the store key of any feed, which has no base, and no greater than that of any pair.
+pub(super) const AFTER_FEEDS: [u8; 1] = [1];
 
 /// What the routes read.
 #[derive(Clone)]
@@ -193,7 +193,7 @@ impl Reading<'_> {
 
     fn marks(&self, store: &Committed) -> Result<Vec<(String, FeedMark)>, Refusal> {
         // As many as there are exchanges.
-        let pairs = store.range(&[], &AFTER_ALL, usize::MAX)?;
+        let pairs = store.range(&[], &AFTER_FEEDS, usize::MAX)?;
         let decoded = pairs.into_iter().map(|(key, value)| {
             let feed = layout::read_pair(&key).ok_or_else(|| Refusal::broken(&"a feed's key"))?;
             let mark = self.served.codec.decode(&value).map_err(|e| Refusal::broken(&e))?;

@@ -6,7 +6,7 @@
 use apache_avro::types::Value;
 use apache_avro::{Schema, to_avro_datum};
 use schemas::{
-    Basis, Candle, CandleKey, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
+    Basis, Candle, CandleKey, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairKey, Part,
     TakerSide, Timestamp, VolumeSource,
 };
 
@@ -144,6 +144,14 @@ pub(crate) fn candle(candle: &Candle) -> Value {
     ])
 }
 
+fn part(part: Part) -> Value {
+    match part {
+        Part::Connection => symbol(0, "CONNECTION"),
+        Part::Trades => symbol(1, "TRADES"),
+        Part::Tickers => symbol(2, "TICKERS"),
+    }
+}
+
 pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
     record([
         ("feed", text(&mark.feed)),
@@ -156,5 +164,6 @@ pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
         ("first_missing_id", optional(mark.first_missing_id, Value::Long)),
         ("missing", optional(mark.missing, Value::Long)),
         ("state", Value::Bytes(mark.state.clone())),
+        ("part", optional(mark.part, part)),
     ])
 }

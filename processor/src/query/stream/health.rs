@@ -19,6 +19,7 @@ use crate::layout;
 use crate::query::answer::Ask;
 use crate::query::clock;
 use crate::query::error::Refusal;
+use crate::query::served::AFTER_FEEDS;
 use crate::topology::store_name;
 
 /// A feed marks its clock each second. One that has not for so long has lost its connection, and
@@ -26,8 +27,6 @@ use crate::topology::store_name;
 const DEAD_AFTER_MS: i64 = 30_000;
 /// Exchanges shown: more than there are.
 const MAX_FEEDS: usize = 1_000;
-/// No store key is greater.
-const AFTER_ALL: [u8; 1] = [0xff];
 
 /// `GET /v1/health`.
 pub(super) async fn health(
@@ -66,7 +65,7 @@ fn member(member: &Member) -> Value {
 fn feeds(streaming: &Streaming) -> streams::Result<BTreeMap<String, FeedMark>> {
     let mut newest: BTreeMap<String, FeedMark> = BTreeMap::new();
     for (_, store) in streaming.served.queries.stores(store_name(Topic::Feeds)) {
-        for (key, value) in store.range(&[], &AFTER_ALL, MAX_FEEDS)? {
+        for (key, value) in store.range(&[], &AFTER_FEEDS, MAX_FEEDS)? {
             let Some(pair) = layout::read_pair(&key) else { continue };
             let Ok(mark) = streaming.served.codec.decode::<FeedMark>(&value) else { continue };
             let known = newest.get(&pair.exchange);
