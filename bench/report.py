@@ -1,7 +1,7 @@
 """Pairs of runs as ratios: the table that a person reads and the JSON that a program reads.
 
-A ratio is of one pair, ours to the peer's of the same turn; what is printed is the median of the
-pairs' ratios with their least and greatest.
+A ratio is of one turn, ours to a peer's; what is printed is the median of the turns' ratios with their
+least and greatest. `ratio` in the JSON is each side's to the peer's, `ours_to` is ours to each other's.
 """
 import json
 import os
@@ -32,8 +32,8 @@ def ratios(ours, peers, figure):
     return [a / b for a, b in pairs if a is not None and b]
 
 
-def section(runs, peer="kafka-streams"):
-    """`runs` maps a side to its runs in order; every figure of every side, and its ratio to the peer's."""
+def section(runs, ours="processor", peer="kafka-streams"):
+    """`runs` maps a side to its runs in order; every figure of every side, and the ratios."""
     out = {"pairs": min(len(rows) for rows in runs.values()),
            "verified": all(row.get("verified") is True for rows in runs.values() for row in rows),
            "behind": sorted({side for side, rows in runs.items() for row in rows if not row.get("kept_up", True)}),
@@ -42,10 +42,10 @@ def section(runs, peer="kafka-streams"):
         sides = {side: figures.spread([row.get(figure) for row in rows]) for side, rows in runs.items()}
         if not any(sides.values()):
             continue
-        entry = {"unit": unit, "more_is_better": more_is_better, "sides": sides, "ratio": {}}
-        for side in runs:
-            if side != peer:
-                entry["ratio"][side] = figures.spread(ratios(runs[side], runs[peer], figure))
+        compared = lambda one, other: figures.spread(ratios(runs[one], runs[other], figure))
+        entry = {"unit": unit, "more_is_better": more_is_better, "sides": sides,
+                 "ratio": {side: compared(side, peer) for side in runs if side != peer},
+                 "ours_to": {side: compared(ours, side) for side in runs if side != ours}}
         out["figures"][figure] = entry
     return out
 
@@ -66,17 +66,17 @@ def ratio_text(spread):
     return f"{number(spread['median'])}x ({number(spread['min'])} to {number(spread['max'])})"
 
 
-def table(title, section_, peer="kafka-streams"):
+def table(title, section_, ours="processor"):
     sides = list(section_["runs"])
-    ours = [side for side in sides if side != peer]
-    lines = [f"\n{title}: {section_['pairs']} pairs, " + ("outputs verified" if section_["verified"] else "NOT VERIFIED"), ""]
+    others = [side for side in sides if side != ours]
+    lines = [f"\n{title}: {section_['pairs']} turns, " + ("outputs verified" if section_["verified"] else "NOT VERIFIED"), ""]
     if section_["behind"]:
         lines[0] += f"; {' and '.join(section_['behind'])} did NOT KEEP UP, so latencies are not comparable"
-    lines.append("| | " + " | ".join(sides) + " | " + " | ".join(f"{side} to peer, median (min to max)" for side in ours) + " |")
-    lines.append("|---" * (1 + len(sides) + len(ours)) + "|")
+    lines.append("| | " + " | ".join(sides) + " | " + " | ".join(f"{ours} to {side}, median (min to max)" for side in others) + " |")
+    lines.append("|---" * (1 + len(sides) + len(others)) + "|")
     for figure in section_["figures"].values():
         medians = [number(figure["sides"][side] and figure["sides"][side]["median"]) for side in sides]
-        compared = [ratio_text(figure["ratio"][side]) for side in ours]
+        compared = [ratio_text(figure["ours_to"][side]) for side in others]
         lines.append(f"| {figure['unit']} | " + " | ".join(medians + compared) + " |")
     return "\n".join(lines)
 

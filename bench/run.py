@@ -38,15 +38,16 @@ def command_line():
     return options
 
 
-def both():
-    return [sides.Ours, sides.Peer]
+# Ours, the peer as its DSL publishes, and the peer as ours publishes.
+ALL = [sides.Ours, sides.Peer, sides.PeerOnClose]
+BOTH = ALL[:2]
 
 
-def turns(what, pairs, run):
+def turns(what, kinds, pairs, run):
     """A B A B: `run` takes a kind of side and returns its verified figures."""
-    rows = {kind.name: [] for kind in both()}
+    rows = {kind.name: [] for kind in kinds}
     for turn in range(pairs):
-        for kind in both():
+        for kind in kinds:
             started = time.monotonic()
             rows[kind.name].append(run(kind))
             last = rows[kind.name][-1]
@@ -55,13 +56,13 @@ def turns(what, pairs, run):
     return report.section(rows)
 
 
-def catching_up(options, keys, events, pairs):
+def catching_up(options, kinds, keys, events, pairs):
     """One input, generated once, for all turns."""
     prefix = stack.name("input")
     load = {"events": events, "keys": keys, "seed": options.seed, "event-rate": options.event_rate}
     try:
         made = stack.fill(prefix, load)
-        section = turns(f"catching up, {keys:,} keys", pairs,
+        section = turns(f"catching up, {keys:,} keys", kinds, pairs,
                         lambda kind: measure.catching_up(kind(prefix, PORT), events))
     finally:
         stack.delete_topics(prefix)
@@ -72,7 +73,7 @@ def live(options):
     load = {"keys": options.keys, "seed": options.seed}
     start_ms = int(time.time() * 1000)
     warm_s = max(5, options.live_seconds * 2 // 5)
-    section = turns(f"live, {options.live_rate:,}/s", options.pairs, lambda kind: measure.live(
+    section = turns(f"live, {options.live_rate:,}/s", ALL, options.pairs, lambda kind: measure.live(
         kind(stack.name("live"), PORT), load, options.live_rate, options.live_seconds, warm_s, start_ms))
     return {**section, "load": {**load, "rate": options.live_rate, "seconds": options.live_seconds, "warm_s": warm_s,
                                 "start_ms": start_ms}}
@@ -124,7 +125,7 @@ def advantages(section, prefix):
 def main():
     options = command_line()
     result = {"machine": report.machine(), "options": vars(options)}
-    few = result["catching_up"] = catching_up(options, options.keys, options.events, options.pairs)
+    few = result["catching_up"] = catching_up(options, ALL, options.keys, options.events, options.pairs)
     many = now = None
     print(report.table(f"catching up, {options.keys:,} keys", few), flush=True)
     if options.live_rate:
@@ -133,7 +134,7 @@ def main():
     # What follows takes longest: were it to fail, this much is known, and not called verified.
     report.write("result.json", {**result, "verified": False})
     if options.many_keys:
-        many = result["many_keys"] = catching_up(options, options.many_keys, max(options.events, 3 * options.many_keys), 1)
+        many = result["many_keys"] = catching_up(options, BOTH, options.many_keys, max(options.events, 3 * options.many_keys), 1)
     result["floor"] = floor.run(options.events // 2, options.keys, options.pairs)
     result["goals"] = goals(few, many, now)
     result["verified"] = all(part["verified"] for part in (few, many, now) if part)

@@ -37,7 +37,8 @@ public final class App {
         usage: App --input TOPIC --prefix OUTPUT_PREFIX --app-id ID --state-dir DIR
                    [--bootstrap 127.0.0.1:9092] [--threads 2] [--cache-mb 64]
                    [--guarantee exactly_once_v2|at_least_once] [--set STREAMS_CONFIG=VALUE]...
-                   [--event-id ID] [--listen PORT] [--expect N | --restore-only]""";
+                   [--emit every-commit|on-close] [--event-id ID] [--listen PORT]
+                   [--expect N | --restore-only]""";
 
     /** With --expect, a run that stands still this long has failed. */
     private static final long STALL_NANOS = Duration.ofSeconds(120).toNanos();
@@ -49,15 +50,17 @@ public final class App {
     private final String input;
     private final String appId;
     private final String guarantee;
+    private final Pipeline.Emit emit;
 
     private App(final String[] argv) {
         args = new Args(USAGE,
             Set.of("input", "prefix", "app-id", "state-dir", "bootstrap", "threads", "cache-mb", "guarantee", "set", "expect", "event-id",
-                "listen"),
+                "listen", "emit"),
             Set.of("restore-only"), argv);
         System.setProperty(Wire.MARKET_EVENT_ID_PROPERTY, args.get("event-id", "2"));
         input = args.get("input");
         appId = args.get("app-id");
+        emit = Pipeline.Emit.of(args);
         guarantee = args.get("guarantee", StreamsConfig.EXACTLY_ONCE_V2);
         if (!guarantee.equals(StreamsConfig.EXACTLY_ONCE_V2) && !guarantee.equals(StreamsConfig.AT_LEAST_ONCE)) {
             throw args.fail("--guarantee wants exactly_once_v2 or at_least_once, not " + guarantee);
@@ -90,7 +93,7 @@ public final class App {
             final List<TopicPartition> partitions = partitions(admin);
             createOutputs(admin, Pipeline.outputs(prefix), partitions.size());
 
-            final KafkaStreams streams = new KafkaStreams(Pipeline.build(input, prefix, meter), config(), new TimedClients(metrics.commits));
+            final KafkaStreams streams = new KafkaStreams(Pipeline.build(input, prefix, emit, meter), config(), new TimedClients(metrics.commits));
             streams.setUncaughtExceptionHandler(e -> {
                 e.printStackTrace();
                 return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;

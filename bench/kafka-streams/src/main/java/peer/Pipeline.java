@@ -9,6 +9,7 @@ import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.EmitStrategy;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KGroupedStream;
 import org.apache.kafka.streams.kstream.Materialized;
@@ -52,8 +53,35 @@ final class Pipeline {
         return topics;
     }
 
+    /** When candles of an hour and a day are published; the price and minutes are at each commit. */
+    enum Emit {
+        EVERY_COMMIT("every-commit"), ON_CLOSE("on-close");
+
+        final String text;
+
+        Emit(final String text) {
+            this.text = text;
+        }
+
+        static Emit of(final Args args) {
+            final String wanted = args.get("emit", EVERY_COMMIT.text);
+            for (final Emit emit : values()) {
+                if (emit.text.equals(wanted)) {
+                    return emit;
+                }
+            }
+            throw args.fail("--emit wants every-commit or on-close, not " + wanted);
+        }
+
+        /** Of a candle of that length. */
+        private EmitStrategy strategy(final Interval i) {
+            return this == ON_CLOSE && i.length().compareTo(Duration.ofMinutes(1)) > 0
+                ? EmitStrategy.onWindowClose() : EmitStrategy.onWindowUpdate();
+        }
+    }
+
     /** Keys stay serialized throughout: grouping needs only their equality. */
-    static Topology build(final String input, final String prefix, final Meter meter) {
+    static Topology build(final String input, final String prefix, final Emit emit, final Meter meter) {
         final StreamsBuilder builder = new StreamsBuilder();
         final KGroupedStream<Bytes, Trade> events = builder
             .stream(input, Consumed.with(Serdes.Bytes(), Trade.SERDE)
@@ -72,6 +100,7 @@ final class Pipeline {
         for (final Interval i : CANDLES) {
             events
                 .windowedBy(TimeWindows.ofSizeAndGrace(i.length(), GRACE))
+                .emitStrategy(emit.strategy(i))
                 .aggregate(Candle::new, (key, event, candle) -> candle.add(event),
                     Materialized.<Bytes, Candle, WindowStore<Bytes, byte[]>>as(i.name())
                         .withKeySerde(Serdes.Bytes())
