@@ -100,6 +100,10 @@ impl OutputProducer {
             .set("linger.ms", LINGER.min(delivery_timeout / 2).as_millis().to_string())
             .set("queue.buffering.max.messages", QUEUE_RECORDS)
             .set("queue.buffering.max.kbytes", QUEUE_KIB)
+            // Offsets are sent to a group's coordinator without regard to the call's timeout: when it
+            // has died, the client looks for the next one once the state of any connection changes
+            // (librdkafka#5456, #5511). One that is closed because nothing happens is such a change.
+            .set("connections.max.idle.ms", CALL_TIMEOUT.as_millis().to_string())
             .set("message.timeout.ms", delivery_timeout.as_millis().to_string())
             // A report for each delivered record costs more than the record.
             .set("delivery.report.only.error", "true");
