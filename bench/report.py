@@ -1,7 +1,8 @@
 """Pairs of runs as ratios: the table that a person reads and the JSON that a program reads.
 
-A ratio is of one turn, ours to a peer's; what is printed is the median of the turns' ratios with their
-least and greatest. `ratio` in the JSON is each side's to the peer's, `ours_to` is ours to each other's.
+A ratio is of one pair, ours to the peer's of the same turn; what is printed is the median of the
+pairs' ratios with their least and greatest. Of a peer that also runs in another way, ours is
+compared with both.
 """
 import json
 import os
@@ -32,9 +33,12 @@ def ratios(ours, peers, figure):
     return [a / b for a, b in pairs if a is not None and b]
 
 
-def section(runs, ours="processor", peer="kafka-streams"):
-    """`runs` maps a side to its runs in order; every figure of every side, and the ratios."""
-    out = {"pairs": min(len(rows) for rows in runs.values()),
+def section(runs, peer="kafka-streams", other_peer=None):
+    """`runs` maps a side to its runs in order; every figure of every side, and its ratio to the peer's.
+
+    Where the peer's other way of running is among them, `ratio_to` has the ratio of ours to that.
+    """
+    out = {"peer": peer, "pairs": min(len(rows) for rows in runs.values()),
            "verified": all(row.get("verified") is True for rows in runs.values() for row in rows),
            "behind": sorted({side for side, rows in runs.items() for row in rows if not row.get("kept_up", True)}),
            "figures": {}, "runs": runs}
@@ -42,10 +46,13 @@ def section(runs, ours="processor", peer="kafka-streams"):
         sides = {side: figures.spread([row.get(figure) for row in rows]) for side, rows in runs.items()}
         if not any(sides.values()):
             continue
-        compared = lambda one, other: figures.spread(ratios(runs[one], runs[other], figure))
-        entry = {"unit": unit, "more_is_better": more_is_better, "sides": sides,
-                 "ratio": {side: compared(side, peer) for side in runs if side != peer},
-                 "ours_to": {side: compared(ours, side) for side in runs if side != ours}}
+        entry = {"unit": unit, "more_is_better": more_is_better, "sides": sides, "ratio": {}}
+        for side in runs:
+            if side != peer:
+                entry["ratio"][side] = figures.spread(ratios(runs[side], runs[peer], figure))
+        if other_peer in runs:
+            entry["ratio_to"] = {other_peer: {side: figures.spread(ratios(runs[side], runs[other_peer], figure))
+                                              for side in runs if side not in (peer, other_peer)}}
         out["figures"][figure] = entry
     return out
 
@@ -66,18 +73,27 @@ def ratio_text(spread):
     return f"{number(spread['median'])}x ({number(spread['min'])} to {number(spread['max'])})"
 
 
-def table(title, section_, ours="processor"):
-    sides = list(section_["runs"])
-    others = [side for side in sides if side != ours]
-    lines = [f"\n{title}: {section_['pairs']} turns, " + ("outputs verified" if section_["verified"] else "NOT VERIFIED"), ""]
+def compared(section_):
+    """The columns of ratios: a side, what it is compared with, and how to read that of a figure."""
+    peer, others = section_["peer"], next(iter(section_["figures"].values())).get("ratio_to", {})
+    ours = [side for side in section_["runs"] if side != peer and side not in others]
+    return [(side, peer, lambda figure, side=side: figure["ratio"][side]) for side in ours] + [
+        (side, other, lambda figure, side=side, other=other: figure["ratio_to"][other][side]) for other in others for side in ours]
+
+
+def table(title, section_):
+    sides, labels = list(section_["runs"]), section_.get("labels", {})
+    columns = compared(section_)
+    lines = [f"\n{title}: {section_['pairs']} pairs, " + ("outputs verified" if section_["verified"] else "NOT VERIFIED"), ""]
     if section_["behind"]:
         lines[0] += f"; {' and '.join(section_['behind'])} did NOT KEEP UP, so latencies are not comparable"
-    lines.append("| | " + " | ".join(sides) + " | " + " | ".join(f"{ours} to {side}, median (min to max)" for side in others) + " |")
-    lines.append("|---" * (1 + len(sides) + len(others)) + "|")
+    lines += [f"- {labels.get(side, side)} emits {what}" for side, what in section_.get("emits", {}).items()] + [""]
+    lines.append("| | " + " | ".join(labels.get(side, side) for side in sides) + " | "
+                 + " | ".join(f"{side} to {labels.get(other, other)}, median (min to max)" for side, other, _ in columns) + " |")
+    lines.append("|---" * (1 + len(sides) + len(columns)) + "|")
     for figure in section_["figures"].values():
         medians = [number(figure["sides"][side] and figure["sides"][side]["median"]) for side in sides]
-        compared = [ratio_text(figure["ours_to"][side]) for side in others]
-        lines.append(f"| {figure['unit']} | " + " | ".join(medians + compared) + " |")
+        lines.append(f"| {figure['unit']} | " + " | ".join(medians + [ratio_text(ratio(figure)) for _, _, ratio in columns]) + " |")
     return "\n".join(lines)
 
 

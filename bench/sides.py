@@ -1,4 +1,4 @@
-"""The two sides: how each is started, what its metrics are called, and how its output is verified.
+"""The sides: how each is started, what its metrics are called, and how its output is verified.
 
 A side is started with topics, a group and a state folder of its own, on an input that others read
 too. Both commit every 100 ms under exactly-once, have one stream thread unless told otherwise, and
@@ -22,6 +22,8 @@ class Side:
     """One run of one side. What differs is in the subclasses."""
 
     label = name = ""
+    # What it emits when, as it stands beside its figures.
+    emits = ""
 
     def __init__(self, input_prefix, port, partitions=stack.PARTITIONS, threads=1, commit_ms=100, extra=()):
         self.input, self.port, self.partitions = input_prefix, port, partitions
@@ -84,6 +86,7 @@ class Ours(Side):
     """The processor with its defaults: minutes and latest at each commit, hours and days as minutes close."""
 
     name, label = "processor", "processor"
+    emits = "latest and minutes at each commit, hours and days when a minute closes"
     commits = "processor_commit_duration_seconds"
 
     def prepare(self):
@@ -119,15 +122,17 @@ class Peer(Side):
     """Kafka Streams, every store's update emitted at each commit."""
 
     name, label = "kafka-streams", "Kafka Streams"
+    emits = "latest, minutes, hours and days at each commit"
+    # Of the application and of its verifier.
+    emission = []
     commits = "peer_commit_duration_seconds"
-    emit = "every-commit"
     java = "-Xmx2g -XX:+UseG1GC"
     # The verifier is no part of what is measured, and holds every key of input and outputs.
     verifier_java = "-Xmx8g -XX:+UseG1GC"
 
     def run(self, mode):
         return [os.path.join(stack.ROOT, "bench/kafka-streams/run.sh"), mode, "--bootstrap", stack.BOOTSTRAP,
-                "--input", self.input + "events", "--prefix", self.prefix, "--emit", self.emit]
+                "--input", self.input + "events", "--prefix", self.prefix, *self.emission]
 
     def command(self):
         return [*self.run("app"), "--app-id", self.prefix + "app", "--state-dir", self.state, "--listen", str(self.port),
@@ -155,7 +160,8 @@ class Peer(Side):
 
 
 class PeerOnClose(Peer):
-    """Kafka Streams, publishing as ours does: hours and days when they close, and not at each commit."""
+    """Kafka Streams as nearly as its DSL can emit as ours does: an hour and a day only when they close."""
 
     name, label = "kafka-streams-on-close", "Kafka Streams, hours and days on close"
-    emit = "on-close"
+    emits = "latest and minutes at each commit, hours and days once, when they close"
+    emission = ["--emit", "on-close"]

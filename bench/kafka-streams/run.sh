@@ -4,11 +4,12 @@
 #   build    mvn clean package (MVN_OPTS is passed on) -> target/peer.jar
 #   app      --input T --prefix OUT- --app-id ID --state-dir DIR [--threads 2] [--cache-mb 64]
 #            [--guarantee exactly_once_v2|at_least_once] [--expect N] [--listen PORT]
-#            [--event-id ID] [--set STREAMS_CONFIG=VALUE]...
+#            [--emit every-commit|on-close] [--event-id ID] [--set STREAMS_CONFIG=VALUE]...
 #            With --expect, prints one JSON line when N records are processed and committed, and ends;
-#            without, runs until SIGTERM.
+#            without, runs until SIGTERM. --emit on-close: hours and days once, when their window closes.
 #   restore  the options of app without --expect; DIR holds no state of ID, ID has consumed its input
 #   verify   --input T --prefix OUT- [--latest T] [--ohlc-1m T] [--ohlc-1h T] [--ohlc-1d T] [--grace-ms 10000]
+#            [--emit every-commit|on-close]
 #            Exits 1 on any mismatch.
 #
 # All but build take --bootstrap HOST:PORT (default 127.0.0.1:9092) and the environment's JAVA_OPTS

@@ -36,12 +36,19 @@ public final class App {
     private static final String USAGE = """
         usage: App --input TOPIC --prefix OUTPUT_PREFIX --app-id ID --state-dir DIR
                    [--bootstrap 127.0.0.1:9092] [--threads 2] [--cache-mb 64]
-                   [--guarantee exactly_once_v2|at_least_once] [--set STREAMS_CONFIG=VALUE]...
-                   [--emit every-commit|on-close] [--event-id ID] [--listen PORT]
-                   [--expect N | --restore-only]""";
+                   [--guarantee exactly_once_v2|at_least_once] [--emit every-commit|on-close]
+                   [--set STREAMS_CONFIG=VALUE]...
+                   [--event-id ID] [--listen PORT] [--expect N | --restore-only]""";
 
     /** With --expect, a run that stands still this long has failed. */
     private static final long STALL_NANOS = Duration.ofSeconds(120).toNanos();
+
+    /**
+     * On close, how often Kafka Streams looks whether a window has closed; by itself once a second. Catching up, a
+     * second can be hours of event time, and windows whose retention ends meanwhile would never be emitted. A look
+     * costs next to nothing unless a window has closed.
+     */
+    private static final long CLOSE_LOOK_MS = 1;
 
     private final Args args;
     private final Metrics metrics = new Metrics();
@@ -50,21 +57,21 @@ public final class App {
     private final String input;
     private final String appId;
     private final String guarantee;
-    private final Pipeline.Emit emit;
+    private final Emit emit;
 
     private App(final String[] argv) {
         args = new Args(USAGE,
-            Set.of("input", "prefix", "app-id", "state-dir", "bootstrap", "threads", "cache-mb", "guarantee", "set", "expect", "event-id",
-                "listen", "emit"),
+            Set.of("input", "prefix", "app-id", "state-dir", "bootstrap", "threads", "cache-mb", "guarantee", "emit", "set", "expect",
+                "event-id", "listen"),
             Set.of("restore-only"), argv);
         System.setProperty(Wire.MARKET_EVENT_ID_PROPERTY, args.get("event-id", "2"));
         input = args.get("input");
         appId = args.get("app-id");
-        emit = Pipeline.Emit.of(args);
         guarantee = args.get("guarantee", StreamsConfig.EXACTLY_ONCE_V2);
         if (!guarantee.equals(StreamsConfig.EXACTLY_ONCE_V2) && !guarantee.equals(StreamsConfig.AT_LEAST_ONCE)) {
             throw args.fail("--guarantee wants exactly_once_v2 or at_least_once, not " + guarantee);
         }
+        emit = Emit.of(args);
         if (args.has("expect") && (args.has("restore-only") || args.number("expect") < 1)) {
             throw args.fail("--expect wants at least 1, and not --restore-only beside it");
         }
@@ -93,7 +100,8 @@ public final class App {
             final List<TopicPartition> partitions = partitions(admin);
             createOutputs(admin, Pipeline.outputs(prefix), partitions.size());
 
-            final KafkaStreams streams = new KafkaStreams(Pipeline.build(input, prefix, emit, meter), config(), new TimedClients(metrics.commits));
+            final KafkaStreams streams =
+                new KafkaStreams(Pipeline.build(input, prefix, emit, meter), config(), new TimedClients(metrics.commits));
             streams.setUncaughtExceptionHandler(e -> {
                 e.printStackTrace();
                 return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
@@ -136,6 +144,9 @@ public final class App {
         p.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, args.number("cache-mb", "64") << 20);
         // A commit sends all that changed since the last, most of it to the same partitions: 16 KiB batches are too many.
         p.put(StreamsConfig.producerPrefix(ProducerConfig.BATCH_SIZE_CONFIG), 128 << 10);
+        if (emit == Emit.ON_CLOSE) {
+            p.put(StreamsConfig.InternalConfig.EMIT_INTERVAL_MS_KSTREAMS_WINDOWED_AGGREGATION, CLOSE_LOOK_MS);
+        }
         p.putAll(args.set);
         return p;
     }

@@ -9,7 +9,6 @@ import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.kstream.Consumed;
-import org.apache.kafka.streams.kstream.EmitStrategy;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KGroupedStream;
 import org.apache.kafka.streams.kstream.Materialized;
@@ -28,8 +27,11 @@ final class Pipeline {
      */
     static final Duration MIN_RETENTION = Duration.ofHours(1);
 
-    /** A candle length; the name is the store's and the output topic's after the prefix. */
-    record Interval(String name, Duration length) {
+    /**
+     * A candle length; the name is the store's and the output topic's after the prefix. What is {@code always}
+     * emitted is so at each commit, whatever {@link Emit} says.
+     */
+    record Interval(String name, Duration length, boolean always) {
         Duration retention() {
             final Duration least = length.plus(GRACE);
             return least.compareTo(MIN_RETENTION) < 0 ? MIN_RETENTION : least;
@@ -37,9 +39,9 @@ final class Pipeline {
     }
 
     static final List<Interval> CANDLES = List.of(
-        new Interval("ohlc_1m", Duration.ofMinutes(1)),
-        new Interval("ohlc_1h", Duration.ofHours(1)),
-        new Interval("ohlc_1d", Duration.ofDays(1)));
+        new Interval("ohlc_1m", Duration.ofMinutes(1), true),
+        new Interval("ohlc_1h", Duration.ofHours(1), false),
+        new Interval("ohlc_1d", Duration.ofDays(1), false));
 
     private Pipeline() {
     }
@@ -51,33 +53,6 @@ final class Pipeline {
             topics.add(prefix + i.name());
         }
         return topics;
-    }
-
-    /** When candles of an hour and a day are published; the price and minutes are at each commit. */
-    enum Emit {
-        EVERY_COMMIT("every-commit"), ON_CLOSE("on-close");
-
-        final String text;
-
-        Emit(final String text) {
-            this.text = text;
-        }
-
-        static Emit of(final Args args) {
-            final String wanted = args.get("emit", EVERY_COMMIT.text);
-            for (final Emit emit : values()) {
-                if (emit.text.equals(wanted)) {
-                    return emit;
-                }
-            }
-            throw args.fail("--emit wants every-commit or on-close, not " + wanted);
-        }
-
-        /** Of a candle of that length. */
-        private EmitStrategy strategy(final Interval i) {
-            return this == ON_CLOSE && i.length().compareTo(Duration.ofMinutes(1)) > 0
-                ? EmitStrategy.onWindowClose() : EmitStrategy.onWindowUpdate();
-        }
     }
 
     /** Keys stay serialized throughout: grouping needs only their equality. */
@@ -100,7 +75,7 @@ final class Pipeline {
         for (final Interval i : CANDLES) {
             events
                 .windowedBy(TimeWindows.ofSizeAndGrace(i.length(), GRACE))
-                .emitStrategy(emit.strategy(i))
+                .emitStrategy(i.always() ? Emit.EVERY_COMMIT.strategy : emit.strategy)
                 .aggregate(Candle::new, (key, event, candle) -> candle.add(event),
                     Materialized.<Bytes, Candle, WindowStore<Bytes, byte[]>>as(i.name())
                         .withKeySerde(Serdes.Bytes())
