@@ -11,10 +11,10 @@
 //! `b` is 0 for TRADE and 1 for TICKER; `t` is `open_time` big-endian with its sign bit flipped, so
 //! that the candles of a pair and basis lie in the order of time. Avro's own long does not.
 //!
-//! `n` numbers the stretches of [`TOGETHER`] windows, big-endian from the middle of its range. What
+//! `n` numbers the segments of [`SEGMENT`] windows, big-endian from the middle of its range. What
 //! changes now lies together, and what is over stays away from it: a store on disk writes whole
 //! leaves, and with the pair first each flush wrote one for every pair that changed, full of its past.
-//! The price is one look-up for each stretch of a range that is read.
+//! The price is one look-up for each segment of a range that is read.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ use crate::operators::{Feed, Interval, Window};
 
 /// Windows of a pair that lie together: half an hour of minutes, a day and a bit of hours, a month of
 /// days.
-pub const TOGETHER: i64 = 32;
+pub const SEGMENT: i64 = 32;
 /// Of the keys of candles: those of another version are not looked at, and restored from the topic.
 const CANDLES_VERSION: u32 = 2;
-/// Bytes of the stretch at the beginning of a candle's store key.
-const STRETCH: usize = 6;
-/// Added to the number of a stretch so that it is never negative. The shortest stretch has 2^20 ms.
+/// Bytes of the segment at the beginning of a candle's store key.
+pub const PREFIX: usize = 6;
+/// Added to the number of a segment so that it is never negative. The shortest segment has 2^20 ms.
 const MIDDLE: i64 = 1 << 47;
 /// Bytes of basis and time at the end of a candle's store key.
 const SUFFIX: usize = 9;
@@ -84,25 +84,26 @@ const fn basis_byte(basis: Basis) -> u8 {
     }
 }
 
-const fn stretch(interval: Interval) -> i64 {
-    TOGETHER * interval.length_ms()
+/// In milliseconds.
+const fn segment_length(interval: Interval) -> i64 {
+    SEGMENT * interval.length_ms()
 }
 
-/// The beginning of the store keys of all candles of the stretch that a time lies in.
-pub fn stretch_prefix(interval: Interval, time: Timestamp) -> [u8; STRETCH] {
-    let number = time.0.div_euclid(stretch(interval)) + MIDDLE;
+/// The beginning of the store keys of all candles of the segment that a time lies in.
+pub fn segment_prefix(interval: Interval, time: Timestamp) -> [u8; PREFIX] {
+    let number = time.0.div_euclid(segment_length(interval)) + MIDDLE;
     let [_, _, prefix @ ..] = number.to_be_bytes();
     prefix
 }
 
-/// The first instant of the stretch that a time lies in.
-pub const fn stretch_start(interval: Interval, time: Timestamp) -> Timestamp {
-    Timestamp(time.0.saturating_sub(time.0.rem_euclid(stretch(interval))))
+/// The first instant of the segment that a time lies in.
+pub const fn segment_start(interval: Interval, time: Timestamp) -> Timestamp {
+    Timestamp(time.0.saturating_sub(time.0.rem_euclid(segment_length(interval))))
 }
 
-/// The first instant after the stretch that a time lies in.
-pub const fn stretch_end(interval: Interval, time: Timestamp) -> Timestamp {
-    let left = stretch(interval) - time.0.rem_euclid(stretch(interval));
+/// The first instant after the segment that a time lies in.
+pub const fn segment_end(interval: Interval, time: Timestamp) -> Timestamp {
+    let left = segment_length(interval) - time.0.rem_euclid(segment_length(interval));
     Timestamp(time.0.saturating_add(left))
 }
 
@@ -114,7 +115,7 @@ pub fn candle_key(
     open_time: Timestamp,
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(&stretch_prefix(interval, open_time));
+    out.extend_from_slice(&segment_prefix(interval, open_time));
     out.extend_from_slice(pair);
     out.push(basis_byte(basis));
     let ordered = open_time.0.cast_unsigned() ^ (1 << 63);
@@ -123,7 +124,7 @@ pub fn candle_key(
 
 /// Pair, basis and time of a candle's store key.
 pub fn read_candle_key(key: &[u8]) -> Option<(&[u8], Basis, Timestamp)> {
-    let (_, key) = key.split_at_checked(STRETCH)?;
+    let (_, key) = key.split_at_checked(PREFIX)?;
     let (pair, suffix) = key.split_at_checked(key.len().checked_sub(SUFFIX)?)?;
     let basis = match suffix[0] {
         0 => Basis::Trade,
@@ -175,8 +176,9 @@ pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
     pairs(codec, Layout::new(topic, encode, decode))
 }
 
-/// Candles of a length by stretch, pair, basis and time.
-pub fn candles(codec: &Arc<Codec>, interval: Interval, topic: String) -> Layout<Window> {
+/// Candles of a length by segment, pair, basis and time; `prefix` is that of the topics' names.
+pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Window> {
+    let topic = interval.topic().name(prefix);
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
     let encode = move |window: &Window, out: &mut Vec<u8>| {
         writer.header(Kind::Candle, out);
@@ -233,17 +235,17 @@ mod tests {
         }
 
         #[test]
-        fn a_stretch_is_its_windows_and_no_more(
+        fn a_segment_is_its_windows_and_no_more(
             time: i64, interval in prop::sample::select(&Interval::ALL[..]),
         ) {
-            let prefix = |time| stretch_prefix(interval, time);
+            let prefix = |time| segment_prefix(interval, time);
             let at = Timestamp(time);
-            let (start, end) = (stretch_start(interval, at), stretch_end(interval, at));
+            let (start, end) = (segment_start(interval, at), segment_end(interval, at));
             prop_assert!(start <= at && (at < end || end == Timestamp(i64::MAX)));
             prop_assert_eq!(prefix(at), prefix(start));
             if start.0 > i64::MIN {
                 prop_assert!(prefix(Timestamp(start.0 - 1)) < prefix(at));
-                prop_assert_eq!(start.0 % (TOGETHER * interval.length_ms()), 0);
+                prop_assert_eq!(start.0 % (SEGMENT * interval.length_ms()), 0);
             }
             if end.0 < i64::MAX {
                 prop_assert!(prefix(end) > prefix(at));

@@ -37,8 +37,7 @@ pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> To
     let events = Topic::Events.name(input_prefix);
     let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
     Topology::new(move |builder| {
-        let candles =
-            |interval: Interval| layout::candles(&codec, interval, interval.topic().name(&prefix));
+        let candles = |interval: Interval| layout::candles(&codec, interval, &prefix);
         let stores = Stores {
             latest: builder.store(
                 store_name(Topic::Latest),

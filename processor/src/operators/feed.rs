@@ -26,7 +26,7 @@ use schemas::{Basis, FeedMark, MarketEvent, Timestamp};
 
 use super::parts::{self, Carrier};
 use super::rules::REVISION_HORIZON_MS;
-use super::stretches::{Span, Stretches, count, union};
+use super::stretches::{Span, Stretches, count, union, write_count};
 
 /// Gaps remembered of an exchange, in one partition. An event looks at each of them, while there
 /// are any; a reconnect loses at most one for each pair. Beyond it the oldest is forgotten, which
@@ -308,11 +308,10 @@ impl Feed {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        let count = |out: &mut Vec<u8>, count: usize| avro::long(out, count.cast_signed() as i64);
         avro::long(out, VERSIONS[usize::from(self.is_shared())]);
         avro::long(out, self.forgotten_until.0);
         self.stretches.write(out);
-        count(out, self.gaps.len());
+        write_count(out, self.gaps.len());
         for gap in &self.gaps {
             avro::bytes(out, &gap.pair);
             avro::long(out, gap.from.0);
@@ -324,7 +323,7 @@ impl Feed {
             });
         }
         if self.is_shared() {
-            count(out, self.parts.len());
+            write_count(out, self.parts.len());
             for (name, part) in &self.parts {
                 avro::string(out, name);
                 part.write(out);

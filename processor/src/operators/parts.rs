@@ -18,7 +18,7 @@ use schemas::{Basis, FeedMark, Part, Timestamp};
 use streams::{Context, Failure};
 
 use super::rules::GRACE_MS;
-use super::stretches::{Span, count};
+use super::stretches::{Span, count, write_count};
 use super::{Candles, Entry, Feed};
 
 /// Changes of connection remembered of a pair: one for each basis at a start of the producer whose
@@ -75,7 +75,7 @@ pub(super) fn terms(carriers: &[Carrier], basis: Basis) -> Vec<(&str, Span)> {
 
 /// `count | (ticker?, since, connection)*`
 pub(super) fn write(carriers: &[Carrier], out: &mut Vec<u8>) {
-    avro::long(out, carriers.len().cast_signed() as i64);
+    write_count(out, carriers.len());
     for one in carriers {
         avro::boolean(out, one.basis == Basis::Ticker);
         avro::long(out, one.since.0);

@@ -52,7 +52,7 @@ impl Stretches {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        avro::long(out, self.0.len().cast_signed() as i64);
+        write_count(out, self.0.len());
         for (from, until) in &self.0 {
             avro::long(out, from.0);
             avro::long(out, until.0 - from.0);
@@ -72,6 +72,10 @@ impl Stretches {
         }
         Some(read)
     }
+}
+
+pub(super) fn write_count(out: &mut Vec<u8>, count: usize) {
+    avro::long(out, count.cast_signed() as i64);
 }
 
 /// A count that is written, of so many at most.

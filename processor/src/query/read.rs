@@ -144,19 +144,19 @@ impl Reader {
         let pair = layout::pair_key(pair);
         let (mut found, mut from) = (BTreeMap::new(), range.from);
         while from < range.to && found.len() < range.limit {
-            let to = layout::stretch_end(range.interval, from).min(range.to);
+            let to = layout::segment_end(range.interval, from).min(range.to);
             let part = Range { from, to, limit: range.limit - found.len(), ..range };
-            let candles = self.stretch(&pair, part)?;
+            let candles = self.segment(&pair, part)?;
             // Where the pair has nothing, years may pass before anybody has something.
             let go_on = !candles.is_empty() || to == range.to;
-            from = if go_on { to } else { self.next_stretch(range, to)? };
+            from = if go_on { to } else { self.next_segment(range, to)? };
             found.extend(candles);
         }
         Ok(found)
     }
 
-    /// Candles of a pair within one stretch of its store.
-    fn stretch(&self, pair: &[u8], range: Range) -> Result<Vec<(Timestamp, Candle)>> {
+    /// Candles of a pair within one segment of its store.
+    fn segment(&self, pair: &[u8], range: Range) -> Result<Vec<(Timestamp, Candle)>> {
         let topic = range.interval.topic();
         let key = |time| {
             let mut key = Vec::new();
@@ -164,12 +164,11 @@ impl Reader {
             key
         };
         let mut to = key(Timestamp(range.to.0.saturating_sub(1)));
-        // Just past the last instant, in the same stretch.
+        // Just past the last instant, in the same segment.
         to.push(0);
         let pairs = self.tier(range.interval).range(&key(range.from), &to, range.limit)?;
         let decoded = pairs.into_iter().map(|(key, value)| {
-            let (_, _, time) = layout::read_candle_key(&key)
-                .ok_or_else(|| Self::corrupt(topic, "a key is not a candle's"))?;
+            let time = Self::open_time(topic, &key)?;
             let candle: Candle =
                 self.codec.decode(&value).map_err(|error| Self::corrupt(topic, error))?;
             let window = Window::read(candle).map_err(|error| Self::corrupt(topic, error))?;
@@ -179,13 +178,18 @@ impl Reader {
     }
 
     /// Where the store has candles of anybody, at `from` or after it; the end of the range if nowhere.
-    fn next_stretch(&self, range: Range, from: Timestamp) -> Result<Timestamp> {
-        let prefix = layout::stretch_prefix(range.interval, from);
+    fn next_segment(&self, range: Range, from: Timestamp) -> Result<Timestamp> {
+        let prefix = layout::segment_prefix(range.interval, from);
         let first = self.tier(range.interval).range(&prefix, &AFTER_ALL, 1)?;
         let Some((key, _)) = first.first() else { return Ok(range.to) };
+        let time = Self::open_time(range.interval.topic(), key)?;
+        Ok(layout::segment_start(range.interval, time).max(from))
+    }
+
+    fn open_time(topic: Topic, key: &[u8]) -> Result<Timestamp> {
         let (_, _, time) = layout::read_candle_key(key)
-            .ok_or_else(|| Self::corrupt(range.interval.topic(), "a key is not a candle's"))?;
-        Ok(layout::stretch_start(range.interval, time).max(from))
+            .ok_or_else(|| Self::corrupt(topic, "a key is not a candle's"))?;
+        Ok(time)
     }
 
     fn add_open_minutes(

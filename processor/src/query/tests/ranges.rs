@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use schemas::{Basis, PairKey, Timestamp};
 
-use super::world::{EPOCH, World};
+use super::world::{EPOCH, World, minute};
 use crate::operators::Interval;
 use crate::query::read::Range;
 
@@ -16,10 +16,6 @@ const ETH: (&str, &str, &str) = ("ETH", "USD", "coinbase");
 fn minutes() -> impl Strategy<Value = BTreeSet<i64>> {
     let minute = prop_oneof![0..100_i64, -40_000..40_000_i64, -9_000_000..9_000_000_i64];
     prop::collection::btree_set(minute, 0..40)
-}
-
-const fn time(minute: i64) -> i64 {
-    EPOCH + minute * 60_000
 }
 
 proptest! {
@@ -33,14 +29,14 @@ proptest! {
         interval in prop::sample::select(&Interval::ALL[..]),
     ) {
         let mut world = World::new().unwrap();
-        for minute in btc.union(&eth) {
+        for at in btc.union(&eth) {
             for (pair, minutes) in [(BTC, &btc), (ETH, &eth)] {
-                if minutes.contains(minute) {
-                    world.trade(pair, "1", time(*minute)).unwrap();
+                if minutes.contains(at) {
+                    world.trade(pair, "1", minute(*at)).unwrap();
                 }
             }
         }
-        let (from, to) = (time(from), time(from.saturating_add(length)));
+        let (from, to) = (minute(from), minute(from.saturating_add(length)));
         let range = Range {
             basis: Basis::Trade,
             interval,
@@ -52,7 +48,7 @@ proptest! {
         let found = world.reader().candles(&pair, range).unwrap();
         let found: Vec<i64> = found.into_iter().map(|(key, _)| key.open_time.0).collect();
         let starts: BTreeSet<i64> =
-            btc.iter().map(|minute| interval.start(Timestamp(time(*minute))).0).collect();
+            btc.iter().map(|at| interval.start(Timestamp(minute(*at))).0).collect();
         let expected: Vec<i64> =
             starts.into_iter().filter(|start| (from..to).contains(start)).take(limit).collect();
         prop_assert_eq!(found, expected);
