@@ -22,6 +22,8 @@ PORT = 39311
 RSS_GROWTH, RSS_SPARE_MB, FILES_SPARE = 1.25, 20, 10
 # Events that may wait when the load has ended and this many seconds have passed.
 CATCH_UP_S = 30
+# Until what a history has left behind is on disk: two intervals between flushes.
+SETTLE_S = 12
 
 
 def command_line():
@@ -30,6 +32,8 @@ def command_line():
     parser.add_argument("--rate", type=int, default=20_000, help="trades a second (default 20,000)")
     parser.add_argument("--keys", type=int, default=5_000)
     parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--history-minutes", type=int, default=0,
+                        help="minutes of every pair that are in the stores before it begins (default none)")
     return parser.parse_args()
 
 
@@ -51,9 +55,28 @@ def probe(side, seconds):
          "--seconds", str(int(seconds)), "--interval-ms", "100"], env=stack.addresses(), stdout=subprocess.PIPE, text=True)
 
 
+def history(side, options):
+    """A trade of every pair in each of those minutes, taken in before anything is measured; how many."""
+    events = options.history_minutes * options.keys
+    if events:
+        # A little slower than a round a minute, so that it ends before now.
+        load = {"events": events, "keys": options.keys, "pick": "in-turn", "event-rate": max(1, options.keys // 60)}
+        began = int((time.time() - options.history_minutes * 61 - 60) * 1000)
+        subprocess.run(stack.load_command(side.input, load, 0, began), env=stack.addresses(), check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=stack.TOOL_S)
+        side.wait_processed(events)
+        time.sleep(SETTLE_S)
+    return events
+
+
+def written_mb(pid):
+    with open(f"/proc/{pid}/io") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("write_bytes")) / 1e6
+
+
 def minute(side, seconds, earlier, load):
     """One line: what the side was at its end, and its percentiles over it."""
-    started, cpu = time.monotonic(), figures.cpu_s(side.pid)
+    started, cpu, written = time.monotonic(), figures.cpu_s(side.pid), written_mb(side.pid)
     time.sleep(seconds)
     rows = side.metrics()
     grown = figures.since(rows, earlier)
@@ -67,6 +90,7 @@ def minute(side, seconds, earlier, load):
         "open_files": figures.open_files(side.pid),
         "threads": threads(side.pid),
         "state_mb": folder_mb(side.state),
+        "written_mb_per_s": (written_mb(side.pid) - written) / (time.monotonic() - started),
         "lag": figures.total(rows, "processor_consumer_lag_records"),
         "restarts": figures.total(rows, "processor_worker_restarts_total"),
         "producing": load.poll() is None,
@@ -103,6 +127,7 @@ def run(options):
     events, minutes, load, probing = int(options.rate * length * count), [], None, None
     try:
         side.start().wait_running()
+        before = history(side, options)
         load = subprocess.Popen(stack.load_command(side.input, {"events": events, "keys": options.keys, "event-rate": options.rate},
                                                    options.rate), env=stack.addresses(), stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
@@ -118,9 +143,9 @@ def run(options):
         load.wait(timeout=stack.LIMIT_S)
         time.sleep(1)
         waited = time.monotonic()
-        while side.processed(side.metrics()) < events and time.monotonic() - waited < CATCH_UP_S:
+        while side.processed(side.metrics()) < before + events and time.monotonic() - waited < CATCH_UP_S:
             time.sleep(0.2)
-        left = events - side.processed(side.metrics())
+        left = before + events - side.processed(side.metrics())
         return minutes, left
     finally:
         for process in filter(None, [load, probing]):

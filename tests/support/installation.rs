@@ -343,6 +343,13 @@ impl Member {
             .collect())
     }
 
+    /// [`Self::owned`], once there are any.
+    pub fn given(&self) -> Result<BTreeSet<i32>> {
+        wait_until("a member to be given partitions", CATCH_UP, || {
+            Ok(Some(self.owned()?).filter(|owned| !owned.is_empty()))
+        })
+    }
+
     /// How many records it restored when it last got a partition, by partition.
     pub fn restored(&self) -> Result<BTreeMap<i32, u64>> {
         let lines = self.process.lines(" restored task=")?;

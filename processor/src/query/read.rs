@@ -37,6 +37,14 @@ pub struct Range {
     pub limit: usize,
 }
 
+impl Range {
+    /// It is longer than what is asked for, and so begins where there is nothing more often than not.
+    fn is_open_ended(&self) -> bool {
+        let windows = self.to.0.saturating_sub(self.from.0) / self.interval.length_ms();
+        usize::try_from(windows).is_ok_and(|windows| windows > self.limit)
+    }
+}
+
 /// The stores of one partition.
 pub struct Reader {
     codec: Arc<Codec>,
@@ -142,7 +150,9 @@ impl Reader {
 
     fn stored(&self, pair: &PairKey, range: Range) -> Result<BTreeMap<Timestamp, Candle>> {
         let pair = layout::pair_key(pair);
-        let (mut found, mut from) = (BTreeMap::new(), range.from);
+        let mut found = BTreeMap::new();
+        let mut from =
+            if range.is_open_ended() { self.next_segment(range, range.from)? } else { range.from };
         while from < range.to && found.len() < range.limit {
             let to = layout::segment_end(range.interval, from).min(range.to);
             let part = Range { from, to, limit: range.limit - found.len(), ..range };

@@ -13,132 +13,51 @@
 //! after it, so there is no way to go on within the process; whoever starts it again, with room on
 //! the disk, restores the tail.
 
-use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::engine::{Opening, Openings, no_room, read_position, unreadable};
+use super::engine::{Opening, Openings, read_position};
+use super::handles::{Handle, Handles};
 use super::{ChangeRef, Pair, Store};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::Offset;
 
-/// Entries of a leaf. Small leaves keep the write of one key cheap; sled's own examples use it.
-const LEAF: usize = 1024;
 /// Changes handed to sled at once: larger batches hold their memory (measured with sled 0.34,
 /// and a bound does not cost the newer one anything).
 const MAX_BATCH: usize = 500;
 
-/// Ten years. Stores are flushed when they are written, and at no other time. Without an interval
-/// sled flushes whenever a handle is dropped, that of a finished range included: on the thread that
-/// reads, and after a failed write it waits there for ever.
-const FLUSH_EVERY_MS: usize = 10 * 365 * 86_400_000;
-
 const POSITION: [u8; 1] = [0];
 const PAIR: u8 = 1;
-const MADE: [u8; 1] = [2];
 
 /// The database of one state directory; its trees are the stores.
-///
-/// A sled handle belongs to one thread at a time, so each store takes a clone of its own; the lock
-/// guards the cloning.
 pub struct Database {
-    db: Mutex<sled::Db<LEAF>>,
+    handles: Arc<Handles>,
     openings: Openings,
-    /// Held for a flush, one at a time. True once one has failed: sled would let the next one wait
-    /// for it for ever.
-    flushing: Arc<Mutex<bool>>,
 }
 
 impl Database {
-    /// Opens or creates the database in `path`, with that much memory for its cache.
+    /// Opens or creates the database in `path`, with that much memory for what it holds of it.
     pub fn open(path: &std::path::Path, cache_bytes: usize) -> Result<Self> {
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity_bytes(cache_bytes)
-            .flush_every_ms(Some(FLUSH_EVERY_MS));
-        let opened = |db| Self {
-            db: Mutex::new(db),
-            openings: Openings::default(),
-            flushing: Arc::default(),
-        };
-        config.open().map(opened).map_err(|error| {
-            // Of a full disk: what is there is as it was.
-            if is_full(&error) { no_room(&error) } else { unreadable(path, &error) }
-        })
+        let handles = Arc::new(Handles::open(path, cache_bytes)?);
+        Ok(Self { handles, openings: Openings::default() })
     }
 
     /// The store of that name; see [`super::engine::Database::store`].
     pub fn store(&self, name: &str) -> Result<Disk> {
-        let db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
-        let tree = made(&db, name).map_err(|error| failed(&db, &error))?;
-        let (opening, flushing) = (self.openings.open(name), Arc::clone(&self.flushing));
-        Ok(Disk { tree: Mutex::new(tree), db: Mutex::new(db.clone()), opening, flushing })
+        let (handle, opening) = (self.handles.store(name)?, self.openings.open(name));
+        Ok(Disk { handle, handles: Arc::clone(&self.handles), opening })
     }
 
     /// Bytes on disk.
     pub fn size_bytes(&self) -> u64 {
-        let db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
-        db.size_on_disk().unwrap_or(0)
+        self.handles.size_bytes()
     }
-}
-
-/// A tree that something was written to: sled evicts the leaf of one to which nothing was, and whoever
-/// reads it then spins for ever (found by `make takeover`).
-fn made(db: &sled::Db<LEAF>, name: &str) -> std::io::Result<sled::Tree<LEAF>> {
-    let tree = db.open_tree(name)?;
-    if tree.get(MADE)?.is_none() {
-        // Dirty until it is flushed, and not evicted before.
-        tree.insert(MADE, [])?;
-    }
-    Ok(tree)
 }
 
 /// Ordered pairs in one sled tree.
-///
-/// A sled handle belongs to one thread at a time. The tree's lock is held for one operation or one
-/// bounded batch, never across a flush, so that readers wait for neither.
 pub struct Disk {
-    tree: Mutex<sled::Tree<LEAF>>,
-    db: Mutex<sled::Db<LEAF>>,
+    handle: Arc<Handle>,
+    handles: Arc<Handles>,
     opening: Opening,
-    flushing: Arc<Mutex<bool>>,
-}
-
-impl Disk {
-    fn tree(&self) -> MutexGuard<'_, sled::Tree<LEAF>> {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn flush(&self) -> Result<()> {
-        let mut has_failed = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let db = self.db();
-        if *has_failed {
-            return Err(no_room(&std::io::Error::other("a write before this one has failed")));
-        }
-        let flushed = db.flush();
-        *has_failed = flushed.is_err();
-        flushed.map(|_| ()).map_err(|error| failed(&db, &error))
-    }
-
-    fn db(&self) -> MutexGuard<'_, sled::Db<LEAF>> {
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
-    fn failed(&self, error: std::io::Error) -> Error {
-        failed(&self.db(), &error)
-    }
-}
-
-/// A database that has failed cannot be closed: a handle that is never dropped keeps it open.
-fn failed(db: &sled::Db<LEAF>, error: &std::io::Error) -> Error {
-    std::mem::forget(db.clone());
-    no_room(error)
-}
-
-/// There is no room on the disk.
-pub(super) fn is_full(error: &std::io::Error) -> bool {
-    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn pair_key(key: &[u8]) -> Vec<u8> {
@@ -150,7 +69,7 @@ fn pair_key(key: &[u8]) -> Vec<u8> {
 
 impl Store for Disk {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.tree().get(pair_key(key)).map_err(|error| self.failed(error))?;
+        let value = self.handles.with(&self.handle, |tree| tree.get(pair_key(key)))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -158,12 +77,18 @@ impl Store for Disk {
         if from >= to {
             return Ok(Vec::new());
         }
-        let tree = self.tree();
-        let pairs = tree.range(pair_key(from)..pair_key(to)).take(limit);
-        pairs
-            .map(|pair| pair.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
-            .collect::<std::io::Result<_>>()
-            .map_err(|error| self.failed(error))
+        let end = pair_key(to);
+        self.handles.with(&self.handle, |tree| {
+            // sled looks for the next pair of a range with an end in all leaves behind it.
+            let pairs = tree.range(pair_key(from)..).take(limit);
+            let within = |pair: &std::io::Result<(sled::InlineArray, _)>| {
+                pair.as_ref().map_or(true, |(key, _)| **key < *end)
+            };
+            let owned = |(key, value): (sled::InlineArray, sled::InlineArray)| {
+                (key[1..].to_vec(), value.to_vec())
+            };
+            pairs.take_while(within).map(|pair| pair.map(owned)).collect()
+        })
     }
 
     fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
@@ -175,25 +100,25 @@ impl Store for Disk {
                     None => batch.remove(pair_key(key)),
                 }
             }
-            let write = || self.tree().apply_batch(batch).map_err(|error| self.failed(error));
+            let sizes = part.iter().map(|(key, value)| (*key, value.map_or(0, <[u8]>::len)));
+            self.handles.will_write(&self.handle, sizes);
+            let write = || self.handles.with(&self.handle, |tree| tree.apply_batch(batch));
             self.opening.write(write)?;
+            self.handles.reopen_if_due()?;
         }
         let Some(position) = position else {
             return Ok(());
         };
-        self.flush()?;
-        self.opening.write(|| {
-            let position = position.0.to_be_bytes();
-            self.tree().insert(POSITION, position).map_err(|error| self.failed(error))
-        })?;
-        self.flush()
+        self.handles.flush()?;
+        let position = position.0.to_be_bytes();
+        let write = || self.handles.with(&self.handle, |tree| tree.insert(POSITION, position));
+        self.opening.write(write)?;
+        self.handles.flush()
     }
 
     fn position(&self) -> Result<Option<Offset>> {
-        let Some(bytes) = self.tree().get(POSITION).map_err(|error| self.failed(error))? else {
-            return Ok(None);
-        };
-        read_position(&bytes).map(Some)
+        let bytes = self.handles.with(&self.handle, |tree| tree.get(POSITION))?;
+        bytes.map(|bytes| read_position(&bytes)).transpose()
     }
 }
 
@@ -201,8 +126,8 @@ impl Store for Disk {
 mod tests {
     use super::*;
 
-    /// The least that sled takes: a byte for each of its shards.
-    const CACHE_BYTES: usize = 256;
+    /// Less for each of sled's shards than a leaf.
+    const CACHE_BYTES: usize = 4 << 20;
 
     /// More leaves than shards: each shard has one to evict.
     fn fill(store: &Disk) -> Result<()> {
@@ -229,6 +154,41 @@ mod tests {
             assert_eq!(empty.range(&[], &[0xff], 10)?, []);
             assert_eq!(empty.position()?, None);
         }
+        Ok(())
+    }
+
+    /// What changes on and on is read on and on, by others, while the database is opened again.
+    #[test]
+    fn a_store_is_read_while_its_database_is_opened_again() -> Result<()> {
+        const ROUNDS: i64 = 40;
+        let directory = tempfile::tempdir().expect("a directory");
+        // The least that there is: it is opened again with every write.
+        let database = Database::open(directory.path(), 0)?;
+        let (store, other) = (database.store("store")?, database.store("other")?);
+        let ends = std::sync::atomic::AtomicBool::new(false);
+        let read = |store: &Disk| -> Result<usize> {
+            let (mut newest, mut looks) = (0, 0);
+            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                let number = store.get(b"key")?.map_or(0, |value| i64::from(value[0]));
+                assert!(number >= newest, "{number} after {newest}");
+                assert_eq!(other.range(&[], &[0xff], 10)?, []);
+                (newest, looks) = (number, looks + 1);
+            }
+            Ok(looks)
+        };
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..2).map(|_| scope.spawn(|| read(&store))).collect();
+            let written = (1..=ROUNDS).try_for_each(|round| {
+                let value = [u8::try_from(round).unwrap_or(u8::MAX)];
+                store.apply(&[(b"key", Some(&value))], Some(Offset(round)))
+            });
+            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            for reader in readers {
+                assert!(reader.join().expect("a reader")? > 0);
+            }
+            written
+        })?;
+        assert_eq!(store.position()?, Some(Offset(ROUNDS)));
         Ok(())
     }
 }

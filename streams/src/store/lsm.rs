@@ -50,7 +50,7 @@ impl Database {
             .open();
         match db {
             Ok(db) => Ok(Self { db, openings: Openings::default() }),
-            Err(fjall::Error::Io(error)) if super::disk::is_full(&error) => Err(no_room(&error)),
+            Err(fjall::Error::Io(error)) if super::handles::is_full(&error) => Err(no_room(&error)),
             Err(error) => Err(unreadable(path, &error)),
         }
     }

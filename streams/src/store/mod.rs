@@ -15,6 +15,7 @@ pub mod cache;
 pub mod disk;
 pub mod engine;
 pub mod freshness;
+mod handles;
 mod layer;
 pub mod lsm;
 pub mod memory;

@@ -15,6 +15,8 @@ use crate::record::Offset;
 
 /// Memory of a test's database.
 const CACHE_BYTES: usize = 1 << 20;
+/// The same, and none: sled is opened again with every write.
+const CACHES: [usize; 2] = [CACHE_BYTES, 0];
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -68,10 +70,14 @@ fn model_range(model: &Model, from: &[u8], to: &[u8], limit: usize) -> Vec<Pair>
 }
 
 /// The same operations on memory and on disk, which is closed and opened now and then.
-fn memory_equals_disk(engine: Engine, operations: &[Operation]) -> Result<(), TestCaseError> {
+fn memory_equals_disk(
+    engine: Engine,
+    cache_bytes: usize,
+    operations: &[Operation],
+) -> Result<(), TestCaseError> {
     let directory = tempfile::tempdir()?;
     let open = || -> Result<_> {
-        let database = Database::open(engine, directory.path(), CACHE_BYTES)?;
+        let database = Database::open(engine, directory.path(), cache_bytes)?;
         let disk = database.store("store")?;
         Ok((disk, database))
     };
@@ -189,8 +195,10 @@ proptest! {
 
     #[test]
     fn a_store_in_memory_equals_one_on_disk(operations in vec(operation(), 1..30)) {
-        for engine in Engine::ALL {
-            memory_equals_disk(engine, &operations)?;
+        for (engine, cache_bytes) in
+            Engine::ALL.into_iter().flat_map(|engine| CACHES.map(|bytes| (engine, bytes)))
+        {
+            memory_equals_disk(engine, cache_bytes, &operations)?;
         }
     }
 }

@@ -120,11 +120,12 @@ impl<'a> Worker<'a> {
     fn turn(&mut self) -> Result<()> {
         for rebalance in self.consumer.poll()? {
             self.shared.metrics.rebalances.inc();
-            self.joined = true;
             match rebalance {
                 Rebalance::Assign(partitions) => self.take_over(&partitions)?,
                 Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost)?,
             }
+            // Not before: a member that has only begun to open its partitions is not ready.
+            self.joined = true;
             self.show_member();
         }
         self.restore()?;

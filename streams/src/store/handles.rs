@@ -1,0 +1,243 @@
+//! Every handle of one sled database, so that it can be closed and opened again.
+//!
+//! sled 1.0.0-alpha.124 keeps in memory what a process has written, whatever the capacity of its
+//! cache: it pages a leaf out while the leaf is clean and was not written since it was read, and its
+//! eviction after a flush looks for leaves that are dirty, which a flush has just ended. Its own
+//! list of bugs says that page-out waits for a mark which nobody takes back. Minutes of 5,000 pairs
+//! would cost 2 GB a day.
+//!
+//! What it has written is therefore counted, each key once. At the bound it is flushed, all handles
+//! are dropped, and new ones are taken from a database that holds nothing yet. Whoever reads meanwhile
+//! waits for some tens of milliseconds.
+//!
+//! Order of locks: `flushing`, `handles`, each `tree`, `db`.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustc_hash::FxBuildHasher;
+
+use super::engine::{no_room, unreadable};
+use super::layer::hash;
+use crate::error::{Error, Result};
+
+/// Entries of a leaf. Small leaves keep the write of one key cheap; sled's own examples use it.
+const LEAF: usize = 1024;
+/// Ten years. Stores are flushed when they are written, and at no other time. Without an interval
+/// sled flushes whenever a handle is dropped, that of a finished range included: on the thread that
+/// reads, and after a failed write it waits there for ever.
+const FLUSH_EVERY_MS: usize = 10 * 365 * 86_400_000;
+/// What an entry of a leaf costs beyond its bytes: places in a leaf that is half full, and what the
+/// allocator rounds up.
+const ENTRY_BYTES: usize = 96;
+/// The least that sled takes: a byte for each of its shards.
+const MIN_CACHE: usize = 256;
+const MADE: [u8; 1] = [2];
+
+type Db = sled::Db<LEAF>;
+/// One store's tree.
+pub(super) type Tree = sled::Tree<LEAF>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A database and whoever uses it.
+///
+/// A sled handle belongs to one thread at a time, so each store has one of its own behind a lock.
+pub(super) struct Handles {
+    path: PathBuf,
+    config: sled::Config,
+    /// Nothing once it could not be opened again.
+    db: Mutex<Option<Db>>,
+    handles: Mutex<Vec<Weak<Handle>>>,
+    /// Held for a flush, one at a time. True once one has failed: sled would let the next one wait
+    /// for it for ever.
+    flushing: Mutex<bool>,
+    written: Mutex<Written>,
+}
+
+/// What sled has been given since it was opened.
+struct Written {
+    /// Hashes of store and key; no more are taken once `bytes` is at the bound.
+    keys: HashSet<u64, FxBuildHasher>,
+    bytes: usize,
+    bound: usize,
+}
+
+impl Written {
+    fn is_due(&self) -> bool {
+        self.bytes >= self.bound
+    }
+
+    fn add(&mut self, key: u64, length: usize) {
+        if !self.is_due() && self.keys.insert(key) {
+            self.bytes += length + ENTRY_BYTES;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.keys.clear();
+        self.bytes = 0;
+    }
+}
+
+/// One store's tree, whichever opening of the database it is of.
+pub(super) struct Handle {
+    name: String,
+    /// Held for one operation or one bounded batch, never across a flush, so that readers wait for
+    /// neither. Nothing once the database could not be opened again.
+    tree: Mutex<Option<Tree>>,
+}
+
+impl Handles {
+    /// Opens or creates the database in `path`. Half of the memory is for what is read, and half for
+    /// what is written.
+    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
+        let half = cache_bytes / 2;
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity_bytes(half.max(MIN_CACHE))
+            .flush_every_ms(Some(FLUSH_EVERY_MS));
+        let db = open(&config, path)?;
+        let written = Written { keys: HashSet::default(), bytes: 0, bound: half };
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+            db: Mutex::new(Some(db)),
+            handles: Mutex::default(),
+            flushing: Mutex::default(),
+            written: Mutex::new(written),
+        })
+    }
+
+    /// A handle of the store of that name.
+    pub(super) fn store(&self, name: &str) -> Result<Arc<Handle>> {
+        // Nothing is opened again between the opening of the tree and its place in the list.
+        let mut handles = lock(&self.handles);
+        let tree = self.with_db(|db| made(db, name))?;
+        let handle = Arc::new(Handle { name: name.to_owned(), tree: Mutex::new(Some(tree)) });
+        handles.retain(|handle| handle.strong_count() > 0);
+        handles.push(Arc::downgrade(&handle));
+        Ok(handle)
+    }
+
+    /// Does something to a store.
+    pub(super) fn with<R>(
+        &self,
+        handle: &Handle,
+        act: impl FnOnce(&Tree) -> io::Result<R>,
+    ) -> Result<R> {
+        let tree = lock(&handle.tree);
+        let tree = tree.as_ref().ok_or_else(closed)?;
+        act(tree).map_err(|error| self.failed(&error))
+    }
+
+    fn with_db<R>(&self, act: impl FnOnce(&Db) -> io::Result<R>) -> Result<R> {
+        let db = lock(&self.db);
+        let db = db.as_ref().ok_or_else(closed)?;
+        act(db).map_err(|error| failed(db, &error))
+    }
+
+    /// Notes what is about to be written to a store.
+    pub(super) fn will_write<'a>(
+        &self,
+        handle: &Handle,
+        changes: impl Iterator<Item = (&'a [u8], usize)>,
+    ) {
+        let (store, mut written) = (hash(handle.name.as_bytes()), lock(&self.written));
+        for (key, value) in changes {
+            written.add(hash(key) ^ store, key.len() + value);
+        }
+    }
+
+    /// Brings what is written to the disk.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.flush_alone(&mut lock(&self.flushing))
+    }
+
+    fn flush_alone(&self, has_failed: &mut bool) -> Result<()> {
+        if *has_failed {
+            return Err(no_room(&"a write before this one has failed"));
+        }
+        // A handle of its own: nobody waits for the database while it flushes.
+        let db = lock(&self.db).clone().ok_or_else(closed)?;
+        let flushed = db.flush();
+        *has_failed = flushed.is_err();
+        flushed.map(|_| ()).map_err(|error| failed(&db, &error))
+    }
+
+    /// Closes and opens the database when it holds too much of what was written; it is flushed then.
+    pub(super) fn reopen_if_due(&self) -> Result<()> {
+        let mut flushing = lock(&self.flushing);
+        if !lock(&self.written).is_due() {
+            return Ok(());
+        }
+        let known = lock(&self.handles);
+        let handles: Vec<_> = known.iter().filter_map(Weak::upgrade).collect();
+        let mut trees: Vec<_> = handles.iter().map(|handle| lock(&handle.tree)).collect();
+        // Nobody writes now, and what others have written meanwhile is not closed unflushed: a handle
+        // that cannot flush when it is dropped waits for ever.
+        self.flush_alone(&mut flushing)?;
+        for tree in &mut trees {
+            **tree = None;
+        }
+        let mut db = lock(&self.db);
+        *db = None;
+        let opened = open(&self.config, &self.path)?;
+        for (handle, tree) in handles.iter().zip(&mut trees) {
+            **tree = Some(made(&opened, &handle.name).map_err(|error| failed(&opened, &error))?);
+        }
+        *db = Some(opened);
+        lock(&self.written).forget();
+        Ok(())
+    }
+
+    /// Bytes on disk.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.with_db(Db::size_on_disk).unwrap_or(0)
+    }
+
+    fn failed(&self, error: &io::Error) -> Error {
+        match &*lock(&self.db) {
+            Some(db) => failed(db, error),
+            None => no_room(error),
+        }
+    }
+}
+
+fn open(config: &sled::Config, path: &Path) -> Result<Db> {
+    config.open().map_err(|error| {
+        // Of a full disk: what is there is as it was.
+        if is_full(&error) { no_room(&error) } else { unreadable(path, &error) }
+    })
+}
+
+/// A tree that something was written to: sled evicts the leaf of one to which nothing was, and whoever
+/// reads it then spins for ever (found by `make takeover`).
+fn made(db: &Db, name: &str) -> io::Result<Tree> {
+    let tree = db.open_tree(name)?;
+    if tree.get(MADE)?.is_none() {
+        // Dirty until it is flushed, and not evicted before.
+        tree.insert(MADE, [])?;
+    }
+    Ok(tree)
+}
+
+/// A database that has failed cannot be closed: a handle that is never dropped keeps it open.
+fn failed(db: &Db, error: &io::Error) -> Error {
+    std::mem::forget(db.clone());
+    no_room(error)
+}
+
+fn closed() -> Error {
+    no_room(&"it could not be opened again")
+}
+
+/// There is no room on the disk.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
