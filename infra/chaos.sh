@@ -12,8 +12,6 @@ export KAFKA_PROXIED_PORT=$((CHAOS_PORT + 20)) REGISTRY_PORT=$((CHAOS_PORT + 40)
 unset BOOTSTRAP_SERVERS REGISTRY_URL
 export CACHE_DIR=${CACHE_DIR:-${RUN_DIR:-.run}/cache} RUN_DIR=${RUN_DIR:-.run}/chaos
 export CHAOS=${CHAOS:-all}
-# A broker that was killed reads its logs anew before it serves, beside all the others.
-export START_SECONDS=${START_SECONDS:-300}
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 finish() {

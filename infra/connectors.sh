@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 : "${TOPIC_PREFIX:=}" "${PG_SCHEMA:=public}" "${CONNECTOR_PREFIX:=}" "${SINK_MAX_POLL_INTERVAL_MS:=300000}"
 : "${REGISTER_SECONDS:=60}"
 
-request() { curl -sS -m 20 -o "$answer" -w '%{http_code}' -H 'Content-Type: application/json' "$@"; }
+request() { curl -sS -m 90 -o "$answer" -w '%{http_code}' -H 'Content-Type: application/json' "$@"; }
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 

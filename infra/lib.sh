@@ -23,8 +23,9 @@ TOOLS_DIR=$RUN_DIR/tools
 
 # Heaps are bounded: the whole stack fits beside a compiler on a small machine.
 : "${KAFKA_HEAP:=512m}" "${REGISTRY_HEAP:=256m}" "${CONNECT_HEAP:=512m}"
-# How long a component may take to become healthy, and to stop before it is killed.
-: "${START_SECONDS:=90}" "${STOP_SECONDS:=20}"
+# How long a component may take to become healthy (a broker that was killed reads its logs anew, beside
+# all the others), and to stop before it is killed.
+: "${START_SECONDS:=300}" "${STOP_SECONDS:=20}"
 
 # Broker I of N listens on KAFKA_PORT + 2 (I - 1), so that the defaults leave room for the controllers.
 broker_port() { echo $((KAFKA_PORT + 2 * ($1 - 1))); }

@@ -32,7 +32,7 @@ tests() { # Runs the tests of the copy; prints the names of those that failed.
     local log=$copy/../log
     : >"$log"
     # Both packages in one command: the features, and so the dependencies, are those of the workspace.
-    (cd "$copy" && cargo test --release -q --no-fail-fast -p streams -p tests --lib --test simulation) >>"$log" 2>&1 || true
+    (cd "$copy" && cargo test --release -q --no-fail-fast -p streams -p tests --lib --test memory --test simulation) >>"$log" 2>&1 || true
     if grep -q '^error\(\[E[0-9]*\]\)\?:.*' "$log" && ! grep -q '^test result\|^failures:' "$log"; then
         echo "does not compile"
         return

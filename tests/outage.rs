@@ -27,9 +27,8 @@ fn the_tables_catch_up_after_an_outage_of_the_database() -> Result<()> {
     let mut member = installation.member("one", &[])?;
     member.ready()?;
     let sinks = Sinks::register(&installation, &Topic::SUNK, &[POLL_INTERVAL_MS])?;
-    // It goes on during the outage and some seconds after it.
-    let events = ((seconds + 15) * 2_000).to_string();
-    let load = ["load", "--events", &events, "--keys", "100", "--rate", "2000"];
+    // It goes on until it is told to end, after the outage.
+    let load = ["load", "--events", "10000000", "--keys", "100", "--rate", "2000"];
     let mut load = installation.producer(&[&load[..], &["--event-rate", "100"]].concat())?;
     sinks.rows_at_least("ohlc_1m", ROWS_BEFORE)?;
 
@@ -43,7 +42,7 @@ fn the_tables_catch_up_after_an_outage_of_the_database() -> Result<()> {
     load.alive().context("the load was to go on during the outage")?;
     postgres.start()?;
 
-    load.finish()?;
+    load.told_to_end()?;
     installation.caught_up(&mut [&mut member])?;
     let mut outputs = installation.outputs_equal_the_fold()?;
     sinks.tables_equal(&mut outputs)?;

@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_mins(3);
 /// What is between the socket and the spool and dies with the process: the channel from feed to
 /// sink, that to the backfill, and a frame being read.
 const IN_MEMORY: f64 = 2.0 * 1024.0 + 64.0;
+/// Records of a spool that only holds what has just come: a second of the load.
+const DRAINED: f64 = 1_000.0;
 const TRADES: (&str, &str) = ("producer_events_parsed_total", "basis=\"TRADE\"");
 
 /// The trades of a pair that lie in a spool, in order.
@@ -123,7 +125,8 @@ fn nothing_on_disk_is_lost_and_each_pair_keeps_its_order() -> Result<()> {
     let codec = installation.codec()?;
     let spool = installation.folder().join("spool");
     let shown = spool.to_string_lossy().into_owned();
-    let with_spool = ["--spool-dir", shown.as_str()];
+    // A machine that stands still for seconds is no venue that is silent.
+    let with_spool = ["--spool-dir", shown.as_str(), "--stale-after", "2m"];
     let simulated = Simulated::start(&installation, Venue::Coinbase, &PRODUCTS, 5, &RATE)?;
     let mut first = simulated.follow(&installation, &with_spool)?;
     wait_until("load", PATIENCE, || {
@@ -151,8 +154,9 @@ fn nothing_on_disk_is_lost_and_each_pair_keeps_its_order() -> Result<()> {
     })?;
     let spooled = second.metric("producer_spool_records", "")?;
     kafka.start()?;
-    wait_until("the spool to be empty", PATIENCE, || {
-        Ok((second.metric("producer_spool_records", "")? == 0.0).then_some(()))
+    // Under load it is never empty for long; what is left goes when it is told to stop.
+    wait_until("the spool to be drained", PATIENCE, || {
+        Ok((second.metric("producer_spool_records", "")? < DRAINED).then_some(()))
     })?;
     second.stop()?;
 

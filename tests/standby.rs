@@ -72,17 +72,22 @@ fn a_standby_takes_over_with_the_last_moments_to_replay() -> Result<()> {
     installation.produce(&[&LOAD[..], &START].concat())?;
     installation.caught_up(&mut [&mut one, &mut two])?;
     let changes = changes(&installation)?;
-    // A member is ready without a partition while another has yet to give it up.
-    let others = two.given()?;
     soon("the standby to have followed", || {
         Ok(answers_everything(&installation, &mut one).is_ok())
     })?;
+    // A member is ready without a partition while another has yet to give it up.
+    let others = two.given()?;
+    let before = one.restores()?.len();
 
     two.process.kill()?;
     installation.produce(&[&LOAD[..], &LATER].concat())?;
     installation.caught_up(&mut [&mut one])?;
     installation.outputs_equal_the_fold()?;
-    let restored = one.restored()?;
+    // The first time that it takes over: it may be thrown out later, and begin with its disk.
+    let mut restored = BTreeMap::new();
+    for (partition, count) in one.restores()?.into_iter().skip(before) {
+        restored.entry(partition).or_insert(count);
+    }
     let taken: BTreeSet<i32> = restored.keys().copied().collect();
     ensure!(others.is_subset(&taken), "of {others:?} it has taken over {taken:?}");
     for partition in &others {
@@ -113,8 +118,11 @@ fn a_partition_that_comes_and_goes_between_threads_and_standby_is_never_wrong() 
     installation.outputs_equal_the_fold()?;
     let log = one.stop()?;
     ensure!(log.contains("partitions revoked"), "no partition moved:\n{log}");
-    // A worker may be refused a commit while the group moves on; what follows is in no group.
-    ensure!(!log.contains("name=\"follower\""), "the follower has failed:\n{log}");
+    // A worker may be refused a commit while the group moves on; what follows is in no group, and
+    // fails by nothing but a broker that is silent for long.
+    let fails = |line: &&str| line.contains("name=\"follower\"") && !line.contains("unavailable");
+    let failed: Vec<_> = log.lines().filter(fails).collect();
+    ensure!(failed.is_empty(), "the follower has failed: {failed:#?}\n{log}");
     installation.finish()
 }
 

@@ -24,7 +24,7 @@ const ENOUGH: f64 = 500.0;
 /// A round that has not seen it by then has failed.
 const ROUND: Duration = Duration::from_mins(2);
 /// Fetching what was missed goes at the pace that venues allow.
-const FILLED: Duration = Duration::from_mins(1);
+const FILLED: Duration = Duration::from_mins(5);
 /// Trades a second: gaps come at a pace at which they can be filled.
 const RATE: [&str; 2] = ["--rate", "150"];
 /// The product whose feed nothing happens to, and its venue.
@@ -111,7 +111,8 @@ fn started(installation: &Installation, fault: &Fault) -> Result<Vec<Feed>> {
     }
     let (venue, product) = UNTOUCHED;
     let simulated = Simulated::start(installation, venue, &[product], 99, &["--rate", "40"])?;
-    let follower = simulated.follow(installation, &[])?;
+    // A machine that stands still for seconds is no venue that is silent.
+    let follower = simulated.follow(installation, &["--stale-after", "2m"])?;
     feeds.push(Feed { venue, simulated, follower });
     Ok(feeds)
 }
@@ -187,10 +188,14 @@ fn untouched(feed: &Feed, events: &BTreeMap<PairKey, Published>, outputs: &Outpu
     let of = events.get(&pair).context("it has no events")?;
     ensure!(of.marks == 0 && of.again == 0, "{pair} was touched: {} marks", of.marks);
     let own = outputs.minutes.iter().filter(|(key, _)| key.pair == pair);
+    let mut trades = 0;
     for (key, (_, candle)) in own {
-        let whole = !candle.gap && candle.missing_trades.unwrap_or(0) == 0 && candle.revision == 0;
+        // It may be revised: its exchange's clock is also that of the feed with the fault.
+        let whole = !candle.gap && candle.missing_trades.unwrap_or(0) == 0;
         ensure!(whole, "{pair} was touched: {key:?} {candle:?}");
+        trades += if key.basis == Basis::Trade { candle.trades } else { 0 };
     }
+    ensure!(trades == i64::try_from(of.trades.len())?, "{pair}: {trades} in its candles");
     Ok(())
 }
 

@@ -87,7 +87,7 @@ pub struct Stores {
     #[arg(long, env = "HISTORY_URL", hide_env_values = true,
         value_parser = |text: &str| Ok::<_, std::convert::Infallible>(HistoryUrl::new(text)))]
     pub history_url: Option<HistoryUrl>,
-    /// Memory of the store database's own cache.
+    /// Memory that the store database may keep of what was read, one half, and written, the other.
     #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
     pub store_cache: usize,
     /// What keeps the stores on disk: sled, or fjall for state that is larger than the caches. A

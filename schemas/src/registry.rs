@@ -22,6 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Members that start at the same time register the same: the registry answers one of them with a
 /// conflict, and as agreed once the other is done. A schema that is incompatible stays so.
 const TRIES: usize = 5;
+/// Between two of them: a registry writes to its topic meanwhile.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The API's own name for JSON.
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// Characters of an answer that are shown when it is not the API's own.
@@ -160,12 +162,14 @@ impl Registry {
 }
 
 /// Sends a request whose repetition does no harm, again while the registry answers with a conflict.
+#[expect(clippy::disallowed_methods, reason = "it waits for the registry, as each request does")]
 fn send(request: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
     let mut answer = request().send()?;
     for _ in 1..TRIES {
         if answer.status() != StatusCode::CONFLICT {
             break;
         }
+        std::thread::sleep(PAUSE);
         answer = request().send()?;
     }
     Ok(answer)

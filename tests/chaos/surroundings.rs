@@ -47,6 +47,9 @@ fn network(world: &mut World, breaks: Network) -> Result<()> {
 /// would end too, goes through another process.
 const WITHOUT_SIGXFSZ: &str = r#"trap '' XFSZ; exec "$0" "$@" 2> >(exec cat >&2)"#;
 
+/// What it says of a full disk.
+const FULL: &str = "processor: state store: ";
+
 /// Every write to the state directory fails: the member says so and ends, and others take over.
 /// Started again with room on the disk, it goes on.
 pub(crate) fn disk_full(world: &mut World) -> Result<()> {
@@ -55,10 +58,14 @@ pub(crate) fn disk_full(world: &mut World) -> Result<()> {
     world.processed(SOME)?;
     let member = world.take("full")?;
     limit_files(member.process.id(), "0")?;
+    // The other process may write the last line after the member has ended.
+    wait_until("the member to say why it ends", BOUND, || {
+        Ok((!member.process.lines(FULL)?.is_empty()).then_some(()))
+    })?;
     let said = member.process.outcome()?;
     ensure!(said.code == Some(1), "the member ended with {:?}:\n{}", said.code, said.log);
     let last = said.log.lines().last().unwrap_or_default();
-    ensure!(last.starts_with("processor: state store: "), "the last that it said:\n{last}");
+    ensure!(last.starts_with(FULL), "the last that it said:\n{last}");
     world.all_owned_by(&["one", "two"])?;
     world.processed(SOME)?;
     join_without_sigxfsz(world)?;

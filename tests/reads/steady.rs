@@ -12,7 +12,7 @@ use tests::support::soon;
 /// Between two reads: some hundred a second leave the machine to those who are read.
 const PAUSE: Duration = Duration::from_millis(5);
 /// An answer that has not come by then has failed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Failures that are remembered word by word.
 const REMEMBERED: usize = 5;
 

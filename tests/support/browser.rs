@@ -15,7 +15,7 @@ use super::wait::wait_until;
 /// What a cold browser takes on a busy machine.
 const START: Duration = Duration::from_mins(1);
 /// What a page takes to show something on a busy machine.
-const SHOW: Duration = Duration::from_mins(1);
+const SHOW: Duration = Duration::from_mins(3);
 /// Where browsers are called by these names.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 

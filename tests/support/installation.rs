@@ -141,7 +141,8 @@ impl Installation {
 
     /// A command of the producer, to its successful end.
     pub fn produce(&self, arguments: &[&str]) -> Result<Said> {
-        self.producer(arguments)?.finish()
+        // A busy machine's broker is no missing one.
+        self.producer(&[arguments, &["--connect-timeout", "1m"]].concat())?.finish()
     }
 
     /// Starts a member; the same `state` is the same member.
@@ -333,7 +334,9 @@ impl Member {
             let list = line.split(" partitions=[").nth(1).and_then(|rest| rest.split(']').next());
             let parts = list.unwrap_or_default().split(',').map(str::trim);
             for partition in parts.filter(|part| !part.is_empty()) {
-                *times.entry(partition.parse()?).or_default() += change;
+                let count = times.entry(partition.parse()?).or_default();
+                // What it lost while it was being assigned was never told as assigned.
+                *count = (*count + change).max(0);
             }
         }
         Ok(times
@@ -352,6 +355,11 @@ impl Member {
 
     /// How many records it restored when it last got a partition, by partition.
     pub fn restored(&self) -> Result<BTreeMap<i32, u64>> {
+        Ok(self.restores()?.into_iter().collect())
+    }
+
+    /// Partition and records of each time that it restored one, in order.
+    pub fn restores(&self) -> Result<Vec<(i32, u64)>> {
         let lines = self.process.lines(" restored task=")?;
         let field = |line: &str, name: &str| -> Result<String> {
             let value = line.split(&format!(" {name}=")).nth(1).context("no such field")?;

@@ -11,7 +11,7 @@ use super::stack::binary;
 use super::wait::wait_until;
 
 /// A program that was told to stop commits, writes its stores and leaves its group.
-const STOP: Duration = Duration::from_mins(1);
+const STOP: Duration = Duration::from_mins(3);
 /// A program that works until its input ends.
 const FINISH: Duration = Duration::from_mins(3);
 
@@ -124,6 +124,12 @@ impl Process {
         let said = self.outcome()?;
         ensure!(said.code == Some(0), "{name} ended with {:?}:\n{}", said.code, said.log);
         Ok(said)
+    }
+
+    /// SIGTERM, and its end, whatever it is: of a load that is longer than it is needed.
+    pub fn told_to_end(self) -> Result<Said> {
+        self.signal("TERM")?;
+        self.outcome()
     }
 
     /// Waits for its end, whatever it is.

@@ -73,8 +73,10 @@ fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<(i
     })
 }
 
-/// What brokers answer while they hear of a topic, or elect its leaders.
-const SETTLING: [RDKafkaErrorCode; 4] = [
+/// What brokers answer while they hear of a topic, elect its leaders, or are busy.
+const SETTLING: [RDKafkaErrorCode; 6] = [
+    RDKafkaErrorCode::OperationTimedOut,
+    RDKafkaErrorCode::RequestTimedOut,
     RDKafkaErrorCode::NotLeaderForPartition,
     RDKafkaErrorCode::LeaderNotAvailable,
     RDKafkaErrorCode::UnknownTopicOrPartition,
@@ -170,8 +172,12 @@ fn asking(bootstrap: &str, group: &str) -> Result<Arc<BaseConsumer>> {
     Ok(client)
 }
 
-/// What a client hears while a coordinator moves from one broker to another.
-const MOVING: [RDKafkaErrorCode; 3] = [
+/// What a client hears while a coordinator moves from one broker to another, or a broker is busy.
+const MOVING: [RDKafkaErrorCode; 7] = [
+    RDKafkaErrorCode::OperationTimedOut,
+    RDKafkaErrorCode::RequestTimedOut,
+    RDKafkaErrorCode::BrokerTransportFailure,
+    RDKafkaErrorCode::AllBrokersDown,
     RDKafkaErrorCode::NotCoordinator,
     RDKafkaErrorCode::CoordinatorNotAvailable,
     RDKafkaErrorCode::CoordinatorLoadInProgress,

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 /// Between two looks. Short beside everything that is waited for, long beside a look.
 const PAUSE: Duration = Duration::from_millis(50);
 /// What two busy cores do in good time, with the margin that a busy machine needs.
-const SOON: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_mins(3);
 
 /// Looks until `look` finds something, at most `bound` long; `what` is what the failure says.
 pub fn wait_until<T>(

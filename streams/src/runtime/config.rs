@@ -47,7 +47,7 @@ pub struct Config {
     pub overlay_max_bytes: usize,
     /// Time between writes of a store.
     pub flush_interval: Duration,
-    /// Memory of the database's own cache.
+    /// Memory that the database may keep of what was read and written.
     pub store_cache_bytes: usize,
     /// What keeps the stores on disk.
     pub store_engine: Engine,
@@ -120,7 +120,7 @@ pub struct StoreConfig {
     pub overlay_max_bytes: usize,
     /// Time between writes of a store.
     pub flush_interval: Duration,
-    /// Memory of the database's own cache.
+    /// Memory that the database may keep of what was read and written.
     pub store_cache_bytes: usize,
     /// What keeps the stores on disk.
     pub store_engine: Engine,

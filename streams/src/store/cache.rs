@@ -31,6 +31,9 @@ const ENTRY_BYTES: usize = 26;
 /// Commits in which the clock goes round once when there is room: a minute of the default interval.
 const ROUND_COMMITS: usize = 600;
 
+/// Slots that are kept, however few of them are used. Few in tests, so that they move.
+const MIN_SLOTS: usize = if cfg!(test) { 4 } else { 4096 };
+
 struct Slot<V> {
     hash: u64,
     key: Box<[u8]>,
@@ -214,17 +217,34 @@ impl<V> Cache<V> {
         }
     }
 
+    /// Gives back the slots that a burst has left empty. Hints lead elsewhere from then on, which
+    /// costs each a look.
+    fn move_together(&mut self) {
+        self.slots.retain(Option::is_some);
+        self.slots.shrink_to_fit();
+        self.free = Vec::new();
+        self.index = HashTable::with_capacity(self.slots.len());
+        let slots = &self.slots;
+        let hash_of = |at: &u32| slots[*at as usize].as_ref().map_or(0, |slot| slot.hash);
+        for at in (0..).take(slots.len()) {
+            self.index.insert_unique(hash_of(&at), at, hash_of);
+        }
+    }
+
     /// The clock comes by at one slot.
     fn visit(&mut self) {
         if self.hand >= self.slots.len() {
             self.hand = 0;
+            if self.slots.len() >= MIN_SLOTS && self.free.len() > self.slots.len() / 4 * 3 {
+                self.move_together();
+            }
         }
         let at = self.hand;
         self.hand += 1;
-        match &mut self.slots[at] {
-            Some(slot) if slot.touched => slot.touched = false,
-            Some(_) => self.evict(at),
-            None => {}
+        match self.slots.get_mut(at) {
+            Some(Some(slot)) if slot.touched => slot.touched = false,
+            Some(Some(_)) => self.evict(at),
+            Some(None) | None => {}
         }
     }
 
@@ -246,6 +266,12 @@ impl<V> Cache<V> {
     /// An estimate of what is held.
     pub const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Slots for entries, used or not.
+    #[cfg(test)]
+    pub(super) const fn capacity(&self) -> usize {
+        self.slots.capacity()
     }
 }
 

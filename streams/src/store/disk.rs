@@ -100,12 +100,10 @@ impl Store for Disk {
                     None => batch.remove(pair_key(key)),
                 }
             }
-            let sizes = part.iter().map(|(key, value)| (*key, value.map_or(0, <[u8]>::len)));
-            self.handles.will_write(&self.handle, sizes);
             let write = || self.handles.with(&self.handle, |tree| tree.apply_batch(batch));
             self.opening.write(write)?;
-            self.handles.reopen_if_due()?;
         }
+        self.handles.note(&self.handle, changes);
         let Some(position) = position else {
             return Ok(());
         };
@@ -113,7 +111,8 @@ impl Store for Disk {
         let position = position.0.to_be_bytes();
         let write = || self.handles.with(&self.handle, |tree| tree.insert(POSITION, position));
         self.opening.write(write)?;
-        self.handles.flush()
+        self.handles.flush()?;
+        self.handles.reopen_if_due()
     }
 
     fn position(&self) -> Result<Option<Offset>> {

@@ -281,12 +281,18 @@ fn what_is_not_touched_for_long_leaves_the_cache() -> Result<()> {
     let (handle, _committed) = cached();
     handle.read(b"hot", |_| ())?;
     let one = handle.cache().borrow().bytes();
-    handle.read(b"old", |_| ())?;
-    for _commit in 0..2_000 {
+    for old in 0..1_000_u16 {
+        handle.read(&old.to_be_bytes(), |_| ())?;
+    }
+    assert!(handle.cache().borrow().capacity() >= 1_000);
+    for _commit in 0..3_000 {
         handle.read(b"hot", |_| ())?;
         handle.cache().borrow_mut().trim(usize::MAX);
     }
     assert_eq!(handle.cache().borrow().bytes(), one);
+    let capacity = handle.cache().borrow().capacity();
+    assert!(capacity < 10, "room for {capacity} entries is kept");
+    assert!(handle.read(b"hot", |value| value.is_none())?, "it was never there");
     Ok(())
 }
 
