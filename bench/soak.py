@@ -34,6 +34,7 @@ def command_line():
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--history-minutes", type=int, default=0,
                         help="minutes of every pair that are in the stores before it begins (default none)")
+    parser.add_argument("--store-cache", default="64MiB", help="the member's --store-cache (default its own): less is full sooner")
     return parser.parse_args()
 
 
@@ -120,7 +121,7 @@ def judge(minutes, summary):
 
 
 def run(options):
-    side = sides.Ours(stack.name("soak"), PORT, threads=options.members)
+    side = sides.Ours(stack.name("soak"), PORT, threads=options.members, extra=["--store-cache", options.store_cache])
     stack.create_topics(side.input)
     side.prepare()
     length, count = (60, int(options.minutes)) if options.minutes >= 3 else (options.minutes * 20, 3)
@@ -131,12 +132,11 @@ def run(options):
         load = subprocess.Popen(stack.load_command(side.input, {"events": events, "keys": options.keys, "event-rate": options.rate},
                                                    options.rate), env=stack.addresses(), stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
-        rows, probed = side.metrics(), 0
+        rows = side.metrics()
         for index in range(count):
             probing = probe(side, length)
             rows, row = minute(side, length, rows, load)
             seen = json.loads(probing.communicate(timeout=stack.LIMIT_S)[0])
-            probed += seen["sent"]
             row.update({"minute": index + 1, "visible_p50_ms": seen["p50_ms"], "visible_p99_ms": seen["p99_ms"], "lost": seen["lost"]})
             minutes.append(row)
             print(" ".join(f"{name}={report.number(value)}" for name, value in row.items() if name != "producing"), flush=True)
