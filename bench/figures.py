@@ -1,4 +1,4 @@
-"""What is read of running processes: processor time, memory, open files, metrics, percentiles.
+"""What is read of running processes: processor time, memory, disk, open files, metrics, percentiles.
 
 Everything comes from /proc or from a side's own /metrics; nothing here waits or starts anything.
 """
@@ -21,6 +21,13 @@ def memory_mb(pid, field):
     with open(f"/proc/{pid}/status") as status:
         line = next(line for line in status if line.startswith(field + ":"))
     return int(line.split()[1]) / 1024
+
+
+def written_mb(pid):
+    """What it has written to disks, in MB."""
+    with open(f"/proc/{pid}/io") as io:
+        line = next(line for line in io if line.startswith("write_bytes:"))
+    return int(line.split()[1]) / 1e6
 
 
 def open_files(pid):

@@ -34,7 +34,7 @@ def command_line():
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--history-minutes", type=int, default=0,
                         help="minutes of every pair that are in the stores before it begins (default none)")
-    parser.add_argument("--store-cache", default="64MiB", help="the member's --store-cache (default its own): less is full sooner")
+    parser.add_argument("--store-cache", help="the member's --store-cache (default its own): less is full sooner")
     return parser.parse_args()
 
 
@@ -70,14 +70,9 @@ def history(side, options):
     return events
 
 
-def written_mb(pid):
-    with open(f"/proc/{pid}/io") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("write_bytes")) / 1e6
-
-
 def minute(side, seconds, earlier, load):
     """One line: what the side was at its end, and its percentiles over it."""
-    started, cpu, written = time.monotonic(), figures.cpu_s(side.pid), written_mb(side.pid)
+    started, cpu, written = time.monotonic(), figures.cpu_s(side.pid), figures.written_mb(side.pid)
     time.sleep(seconds)
     rows = side.metrics()
     grown = figures.since(rows, earlier)
@@ -91,7 +86,7 @@ def minute(side, seconds, earlier, load):
         "open_files": figures.open_files(side.pid),
         "threads": threads(side.pid),
         "state_mb": folder_mb(side.state),
-        "written_mb_per_s": (written_mb(side.pid) - written) / (time.monotonic() - started),
+        "written_mb_per_s": (figures.written_mb(side.pid) - written) / (time.monotonic() - started),
         "lag": figures.total(rows, "processor_consumer_lag_records"),
         "restarts": figures.total(rows, "processor_worker_restarts_total"),
         "producing": load.poll() is None,
@@ -121,7 +116,8 @@ def judge(minutes, summary):
 
 
 def run(options):
-    side = sides.Ours(stack.name("soak"), PORT, threads=options.members, extra=["--store-cache", options.store_cache])
+    extra = ["--store-cache", options.store_cache] if options.store_cache else []
+    side = sides.Ours(stack.name("soak"), PORT, threads=options.members, extra=extra)
     stack.create_topics(side.input)
     side.prepare()
     length, count = (60, int(options.minutes)) if options.minutes >= 3 else (options.minutes * 20, 3)

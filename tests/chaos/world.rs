@@ -172,8 +172,7 @@ impl World {
     pub(crate) fn finish(mut self) -> Result<Cost> {
         self.processed(AFTER)?;
         self.disturb()?;
-        self.load.signal("TERM")?;
-        self.load.outcome()?;
+        self.load.told_to_end()?;
         self.installation.caught_up(&mut self.members.values_mut().collect::<Vec<_>>())?;
         let still = self.progress.longest_stand(self.since)?;
         for (_, member) in std::mem::take(&mut self.members) {

@@ -45,6 +45,11 @@ struct Slot<V> {
     touched: bool,
 }
 
+/// The hash of a slot's key, as the index asks for it when it grows.
+fn hashes<V>(slots: &[Option<Slot<V>>]) -> impl Fn(&u32) -> u64 {
+    |at| slots[*at as usize].as_ref().map_or(0, |slot| slot.hash)
+}
+
 /// Where a store's cache had a key when it was last looked for.
 ///
 /// Whoever looks for the same key again and again keeps one beside it and saves the hash. It may be
@@ -116,9 +121,7 @@ impl<V> Cache<V> {
         } else {
             self.slots[at as usize] = Some(slot);
         }
-        let slots = &self.slots;
-        let hash_of = |at: &u32| slots[*at as usize].as_ref().map_or(0, |slot| slot.hash);
-        self.index.insert_unique(hash, at, hash_of);
+        self.index.insert_unique(hash, at, hashes(&self.slots));
         Ok(at as usize)
     }
 
@@ -224,10 +227,8 @@ impl<V> Cache<V> {
         self.slots.shrink_to_fit();
         self.free = Vec::new();
         self.index = HashTable::with_capacity(self.slots.len());
-        let slots = &self.slots;
-        let hash_of = |at: &u32| slots[*at as usize].as_ref().map_or(0, |slot| slot.hash);
-        for at in (0..).take(slots.len()) {
-            self.index.insert_unique(hash_of(&at), at, hash_of);
+        for (at, slot) in (0..).zip(self.slots.iter().flatten()) {
+            self.index.insert_unique(slot.hash, at, hashes(&self.slots));
         }
     }
 

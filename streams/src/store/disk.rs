@@ -123,17 +123,20 @@ impl Store for Disk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
-    /// Less for each of sled's shards than a leaf.
-    const CACHE_BYTES: usize = 4 << 20;
+    /// The least that sled takes: a byte for each of its shards.
+    const CACHE_BYTES: usize = 256;
 
-    /// More leaves than shards: each shard has one to evict.
+    /// More leaves than shards: each shard has one to evict. Without a position, so that the database
+    /// is not opened again, which would bring back what was evicted.
     fn fill(store: &Disk) -> Result<()> {
         let keys: Vec<_> = (0..400_000_u32).map(u32::to_be_bytes).collect();
         let changes: Vec<ChangeRef<'_>> =
             keys.iter().map(|key| (&key[..], Some(&[0][..]))).collect();
-        store.apply(&changes, Some(Offset(1)))
+        store.apply(&changes, None)
     }
 
     /// Without what is written to a new tree, a look after the second filling never ends.
@@ -164,10 +167,10 @@ mod tests {
         // The least that there is: it is opened again with every write.
         let database = Database::open(directory.path(), 0)?;
         let (store, other) = (database.store("store")?, database.store("other")?);
-        let ends = std::sync::atomic::AtomicBool::new(false);
+        let ends = AtomicBool::new(false);
         let read = |store: &Disk| -> Result<usize> {
             let (mut newest, mut looks) = (0, 0);
-            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+            while !ends.load(Ordering::Relaxed) {
                 let number = store.get(b"key")?.map_or(0, |value| i64::from(value[0]));
                 assert!(number >= newest, "{number} after {newest}");
                 assert_eq!(other.range(&[], &[0xff], 10)?, []);
@@ -181,7 +184,7 @@ mod tests {
                 let value = [u8::try_from(round).unwrap_or(u8::MAX)];
                 store.apply(&[(b"key", Some(&value))], Some(Offset(round)))
             });
-            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            ends.store(true, Ordering::Relaxed);
             for reader in readers {
                 assert!(reader.join().expect("a reader")? > 0);
             }

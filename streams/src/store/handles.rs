@@ -11,8 +11,8 @@
 //! waits for some tens of milliseconds.
 //!
 //! What changes all the time is read again at once, leaf by leaf, and sled pages out what is clean at
-//! its capacity: with less room than that each look would read a leaf (106 CPU-us an event with
-//! 1,000,000 keys were measured). The bound and the capacity are therefore at least [`ROUNDS`] times
+//! its capacity: with less room than that each look would read a leaf (more than 100 CPU-us an
+//! event with 1,000,000 keys were measured). The bound and the capacity are therefore at least [`ROUNDS`] times
 //! what the stores were given when each was last written.
 //!
 //! Order of locks: `flushing`, `stores`, each `tree`, `db`.
@@ -116,12 +116,12 @@ impl Handles {
     /// A handle of the store of that name.
     pub(super) fn store(&self, name: &str) -> Result<Arc<Handle>> {
         // Nothing is opened again between the opening of the tree and its place in the list.
-        let mut handles = lock(&self.stores);
+        let mut stores = lock(&self.stores);
         let tree = self.with_db(|db| made(db, name))?;
         let (name, tree) = (name.to_owned(), Mutex::new(Some(tree)));
         let handle = Arc::new(Handle { name, round: AtomicUsize::new(0), tree });
-        handles.retain(|handle| handle.strong_count() > 0);
-        handles.push(Arc::downgrade(&handle));
+        stores.retain(|handle| handle.strong_count() > 0);
+        stores.push(Arc::downgrade(&handle));
         Ok(handle)
     }
 
@@ -173,8 +173,8 @@ impl Handles {
     /// Closes and opens the database when it holds too much of what was written; it is flushed then.
     pub(super) fn reopen_if_due(&self) -> Result<()> {
         let mut flushing = lock(&self.flushing);
-        let known = lock(&self.stores);
-        let handles: Vec<_> = known.iter().filter_map(Weak::upgrade).collect();
+        let stores = lock(&self.stores);
+        let handles: Vec<_> = stores.iter().filter_map(Weak::upgrade).collect();
         let round: usize = handles.iter().map(|handle| handle.round.load(Ordering::Relaxed)).sum();
         let bound = self.half.max(ROUNDS * round);
         let held = lock(&self.written).bytes;
