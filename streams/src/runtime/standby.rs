@@ -148,7 +148,7 @@ impl<'a> Follower<'a> {
             scene,
             asks,
             owners,
-            tail: Tail::new(scene.config)?,
+            tail: Tail::new(scene.config, scene.topology.stores())?,
             flusher: Flusher::start(scene.config)?,
             followed: BTreeSet::new(),
             shown: BTreeSet::new(),

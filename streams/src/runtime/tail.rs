@@ -22,11 +22,12 @@ use super::native::{BATCH, Records, Taken};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Timestamp};
 use crate::replica::Replica;
+use crate::topology::StoreSpec;
 
 /// Between two progress lines of one restore.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// A request for a partition's first and last offset.
-const WATERMARK_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request for where a topic is, or for a partition's first and last offset.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One replica, and how far it has to go.
 struct Followed {
@@ -137,8 +138,9 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// A consumer that follows nothing yet.
-    pub(super) fn new(config: &StoreConfig) -> Result<Self> {
+    /// A consumer that follows nothing yet, and knows where the topics of `stores` are: those of which
+    /// it heard by an assignment it would ask for once a second.
+    pub(super) fn new(config: &StoreConfig, stores: &[StoreSpec]) -> Result<Self> {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", &config.bootstrap_servers)
@@ -156,6 +158,10 @@ impl Tail {
             client.set(name, value);
         }
         let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
+        for store in stores {
+            let met = consumer.fetch_metadata(Some(&store.topic), BROKER_TIMEOUT);
+            met.map_err(errors::plain)?;
+        }
         let records = Records::new(consumer.client())?;
         let probe = client.set("isolation.level", "read_uncommitted");
         let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
@@ -163,7 +169,7 @@ impl Tail {
     }
 
     fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        let marks = self.probe.fetch_watermarks(topic, partition, WATERMARK_TIMEOUT);
+        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
         marks.map_err(errors::plain)
     }
 

@@ -75,6 +75,8 @@ impl<'a> Worker<'a> {
         let name = format!("{}-{}-{index}", config.application_id, shared.instance);
         let producer = OutputProducer::new(config, &shared.topology, &name)?;
         let consumer = GroupConsumer::new(config, &shared.topology.sources()[0], &name)?;
+        // While the group answers.
+        let tail = Tail::new(&config.stores(), shared.topology.stores())?;
         let now = clock::instant();
         shared.queries.set_member(index, Member::default());
         Ok(Self {
@@ -83,7 +85,7 @@ impl<'a> Worker<'a> {
             joined: false,
             consumer,
             producer,
-            tail: Tail::new(&config.stores())?,
+            tail,
             flusher: Flusher::start(&config.stores())?,
             owned: BTreeMap::new(),
             last_commit: now,
