@@ -133,7 +133,7 @@ impl GroupConsumer {
             .set("fetch.min.bytes", FETCH_MIN_BYTES)
             .set("fetch.wait.max.ms", fetch_wait(config.commit_interval))
             .set("queued.min.messages", "50000")
-            .set("queued.max.messages.kbytes", "4096")
+            .set("queued.max.messages.kbytes", "2048")
             // The default of a second turns a full local queue into an idle second.
             .set("fetch.queue.backoff.ms", "10");
         match config.group_protocol {
