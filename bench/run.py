@@ -142,7 +142,8 @@ def main():
     report.write("result.json", result)
     plot.bars("catching_up.svg", "Catching up: how many times better than Kafka Streams", advantages(few, ""))
     if now:
-        plot.bars("live.svg", f"Live at {options.live_rate:,}/s: how many times better than Kafka Streams", advantages(now, ""))
+        behind = ", which did not keep up" if sides.Peer.name in now["behind"] else ""
+        plot.bars("live.svg", f"Live at {options.live_rate:,}/s: how many times better than Kafka Streams{behind}", advantages(now, ""))
     if many:
         print(report.table(f"catching up, {options.many_keys:,} keys", many))
     print(floor.table(result["floor"]))
