@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 NEEDED=(
   maven:mvn zstd:zstd curl:curl jq:jq iproute2:ss postgresql-client:psql
   gcc:gcc g++:g++ make:make python3:python3 zlib1g-dev:/usr/include/zlib.h
+  pkg-config:pkg-config libssl-dev:/usr/include/openssl/ssl.h
   valgrind:valgrind
   # What only some commands need is named by them.
   "$@"
