@@ -13,6 +13,7 @@ pub mod installation;
 pub mod outputs;
 pub mod postgres;
 pub mod process;
+pub mod recordings;
 pub mod socket;
 pub mod stack;
 pub mod topics;
