@@ -21,8 +21,10 @@
 
 #![deny(clippy::float_arithmetic)]
 
+pub mod absent;
 pub mod avro;
 pub mod candle;
+mod clock;
 pub mod codec;
 pub mod decimal;
 pub mod event;

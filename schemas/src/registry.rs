@@ -14,6 +14,7 @@ use schema_registry_converter::blocking::schema_registry::{SrSettings, get_schem
 use schema_registry_converter::error::SRCError;
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::codec::{Codec, Kind};
 use crate::topic::Topic;
 
@@ -86,7 +87,8 @@ impl Registry {
             ids[kind as usize] = self.register(&subject, kind)?;
         }
         let lookup = self.clone();
-        Ok(Codec::new(ids, Box::new(move |id| lookup.schema(id))))
+        let codec = Codec::new(ids, Box::new(move |id| lookup.schema(id)));
+        Ok(codec.waiting(Box::new(clock::elapsed)))
     }
 
     /// Registers one schema under BACKWARD; returns its id.
