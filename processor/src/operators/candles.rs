@@ -220,20 +220,20 @@ impl Candles {
                 if late {
                     new.candle.status = Status::Closed;
                 }
-                if let Some(id) = event.id() {
+                if let Some(id) = event.identity() {
                     new.seen.insert(id);
                 }
                 *window = Some(new);
                 return (true, Ok((Seeing::New, true)));
             };
-            let seeing = event.id().map_or(Seeing::New, |id| known.seen.look(id));
+            let seeing = event.identity().map_or(Seeing::New, |id| known.seen.look(id));
             if seeing == Seeing::Duplicate {
                 return (false, Ok((seeing, false)));
             }
             if !merge(&mut known.candle, part) {
                 return (false, Err(Failure::Drop("overflow")));
             }
-            if let Some(id) = event.id() {
+            if let Some(id) = event.identity() {
                 known.seen.insert(id);
             }
             if late {
