@@ -21,6 +21,7 @@ use crate::load::Pick;
 use crate::plan::Line;
 pub use crate::simulator::config::SimulateConfig;
 use crate::sink_config::{self, SinkConfig};
+use crate::skew::MAX_BOUND;
 use crate::spool;
 use crate::spool_outbox::SpoolConfig;
 use crate::units::{self, Share};
@@ -168,6 +169,9 @@ pub struct RunConfig {
     #[arg(long, env = "PRODUCER_BACKFILL", value_name = "BOOL", default_value_t = true,
           action = ArgAction::Set)]
     pub backfill: bool,
+    /// How far this machine's clock may be off, by the venue's: beyond it nothing is published.
+    #[arg(long, env = "PRODUCER_MAX_CLOCK_SKEW", default_value = "3s", value_parser = units::duration)]
+    pub max_clock_skew: Duration,
     /// A directory for every frame as it came, for `producer replay`.
     #[arg(long, env = "PRODUCER_CAPTURE", value_name = "DIR")]
     pub capture: Option<PathBuf>,
@@ -270,6 +274,10 @@ impl RunConfig {
         ensure!(
             self.rotate_after.is_none_or(|after| after > self.rotate_overlap),
             "--rotate-after must be longer than --rotate-overlap"
+        );
+        ensure!(
+            !self.max_clock_skew.is_zero() && self.max_clock_skew < MAX_BOUND,
+            "--max-clock-skew must be longer than nothing and less than {MAX_BOUND:?}"
         );
         self.backoff()?;
         self.kafka.validate()

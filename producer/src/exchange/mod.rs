@@ -87,6 +87,16 @@ impl Venue {
         }
     }
 
+    /// What is asked for to see the time: the cheapest request there is.
+    pub const fn time_path(self) -> &'static str {
+        match self {
+            Self::Coinbase => "/time",
+            Self::Binance => "/api/v3/time",
+            Self::Kraken => "/0/public/Time",
+            Self::Deribit => "/public/get_time",
+        }
+    }
+
     /// The kinds of message that it sends, as [`Parsed::kind`] has them.
     pub const fn kinds(self) -> &'static [&'static str] {
         match self {
