@@ -16,8 +16,18 @@ use client::Client;
 const PAGE: u32 = 10_000;
 const LATEST: [&str; 7] =
     ["base", "quote", "exchange", "price", "size", "event_time", "base_volume_24h"];
-const CANDLES: [&str; 9] =
-    ["open_time", "open", "high", "low", "close", "base_volume", "trades", "status", "gap"];
+const CANDLES: [&str; 10] = [
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "base_volume",
+    "trades",
+    "status",
+    "gap",
+    "complete",
+];
 const EXCHANGES: [&str; 5] = ["exchange", "state", "pairs", "last_event_time", "gap_since"];
 
 /// Asks, and prints what comes back.

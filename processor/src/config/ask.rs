@@ -88,12 +88,12 @@ pub struct AskCandles {
     pub source: Source,
 }
 
-fn pair(text: &str) -> Result<PairKey> {
+pub(super) fn pair(text: &str) -> Result<PairKey> {
     let parts = text.split_once('@').and_then(|(pair, exchange)| {
         let (base, quote) = pair.rsplit_once('-')?;
-        Some(PairKey::new(base, quote, exchange)).filter(PairKey::is_valid)
+        Some(PairKey::new(base, quote, exchange))
     });
-    parts.context("a pair is BASE-QUOTE@EXCHANGE, as in BTC-USD@coinbase")
+    Ok(parts.context("a pair is BASE-QUOTE@EXCHANGE, as in BTC-USD@coinbase")?.checked()?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `corrupt` | not Avro in the wire format, or another record than the topic holds |
 //! | `unknown_schema` | the registry knows no such schema |
-//! | `invalid_key` | a part of the pair is empty or too long |
+//! | `invalid_key` | a part of the pair is not a name (`schemas::pair`), or a mark's key is neither an exchange nor a pair |
 //! | `tombstone` | no value |
 //! | `bad_price` | zero or less |
 //! | `bad_size` | less than zero |
@@ -19,7 +19,7 @@ use schemas::{Basis, Codec, DecodeError, FeedMark, Kind, MarketEvent, PairKey, T
 use streams::record::SourceRecord;
 use streams::{Error, Failure};
 
-use super::pairs::{Pair, Pairs};
+use super::pairs::{Pair, Pairs, is_key_of_mark};
 use super::rules::MAX_AHEAD_MS;
 
 /// What the log holds, checked.
@@ -87,7 +87,10 @@ pub fn entry(
             Ok(Entry::Event { pair, event })
         }
         Some(Kind::FeedMark) => {
-            let feed = codec.body::<PairKey>(record.key).map_err(failure)?.into();
+            let feed: Box<[u8]> = codec.body::<PairKey>(record.key).map_err(failure)?.into();
+            if !is_key_of_mark(&feed) {
+                return Err(Failure::Drop("invalid_key"));
+            }
             let mark: FeedMark = codec.decode(value).map_err(failure)?;
             for time in [Some(mark.healthy_until), mark.gap_from, mark.gap_until] {
                 time.map_or(Ok(()), |time| check_time(time, mark.received_at))?;
