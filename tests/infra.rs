@@ -169,9 +169,8 @@ fn tables_of_before_get_complete_with_their_rows() -> Result<()> {
     for _ in 0..2 {
         stack.script("tables.sh", &[], &[("PG_SCHEMA", schema.name())])?;
     }
-    let found = |table: &str| {
-        schema.query(&format!("SELECT complete FROM {table} ORDER BY open_time"))
-    };
+    let found =
+        |table: &str| schema.query(&format!("SELECT complete FROM {table} ORDER BY open_time"));
     let expected = MARKED.map(|(_, complete)| complete);
     ensure!(found("ohlc_1m")? == expected, "{:?}", found("ohlc_1m")?);
     // A minute covers no hour.

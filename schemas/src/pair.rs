@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn the_names_that_venues_have_are_names() {
         let longest = "x".repeat(MAX_PART_BYTES);
-        for name in ["BTC", "1INCH", "BTC-27DEC24-50000-C", "$X (wrapped)", "币安人生", "É", &longest]
+        for name in
+            ["BTC", "1INCH", "BTC-27DEC24-50000-C", "$X (wrapped)", "币安人生", "É", &longest]
         {
             assert_eq!(check_name(name.as_bytes()), Ok(()), "{name}");
         }

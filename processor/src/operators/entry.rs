@@ -8,7 +8,7 @@
 //! | `tombstone` | no value |
 //! | `bad_price` | zero or less |
 //! | `bad_size` | less than zero |
-//! | `bad_time` | 1970 or before, year 1, or ahead of our clock |
+//! | `bad_time` | 1970 or before, year 1, or ahead of our clock or of the record's timestamp |
 //!
 //! Source: Coinbase has sent year 1, Kraken 1970 for pairs that never traded.
 
@@ -83,7 +83,7 @@ pub fn entry(
                 Pair::read(&key).ok_or(Failure::Drop("invalid_key"))
             })?;
             let event = codec.decode(value).map_err(failure)?;
-            check(&event)?;
+            check(&event, record)?;
             Ok(Entry::Event { pair, event })
         }
         Some(Kind::FeedMark) => {
@@ -93,7 +93,7 @@ pub fn entry(
             }
             let mark: FeedMark = codec.decode(value).map_err(failure)?;
             for time in [Some(mark.healthy_until), mark.gap_from, mark.gap_until] {
-                time.map_or(Ok(()), |time| check_time(time, mark.received_at))?;
+                time.map_or(Ok(()), |time| check_time(time, mark.received_at, record))?;
             }
             Ok(Entry::Mark { feed, mark })
         }
@@ -101,7 +101,7 @@ pub fn entry(
     }
 }
 
-fn check(event: &MarketEvent) -> Result<(), Failure> {
+fn check(event: &MarketEvent, record: &SourceRecord<'_>) -> Result<(), Failure> {
     if !event.price.is_positive() {
         return Err(Failure::Drop("bad_price"));
     }
@@ -110,11 +110,25 @@ fn check(event: &MarketEvent) -> Result<(), Failure> {
     {
         return Err(Failure::Drop("bad_size"));
     }
-    check_time(event.event_time, event.received_at)
+    check_time(event.event_time, event.received_at, record)
 }
 
-fn check_time(time: Timestamp, received_at: Timestamp) -> Result<(), Failure> {
-    if time.0 <= 0 || time.0 > received_at.0.saturating_add(MAX_AHEAD_MS) {
+/// Refuses a time that would put a pair's clock in the future: the time at which we received the
+/// record may itself be ahead, so the record's own timestamp bounds it as well. Both are in the log, so
+/// a replay refuses the same records.
+///
+/// The timestamp is the producer's clock too, unless the topic has `LogAppendTime`; but the broker
+/// refuses one that is ahead of its own clock by more than `message.timestamp.after.max.ms`, an hour by
+/// default. A clock that is wrong by less passes: `processor pairs reset` repairs what it did.
+fn check_time(
+    time: Timestamp,
+    received_at: Timestamp,
+    record: &SourceRecord<'_>,
+) -> Result<(), Failure> {
+    // Writers of before Kafka 0.10 state none.
+    let written = Some(record.timestamp.0).filter(|written| *written > 0);
+    let now = written.map_or(received_at.0, |written| written.min(received_at.0));
+    if time.0 <= 0 || time.0 > now.saturating_add(MAX_AHEAD_MS) {
         return Err(Failure::Drop("bad_time"));
     }
     Ok(())

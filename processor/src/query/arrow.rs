@@ -121,6 +121,8 @@ mod tests {
         let close = close.as_primitive::<Decimal128Type>();
         assert_eq!(close.iter().collect::<Vec<_>>(), [Some(price.units()), None]);
         assert_eq!(close.data_type(), &DataType::Decimal128(38, 18));
+        let complete = batch.column_by_name("complete").ok_or("no complete")?;
+        assert_eq!(complete.as_boolean().true_count(), 0);
         assert_eq!(batch.num_columns(), 18);
         Ok(())
     }
