@@ -87,7 +87,9 @@ impl Script {
             ..plain
         };
         let value = self.codec.to_bytes(&event);
-        self.pipe(&pair, &value, at)
+        // The record's own timestamp.
+        let written = args.take_key("written").map(time).transpose()?.unwrap_or(at);
+        self.pipe(&pair, &value, written)
     }
 
     /// `mark EXCHANGE t=TIME [from=TIME] [gap=FROM..UNTIL]`: the feed is healthy up to `t`, from

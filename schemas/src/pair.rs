@@ -2,7 +2,7 @@
 //!
 //! Every name (base, quote, exchange, instrument) obeys one rule, [`check_name`]: the producer
 //! applies it where it makes a key, the processor again where a record enters. A name that obeys it
-//! can be stored by PostgreSQL, is written in one way only, and looks like what it is.
+//! can be stored by `PostgreSQL`, is written in one way only, and looks like what it is.
 
 use std::fmt;
 

@@ -151,9 +151,9 @@ impl Candles {
         context.count("pair_reset");
         self.stores.feeds.update_if(pair, |feed| {
             let before = feed.clone();
-            feed.iter_mut().for_each(|feed| {
+            if let Some(feed) = feed {
                 let _ = feed.set_back(at);
-            });
+            }
             (*feed != before, ())
         })?;
         for interval in Interval::ALL {

@@ -86,7 +86,9 @@ fn names(key: &[u8]) -> Option<[&[u8]; 3]> {
     let mut reader = Reader::new(key);
     let names = [reader.bytes().ok()?, reader.bytes().ok()?, reader.bytes().ok()?];
     let mut written = Vec::with_capacity(key.len());
-    names.iter().for_each(|name| avro::bytes(&mut written, name));
+    for name in names {
+        avro::bytes(&mut written, name);
+    }
     (written == key).then_some(names)
 }
 

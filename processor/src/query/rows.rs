@@ -98,6 +98,7 @@ impl SeenRow {
 
 /// A window: as it is stored, or one in which nothing happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "columns of an answer, each a fact of its own")]
 pub(super) struct CandleRow {
     pub(super) open_time: Time,
     pub(super) open: Option<Number>,

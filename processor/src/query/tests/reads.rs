@@ -136,6 +136,12 @@ async fn a_candle_is_complete_when_its_feed_was_up_for_all_of_it() -> Outcome {
     assert_eq!(strings(&candles, "complete"), ["false", "true", "false"]);
     let hours = get(&routes, &format!("{path}&interval=1h"), &[]).await?.json();
     assert_eq!(strings(&hours["candles"], "complete"), ["false"]);
+    // Over, with more coverage than a minute has and less than an hour.
+    world.healthy("coinbase", minute(2) + 30_000, minute(60) + 5_000)?;
+    let hours = get(&world.routes(), &format!("{path}&interval=1h"), &[]).await?.json();
+    assert_eq!(strings(&hours["candles"], "status"), ["CLOSED"]);
+    assert_eq!(strings(&hours["candles"], "coverage_ms"), ["3546000"]);
+    assert_eq!(strings(&hours["candles"], "complete"), ["false"]);
     let csv = get(&routes, &path, &[("accept", "text/csv")]).await?.text();
     let last = |line: &str| line.rsplit(',').take(2).map(str::to_owned).collect::<Vec<_>>();
     let lines: Vec<_> = csv.lines().map(last).collect();
