@@ -105,6 +105,11 @@ fn every_table_has_the_fields_of_its_topic() -> Result<()> {
         let hidden = excluded(topic)?;
         let shown = value.into_iter().filter(|column| !hidden.contains(&column.name));
         let mut expected: Vec<_> = key.iter().cloned().chain(shown).collect();
+        if topic != Topic::Latest {
+            // The one column that the database computes.
+            let (name, kind) = ("complete".to_owned(), "boolean".to_owned());
+            expected.push(Column { name, kind, nullable: true });
+        }
         expected.sort();
         let rows = schema.query(&format!(
             "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute \
@@ -127,6 +132,49 @@ fn every_table_has_the_fields_of_its_topic() -> Result<()> {
         let names: Vec<_> = key.into_iter().map(|column| column.name).collect();
         ensure!(primary == names, "the primary key of {table} is {primary:?}, not {names:?}");
     }
+    Ok(())
+}
+
+/// Columns and conditions of an installation that was made before `complete` was a column.
+const BEFORE_COMPLETE: &str = "ALTER TABLE ohlc_1m DROP COLUMN complete; \
+    ALTER TABLE ohlc_1h DROP COLUMN complete; ALTER TABLE ohlc_1d DROP COLUMN complete";
+
+/// What the database says of a candle of a minute with these marks.
+const MARKED: [(&str, &str); 8] = [
+    ("'CLOSED', 0, time, time, false, 60000, false, NULL", "t"),
+    ("'REVISED', 1, time, time, false, 60000, false, 0", "t"),
+    ("'OPEN', 0, time, time, false, 60000, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, true, 60000, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, 6000, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, NULL, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, 60000, true, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, 60000, false, 1", "f"),
+];
+
+#[test]
+fn tables_of_before_get_complete_with_their_rows() -> Result<()> {
+    let stack = Stack::up()?;
+    let schema = Schema::create(&stack, &format!("test_complete_{}", std::process::id()))?;
+    schema.query(BEFORE_COMPLETE)?;
+    for table in ["ohlc_1m", "ohlc_1h"] {
+        for (minute, (marks, _)) in MARKED.iter().enumerate() {
+            schema.query(&format!(
+                "INSERT INTO {table} SELECT 'BTC', 'USD', 'coinbase', 'TRADE', time, 1, 1, 1, 1, \
+                 1, 1, NULL, NULL, 1, {marks} FROM (SELECT 'epoch'::timestamptz + {minute} * \
+                 interval '1 minute') AS t (time)"
+            ))?;
+        }
+    }
+    // Applied at each start.
+    for _ in 0..2 {
+        stack.script("tables.sh", &[], &[("PG_SCHEMA", schema.name())])?;
+    }
+    let found =
+        |table: &str| schema.query(&format!("SELECT complete FROM {table} ORDER BY open_time"));
+    let expected = MARKED.map(|(_, complete)| complete);
+    ensure!(found("ohlc_1m")? == expected, "{:?}", found("ohlc_1m")?);
+    // A minute covers no hour.
+    ensure!(found("ohlc_1h")?.iter().all(|complete| complete == "f"), "{:?}", found("ohlc_1h")?);
     Ok(())
 }
 

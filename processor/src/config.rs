@@ -2,6 +2,7 @@
 
 mod ask;
 mod http;
+mod pairs;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,8 +14,9 @@ use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::runtime::{self, GroupProtocol, Guarantee};
 use streams::store::Engine;
 
-pub use ask::{AskCandles, Format, Query, Source};
+pub use ask::{AskCandles, Format, Query, Server, Source};
 pub use http::{Http, read_token};
+pub use pairs::{ChangePairs, Pairs};
 
 use crate::operators::Interval;
 use crate::query::{HistoryUrl, stream};
@@ -43,6 +45,9 @@ pub enum Command {
     /// Look after the topics.
     #[command(subcommand)]
     Topics(Topics),
+    /// Repair a pair, or say that it has ended, by a record in the log.
+    #[command(subcommand)]
+    Pairs(Pairs),
 }
 
 /// Where Kafka is.

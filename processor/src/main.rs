@@ -10,14 +10,15 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use clap::Parser as _;
 use processor::config::{
-    Candles, Cli, Command, CreateTopics, Http, Kafka, Query, Run, Serve, Stores, Topics,
+    Candles, ChangePairs, Cli, Command, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
+    Stores, Topics,
 };
 use processor::query::{self, History, Served, TlsListener, router, stream};
-use processor::{ask, candles, topology};
+use processor::{ask, candles, pairs, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
-use schemas::registry;
 use schemas::topic::Topic;
+use schemas::{PairChange, registry};
 use streams::Topology;
 use streams::runtime::{App, Metrics, Queries, Stop, TopicSpec, View, create_topics};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         Command::Query(query) => print_answer(&query),
         Command::Topics(Topics::Create(config)) => make_topics(&config),
         Command::Topics(Topics::List { topic_prefix }) => list_topics(&topic_prefix),
+        Command::Pairs(Pairs::Reset(config)) => change_pairs(PairChange::Reset, &config),
+        Command::Pairs(Pairs::End(config)) => change_pairs(PairChange::Ended, &config),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -189,6 +192,12 @@ fn print_candles(config: &Candles) -> Result<()> {
 fn print_answer(query: &Query) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     read_enough(ask::run(query, &mut out).and_then(|()| Ok(out.flush()?)))
+}
+
+fn change_pairs(change: PairChange, config: &ChangePairs) -> Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let changed = pairs::run(change, config, query::now(), &mut out);
+    read_enough(changed.and_then(|()| Ok(out.flush()?)))
 }
 
 /// Whoever reads may have read enough.

@@ -122,8 +122,15 @@ fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)>
         return Ok((latest_query(), rows.collect()));
     }
     let topic = Topic::SUNK.into_iter().find(|topic| topic.base_name() == table);
-    let candles = outputs.candles(topic.unwrap_or(Topic::Events))?;
-    let rows = candles.iter().map(|(key, (_, candle))| candle_row(key, candle)).collect();
+    let topic = topic.unwrap_or(Topic::Events);
+    let length_ms = match topic {
+        Topic::Ohlc1m => 60_000,
+        Topic::Ohlc1h => 3_600_000,
+        _ => 86_400_000,
+    };
+    let candles = outputs.candles(topic)?;
+    let row = |(key, (_, candle)): (&CandleKey, &(i32, Candle))| candle_row(key, candle, length_ms);
+    let rows = candles.iter().map(row).collect();
     Ok((candle_query(table), rows))
 }
 
@@ -179,6 +186,7 @@ fn candle_query(table: &str) -> String {
         ("coverage_ms", ""),
         ("partial_start", ""),
         ("missing_trades", ""),
+        ("complete", ""),
     ]);
     format!("SELECT {columns} FROM {table}")
 }
@@ -210,7 +218,7 @@ fn latest_row(pair: &PairKey, latest: &LatestPrice) -> String {
     .join("|")
 }
 
-fn candle_row(key: &CandleKey, candle: &Candle) -> String {
+fn candle_row(key: &CandleKey, candle: &Candle, length_ms: i64) -> String {
     let volume = |volume: Option<Decimal>| optional(volume);
     [
         key.pair.base.clone(),
@@ -235,6 +243,7 @@ fn candle_row(key: &CandleKey, candle: &Candle) -> String {
         optional(candle.coverage_ms),
         candle.partial_start.to_string(),
         optional(candle.missing_trades),
+        candle.is_complete(length_ms).to_string(),
     ]
     .join("|")
 }

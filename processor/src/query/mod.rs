@@ -37,6 +37,7 @@ pub mod stream;
 mod tests;
 mod tls;
 
+pub use clock::now;
 pub use error::Refusal;
 pub use guard::{Guards, Token};
 pub use history::{History, HistoryUrl};

@@ -79,9 +79,19 @@ impl World {
     /// A feed's clock.
     pub(super) fn mark(&mut self, exchange: &str, time: i64, received_at: i64) -> Outcome {
         let mark = FeedMark::healthy("1", Timestamp(time), Timestamp(received_at));
+        self.marked(exchange, &mark)
+    }
+
+    /// A feed was healthy for a while.
+    pub(super) fn healthy(&mut self, exchange: &str, from: i64, until: i64) -> Outcome {
+        let mark = FeedMark::healthy("1", Timestamp(until), Timestamp(until));
+        self.marked(exchange, &FeedMark { healthy_from: Some(Timestamp(from)), ..mark })
+    }
+
+    fn marked(&mut self, exchange: &str, mark: &FeedMark) -> Outcome {
         let key = self.codec.to_bytes(&PairKey::feed(exchange));
-        let value = self.codec.to_bytes(&mark);
-        self.pipe(&key, &value, time)
+        let value = self.codec.to_bytes(mark);
+        self.pipe(&key, &value, mark.received_at.0)
     }
 
     /// The stores say that they are so old.
