@@ -10,7 +10,12 @@ use schemas::PairKey;
 #[derive(Args, Clone, Debug)]
 pub struct Server {
     /// A member or a view.
-    #[arg(long, env = "QUERY_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "QUERY_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub url: String,
     /// A file with the token that it asks for.
     #[arg(long, env = "AUTH_TOKEN_FILE")]

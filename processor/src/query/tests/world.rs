@@ -18,7 +18,7 @@ use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
 use crate::query::read::Reader;
-use crate::query::{Guards, Served, router, stream};
+use crate::query::{Budget, Guards, Served, router, stream};
 use crate::topology::topology;
 
 pub(super) type Outcome = Result<(), Box<dyn Error>>;
@@ -38,6 +38,8 @@ pub(super) struct World {
     topology: Topology,
     task: Task,
     next: i64,
+    /// The memory of its readers.
+    pub(super) budget: Budget,
 }
 
 impl World {
@@ -48,7 +50,8 @@ impl World {
         let stores = topology.stores().iter().map(store).collect();
         let mut task = Task::new(&topology, Partition(0), stores, 1 << 20)?;
         task.run(&[]);
-        Ok(Self { codec, topology, task, next: 0 })
+        let budget = Budget::new(64 << 20);
+        Ok(Self { codec, topology, task, next: 0, budget })
     }
 
     fn pipe(&mut self, key: &[u8], value: &[u8], time: i64) -> Outcome {
@@ -104,7 +107,8 @@ impl World {
     pub(super) fn served(&self) -> Served {
         let names = self.topology.stores().iter().map(|spec| spec.name.clone());
         let queries = Queries::of_partition(names.zip(self.task.stores().iter().cloned()));
-        let served = Served::new(queries, Arc::clone(&self.codec), Registry::new());
+        let served =
+            Served::new(queries, Arc::clone(&self.codec), Registry::new(), self.budget.clone());
         Served { now: || NOW, ..served }
     }
 
