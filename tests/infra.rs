@@ -6,11 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use producer::exchange::Venue;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use serde_json::Value;
 use tests::support::postgres::Schema;
 use tests::support::stack::root;
-use tests::support::{Installation, Process, Stack, broker, soon, topics, wait_until};
+use tests::support::venue::Simulated;
+use tests::support::{Installation, Stack, broker, soon, topics};
 
 fn connector(topic: Topic) -> Result<Value> {
     let path = root().join("connect").join(format!("{}.json", topic.base_name()));
@@ -263,39 +265,20 @@ fn metrics_in_use() -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// A venue, its feed, and the address of the feed's metrics.
-fn simulated_feed(installation: &Installation) -> Result<(Process, Process, String)> {
-    let simulator = installation.command(
-        "producer",
-        &["simulate", "--venue", "coinbase", "--listen", "127.0.0.1:0", "--rate", "200"],
-    )?;
-    let url = wait_until("the simulator", std::time::Duration::from_secs(30), || {
-        let lines = simulator.lines("simulating")?;
-        let url = lines.first().and_then(|line| line.split("ws://").nth(1));
-        let end = |c: char| !c.is_ascii_digit() && !matches!(c, '.' | ':');
-        Ok(url.map(|url| format!("ws://{}", url.split(end).next().unwrap_or_default())))
-    })?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let run = ["run", "--venue", "coinbase", "--products", "BTC-USD", "--url", &url];
-    let feed = installation.producer(&[&run[..], &["--metrics", &port]].concat())?;
-    Ok((simulator, feed, port))
-}
-
 #[test]
 fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     let installation = Installation::new("metrics")?;
     let mut member = installation.member("one", &[])?;
-    let (_simulator, mut feed, address) = simulated_feed(&installation)?;
+    let rate = ["--rate", "200"];
+    let venue = Simulated::start(&installation, Venue::Coinbase, &["BTC-USD"], 1, &rate)?;
+    let mut feed = venue.follow(&installation, &[])?;
     // One that is dropped: what counts by reason shows itself with the first.
     let events = installation.topic(Topic::Events);
     broker::write(&installation.stack.bootstrap_servers, &events, 0, &[(vec![], Some(vec![]))])?;
     let mut missing = Vec::new();
     let served = soon("every metric to be served", || {
-        feed.alive()?;
         let mut names: BTreeSet<String> = member.metrics()?.into_keys().collect();
-        let text = reqwest::blocking::get(format!("http://{address}/metrics"))
-            .and_then(reqwest::blocking::Response::text)
-            .unwrap_or_default();
+        let text = feed.metrics()?.unwrap_or_default();
         names.extend(text.lines().map(str::to_owned));
         let is_served = |metric: &str| {
             let rest = |name: &str| name.strip_prefix(metric).map(str::to_owned);

@@ -7,6 +7,7 @@
 //! | `broker` | exactly once through crashes and rebalances, dead letters, restore |
 //! | `chaos` | whatever breaks under load, nothing is lost and nothing doubled |
 //! | `errors` | each reaction to an error, by faults injected into single requests |
+//! | `guarantee` | killed between outputs and offsets: exactly once doubles nothing, at least once shows |
 //! | `library` | `streams` as a program of somebody else's |
 //! | `infra` | connectors, tables, topics, rules and panels say what the code says |
 //! | `marks` | candles say of their feed what a fold by other means says |

@@ -17,7 +17,7 @@ use crate::capture::Capture;
 use crate::connection::Patience;
 use crate::feed::{Breaker, FeedConfig, Rotation};
 use crate::follow::FollowConfig;
-use crate::load::Pick;
+use crate::load::{Ids, Pick};
 use crate::plan::Line;
 pub use crate::simulator::config::SimulateConfig;
 use crate::sink_config::{self, SinkConfig};
@@ -60,7 +60,7 @@ pub enum Command {
     Replay(ReplayConfig),
     /// Publish `PriceEvent` JSON Lines from standard input.
     PriceEvents(PriceEventsConfig),
-    /// Publish synthetic trades, to measure what comes after.
+    /// Publish synthetic trades and price samples: load for measurements and tests.
     Load(LoadConfig),
 }
 
@@ -195,28 +195,34 @@ pub struct PriceEventsConfig {
     pub kafka: KafkaConfig,
 }
 
-/// Publish synthetic trades, to measure what comes after.
+/// Publish synthetic trades and price samples: load for measurements and tests.
 #[derive(Clone, Debug, Args)]
 pub struct LoadConfig {
-    /// Trades in all.
+    /// Trades and price samples in all.
     #[arg(long, env = "LOAD_EVENTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
     /// Pairs that they are spread over.
     #[arg(long, env = "LOAD_KEYS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub keys: u32,
-    /// Trades a second of real time; 0 is as fast as possible.
+    /// The ids of trades. Candles count an id once and a trade without an id each time it is processed.
+    #[arg(long, env = "LOAD_IDS", value_enum, default_value_t = Ids::Dense)]
+    pub ids: Ids,
+    /// Out of a hundred events, how many are price samples; the others are trades.
+    #[arg(long, env = "LOAD_SAMPLES_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub samples_percent: u32,
+    /// Events a second of real time; 0 is as fast as possible.
     #[arg(long, env = "LOAD_RATE", default_value_t = 0)]
     pub rate: u32,
-    /// Decides the trades.
+    /// Decides the events.
     #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Trades in a second of event time.
+    /// Events in a second of event time.
     #[arg(long, env = "LOAD_EVENT_RATE", default_value_t = 75_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub event_rate: u32,
     /// Which pair trades next.
     #[arg(long, env = "LOAD_PICK", value_enum, default_value_t = Pick::Uniform)]
     pub pick: Pick,
-    /// Out of a hundred trades, how many bear an earlier time than those before them.
+    /// Out of a hundred events, how many bear an earlier time than those before them.
     #[arg(long, env = "LOAD_DISORDER_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub disorder_percent: u32,
     /// How much earlier at most, in milliseconds: within the grace of a minute, none is late.
