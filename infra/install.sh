@@ -10,6 +10,8 @@ NEEDED=(
   gcc:gcc g++:g++ make:make python3:python3 zlib1g-dev:/usr/include/zlib.h
   pkg-config:pkg-config libssl-dev:/usr/include/openssl/ssl.h
   valgrind:valgrind
+  # connect/plugin is compiled where the stack is fetched.
+  openjdk-17-jdk-headless:javac
   # What only some commands need is named by them.
   "$@"
 )

@@ -69,6 +69,9 @@ fn every_sink_upserts_its_own_topic_into_its_own_table_by_the_key() -> Result<()
         for (setting_name, expected) in [
             ("topics", format!("${{TOPIC_PREFIX}}{name}")),
             ("collection.name.format", format!("${{PG_SCHEMA}}.{name}")),
+            ("dead.letters.topic", Topic::DeadLetters.name("${TOPIC_PREFIX}")),
+            // Anything else lets go of rows that cannot be decoded while the registry is away.
+            ("errors.tolerance", String::new()),
             ("insert.mode", "upsert".into()),
             ("primary.key.mode", "record_key".into()),
             ("delete.enabled", "false".into()),
@@ -206,7 +209,7 @@ fn metrics_in_use() -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (path, text) in expressions {
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            if ["processor_", "producer_"].iter().any(|prefix| word.starts_with(prefix)) {
+            if ["processor_", "producer_", "connect_"].iter().any(|prefix| word.starts_with(prefix)) {
                 found.insert(word.to_owned(), path.display().to_string());
             }
         }
@@ -233,6 +236,15 @@ fn simulated_feed(installation: &Installation) -> Result<(Process, Process, Stri
     Ok((simulator, feed, port))
 }
 
+/// The names that the Connect worker declares: without a sink there are no values.
+fn connect_metrics(stack: &Stack) -> Vec<String> {
+    let text = reqwest::blocking::get(format!("{}/metrics", stack.connect))
+        .and_then(reqwest::blocking::Response::text)
+        .unwrap_or_default();
+    let declared = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    declared.map(str::to_owned).collect()
+}
+
 #[test]
 fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     let installation = Installation::new("metrics")?;
@@ -249,6 +261,7 @@ fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
             .and_then(reqwest::blocking::Response::text)
             .unwrap_or_default();
         names.extend(text.lines().map(str::to_owned));
+        names.extend(connect_metrics(&installation.stack));
         let is_served = |metric: &str| {
             let rest = |name: &str| name.strip_prefix(metric).map(str::to_owned);
             names
