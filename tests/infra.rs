@@ -71,6 +71,9 @@ fn every_sink_upserts_its_own_topic_into_its_own_table_by_the_key() -> Result<()
         for (setting_name, expected) in [
             ("topics", format!("${{TOPIC_PREFIX}}{name}")),
             ("collection.name.format", format!("${{PG_SCHEMA}}.{name}")),
+            ("dead.letters.topic", Topic::DeadLetters.name("${TOPIC_PREFIX}")),
+            // Anything else lets go of rows that cannot be decoded while the registry is away.
+            ("errors.tolerance", String::new()),
             ("insert.mode", "upsert".into()),
             ("primary.key.mode", "record_key".into()),
             ("delete.enabled", "false".into()),
@@ -256,13 +259,22 @@ fn metrics_in_use() -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (path, text) in expressions {
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            if ["processor_", "producer_"].iter().any(|prefix| word.starts_with(prefix)) {
+            if ["processor_", "producer_", "connect_"].iter().any(|prefix| word.starts_with(prefix)) {
                 found.insert(word.to_owned(), path.display().to_string());
             }
         }
     }
     ensure!(!found.is_empty(), "no rule names a metric");
     Ok(found)
+}
+
+/// The names that the Connect worker declares: without a sink there are no values.
+fn connect_metrics(stack: &Stack) -> Vec<String> {
+    let text = reqwest::blocking::get(format!("{}/metrics", stack.connect))
+        .and_then(reqwest::blocking::Response::text)
+        .unwrap_or_default();
+    let declared = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    declared.map(str::to_owned).collect()
 }
 
 #[test]
@@ -280,6 +292,7 @@ fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
         let mut names: BTreeSet<String> = member.metrics()?.into_keys().collect();
         let text = feed.metrics()?.unwrap_or_default();
         names.extend(text.lines().map(str::to_owned));
+        names.extend(connect_metrics(&installation.stack));
         let is_served = |metric: &str| {
             let rest = |name: &str| name.strip_prefix(metric).map(str::to_owned);
             names

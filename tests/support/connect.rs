@@ -32,13 +32,23 @@ impl Sinks {
         topics: &[Topic],
         variables: &[(&str, &str)],
     ) -> Result<Self> {
-        installation.stack.has_connect()?;
-        let name = installation.prefix.trim_end_matches('.').replace('-', "_");
+        Self::register_at(&installation.stack, &installation.prefix, topics, variables)
+    }
+
+    /// The same of topics with this prefix, on the Connect worker of this stack.
+    pub fn register_at(
+        stack: &Stack,
+        prefix: &str,
+        topics: &[Topic],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        stack.has_connect()?;
+        let name = prefix.trim_end_matches('.').replace('-', "_");
         let sinks = Self {
-            stack: installation.stack.clone(),
-            prefix: installation.prefix.clone(),
+            stack: stack.clone(),
+            prefix: prefix.into(),
             tables: topics.iter().map(|topic| topic.base_name()).collect(),
-            schema: Schema::create(&installation.stack, &name)?,
+            schema: Schema::create(stack, &name)?,
         };
         sinks.script("register", variables)?;
         Ok(sinks)
