@@ -8,6 +8,7 @@ use std::io::Write;
 
 use anyhow::{Context as _, Result, ensure};
 use schemas::registry::Registry;
+use schemas::setting::Setting;
 use schemas::topic::Topic;
 use schemas::{FeedMark, PairChange, PairKey, Timestamp};
 use streams::runtime::{NewRecord, write_records};
@@ -50,7 +51,8 @@ pub fn run(
         })
         .collect();
     let topic = Topic::Events.name(config.input_prefix.as_ref().unwrap_or(prefix));
-    write_records(&config.kafka.bootstrap_servers, &config.kafka.settings, &topic, &records)?;
+    let settings = Setting::pairs(&config.kafka.settings);
+    write_records(&config.kafka.bootstrap_servers, &settings, &topic, &records)?;
     writeln!(out, "written to {topic}: {}", records.len())?;
     Ok(())
 }
