@@ -67,7 +67,9 @@ fn find(
     let parts = [("base", &pair.base), ("quote", &pair.quote), ("exchange", &pair.exchange)];
     let query = parts.map(|(name, part)| (name, part.clone()));
     let answer = client.get("/v1/latest", &query, Format::Json).with_context(|| {
-        format!("{pair}: no such pair there; check its name, or set --url to a view, which has all")
+        format!(
+            "{pair} was not found: check its name, and set --url to a view, which has all pairs"
+        )
     })?;
     let partition = answer.positions.as_deref().and_then(partition).with_context(|| {
         format!("{pair}: the answer does not say its partition; ask a processor of this version")
