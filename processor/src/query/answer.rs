@@ -16,8 +16,8 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use schemas::Timestamp;
 use serde::Serialize;
+use streams::store::Moment;
 
 use super::error::Refusal;
 use super::extent::Extent;
@@ -144,7 +144,7 @@ impl Ask {
     }
 
     /// The answer in full, or that the client has it already.
-    pub(super) fn answer(&self, found: Found, extent: &Extent, now: Timestamp) -> Response {
+    pub(super) fn answer(&self, found: Found, extent: &Extent, now: Moment) -> Response {
         let tag = tag(&found.body);
         let mut headers = HeaderMap::new();
         let mut set = |name: HeaderName, value: String| {
@@ -152,7 +152,7 @@ impl Ask {
                 headers.insert(name, value);
             }
         };
-        if let Some(as_of) = extent.as_of() {
+        if let Some(as_of) = extent.as_of(now) {
             set(AS_OF, as_of.to_string());
             set(LAG, extent.lag_ms(now).unwrap_or(0).to_string());
         }
