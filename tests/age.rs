@@ -1,8 +1,6 @@
 //! An answer of a member is never younger than the last word of its group: not while the network is
 //! cut, and not when the process wakes up.
 
-#[path = "chaos/proxy.rs"]
-mod proxy;
 #[expect(dead_code, reason = "reads.rs uses all of it")]
 #[path = "reads/steady.rs"]
 mod steady;
@@ -10,8 +8,8 @@ mod steady;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use proxy::{Network, Proxy};
 use steady::Steady;
+use tests::support::proxy::{Network, Proxy};
 use tests::support::{Installation, soon};
 
 const LOAD: [&str; 7] = ["load", "--events", "2000", "--keys", "40", "--event-rate", "100"];

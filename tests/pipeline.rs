@@ -96,7 +96,7 @@ fn replay_to_postgres(name: &str, arguments: &[&str]) -> Result<(Outputs, Bars)>
     installation.produce(&[&["replay", &path.to_string_lossy()], arguments].concat())?;
     installation.caught_up(&mut [&mut member])?;
     let mut outputs = installation.outputs_equal_the_fold()?;
-    ensure!(outputs.dead_letters == 0 && outputs.late == 0, "{outputs:?}");
+    ensure!(outputs.dead_letters.is_empty() && outputs.late.is_empty(), "{outputs:?}");
     let sinks = Sinks::register(&installation, &Topic::SUNK, &[])?;
     sinks.tables_equal(&mut outputs)?;
     let rows = bars_in_postgres(&sinks)?;
@@ -414,7 +414,7 @@ fn the_coinbase_capture_replays_to_the_end_and_every_match_is_counted() -> Resul
     ensure!(said.contains(&format!("trades: {frames}, tickers: {tickers}")), "{said}");
     installation.caught_up(&mut [&mut member])?;
     let outputs = installation.outputs_equal_the_fold()?;
-    ensure!(outputs.dead_letters == 0 && outputs.late == 0, "{outputs:?}");
+    ensure!(outputs.dead_letters.is_empty() && outputs.late.is_empty(), "{outputs:?}");
     let counted: BTreeMap<_, _> = outputs
         .minutes
         .iter()

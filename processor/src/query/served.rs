@@ -15,6 +15,7 @@ use streams::store::{Committed, Moment};
 use tokio::sync::Semaphore;
 
 use super::answer::{Ask, Found};
+use super::budget::Budget;
 use super::error::Refusal;
 use super::exchanges::Gathered;
 use super::extent::Extent;
@@ -48,6 +49,8 @@ pub struct Served {
     pub moment: fn() -> Moment,
     /// Reads that may still begin.
     pub reads: Arc<Semaphore>,
+    /// The memory of what readers have not taken yet.
+    pub budget: Budget,
     /// Where pairs were last found.
     pub(super) places: Arc<Places>,
     /// What the list of exchanges was made of last.
@@ -56,11 +59,11 @@ pub struct Served {
 
 impl Served {
     /// By the wall clock.
-    pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry) -> Self {
+    pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry, budget: Budget) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
         let (places, gathered) = (Arc::default(), Arc::default());
         let (history, now, moment) = (None, clock::now, clock::moment);
-        Self { queries, codec, registry, history, now, moment, reads, places, gathered }
+        Self { queries, codec, registry, history, now, moment, reads, budget, places, gathered }
     }
 
     /// A reader for each partition that is here.
@@ -98,7 +101,7 @@ impl Served {
             let at = (self.moment)();
             // It is too old also when it is that there is nothing.
             within(max_lag, &extent, at)?;
-            Ok(ask.answer(found?, &extent, at))
+            ask.answer(found?, &extent, at, &self.budget)
         };
         let joined = tokio::task::spawn_blocking(work).await;
         joined.unwrap_or_else(|error| Err(Refusal::broken(&error)))

@@ -32,6 +32,7 @@ mod state_dir;
 mod tail;
 mod view;
 mod worker;
+mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +46,7 @@ pub use config::{Config, GroupProtocol, Guarantee, ResetOffsets, StoreConfig};
 pub use metrics::Metrics;
 pub use queries::{Member, Queries};
 pub use view::View;
+pub use write::{NewRecord, write_records};
 
 use crate::error::{Error, Result};
 use crate::topology::Topology;
