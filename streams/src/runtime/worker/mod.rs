@@ -62,6 +62,8 @@ pub(super) struct Worker<'a> {
     flusher: Flusher,
     owned: BTreeMap<i32, Owned>,
     last_commit: Instant,
+    /// When the group last took offsets.
+    last_proof: Instant,
     last_flush: Instant,
     /// How long the last writing of the stores took.
     flush_took: Duration,
@@ -73,7 +75,7 @@ impl<'a> Worker<'a> {
     pub(super) fn start(shared: &'a Shared, index: usize) -> Result<Self> {
         let config = &shared.config;
         let name = format!("{}-{}-{index}", config.application_id, shared.instance);
-        let producer = OutputProducer::new(config, &shared.topology, &name)?;
+        let producer = OutputProducer::new(config, &shared.topology, &shared.letters, &name)?;
         let consumer = GroupConsumer::new(config, &shared.topology.sources()[0], &name)?;
         // While the group answers.
         let tail = Tail::new(&config.stores(), shared.topology.stores())?;
@@ -89,6 +91,7 @@ impl<'a> Worker<'a> {
             flusher: Flusher::start(&config.stores())?,
             owned: BTreeMap::new(),
             last_commit: now,
+            last_proof: now,
             last_flush: now,
             flush_took: Duration::ZERO,
             last_metrics: now,
