@@ -22,6 +22,8 @@ const PAIRS: i64 = 60;
 const MINUTES: i64 = 30;
 /// Windows of a pair that a step may look at beyond its bound: those there may be, of either basis.
 const OF_A_PAIR: usize = 2 * (30 + 2 + 1 + 1) + 1;
+/// No mark here takes so many steps: one that begins anew each time would never end.
+const MOST_STEPS: usize = 1_000;
 /// Windows that the trade behind the mark changes.
 const OF_A_TRADE: usize = 3;
 const TIERS: [Topic; 3] = [Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d];
@@ -101,6 +103,7 @@ fn steps_with_a_commit_and_a_crash_after_each_give_the_same_candles() -> Outcome
         let (mut steps, mut most) = (0, 0);
         while world.driver.step()? {
             steps += 1;
+            assert!(steps < MOST_STEPS, "a mark has no end in steps of {step_windows}");
             world.driver.commit()?;
             most = world.candles().1.max(most);
             world.driver.restart()?;
@@ -125,6 +128,7 @@ fn a_step_that_was_not_committed_is_done_again() -> Outcome<()> {
     let mut world = World::new(50)?;
     world.add_gap()?;
     for round in 0.. {
+        assert!(round < 3 * MOST_STEPS, "a mark has no end");
         let more = world.driver.step()?;
         match round % 3 {
             0 => drop(world.driver.restart()?),

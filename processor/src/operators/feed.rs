@@ -54,6 +54,7 @@ const VERSIONS: [i64; 3] = [1, 2, 3];
 
 /// What a candle says of its feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said, or kept back, on its own")]
 pub struct Marks {
     /// Part of the window was lost.
     pub gap: bool,
@@ -71,6 +72,7 @@ pub struct Marks {
 
 /// What an event has to know of its feed's gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to questions that are asked at once")]
 pub struct Near {
     /// The feed has left marks, so its windows bear them.
     pub marked: bool,

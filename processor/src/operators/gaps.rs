@@ -166,9 +166,13 @@ impl Candles {
             }
         }
         let newest = self.newest(pair)?.max(Some(event.event_time)).unwrap_or_default();
-        complete.iter().for_each(|_| context.count("gap_filled"));
+        let mut spans = Vec::with_capacity(complete.len());
+        for gap in &complete {
+            context.count("gap_filled");
+            spans.push((gap.from, gap.until));
+        }
         // Gaps that overlap share windows, which are looked at once.
-        for span in union(complete.iter().map(|gap| (gap.from, gap.until)).collect()) {
+        for span in union(spans) {
             self.refresh(pair, span, &[Basis::Trade], newest)?;
         }
         Ok(())

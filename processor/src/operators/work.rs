@@ -62,6 +62,9 @@ pub(super) struct Work {
     next: Box<[u8]>,
 }
 
+/// An exchange as the last part of a key, and what is left there.
+type Left = (Box<[u8]>, Work);
+
 impl Work {
     fn new(mark: &FeedMark) -> Self {
         Self { mark: mark.clone(), clock: None, stage: Stage::Gap, next: Box::default() }
@@ -122,12 +125,12 @@ impl Candles {
         left.map_or(Ok(()), |(exchange, work)| self.work_off(context, &exchange, work))
     }
 
-    fn left_of(&mut self, exchange: Box<[u8]>) -> Result<Option<(Box<[u8]>, Work)>, Failure> {
+    fn left_of(&mut self, exchange: Box<[u8]>) -> Result<Option<Left>, Failure> {
         let work = self.feed(&exchange, |feed| feed.work().cloned())?;
         Ok(work.map(|work| (exchange, work)))
     }
 
-    fn find_left(&self) -> Result<Option<(Box<[u8]>, Work)>, Failure> {
+    fn find_left(&self) -> Result<Option<Left>, Failure> {
         let mut from = NO_PAIR.to_vec();
         loop {
             let feeds = self.stores.feeds.committed_range(&from, &AFTER_FEEDS, PAGE)?;
@@ -157,7 +160,7 @@ impl Candles {
             let pairs = self.pairs_from(exchange, &work.next, PAGE)?;
             for pair in &pairs {
                 if looked_at >= self.step_windows {
-                    work.next = pair.clone();
+                    work.next.clone_from(pair);
                     return self.leave(context, exchange, work);
                 }
                 looked_at += 1 + self.work_on(context, pair, &work)?;
@@ -246,13 +249,10 @@ impl Candles {
         most: usize,
     ) -> Result<Vec<Box<[u8]>>, Failure> {
         let from = (Bound::Included(next), Bound::Unbounded);
-        let pairs = self.pairs_of(exchange)?;
-        Ok(pairs
-            .into_iter()
-            .flat_map(|pairs| pairs.range::<[u8], _>(from))
-            .take(most)
-            .cloned()
-            .collect())
+        let Some(pairs) = self.pairs_of(exchange)? else {
+            return Ok(Vec::new());
+        };
+        Ok(pairs.range::<[u8], _>(from).take(most).cloned().collect())
     }
 }
 
