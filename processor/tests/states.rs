@@ -143,6 +143,8 @@ struct World {
 }
 
 type Outcome = Result<(), String>;
+/// Keys and values of a store.
+type Contents = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -170,7 +172,7 @@ impl World {
     }
 
     /// All that a store holds.
-    fn contents(&self) -> Result<Vec<Vec<(Vec<u8>, Vec<u8>)>>, String> {
+    fn contents(&self) -> Result<Vec<Contents>, String> {
         let store = |topic: Topic| {
             let store = self.driver.store(store_name(topic)).ok_or("no such store")?;
             store.range(&[], &[0xff; 8], usize::MAX).map_err(text)

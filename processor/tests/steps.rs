@@ -23,7 +23,7 @@ const MINUTES: i64 = 30;
 /// Windows of a pair that a step may look at beyond its bound: those there may be, of either basis.
 const OF_A_PAIR: usize = 2 * (30 + 2 + 1 + 1) + 1;
 /// No mark here takes so many steps: one that begins anew each time would never end.
-const MOST_STEPS: usize = 1_000;
+const MOST_STEPS: usize = 300;
 /// Windows that the trade behind the mark changes.
 const OF_A_TRADE: usize = 3;
 const TIERS: [Topic; 3] = [Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d];
