@@ -26,7 +26,8 @@ fn warm(dir: &Path) -> anyhow::Result<Bench> {
 
 fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
     let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let text =
+        |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
     headers.map(|one| (one.key.to_owned(), text(one.value))).collect()
 }
 
