@@ -15,6 +15,7 @@
 //! | `pipeline` | recorded trades reach `PostgreSQL` as the candles that the exchanges published |
 //! | `outage` | the database goes away for longer than the sinks may be silent |
 //! | `simulation` | everything fails at once, from one seed |
+//! | `sinks` | a row that the database refuses stops no sink |
 //! | `standby` | a warm takeover, and views outside the group |
 //! | `spool` | Kafka goes away for a while and the producer is killed meanwhile: nothing is lost |
 //! | `stream` | changes over WebSocket and server-sent events |

@@ -146,7 +146,7 @@ fn nothing_panics_outside_tests() -> Result<()> {
 
 #[test]
 fn only_the_edges_know_kafka() -> Result<()> {
-    let edges = ["streams/src/runtime/", "producer/src/sink.rs", "tests/", "bench/"];
+    let edges = ["streams/src/runtime/", "producer/src/sink", "tests/", "bench/"];
     let rule = "rdkafka is named in streams/src/runtime and producer/src/sink.rs only";
     none(&breaches(rule, |source, index, code| {
         let named = ["rdkafka", "rdkafka_sys"].iter().any(|word| has_word(code, word));
@@ -210,6 +210,47 @@ fn tests_run_always_and_say_what_they_show() -> Result<()> {
         let banned = ["#[ignore", "#[should_panic", "fn test_"];
         banned.iter().any(|word| code.contains(word))
     })?)
+}
+
+#[test]
+fn a_test_does_not_pass_before_its_end() -> Result<()> {
+    // What a test needs is there or the test fails: an early success shows nothing.
+    let mut found = Vec::new();
+    for source in &sources()? {
+        for (line, length) in source.functions() {
+            let attributes = source.code[..line - 1].iter().rev();
+            let mut attributes = attributes.take_while(|code| code.trim_start().starts_with("#["));
+            if !attributes.any(|code| code.contains("[test]") || code.contains("::test")) {
+                continue;
+            }
+            let body = (line..line + length - 1).filter(|at| source.code[*at].contains("return Ok"));
+            let rule = "a test fails where it cannot go on";
+            found.extend(body.map(|at| format!("{}:{}: {rule}", source.name, at + 1)));
+        }
+    }
+    none(&found)
+}
+
+#[test]
+fn nothing_is_read_from_outside_the_repository() -> Result<()> {
+    // A checkout alone builds, tests and measures; `tests/support/recordings.rs` knows the data.
+    let outside = [concat!("shared", "/data"), concat!("MARKET", "_DATA"), concat!("/..", "/..")];
+    let locator = "tests/support/recordings.rs";
+    let (mut found, folder) = (Vec::new(), concat!("tests", "/data"));
+    for extension in ["rs", "py", "sh"] {
+        for path in files(extension)? {
+            let name = path.strip_prefix(root())?.to_string_lossy().into_owned();
+            // A file that is built in is looked for from the file that names it.
+            let built_in = |line: &str| line.contains("include_") || line.contains("#[path");
+            for (index, line) in fs::read_to_string(&path)?.lines().enumerate() {
+                let leaves = outside.iter().any(|word| line.contains(word)) && !built_in(line);
+                if leaves || (line.contains(folder) && name != locator) {
+                    found.push(format!("{name}:{}: data is found by {locator}", index + 1));
+                }
+            }
+        }
+    }
+    none(&found)
 }
 
 #[test]

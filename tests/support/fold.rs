@@ -6,7 +6,7 @@
 //! - a pair's clock is the newest of its events and of its exchange's marks;
 //! - a window is closed when the clock has passed its end by five seconds;
 //! - an hour and a day hold the events of their closed minutes, and each late event;
-//! - an id counts once in a minute; more than a day behind the clock is too late for any;
+//! - an id counts once in a minute, and so does a sample without one that says the same; more than a day behind the clock is too late for any;
 //! - a gap marks the windows that it lies over until its ids have come, and a closed window that
 //!   changes by that alone is revised;
 //! - coverage is that of the connection that carries the pair, where there are several; one that
@@ -44,10 +44,15 @@ struct Print {
     bought: Option<bool>,
 }
 
+/// What a price sample says: time, price, volumes.
+type Sample = (i64, Decimal, Option<Decimal>, Option<Decimal>);
+
 /// A window and everything it counted.
 struct Window {
     prints: Vec<Print>,
     ids: HashSet<i64>,
+    /// Of samples without an id.
+    samples: HashSet<Sample>,
     status: Status,
     revision: i32,
     marks: Marks,
@@ -58,6 +63,7 @@ impl Window {
         Self {
             prints: Vec::new(),
             ids: HashSet::new(),
+            samples: HashSet::new(),
             status,
             revision: 0,
             marks: Marks::default(),
@@ -185,9 +191,12 @@ impl Partition {
         let known = self.windows[0].contains_key(&key);
         let status = if late.is_some() { Status::Closed } else { Status::Open };
         let window = self.windows[0].entry(key).or_insert_with(|| Window::new(status));
-        if let Some(id) = event.trade_id.or(event.sequence)
-            && !window.ids.insert(id)
-        {
+        let sample = (time, event.price, event.base_volume_24h, event.quote_volume_24h);
+        let is_new = match event.trade_id.or(event.sequence) {
+            Some(id) => window.ids.insert(id),
+            None => event.basis == Basis::Trade || window.samples.insert(sample),
+        };
+        if !is_new {
             return;
         }
         window.prints.push(print);

@@ -14,6 +14,7 @@ pub mod outputs;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod recordings;
 pub mod socket;
 pub mod stack;
 pub mod topics;

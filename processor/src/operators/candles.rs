@@ -17,39 +17,33 @@
 //! that are still open, which readers do.
 //!
 //! What a feed lost, and how far it was healthy, is in `feed.rs`; `gaps.rs` brings it into windows;
-//! `parts.rs` says which of several connections a pair comes by.
+//! `parts.rs` says which of several connections a pair comes by; `changes.rs` ends a pair and sets one
+//! back.
 //!
 //! Invariants:
 //! - A closed window changes only by a revision, which counts up.
 //! - An id counts once in a window.
 //! - The same log gives the same candles, byte for byte, however it is batched.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use schemas::{Basis, Candle, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
+use streams::punctuation::Schedule;
 use streams::store::StoreHandle;
 use streams::{Context, Failure, Processor};
 
+use super::changes::SWEEP;
 use super::feed::{Feed, Gap};
 use super::gaps::Change;
+use super::index::Index;
 use super::pairs::NO_PAIR;
 use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
 use super::seen::Seeing;
 use super::{Carrier, Entry, Pair, Stores, Window, merge, single};
 use crate::layout;
 
-/// Pairs read at once when the index of pairs is first built.
-const INDEX_PAGE: usize = 4096;
-/// No store key is greater.
-const AFTER_ALL: [u8; 1] = [0xff];
-
 /// Keeps `ohlc_1m`, `ohlc_1h` and `ohlc_1d`; forwards what is too late.
 pub struct Candles {
     pub(super) stores: Stores,
-    /// By exchange: its pairs, in key order. Built when a feed's clock first closes something, from
-    /// the committed pairs; from the start on, new pairs are added as they come.
-    pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
-    indexed: bool,
+    pub(super) index: Index,
     /// The window's key at hand.
     key: Vec<u8>,
     /// The feed's key at hand.
@@ -66,6 +60,16 @@ struct Place {
     newest: Option<Timestamp>,
 }
 
+/// What became of an event in its minute.
+#[derive(Clone, Copy)]
+struct Added {
+    seeing: Seeing,
+    /// The minute is new.
+    created: bool,
+    /// The minute has closed, and its parents have it.
+    closed: bool,
+}
+
 /// A move of a pair's clock, and the newest event that the pair had before.
 #[derive(Clone, Copy)]
 struct Tick {
@@ -77,16 +81,10 @@ struct Tick {
 impl Candles {
     /// Into these stores.
     pub fn new(stores: Stores) -> Self {
-        Self {
-            stores,
-            pairs: BTreeMap::new(),
-            indexed: false,
-            key: Vec::new(),
-            feed_key: Vec::new(),
-        }
+        Self { stores, index: Index::default(), key: Vec::new(), feed_key: Vec::new() }
     }
 
-    fn store(&self, interval: Interval) -> &StoreHandle<Window> {
+    pub(super) fn store(&self, interval: Interval) -> &StoreHandle<Window> {
         match interval {
             Interval::Minute => &self.stores.minutes,
             Interval::Hour => &self.stores.hours,
@@ -177,7 +175,7 @@ impl Candles {
         }
         let part = single(event, context.offset().0).ok_or(Failure::Drop("overflow"))?;
         let place = Place { start, late: late.is_some(), newest };
-        let (seeing, created) = self.add(pair, event, place, &part)?;
+        let Added { seeing, created, closed } = self.add(pair, event, place, &part)?;
         match seeing {
             Seeing::Duplicate => {
                 context.count("duplicate");
@@ -188,7 +186,13 @@ impl Candles {
         }
         if let Some(clock) = late {
             context.late(clock.0 - event.event_time.0);
+        }
+        if closed {
+            let clock = clock.unwrap_or(event.event_time);
             self.add_to_parents(context, pair.key(), event.basis, &part, start, clock)?;
+        }
+        if created {
+            self.index.is_alive(pair);
         }
         if near.window || near.id || (near.marked && created && late.is_some()) {
             let id = event.trade_id.filter(|_| near.id && seeing == Seeing::New);
@@ -199,18 +203,18 @@ impl Candles {
             return self.advance(context, pair.key(), Tick { newest, from, to }).map(|()| true);
         }
         // A new pair: a feed's clock must find it, also before it is committed.
-        self.pairs.entry(pair.exchange().into()).or_default().insert(pair.key().into());
+        self.index.add(pair.exchange(), pair.key());
         Ok(true)
     }
 
-    /// Counts an event into its minute; whether that is a new one.
+    /// Counts an event into its minute.
     fn add(
         &mut self,
         pair: &Pair,
         event: &MarketEvent,
         place: Place,
         part: &Candle,
-    ) -> Result<(Seeing, bool), Failure> {
+    ) -> Result<Added, Failure> {
         let Place { start, late, newest } = place;
         self.key.clear();
         layout::candle_key(Interval::Minute, pair.key(), event.basis, start, &mut self.key);
@@ -220,30 +224,34 @@ impl Candles {
                 if late {
                     new.candle.status = Status::Closed;
                 }
-                if let Some(id) = event.id() {
+                if let Some(id) = event.identity() {
                     new.seen.insert(id);
                 }
                 *window = Some(new);
-                return (true, Ok((Seeing::New, true)));
+                return (true, Ok(Added { seeing: Seeing::New, created: true, closed: late }));
             };
-            let seeing = event.id().map_or(Seeing::New, |id| known.seen.look(id));
+            let seeing = event.identity().map_or(Seeing::New, |id| known.seen.look(id));
+            // Closed by its clock, or by the clock that the pair had before it was set back.
+            let closed = late || known.candle.status != Status::Open;
+            let added = Added { seeing, created: false, closed };
             if seeing == Seeing::Duplicate {
-                return (false, Ok((seeing, false)));
+                return (false, Ok(added));
             }
             if !merge(&mut known.candle, part) {
                 return (false, Err(Failure::Drop("overflow")));
             }
-            if let Some(id) = event.id() {
+            if let Some(id) = event.identity() {
                 known.seen.insert(id);
             }
-            if late {
+            if closed {
                 known.revise();
             }
-            (true, Ok((seeing, false)))
+            (true, Ok(added))
         };
         let (hint, minutes) = (pair.in_minutes(event.basis), &self.stores.minutes);
-        // No window of a pair begins after that of its newest event: one that does is new.
-        if newest.is_none_or(|newest| Interval::Minute.start(newest) < start) {
+        // No window of a pair begins after that of its newest event: one that does is new. A pair
+        // without one may have been forgotten, and its windows be there.
+        if newest.is_some_and(|newest| Interval::Minute.start(newest) < start) {
             minutes.create_if_near(hint, &self.key, change)?
         } else {
             minutes.update_if_near(hint, &self.key, change)?
@@ -342,6 +350,9 @@ impl Candles {
     ) -> Result<(), Failure> {
         let exchange = exchange_of(key);
         let of_feed = key.starts_with(&NO_PAIR);
+        if let Some(change) = mark.change.filter(|_| !of_feed) {
+            return self.changed(context, key, mark, change);
+        }
         // Before its clock: what that closes bears the gap from the start.
         if let Some(gap) = Gap::of(mark, if of_feed { &[] } else { key }) {
             self.lost(context, exchange, mark, gap)?;
@@ -380,33 +391,23 @@ impl Candles {
     pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>, Failure> {
         Ok(self.stores.latest.read(pair, |latest| latest.map(|l| l.event_time))?)
     }
-
-    /// The pairs of an exchange.
-    pub(super) fn pairs_of(&mut self, exchange: &[u8]) -> Result<Vec<Box<[u8]>>, Failure> {
-        self.index()?;
-        Ok(self.pairs.get(exchange).into_iter().flatten().cloned().collect())
-    }
-
-    /// Finds the committed pairs, once.
-    fn index(&mut self) -> Result<(), Failure> {
-        let mut from = Vec::new();
-        while !self.indexed {
-            let page = self.stores.latest.committed_range(&from, &AFTER_ALL, INDEX_PAGE)?;
-            self.indexed = page.len() < INDEX_PAGE;
-            for (pair, _) in page {
-                from.clone_from(&pair);
-                from.push(0);
-                let exchange = exchange_of(&pair).into();
-                self.pairs.entry(exchange).or_default().insert(pair.into());
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Processor for Candles {
     type In = Entry;
     type Out = Entry;
+
+    fn schedule(&self) -> Option<Schedule> {
+        Some(SWEEP)
+    }
+
+    fn punctuate(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        time: streams::record::Timestamp,
+    ) -> Result<(), Failure> {
+        self.sweep(context, Timestamp(time.0))
+    }
 
     fn process(&mut self, context: &mut Context<'_, Entry>, entry: &Entry) -> Result<(), Failure> {
         match entry {
@@ -423,13 +424,13 @@ impl Processor for Candles {
 
 /// Merges into a parent. False when its volumes overflowed: they are then unknown, and prices and
 /// counts still right.
-fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: bool) -> bool {
+pub(super) fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: bool) -> bool {
     let Some(known) = window else {
         let status = if closed { Status::Closed } else { Status::Open };
         *window = Some(Window::new(Candle { status, revision: 0, ..part.clone() }));
         return true;
     };
-    if closed {
+    if closed || known.candle.status != Status::Open {
         known.revise();
     }
     if merge(&mut known.candle, part) {

@@ -22,7 +22,7 @@
 //! - A window that begins before `forgotten_until` may overlap a gap that is no longer here.
 
 use schemas::avro::{self, Reader};
-use schemas::{Basis, FeedMark, MarketEvent, Timestamp};
+use schemas::{Basis, FeedMark, MarketEvent, PairChange, Timestamp};
 
 use super::parts::{self, Carrier};
 use super::rules::REVISION_HORIZON_MS;
@@ -188,6 +188,41 @@ impl Feed {
     /// Some connection has told a clock of its own.
     pub(super) fn has_parts(&self) -> bool {
         !self.parts.is_empty()
+    }
+
+    /// The pair whose state this is has ended at `time`, told at that stream time.
+    pub(super) fn end(&mut self, time: Timestamp, told: Timestamp) {
+        // A pair's own state has no clock: its mark's times are free.
+        let mark = &mut self.mark;
+        (mark.healthy_until, mark.received_at) = (time, told);
+        mark.change = Some(PairChange::Ended);
+    }
+
+    /// The pair whose state this is has ended: when, and the stream time at which that was told.
+    pub(super) fn ended(&self) -> Option<(Timestamp, Timestamp)> {
+        let times = (self.mark.healthy_until, self.mark.received_at);
+        self.mark.change.map(|_| times)
+    }
+
+    /// The pair whose state this is has not ended.
+    pub(super) fn begin_again(&mut self) {
+        self.mark.change = None;
+        self.mark.healthy_until = Timestamp(0);
+    }
+
+    /// Forgets what was told of the time after `at`; whether the clock was ahead of it.
+    pub(super) fn set_back(&mut self, at: Timestamp) -> bool {
+        self.carriers.retain(|carrier| carrier.since <= at);
+        if self.clock().is_none_or(|clock| clock <= at) {
+            return false;
+        }
+        self.mark.healthy_until = at;
+        self.stretches.cut(at);
+        self.parts.iter_mut().for_each(|(_, part)| part.cut(at));
+        self.gaps.retain(|gap| gap.from < at);
+        self.gaps.iter_mut().for_each(|gap| gap.until = gap.until.min(at));
+        self.forgotten_until = self.forgotten_until.min(at);
+        true
     }
 
     /// Remembers which connection carries the pair whose state this is.

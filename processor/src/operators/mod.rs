@@ -3,9 +3,11 @@
 #![deny(clippy::float_arithmetic)]
 
 mod candles;
+mod changes;
 mod entry;
 mod feed;
 mod gaps;
+mod index;
 mod latest;
 mod merge;
 mod pairs;

@@ -14,6 +14,12 @@ pub const REVISION_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
 /// record would close every window of its pair.
 pub(super) const MAX_AHEAD_MS: i64 = 5_000;
 
+/// How long an instrument that ended is kept in `latest`, in stream time: readers see its last price,
+/// and sinks have it, however long they were away within the retention of `events`.
+pub(super) const ENDED_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// A venue's last tickers of an instrument follow its end. What happens later says that it is back.
+pub(super) const LAST_WORDS_MS: i64 = 60 * 60 * 1000;
+
 /// The length of a candle's window. UTC, aligned to the epoch, as all venues do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interval {

@@ -7,7 +7,7 @@ use schemas::Timestamp;
 
 /// Wall-clock time.
 #[expect(clippy::disallowed_methods, reason = "the edge at which time becomes an argument")]
-pub(super) fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

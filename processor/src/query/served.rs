@@ -15,6 +15,7 @@ use streams::store::Committed;
 use tokio::sync::Semaphore;
 
 use super::answer::{Ask, Found};
+use super::budget::Budget;
 use super::error::Refusal;
 use super::exchanges::Gathered;
 use super::extent::Extent;
@@ -46,6 +47,8 @@ pub struct Served {
     pub now: fn() -> Timestamp,
     /// Reads that may still begin.
     pub reads: Arc<Semaphore>,
+    /// The memory of what readers have not taken yet.
+    pub budget: Budget,
     /// Where pairs were last found.
     pub(super) places: Arc<Places>,
     /// What the list of exchanges was made of last.
@@ -54,11 +57,11 @@ pub struct Served {
 
 impl Served {
     /// By the wall clock.
-    pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry) -> Self {
+    pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry, budget: Budget) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
         let (places, gathered) = (Arc::default(), Arc::default());
         let (history, now) = (None, clock::now);
-        Self { queries, codec, registry, history, now, reads, places, gathered }
+        Self { queries, codec, registry, history, now, reads, budget, places, gathered }
     }
 
     /// A reader for each partition that is here.
@@ -94,7 +97,7 @@ impl Served {
             let extent = std::mem::take(&mut reading.extent);
             // It is too old also when it is that there is nothing.
             within(max_lag, &extent, now)?;
-            Ok(ask.answer(found?, &extent, now))
+            ask.answer(found?, &extent, now, &self.budget)
         };
         let joined = tokio::task::spawn_blocking(work).await;
         joined.unwrap_or_else(|error| Err(Refusal::broken(&error)))

@@ -136,8 +136,18 @@ impl StoreConfig {
         ensure(!self.application_id.is_empty(), "application_id must not be empty")?;
         ensure(!self.bootstrap_servers.is_empty(), "bootstrap_servers must not be empty")?;
         ensure(self.overlay_max_bytes >= 1 << 20, "overlay_max_bytes must be at least 1MiB")?;
-        ensure(self.restore_max_bytes >= 1 << 20, "restore_max_bytes must be at least 1MiB")
+        ensure(self.restore_max_bytes >= 1 << 20, "restore_max_bytes must be at least 1MiB")?;
+        settings_are_named(&self.kafka)
     }
+}
+
+/// The text is not repeated: it may be half of a password that held the separator.
+pub(super) fn settings_are_named(kafka: &[(String, String)]) -> Result<()> {
+    ensure(
+        kafka.iter().all(|(key, _)| !key.is_empty()),
+        "a Kafka setting is KEY=VALUE, and one has no key: correct --kafka; a value cannot hold the \
+         separator of the list",
+    )
 }
 
 fn ensure(holds: bool, rule: &str) -> Result<()> {

@@ -30,6 +30,7 @@ mod state_dir;
 mod tail;
 mod view;
 mod worker;
+mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +43,7 @@ pub use config::{Config, GroupProtocol, Guarantee, StoreConfig};
 pub use metrics::Metrics;
 pub use queries::{Member, Queries};
 pub use view::View;
+pub use write::{NewRecord, write_records};
 
 use crate::error::{Error, Result};
 use crate::topology::Topology;

@@ -18,7 +18,7 @@ use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
 use crate::query::read::Reader;
-use crate::query::{Guards, Served, router, stream};
+use crate::query::{Budget, Guards, Served, router, stream};
 use crate::topology::topology;
 
 pub(super) type Outcome = Result<(), Box<dyn Error>>;
@@ -38,6 +38,8 @@ pub(super) struct World {
     topology: Topology,
     task: Task,
     next: i64,
+    /// The memory of its readers.
+    pub(super) budget: Budget,
 }
 
 impl World {
@@ -48,7 +50,8 @@ impl World {
         let stores = topology.stores().iter().map(store).collect();
         let mut task = Task::new(&topology, Partition(0), stores, 1 << 20)?;
         task.run(&[]);
-        Ok(Self { codec, topology, task, next: 0 })
+        let budget = Budget::new(64 << 20);
+        Ok(Self { codec, topology, task, next: 0, budget })
     }
 
     fn pipe(&mut self, key: &[u8], value: &[u8], time: i64) -> Outcome {
@@ -79,9 +82,19 @@ impl World {
     /// A feed's clock.
     pub(super) fn mark(&mut self, exchange: &str, time: i64, received_at: i64) -> Outcome {
         let mark = FeedMark::healthy("1", Timestamp(time), Timestamp(received_at));
+        self.marked(exchange, &mark)
+    }
+
+    /// A feed was healthy for a while.
+    pub(super) fn healthy(&mut self, exchange: &str, from: i64, until: i64) -> Outcome {
+        let mark = FeedMark::healthy("1", Timestamp(until), Timestamp(until));
+        self.marked(exchange, &FeedMark { healthy_from: Some(Timestamp(from)), ..mark })
+    }
+
+    fn marked(&mut self, exchange: &str, mark: &FeedMark) -> Outcome {
         let key = self.codec.to_bytes(&PairKey::feed(exchange));
-        let value = self.codec.to_bytes(&mark);
-        self.pipe(&key, &value, time)
+        let value = self.codec.to_bytes(mark);
+        self.pipe(&key, &value, mark.received_at.0)
     }
 
     /// The stores say that they are so old.
@@ -94,7 +107,8 @@ impl World {
     pub(super) fn served(&self) -> Served {
         let names = self.topology.stores().iter().map(|spec| spec.name.clone());
         let queries = Queries::of_partition(names.zip(self.task.stores().iter().cloned()));
-        let served = Served::new(queries, Arc::clone(&self.codec), Registry::new());
+        let served =
+            Served::new(queries, Arc::clone(&self.codec), Registry::new(), self.budget.clone());
         Served { now: || NOW, ..served }
     }
 
