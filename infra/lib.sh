@@ -15,6 +15,8 @@ TOOLS_DIR=$RUN_DIR/tools
 : "${BIN_DIR:=$ROOT/target/release}"
 
 : "${KAFKA_PORT:=9092}" "${KAFKA_CONTROLLER_PORT:=9093}" "${KAFKA_PROXIED_PORT:=9292}" "${KAFKA_BROKERS:=1}"
+# The secured broker of the test; its controller listens on the port above.
+: "${KAFKA_SECURE_PORT:=9492}"
 : "${REGISTRY_PORT:=8081}" "${CONNECT_PORT:=8083}"
 : "${POSTGRES_HOST:=127.0.0.1}" "${POSTGRES_PORT:=5433}" "${POSTGRES_DB:=market}" "${POSTGRES_USER:=postgres}"
 : "${PROCESSOR_PORT:=8080}" "${PROCESSOR_2_PORT:=8090}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The native stack: stack.sh start|stop|kill|restart|status [COMPONENT…]
 # Components: postgres kafka (or kafka-1 …) registry connect, and the project's own
-# simulator producer processor-1 processor-2. Without one: start starts the first four, stop stops all.
+# simulator producer processor-1 processor-2; secure, a second and secured Kafka for a test. Without one: start starts the first four, stop stops all.
 # Every start and stop is idempotent. kill is a crash: no goodbye, and only what is named.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,7 +18,7 @@ expand() {
   for name in "$@"; do
     case $name in
       kafka) kafka_nodes ;;
-      postgres | registry | connect | simulator | producer | processor-[0-9]) echo "$name" ;;
+      postgres | registry | connect | secure | simulator | producer | processor-[0-9]) echo "$name" ;;
       kafka-[0-9]) [ "${name#kafka-}" -ge 1 ] && [ "${name#kafka-}" -le "$KAFKA_BROKERS" ] ||
         die "there is no $name: KAFKA_BROKERS=$KAFKA_BROKERS"; echo "$name" ;;
       *) die "unknown component '$name': one of ${SERVERS[*]} kafka-1… ${APPS[*]}" ;;
@@ -48,6 +48,7 @@ port_of() {
     kafka-*) broker_port "${1#kafka-}" ;;
     registry) echo "$REGISTRY_PORT" ;;
     connect) echo "$CONNECT_PORT" ;;
+    secure) echo "$KAFKA_SECURE_PORT" ;;
     simulator) echo "$SIMULATOR_PORT" ;;
     producer) echo "$PRODUCER_METRICS_PORT" ;;
     processor-*) processor_port "${1#processor-}" ;;
@@ -78,7 +79,7 @@ start_group() {
 start() {
   local wave name wanted
   wanted=" $(expand "$@" | tr '\n' ' ') "
-  for wave in "postgres $(kafka_nodes | tr '\n' ' ')" "registry connect" "simulator processor-1 processor-2 processor-3 processor-4" "producer"; do
+  for wave in "postgres $(kafka_nodes | tr '\n' ' ') secure" "registry connect" "simulator processor-1 processor-2 processor-3 processor-4" "producer"; do
     local group=()
     for name in $wave; do [[ $wanted == *" $name "* ]] && group+=("$name"); done
     [ ${#group[@]} -eq 0 ] || start_group "${group[@]}"
@@ -89,7 +90,7 @@ start() {
 stop() {
   local wave name wanted
   wanted=" $* "
-  for wave in "producer" "simulator processor-1 processor-2 processor-3 processor-4" "connect" "registry" "$(cd "$PID_DIR" 2>/dev/null && ls -d kafka-* 2>/dev/null | tr '\n' ' ') postgres"; do
+  for wave in "producer" "simulator processor-1 processor-2 processor-3 processor-4" "connect" "registry" "$(cd "$PID_DIR" 2>/dev/null && ls -d kafka-* 2>/dev/null | tr '\n' ' ') secure postgres"; do
     for name in $wave; do [[ $wanted == *" $name "* ]] && ask_to_stop "$name" "$(signal_of "$name")"; done
     for name in $wave; do [[ $wanted == *" $name "* ]] && wait_stopped "$name"; done
   done

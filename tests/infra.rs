@@ -184,6 +184,18 @@ fn tables_of_before_get_complete_with_their_rows() -> Result<()> {
 }
 
 #[test]
+fn the_acls_name_each_topic_and_no_other() -> Result<()> {
+    let text = fs::read_to_string(root().join("infra/kafka/acls.txt"))?;
+    let code = text.lines().filter(|line| !line.starts_with('#'));
+    let words = code.flat_map(|line| line.split([' ', ',']));
+    let found: BTreeSet<_> =
+        words.filter_map(|word| word.strip_prefix("${TOPIC_PREFIX}")).collect();
+    let expected: BTreeSet<_> = Topic::ALL.iter().map(|topic| topic.base_name()).collect();
+    ensure!(found == expected, "infra/kafka/acls.txt names {found:?}");
+    Ok(())
+}
+
+#[test]
 fn topics_are_created_as_the_table_says() -> Result<()> {
     let installation = Installation::new("settings")?;
     let bootstrap = &installation.stack.bootstrap_servers;

@@ -14,6 +14,7 @@
 //! | `page` | the page in a browser, with real data behind |
 //! | `pipeline` | recorded trades reach `PostgreSQL` as the candles that the exchanges published |
 //! | `outage` | the database goes away for longer than the sinks may be silent |
+//! | `security` | a broker and a registry with TLS, passwords and ACLs; each refusal in one line |
 //! | `simulation` | everything fails at once, from one seed |
 //! | `sinks` | a row that the database refuses stops no sink |
 //! | `standby` | a warm takeover, and views outside the group |

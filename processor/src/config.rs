@@ -3,6 +3,7 @@
 mod ask;
 mod http;
 mod pairs;
+mod registry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use schemas::setting::{Address, Setting};
+use schemas::setting::Setting;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::runtime::{self, GroupProtocol, Guarantee, ResetOffsets};
 use streams::store::Engine;
@@ -18,6 +19,7 @@ use streams::store::Engine;
 pub use ask::{AskCandles, Format, Query, Server, Source};
 pub use http::{Http, read_token};
 pub use pairs::{ChangePairs, Pairs};
+pub use registry::SchemaRegistry;
 
 use crate::operators::Interval;
 use crate::query::{HistoryUrl, stream};
@@ -74,14 +76,9 @@ pub struct Kafka {
 /// What whoever keeps stores and answers reads is told.
 #[derive(Args, Clone, Debug)]
 pub struct Stores {
-    /// The schema registry's Confluent-compatible API.
-    #[arg(
-        long,
-        env = "SCHEMA_REGISTRY_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
-    )]
-    pub schema_registry_url: Address,
+    /// Where the schema registry is.
+    #[command(flatten)]
+    pub registry: SchemaRegistry,
     /// The address of metrics, health and reads.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,

@@ -15,9 +15,9 @@ use processor::query::{self, Connections, History, Limits, Served, router, strea
 use processor::{ask, candles, pairs, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
+use schemas::PairChange;
 use schemas::setting::Setting;
 use schemas::topic::Topic;
-use schemas::{PairChange, registry};
 use streams::Topology;
 use streams::runtime::{App, Metrics, Queries, Stop, TopicSpec, View, create_topics};
 use tokio::signal::unix::{SignalKind, signal};
@@ -101,8 +101,7 @@ impl Process {
             format!("cannot listen on {}: is it in use? set --listen", stores.listen)
         })?;
         let topic_prefix = kafka.topic_prefix.clone();
-        let registry = registry::Registry::new(&stores.schema_registry_url)?;
-        let codec = Arc::new(registry.codec(&topic_prefix)?);
+        let codec = Arc::new(stores.registry.client()?.codec(&topic_prefix)?);
         let (registry, budget) = (Registry::new(), http.budget());
         let connections = Connections::new(&registry)?;
         budget.register(&registry)?;

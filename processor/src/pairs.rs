@@ -7,7 +7,6 @@
 use std::io::Write;
 
 use anyhow::{Context as _, Result, ensure};
-use schemas::registry::Registry;
 use schemas::setting::Setting;
 use schemas::topic::Topic;
 use schemas::{FeedMark, PairChange, PairKey, Timestamp};
@@ -40,7 +39,7 @@ pub fn run(
         return Ok(());
     }
     let prefix = &config.kafka.topic_prefix;
-    let codec = Registry::new(&config.schema_registry_url)?.codec(prefix)?;
+    let codec = config.registry.client()?.codec(prefix)?;
     let value = codec.to_bytes(&FeedMark::of_pair(change, FEED, at, now));
     let records: Vec<NewRecord> = found
         .iter()

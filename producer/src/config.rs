@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use schemas::registry::{Access, Login};
 use schemas::setting::{Address, Setting};
 
 use crate::backoff::Backoff;
@@ -78,6 +79,17 @@ pub struct KafkaConfig {
         default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
     )]
     pub schema_registry_url: Address,
+    /// A file of PEM certificates that may sign the schema registry's, beside the public authorities.
+    #[arg(long, env = "SCHEMA_REGISTRY_CA", value_name = "FILE")]
+    pub schema_registry_ca: Option<PathBuf>,
+    /// The user of the schema registry, as USER:PASSWORD. It is never printed.
+    #[arg(
+        long,
+        env = "SCHEMA_REGISTRY_USER",
+        hide_env_values = true,
+        value_name = "USER:PASSWORD"
+    )]
+    pub schema_registry_user: Option<Login>,
     /// What the names of all topics begin with.
     #[arg(long, env = "TOPIC_PREFIX", default_value = "")]
     pub topic_prefix: String,
@@ -361,6 +373,11 @@ impl KafkaConfig {
             );
         }
         Ok(())
+    }
+
+    /// How the schema registry is spoken to.
+    pub fn registry_access(&self) -> Access {
+        Access { ca: self.schema_registry_ca.clone(), login: self.schema_registry_user.clone() }
     }
 
     /// The sink's part.

@@ -46,6 +46,7 @@ pub mod shuffle;
 pub mod signal;
 pub mod simulator;
 pub mod sink;
+mod sink_client;
 pub mod sink_config;
 mod sink_deliveries;
 pub mod skew;

@@ -70,13 +70,15 @@ fn codec(config: &KafkaConfig, remembered: Option<&Start>) -> anyhow::Result<Cod
         tracing::warn!("kafka is away: the schemas of the last start are taken as registered");
         return Ok(start.codec());
     }
-    let registered = Registry::new(&config.schema_registry_url)?.codec(&config.topic_prefix);
+    let registry = Registry::with(&config.schema_registry_url, &config.registry_access())?;
+    let registered = registry.codec(&config.topic_prefix);
     match (registered, remembered) {
         // Nothing is decoded here, so nothing needs to be looked up.
         (Ok(codec), _) => {
             Ok(Codec::new(Kind::ALL.map(|kind| codec.id(kind)), Box::new(|_| Ok(None))))
         }
-        (Err(error @ RegistryError::Unreachable { .. }), Some(start)) => {
+        // Another program's schema is the one reason that waiting does not heal.
+        (Err(error), Some(start)) if !matches!(error, RegistryError::Incompatible { .. }) => {
             tracing::warn!(%error, "the schemas of the last start are taken as registered");
             Ok(start.codec())
         }

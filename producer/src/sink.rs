@@ -21,12 +21,10 @@
 //!
 //! Everything blocks; a live feed calls it from a thread of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -39,6 +37,7 @@ use crate::clock::{self, Stopwatch};
 use crate::metrics::Metrics;
 use crate::pipeline::{DeadLetter, Output};
 use crate::refused::{self, Refused, Remedy};
+use crate::sink_client::{settings, topics};
 use crate::sink_config::{LABELS, SinkConfig, SinkError};
 use crate::sink_deliveries::{Deliveries, size};
 use crate::spool::Push;
@@ -59,6 +58,7 @@ const ALONE_WAIT: Duration = Duration::from_secs(1);
 /// Publishes to the topics of one installation.
 pub struct Sink {
     client: ThreadedProducer<Deliveries>,
+    address: String,
     codec: Codec,
     metrics: Arc<Metrics>,
     events: String,
@@ -92,10 +92,12 @@ impl Sink {
             .map_err(|error| SinkError::Settings(error.to_string()))?;
         let outbox = config.spool.as_ref();
         let outbox = outbox.map(|spool| Outbox::open(spool, delivered, Arc::clone(&metrics)));
-        let ask = |patience| topics(&client, config, patience);
+        let ask = |patience| topics(&client, config, patience, &client.context().denials);
         let partitions = spool_start::partitions(config, &codec, ask)?;
         client.context().connected.store(true, Ordering::Relaxed);
+        client.context().denials.clear();
         Ok(Self {
+            address: config.bootstrap_servers.clone(),
             partitions,
             outbox: outbox.transpose()?,
             client,
@@ -176,6 +178,7 @@ impl Sink {
         if let Some((_, reason)) = self.client.client().fatal_error() {
             return Err(SinkError::Fatal(reason));
         }
+        self.check_denials()?;
         let waiting = if kept > 0 { 0 } else { self.metrics.queue_messages.get() };
         let refused = self.metrics.undeliverable.get();
         match (waiting, refused) {
@@ -399,6 +402,7 @@ impl Sink {
 
     /// Offers a record to the client's queue; false when that is full.
     fn offer(&self, parcel: &Parcel<'_>, tag: Tag) -> Result<bool, SinkError> {
+        self.check_denials()?;
         let dead = parcel.target == Target::DeadLetters;
         let topic = if dead { &self.dead_letters } else { &self.events };
         let mut record = BaseRecord::with_opaque_to(topic, Box::new(tag)).payload(parcel.value);
@@ -431,6 +435,14 @@ impl Sink {
         }
     }
 
+    /// A topic that this user may not write to takes no record, whatever is sent.
+    fn check_denials(&self) -> Result<(), SinkError> {
+        match self.client.context().denials.last() {
+            Some(reason) => Err(SinkError::Denied { address: self.address.clone(), reason }),
+            None => Ok(()),
+        }
+    }
+
     fn refusal(&self, error: &KafkaError) -> SinkError {
         let fatal = self.client.client().fatal_error().map(|(_, reason)| reason);
         SinkError::Fatal(fatal.unwrap_or_else(|| error.to_string()))
@@ -441,45 +453,6 @@ fn kafka_headers(fields: &[(&str, &str)]) -> OwnedHeaders {
     fields.iter().fold(OwnedHeaders::new(), |headers, &(key, value)| {
         headers.insert(Header { key, value: Some(value) })
     })
-}
-
-fn settings(config: &SinkConfig) -> ClientConfig {
-    let mut settings = ClientConfig::new();
-    settings
-        .set("bootstrap.servers", &config.bootstrap_servers)
-        .set("client.id", "producer")
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("compression.type", "lz4")
-        .set("linger.ms", "5")
-        .set("partitioner", "murmur2_random")
-        // For ever: an outage must not lose what waits.
-        .set("message.timeout.ms", "0")
-        .set("queue.buffering.max.messages", config.queue_max_messages.to_string())
-        .set("queue.buffering.max.kbytes", config.queue_max_kbytes.to_string())
-        .set_log_level(RDKafkaLogLevel::Warning);
-    for (key, value) in &config.overrides {
-        settings.set(key, value);
-    }
-    settings
-}
-
-/// The topics and their partition counts. All are asked for, not ours by name: asking for a topic
-/// may create it.
-fn topics(
-    client: &ThreadedProducer<Deliveries>,
-    config: &SinkConfig,
-    patience: Duration,
-) -> Result<BTreeMap<String, i32>, SinkError> {
-    let unreachable = |error: KafkaError| SinkError::Unreachable {
-        address: config.bootstrap_servers.clone(),
-        seconds: patience.as_secs(),
-        reason: error.to_string(),
-    };
-    let metadata = client.client().fetch_metadata(None, patience).map_err(unreachable)?;
-    let count = |topic: &rdkafka::metadata::MetadataTopic| i32::try_from(topic.partitions().len());
-    let topics = metadata.topics().iter();
-    Ok(topics.filter_map(|topic| Some((topic.name().to_owned(), count(topic).ok()?))).collect())
 }
 
 #[cfg(test)]

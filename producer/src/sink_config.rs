@@ -55,8 +55,19 @@ pub enum SinkError {
         /// The client's words.
         reason: String,
     },
+    /// Kafka answers, and not to this client; or it cannot be trusted.
+    #[error("Kafka at {address} refuses this client: {reason}")]
+    Denied {
+        /// Where.
+        address: String,
+        /// Why, and the way out.
+        reason: String,
+    },
     /// A topic is not there.
-    #[error("topic {0} does not exist: create it with 'processor topics create'")]
+    #[error(
+        "topic {0} does not exist, or this user may not write to it: create it with 'processor \
+         topics create', or allow that user Write on it"
+    )]
     MissingTopic(String),
     /// The client cannot go on.
     #[error("the Kafka client failed for good: {0}; start again")]

@@ -15,6 +15,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::refused::{Refusals, Refused};
+use crate::sink_client::{Denials, is_denied};
 use crate::sink_config::LABELS;
 use crate::spool_outbox::{Delivered, Tag};
 
@@ -31,6 +32,8 @@ pub(crate) struct Deliveries {
     pub(crate) delivered: Delivered,
     /// What Kafka has refused.
     pub(crate) refusals: Refusals,
+    /// Refusals that a person has to correct.
+    pub(crate) denials: Denials,
     /// The broker has answered once; before that, an error is told to the one who connects.
     pub(crate) connected: AtomicBool,
 }
@@ -45,6 +48,7 @@ impl Deliveries {
             events,
             delivered,
             refusals: Refusals::default(),
+            denials: Denials::default(),
             connected: AtomicBool::new(false),
         }
     }
@@ -53,11 +57,16 @@ impl Deliveries {
 impl ClientContext for Deliveries {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "kafka client");
+        if !self.connected.load(Ordering::Relaxed) {
+            self.denials.connection(None, message);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if self.connected.load(Ordering::Relaxed) {
             tracing::warn!(%error, reason, "kafka is not well");
+        } else {
+            self.denials.connection(error.rdkafka_error_code(), reason);
         }
     }
 }
@@ -80,6 +89,13 @@ impl ProducerContext for Deliveries {
             None => {}
             // Stopped with the record in hand, which is in the spool or told of as undelivered.
             Some(error) if is_purged(error) => {}
+            // No record of the topic is taken: the sink ends, and the spool keeps what it has.
+            Some(error) if is_denied(error) => {
+                self.denials.topic(message.topic());
+                if tag.number == 0 {
+                    self.metrics.undeliverable.inc();
+                }
+            }
             Some(error) => {
                 let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
                 let text = |bytes: Option<&[u8]>| {

@@ -83,7 +83,7 @@ pub fn partitions(
     let patience = config.connect_timeout;
     let patience = if remembered.is_some() { patience.min(AWAY_AFTER) } else { patience };
     let found = match (ask(patience), remembered) {
-        (Err(error @ SinkError::Unreachable { .. }), Some(start)) => {
+        (Err(error @ (SinkError::Unreachable { .. } | SinkError::Denied { .. })), Some(start)) => {
             tracing::warn!(%error, "kafka is away: records are kept until it is back");
             return Ok(start.partitions);
         }

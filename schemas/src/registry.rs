@@ -5,11 +5,15 @@
 //!
 //! Every call blocks: never on the async runtime.
 
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::blocking::{RequestBuilder, Response};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use schema_registry_converter::blocking::schema_registry::{SrSettings, get_schema_by_id};
 use schema_registry_converter::error::SRCError;
 use serde_json::{Value, json};
@@ -44,6 +48,36 @@ pub enum RegistryError {
         /// The client's words.
         reason: String,
     },
+    /// Its certificate does not prove who it is.
+    #[error(
+        "schema registry {url} is not trusted: {reason}; renew its certificate, or name its \
+         authority with --schema-registry-ca"
+    )]
+    Untrusted {
+        /// Its address.
+        url: String,
+        /// The words of TLS.
+        reason: String,
+    },
+    /// It does not accept the user.
+    #[error(
+        "schema registry {url} refuses the request: {status}; correct --schema-registry-user, or \
+         allow that user to register schemas"
+    )]
+    Denied {
+        /// Its address.
+        url: String,
+        /// The status of its answer.
+        status: String,
+    },
+    /// The file of `--schema-registry-ca` is of no use.
+    #[error("--schema-registry-ca {file}: {reason}; name a file of PEM certificates")]
+    Authority {
+        /// Its path.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// It holds a schema that ours cannot follow.
     #[error(
         "subject {subject}: the schema registered there is incompatible with ours (BACKWARD): \
@@ -57,11 +91,70 @@ pub enum RegistryError {
     },
 }
 
+/// A user of the registry, as `USER:PASSWORD`. The password is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    user: String,
+    password: String,
+}
+
+impl FromStr for Login {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some((user, password)) if !user.is_empty() => {
+                Ok(Self { user: user.into(), password: password.into() })
+            }
+            // Without the text: it may be a password.
+            _ => Err("a user is USER:PASSWORD"),
+        }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:***", self.user)
+    }
+}
+
+/// How the registry is spoken to, beside its address.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// A file of authorities that are trusted beside the public ones.
+    pub ca: Option<PathBuf>,
+    /// Who asks.
+    pub login: Option<Login>,
+}
+
+impl Access {
+    /// A client that trusts the authorities.
+    fn client(&self) -> Result<ClientBuilder, RegistryError> {
+        let mut client = Client::builder().timeout(TIMEOUT);
+        let Some(file) = &self.ca else {
+            return Ok(client);
+        };
+        let name = file.display().to_string();
+        let useless = |reason: String| RegistryError::Authority { file: name.clone(), reason };
+        let pem = std::fs::read(file).map_err(|error| useless(error.to_string()))?;
+        let authorities = reqwest::Certificate::from_pem_bundle(&pem);
+        let authorities = authorities.map_err(|error| useless(innermost(&error)))?;
+        if authorities.is_empty() {
+            return Err(useless("it holds no certificate".into()));
+        }
+        for authority in authorities {
+            client = client.add_root_certificate(authority);
+        }
+        Ok(client)
+    }
+}
+
 /// A Confluent-compatible registry.
 #[derive(Clone)]
 pub struct Registry {
     url: String,
-    http: reqwest::blocking::Client,
+    login: Option<Login>,
+    http: Client,
     settings: Arc<SrSettings>,
 }
 
@@ -69,16 +162,22 @@ impl Registry {
     /// The registry at `url`, for example `http://127.0.0.1:8081/apis/ccompat/v7`. Connects to
     /// nothing yet.
     pub fn new(url: &str) -> Result<Self, RegistryError> {
+        Self::with(url, &Access::default())
+    }
+
+    /// The same with authorities and a user of one's own.
+    pub fn with(url: &str, access: &Access) -> Result<Self, RegistryError> {
         let unreachable = |reason: String| RegistryError::Unreachable { url: masked(url), reason };
-        let http = reqwest::blocking::Client::builder()
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|error| unreachable(error.to_string()))?;
-        let settings = SrSettings::new_builder(url.to_owned())
-            .set_timeout(TIMEOUT)
-            .build()
-            .map_err(|error| unreachable(error.to_string()))?;
-        Ok(Self { url: url.into(), http, settings: Arc::new(settings) })
+        let http = access.client()?.build().map_err(|error| unreachable(innermost(&error)))?;
+        let mut settings = SrSettings::new_builder(url.to_owned());
+        settings.set_timeout(TIMEOUT);
+        if let Some(Login { user, password }) = &access.login {
+            settings.set_basic_authorization(user, Some(password));
+        }
+        let settings = settings.build_with(access.client()?);
+        let settings = settings.map_err(|error| unreachable(error.to_string()))?;
+        let login = access.login.clone();
+        Ok(Self { url: url.into(), login, http, settings: Arc::new(settings) })
     }
 
     /// Registers every subject of the topic table and returns the codec of the ids.
@@ -106,17 +205,15 @@ impl Registry {
     /// Posts one schema. By our own client, not the converter's: that one does not look at the
     /// status, and an outage would read as a schema that is refused.
     fn post_schema(&self, subject: &str, kind: Kind) -> Result<i32, RegistryError> {
-        let unreachable =
-            |reason: String| RegistryError::Unreachable { url: masked(&self.url), reason };
         let request = || {
             self.http
                 .post(format!("{}/subjects/{subject}/versions", self.url))
                 .header("content-type", CONTENT_TYPE)
                 .body(json!({"schemaType": "AVRO", "schema": kind.schema()}).to_string())
         };
-        let answer = send(request).map_err(|error| unreachable(error.to_string()))?;
+        let answer = self.send(request)?;
         let status = answer.status();
-        let text = answer.text().map_err(|error| unreachable(error.to_string()))?;
+        let text = answer.text().map_err(|error| self.failed(&error))?;
         if matches!(status, StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) {
             let subject = subject.to_owned();
             return Err(RegistryError::Incompatible { subject, reason: reason(&text) });
@@ -124,27 +221,69 @@ impl Registry {
         let id = serde_json::from_str(&text).ok().and_then(|answer: Value| answer["id"].as_i64());
         match id.and_then(|id| i32::try_from(id).ok()).filter(|_| status.is_success()) {
             Some(id) => Ok(id),
-            None => Err(unreachable(format!("{status}: {}", reason(&text)))),
+            None => Err(self.unreachable(format!("{status}: {}", reason(&text)))),
         }
     }
 
     /// Sets BACKWARD; false when the registry does not know the subject.
     fn set_backward(&self, subject: &str) -> Result<bool, RegistryError> {
-        let unreachable = |error: reqwest::Error| RegistryError::Unreachable {
-            url: masked(&self.url),
-            reason: error.to_string(),
-        };
         let request = || {
             self.http
                 .put(format!("{}/config/{subject}", self.url))
                 .header("content-type", CONTENT_TYPE)
                 .body(r#"{"compatibility":"BACKWARD"}"#)
         };
-        let answer = send(request).map_err(unreachable)?;
+        let answer = self.send(request)?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(false);
         }
-        answer.error_for_status().map(|_| true).map_err(unreachable)
+        answer.error_for_status().map(|_| true).map_err(|error| self.failed(&error))
+    }
+
+    /// Sends a request as our user, and again while the registry answers with a conflict. A repetition
+    /// must do no harm.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it waits for the registry, as each request does"
+    )]
+    fn send(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, RegistryError> {
+        let send = || self.signed(request()).send().map_err(|error| self.failed(&error));
+        let mut answer = send()?;
+        for _ in 1..TRIES {
+            if answer.status() != StatusCode::CONFLICT {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            answer = send()?;
+        }
+        let status = answer.status();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(RegistryError::Denied {
+                url: masked(&self.url),
+                status: status.to_string(),
+            });
+        }
+        Ok(answer)
+    }
+
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.login {
+            Some(login) => request.basic_auth(&login.user, Some(&login.password)),
+            None => request,
+        }
+    }
+
+    fn unreachable(&self, reason: String) -> RegistryError {
+        RegistryError::Unreachable { url: masked(&self.url), reason }
+    }
+
+    /// Why no answer came.
+    fn failed(&self, error: &reqwest::Error) -> RegistryError {
+        let reason = innermost(error);
+        if reason.contains("certificate") {
+            return RegistryError::Untrusted { url: masked(&self.url), reason };
+        }
+        self.unreachable(reason)
     }
 
     /// The schema of an id; `None` when there is none.
@@ -157,25 +296,21 @@ impl Registry {
 
     /// The client does not tell "no such id" from "not now"; the status of the answer does.
     fn absent(&self, id: i32, error: &SRCError) -> Result<Option<String>, String> {
-        match self.http.get(format!("{}/schemas/ids/{id}", self.url)).send() {
+        match self.signed(self.http.get(format!("{}/schemas/ids/{id}", self.url))).send() {
             Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(None),
             _ => Err(error.to_string()),
         }
     }
 }
 
-/// Sends a request whose repetition does no harm, again while the registry answers with a conflict.
-#[expect(clippy::disallowed_methods, reason = "it waits for the registry, as each request does")]
-fn send(request: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
-    let mut answer = request().send()?;
-    for _ in 1..TRIES {
-        if answer.status() != StatusCode::CONFLICT {
-            break;
-        }
-        std::thread::sleep(PAUSE);
-        answer = request().send()?;
+/// The cause of an error that has no further one: the client's own words say no more than that a request
+/// failed.
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
-    Ok(answer)
+    cause.to_string()
 }
 
 /// The registry's words: the message of its answer, else the beginning of whatever it sent.

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use schemas::{PairKey, Timestamp};
 
 use super::ask::pair;
-use super::{Kafka, Server, topic_prefix};
+use super::{Kafka, SchemaRegistry, Server, topic_prefix};
 
 /// `processor pairs`.
 #[derive(Debug, Subcommand)]
@@ -35,13 +35,9 @@ pub struct ChangePairs {
     /// Put before the name of `events` instead of the prefix of every topic, as for `processor run`.
     #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
     pub input_prefix: Option<String>,
-    /// The schema registry's Confluent-compatible API.
-    #[arg(
-        long,
-        env = "SCHEMA_REGISTRY_URL",
-        default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
-    )]
-    pub schema_registry_url: String,
+    /// Where the schema registry is.
+    #[command(flatten)]
+    pub registry: SchemaRegistry,
     /// Who knows the pairs.
     #[command(flatten)]
     pub server: Server,

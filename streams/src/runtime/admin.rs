@@ -2,16 +2,18 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaRespErr;
 
 use super::config::{Config, StoreConfig, settings_are_named};
 use super::queries::Queries;
@@ -22,6 +24,81 @@ use crate::topology::Topology;
 
 /// A broker that has not answered in this time is unreachable.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two looks at why it has not.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// OpenSSL's words for it.
+const UNVERIFIED: &str = "certificate verify failed";
+/// The way out of a certificate that proves nothing.
+const CERTIFICATE: &str =
+    "renew the broker's certificate, or name its authority with --kafka ssl.ca.location";
+
+/// A client that only asks, and remembers why the brokers refuse it. librdkafka itself tries again for
+/// as long as it lives, and says no more than that nobody answered.
+type Asking = BaseConsumer<Refusals>;
+
+#[derive(Default)]
+struct Refusals(Mutex<Option<String>>);
+
+impl Refusals {
+    /// Remembers a reason that only a person can correct. Of a certificate librdkafka tells by the code
+    /// or, when the handshake fails at its first step, by its text and as a lost connection.
+    fn note(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        let way_out = match code {
+            Some(RDKafkaErrorCode::Authentication) => {
+                "correct the user and password of --kafka sasl.*"
+            }
+            Some(RDKafkaErrorCode::SSL) => CERTIFICATE,
+            _ if reason.contains(UNVERIFIED) => CERTIFICATE,
+            _ => return,
+        };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(format!("{reason}; {way_out}"));
+    }
+}
+
+impl ClientContext for Refusals {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+        self.note(None, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.note(error.rdkafka_error_code(), reason);
+    }
+}
+
+impl ConsumerContext for Refusals {}
+
+/// All topics that the user may see. A client that is refused is told so at once: at its start that ends
+/// the process, and later the worker tries again, for passwords and certificates are renewed one by one.
+fn metadata(client: &Asking, bootstrap_servers: &str) -> Result<Metadata> {
+    let started = clock::instant();
+    loop {
+        let error = match client.fetch_metadata(None, LOOK) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        // A poll hands over the errors of the connections.
+        while client.poll(Duration::ZERO).is_some() {}
+        let refusal = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reason) = refusal {
+            let refused = format!("Kafka at {bootstrap_servers} refuses this client: {reason}");
+            return Err(Error::Unavailable(refused));
+        }
+        if started.elapsed() >= TIMEOUT {
+            return Err(Error::Unavailable(format!(
+                "Kafka at {bootstrap_servers} does not answer: {error}; start it or set \
+                 --bootstrap-servers"
+            )));
+        }
+    }
+}
+
+/// Checks that Kafka answers this client, which it refuses in one line.
+pub(super) fn check_access(bootstrap_servers: &str, kafka: &[(String, String)]) -> Result<()> {
+    metadata(&asking(&settings(bootstrap_servers, kafka))?, bootstrap_servers).map(|_| ())
+}
 
 /// Checks that every topic of an application is there, with as many partitions as the source, and
 /// returns how many.
@@ -77,32 +154,45 @@ pub(super) fn check_identity(
     Ok(())
 }
 
-fn client(config: &StoreConfig) -> Result<BaseConsumer> {
+fn settings(bootstrap_servers: &str, kafka: &[(String, String)]) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &config.bootstrap_servers);
-    for (name, value) in &config.kafka {
+    client.set("bootstrap.servers", bootstrap_servers);
+    for (name, value) in kafka {
         client.set(name, value);
     }
-    client.create().map_err(errors::setting)
+    client
+}
+
+fn asking(settings: &ClientConfig) -> Result<Asking> {
+    settings.create_with_context(Refusals::default()).map_err(errors::setting)
+}
+
+fn client(config: &StoreConfig) -> Result<Asking> {
+    asking(&settings(&config.bootstrap_servers, &config.kafka))
+}
+
+/// Why a topic is not among those that the user may see.
+fn absent(client: &Asking, topic: &str) -> Error {
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    // A consumer's question creates no topic.
+    let asked = client.fetch_metadata(Some(topic), TIMEOUT);
+    if asked.is_ok_and(|answer| answer.topics().iter().any(|found| found.error() == Some(denied))) {
+        return Error::Invalid(format!("topic {topic}: {}", errors::TOPIC_DENIED));
+    }
+    Error::Invalid(format!("topic {topic} does not exist: processor topics create"))
 }
 
 fn check_partitions<'a>(
-    client: &BaseConsumer,
+    client: &Asking,
     config: &StoreConfig,
     first: &str,
     others: impl Iterator<Item = &'a String>,
 ) -> Result<i32> {
-    let metadata = client.fetch_metadata(None, TIMEOUT).map_err(|error| {
-        Error::Unavailable(format!(
-            "Kafka at {} does not answer: {error}; start it or set --bootstrap-servers",
-            config.bootstrap_servers
-        ))
-    })?;
+    let metadata = metadata(client, &config.bootstrap_servers)?;
     let partitions = |topic: &str| {
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        found.map(|found| i32::try_from(found.partitions().len()).unwrap_or(0)).ok_or_else(|| {
-            Error::Invalid(format!("topic {topic} does not exist: processor topics create"))
-        })
+        let count = found.map(|found| i32::try_from(found.partitions().len()).unwrap_or(0));
+        count.ok_or_else(|| absent(client, topic))
     };
     let expected = partitions(first)?;
     for topic in others {
@@ -142,18 +232,9 @@ pub fn create_topics(
     topics: &[TopicSpec],
 ) -> Result<Vec<String>> {
     settings_are_named(kafka)?;
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", bootstrap_servers);
-    for (name, value) in kafka {
-        client.set(name, value);
-    }
-    let probe: BaseConsumer = client.create().map_err(errors::setting)?;
-    let metadata = probe.fetch_metadata(None, TIMEOUT).map_err(|error| {
-        Error::Unavailable(format!(
-            "Kafka at {bootstrap_servers} does not answer: {error}; start it or set \
-             --bootstrap-servers"
-        ))
-    })?;
+    let client = settings(bootstrap_servers, kafka);
+    let probe = asking(&client)?;
+    let metadata = metadata(&probe, bootstrap_servers)?;
     let mut missing = Vec::new();
     for topic in topics {
         let known = metadata.topics().iter().find(|known| known.name() == topic.name);
@@ -181,7 +262,7 @@ pub fn create_topics(
     Ok(created)
 }
 
-fn are_known(probe: &BaseConsumer, topics: &[&TopicSpec]) -> Result<bool> {
+fn are_known(probe: &Asking, topics: &[&TopicSpec]) -> Result<bool> {
     if topics.is_empty() {
         return Ok(true);
     }
@@ -214,7 +295,10 @@ fn create(client: &ClientConfig, missing: &[&TopicSpec]) -> Result<Vec<String>> 
             // Another process was faster.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => {
-                return Err(Error::Invalid(format!("topic {name} cannot be created: {code}")));
+                let way_out = errors::way_out(code).unwrap_or("see the broker's log");
+                return Err(Error::Invalid(format!(
+                    "topic {name} cannot be created: {code}; {way_out}"
+                )));
             }
         }
     }

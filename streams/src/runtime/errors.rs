@@ -36,13 +36,22 @@ const UNKNOWN: [RDKafkaErrorCode; 3] = [
     RDKafkaErrorCode::UnknownPartition,
 ];
 
+/// The way out of a topic that its ACLs deny.
+pub(super) const TOPIC_DENIED: &str = "its ACLs deny it: allow this user the operations that infra/kafka/acls.txt lists for the topic";
+
 /// What a person has to change before it gets better; `None` when it may heal by itself.
-fn way_out(code: RDKafkaErrorCode) -> Option<&'static str> {
+pub(super) fn way_out(code: RDKafkaErrorCode) -> Option<&'static str> {
     Some(match code {
-        RDKafkaErrorCode::TopicAuthorizationFailed
-        | RDKafkaErrorCode::GroupAuthorizationFailed
-        | RDKafkaErrorCode::ClusterAuthorizationFailed
-        | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+        RDKafkaErrorCode::TopicAuthorizationFailed => TOPIC_DENIED,
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            "its ACLs deny the group: allow this user the operations that infra/kafka/acls.txt lists \
+             for the groups of --application-id"
+        }
+        RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
+            "its ACLs deny the transactions: allow this user Write on transactional ids that begin \
+             with --application-id"
+        }
+        RDKafkaErrorCode::ClusterAuthorizationFailed
         | RDKafkaErrorCode::SaslAuthenticationFailed => "check the broker's ACLs and --kafka",
         RDKafkaErrorCode::MessageSizeTooLarge
         | RDKafkaErrorCode::InvalidMessageSize

@@ -8,7 +8,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use super::errors;
+use super::{admin, errors};
 use crate::error::{Error, Result};
 
 /// What a person waits for a broker that does not answer.
@@ -51,6 +51,7 @@ pub fn write_records(
     topic: &str,
     records: &[NewRecord],
 ) -> Result<()> {
+    admin::check_access(bootstrap_servers, settings)?;
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", bootstrap_servers)
@@ -62,10 +63,14 @@ pub fn write_records(
     let producer: BaseProducer<Deliveries> =
         client.create_with_context(Deliveries::default()).map_err(errors::setting)?;
     let failed = |error: &KafkaError| {
-        Error::Unavailable(format!(
-            "the records were not all written to {topic}: {error}; is Kafka at \
-             {bootstrap_servers}? it is safe to repeat the command"
-        ))
+        let way_out = error.rdkafka_error_code().and_then(errors::way_out);
+        Error::Unavailable(match way_out {
+            Some(way_out) => format!("nothing is written to {topic}: {error}; {way_out}"),
+            None => format!(
+                "the records were not all written to {topic}: {error}; is Kafka at \
+                 {bootstrap_servers}? it is safe to repeat the command"
+            ),
+        })
     };
     for record in records {
         let new = BaseRecord::to(topic).partition(record.partition);
