@@ -262,6 +262,35 @@ fn unit_tests_do_not_wait() -> Result<()> {
     })?)
 }
 
+/// The lines of a list that are no comment, cut at `|`.
+fn listed(path: &str) -> Result<Vec<Vec<String>>> {
+    let text = fs::read_to_string(root().join(path))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    Ok(lines.map(|line| line.split('|').map(|part| part.trim().to_owned()).collect()).collect())
+}
+
+#[test]
+fn each_planted_bug_has_a_name_a_file_and_tests_that_may_catch_it() -> Result<()> {
+    let stages = listed("tests/mutations/stages")?;
+    let (mut names, mut found) = (BTreeSet::new(), Vec::new());
+    for bug in listed("tests/mutations/list")? {
+        let [name, file, _, ..] = &bug[..] else {
+            found.push(format!("{bug:?} is not NAME | FILE | SED EXPRESSION"));
+            continue;
+        };
+        if !names.insert(name.clone()) {
+            found.push(format!("{name} is listed twice"));
+        }
+        if !root().join(file).is_file() {
+            found.push(format!("{name}: there is no {file}"));
+        }
+        if !stages.iter().any(|stage| file.starts_with(&stage[0])) {
+            found.push(format!("{name}: no line of tests/mutations/stages is for {file}"));
+        }
+    }
+    none(&found)
+}
+
 #[test]
 fn nothing_is_left_for_later() -> Result<()> {
     let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];

@@ -130,6 +130,7 @@ async fn live(
             config.metrics
         )
     })?;
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
     tokio::spawn(serve(listener, config.follow.venue, Arc::clone(metrics)));
     let stopping = sink.stopping();
     let (outputs, inbox) = mpsc::channel(CHANNEL);
@@ -194,9 +195,7 @@ fn feeds(config: &RunConfig, plan: &Plan, around: &Surroundings) -> anyhow::Resu
         let feed = if plan.lines.len() > 1 { feed.one_of_several() } else { feed };
         tokio::spawn(feed.run());
     }
-    tracing::info!(
-        venue, instruments, connections = plan.lines.len(), metrics = %config.metrics, "running"
-    );
+    tracing::info!(venue, instruments, connections = plan.lines.len(), "running");
     Ok(())
 }
 

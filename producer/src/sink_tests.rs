@@ -208,6 +208,7 @@ fn a_full_queue_waits_for_the_broker_and_loses_nothing() -> anyhow::Result<()> {
         sink.finish().map(|()| sink)
     });
     while metrics.backpressure.get() < 0.2 {
+        assert!(!publishing.is_finished(), "nothing waited for the broker");
         thread::yield_now();
     }
     assert!(!publishing.is_finished() && metrics.queue_messages.get() <= 11);
@@ -398,6 +399,7 @@ fn a_full_spool_waits_and_marks_the_feed_when_it_goes_on() -> anyhow::Result<()>
         sink.finish().map(|()| (sink, published))
     });
     while metrics.backpressure.get() < 0.2 {
+        assert!(!publishing.is_finished(), "nothing waited for the broker");
         thread::yield_now();
     }
     assert!(!publishing.is_finished() && metrics.recovery.spool_bytes.get() <= 1 << 16);

@@ -426,11 +426,15 @@ pub enum Malformed {
     /// A product that does not name a base and a quote.
     #[error("product {0} does not name a base and a quote")]
     BadProduct(String),
+    /// A base, quote or exchange that breaks the rule of names.
+    #[error("{0}: see the rule of names in schemas/src/pair.rs")]
+    BadName(#[from] schemas::pair::PairError),
 }
 
 impl Malformed {
     /// Every label.
-    pub const LABELS: [&'static str; 4] = ["not_json", "missing_field", "bad_field", "bad_product"];
+    pub const LABELS: [&'static str; 5] =
+        ["not_json", "missing_field", "bad_field", "bad_product", "bad_name"];
 
     /// As metrics and the dead letter's reason have it.
     pub const fn label(&self) -> &'static str {
@@ -439,6 +443,7 @@ impl Malformed {
             Self::MissingField(_) => Self::LABELS[1],
             Self::BadField(_) => Self::LABELS[2],
             Self::BadProduct(_) => Self::LABELS[3],
+            Self::BadName(_) => Self::LABELS[4],
         }
     }
 }
