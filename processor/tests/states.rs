@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::topic::Topic;
 use schemas::{
-    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairChange, PairKey,
-    Part, TakerSide, Timestamp, VolumeSource,
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairChange,
+    PairKey, Part, TakerSide, Timestamp, VolumeSource,
 };
 use streams::{Driver, Output};
 
