@@ -8,6 +8,7 @@ use std::io::Write;
 
 use anyhow::{Context as _, Result, ensure};
 use schemas::registry::Registry;
+use schemas::setting::Setting;
 use schemas::topic::Topic;
 use schemas::{FeedMark, PairChange, PairKey, Timestamp};
 use streams::runtime::{NewRecord, write_records};
@@ -50,7 +51,8 @@ pub fn run(
         })
         .collect();
     let topic = Topic::Events.name(config.input_prefix.as_ref().unwrap_or(prefix));
-    write_records(&config.kafka.bootstrap_servers, &config.kafka.settings, &topic, &records)?;
+    let settings = Setting::pairs(&config.kafka.settings);
+    write_records(&config.kafka.bootstrap_servers, &settings, &topic, &records)?;
     writeln!(out, "written to {topic}: {}", records.len())?;
     Ok(())
 }
@@ -65,7 +67,9 @@ fn find(
     let parts = [("base", &pair.base), ("quote", &pair.quote), ("exchange", &pair.exchange)];
     let query = parts.map(|(name, part)| (name, part.clone()));
     let answer = client.get("/v1/latest", &query, Format::Json).with_context(|| {
-        format!("{pair}: no such pair there; check its name, or set --url to a view, which has all")
+        format!(
+            "{pair} was not found: check its name, and set --url to a view, which has all pairs"
+        )
     })?;
     let partition = answer.positions.as_deref().and_then(partition).with_context(|| {
         format!("{pair}: the answer does not say its partition; ask a processor of this version")

@@ -139,8 +139,8 @@ fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)>
         _ => 86_400_000,
     };
     let candles = outputs.candles(topic)?;
-    let row = |(key, (_, candle)): (&CandleKey, &(i32, Candle))| candle_row(key, candle, length_ms);
-    let rows = candles.iter().map(row).collect();
+    let rows =
+        candles.iter().map(|(key, (_, candle))| candle_row(key, candle, length_ms)).collect();
     Ok((candle_query(table), rows))
 }
 

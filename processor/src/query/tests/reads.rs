@@ -142,6 +142,14 @@ async fn a_candle_is_complete_when_its_feed_was_up_for_all_of_it() -> Outcome {
     assert_eq!(strings(&hours["candles"], "status"), ["CLOSED"]);
     assert_eq!(strings(&hours["candles"], "coverage_ms"), ["3546000"]);
     assert_eq!(strings(&hours["candles"], "complete"), ["false"]);
+    // An hour that begins well, and of which two minutes are covered.
+    world.healthy("coinbase", minute(60) + 5_000, minute(62))?;
+    world.trade(btc, "4", minute(61))?;
+    world.healthy("coinbase", minute(120), minute(120) + 5_000)?;
+    let hours = get(&world.routes(), &format!("{path}&interval=1h"), &[]).await?.json();
+    assert_eq!(strings(&hours["candles"], "partial_start"), ["true", "false"]);
+    assert_eq!(strings(&hours["candles"], "coverage_ms"), ["3546000", "120000"]);
+    assert_eq!(strings(&hours["candles"], "complete"), ["false", "false"]);
     let csv = get(&routes, &path, &[("accept", "text/csv")]).await?.text();
     let last = |line: &str| line.rsplit(',').take(2).map(str::to_owned).collect::<Vec<_>>();
     let lines: Vec<_> = csv.lines().map(last).collect();
