@@ -255,7 +255,8 @@ fn bad_records(codec: &Codec) -> Result<Vec<Bad>> {
     let value = |event: MarketEvent| Some(codec.to_bytes(&event));
     let zero = Decimal::ZERO;
     let negative = Decimal::from_units(-1).context("minus one")?;
-    let huge: Decimal = "90000000000000000000".parse()?;
+    let none_missing =
+        FeedMark { missing: Some(0), ..FeedMark::healthy("1", Timestamp(TIME), Timestamp(TIME)) };
     let mut cut = codec.to_bytes(&trade(1));
     cut.pop();
     let mut unknown = codec.to_bytes(&trade(1));
@@ -277,7 +278,7 @@ fn bad_records(codec: &Codec) -> Result<Vec<Bad>> {
         ("bad_time", key("A"), value(at(TIME + 6_001))),
         ("tombstone", key("A"), None),
         ("invalid_key", key(""), value(trade(1))),
-        ("overflow", key("A"), value(MarketEvent { price: huge, size: Some(huge), ..trade(1) })),
+        ("bad_mark", codec.to_bytes(&PairKey::feed("test")), Some(codec.to_bytes(&none_missing))),
     ])
 }
 

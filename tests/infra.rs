@@ -259,7 +259,8 @@ fn metrics_in_use() -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (path, text) in expressions {
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            if ["processor_", "producer_", "connect_"].iter().any(|prefix| word.starts_with(prefix)) {
+            if ["processor_", "producer_", "connect_"].iter().any(|prefix| word.starts_with(prefix))
+            {
                 found.insert(word.to_owned(), path.display().to_string());
             }
         }

@@ -83,14 +83,17 @@ fn refused_rows_go_to_the_dead_letters_and_later_rows_to_the_table() -> Result<(
         0,
         &[bytes(&row("LAST", "3", Some("3"))?)],
     )?;
-    soon("the row of a later batch", || Ok(sinks.schema.query(names)?.last().is_some_and(|l| l == "LAST")))?;
+    soon("the row of a later batch", || {
+        Ok(sinks.schema.query(names)?.last().is_some_and(|l| l == "LAST"))
+    })?;
     ensure!(sinks.are_running()?, "a refused row stopped the sink");
 
     let letters = installation.read(Topic::DeadLetters)?;
     ensure!(letters.len() == 3, "{letters:?}");
     for ((bad, sqlstate), offset) in refused()?.iter().zip(["1", "3", "5"]) {
         let letter = letters.iter().find(|letter| header(letter, "offset") == offset);
-        let letter = letter.with_context(|| format!("no letter of offset {offset}: {letters:?}"))?;
+        let letter =
+            letter.with_context(|| format!("no letter of offset {offset}: {letters:?}"))?;
         let (key, value) = bytes(bad);
         ensure!(letter.key == key && letter.value == value, "not as it came: {letter:?}");
         ensure!(header(letter, "topic") == installation.topic(Topic::Latest), "{letter:?}");

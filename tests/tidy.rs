@@ -223,7 +223,8 @@ fn a_test_does_not_pass_before_its_end() -> Result<()> {
             if !attributes.any(|code| code.contains("[test]") || code.contains("::test")) {
                 continue;
             }
-            let body = (line..line + length - 1).filter(|at| source.code[*at].contains("return Ok"));
+            let body =
+                (line..line + length - 1).filter(|at| source.code[*at].contains("return Ok"));
             let rule = "a test fails where it cannot go on";
             found.extend(body.map(|at| format!("{}:{}: {rule}", source.name, at + 1)));
         }

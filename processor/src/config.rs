@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use schemas::setting::{Address, Setting};
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
-use streams::runtime::{self, GroupProtocol, Guarantee};
+use streams::runtime::{self, GroupProtocol, Guarantee, ResetOffsets};
 use streams::store::Engine;
 
 pub use ask::{AskCandles, Format, Query, Server, Source};
@@ -179,6 +179,21 @@ pub struct Run {
     /// every partition can be read here.
     #[arg(long, env = "STANDBY")]
     pub standby: bool,
+    /// Where to go on when the group's offsets have expired or were deleted although the stores hold
+    /// state. Without it such a member does not start. With offsets it changes nothing.
+    #[arg(long, env = "RESET_OFFSETS", value_enum)]
+    pub reset_offsets: Option<Reset>,
+}
+
+/// See [`ResetOffsets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reset {
+    /// Behind the last event that the stores hold: no event is lost or counted twice.
+    Position,
+    /// At the first event of the topic: samples, which have no id, are counted twice.
+    Earliest,
+    /// Behind the last event of the topic: events that were not yet processed are lost.
+    Latest,
 }
 
 /// See [`Guarantee`].
@@ -269,6 +284,11 @@ impl Run {
             transaction_timeout: self.transaction_timeout,
             session_timeout: self.session_timeout,
             standby: self.standby,
+            reset_offsets: self.reset_offsets.map(|reset| match reset {
+                Reset::Position => ResetOffsets::Position,
+                Reset::Earliest => ResetOffsets::Earliest,
+                Reset::Latest => ResetOffsets::Latest,
+            }),
             dead_letters_topic: Topic::DeadLetters.name(&self.kafka.topic_prefix),
             kafka: Setting::pairs(&self.kafka.settings),
         }

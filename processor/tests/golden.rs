@@ -269,6 +269,13 @@ impl Runner for Script {
                 String::new()
             }
             "commit" => self.commit()?,
+            // What was counted, all in all.
+            "counted" => {
+                self.driver.counted().iter().fold(String::new(), |mut out, (what, count)| {
+                    let _ = writeln!(out, "{what} {count}");
+                    out
+                })
+            }
             "flush" => {
                 self.driver.flush_stores()?;
                 String::new()

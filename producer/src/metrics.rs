@@ -29,8 +29,10 @@ const REPEATED: Named = (
 );
 const PUBLISHED: Named =
     ("producer_events_published_total", "Records of the venue that the broker acknowledged.");
-const DEAD_LETTERS: Named =
-    ("producer_dead_letters_total", "Malformed messages and refused records, kept in dead_letters.");
+const DEAD_LETTERS: Named = (
+    "producer_dead_letters_total",
+    "Malformed messages and refused records, kept in dead_letters.",
+);
 const IGNORED: Named = ("producer_events_ignored_total", "Messages that nothing here needs.");
 const SEQUENCE_GAPS: Named =
     ("producer_sequence_gaps_total", "Times that trade ids jumped: trades were missed.");

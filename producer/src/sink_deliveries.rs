@@ -82,7 +82,9 @@ impl ProducerContext for Deliveries {
             Some(error) if is_purged(error) => {}
             Some(error) => {
                 let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-                let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+                let text = |bytes: Option<&[u8]>| {
+                    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+                };
                 self.refusals.push(Refused {
                     key: message.key().unwrap_or_default().to_vec(),
                     value: message.payload().unwrap_or_default().to_vec(),
@@ -131,4 +133,3 @@ pub(crate) fn size(key: Option<&[u8]>, value: Option<&[u8]>) -> i64 {
     let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
-

@@ -26,7 +26,8 @@ fn warm(dir: &Path) -> anyhow::Result<Bench> {
 
 fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
     let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let text =
+        |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
     headers.map(|one| (one.key.to_owned(), text(one.value))).collect()
 }
 
@@ -66,6 +67,56 @@ fn a_refused_record_is_a_dead_letter_and_leaves_the_spool_with_it() -> anyhow::R
     assert!(!bench.sink.pending());
     bench.sink.publish(&output(0, 2))?;
     bench.sink.finish()?;
+    assert_eq!(ids(&bench, 2)?, [0, 2]);
+    Ok(())
+}
+
+#[test]
+fn a_refused_record_stays_in_the_spool_until_its_dead_letter_is_taken() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut bench = warm(dir.path())?;
+    refuse(&bench.cluster, 1);
+    bench.sink.publish(&output(0, 1))?;
+    let refusals = bench.sink.client.context().refusals.clone();
+    for _ in 0..POLLS {
+        if refusals.is_empty() {
+            bench.sink.client.poll(Duration::from_millis(100));
+        }
+    }
+    assert!(!refusals.is_empty(), "it was not refused");
+    bench.cluster.broker_down(1)?;
+    // What is known by now is written down, and the process is killed.
+    bench.sink.idle()?;
+    let Bench { cluster, sink, .. } = bench;
+    drop(sink);
+    cluster.broker_up(1)?;
+    let (sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
+    let mut bench = Bench { cluster, metrics, sink };
+    assert!(bench.sink.pending());
+    bench.sink.finish()?;
+    assert_eq!(ids(&bench, 2)?, [0, 1]);
+    Ok(())
+}
+
+#[test]
+fn a_damaged_record_of_the_spool_costs_itself_and_the_rest_is_let_go() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Bench { cluster, .. } = connected()?;
+    let (mut sink, _) = spooled(dir.path(), &cluster, 1 << 20)?;
+    cluster.broker_down(1)?;
+    (0..3).try_for_each(|id| sink.publish(&output(0, id)))?;
+    drop(sink);
+    let path = dir.path().join("00000000000000000001.spool");
+    let mut bytes = std::fs::read(&path)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&path, bytes)?;
+    cluster.broker_up(1)?;
+    let (mut sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
+    assert!(metrics.recovery.spool_damaged.get() > 0);
+    sink.finish()?;
+    assert!(!sink.pending());
+    let bench = Bench { cluster, metrics, sink };
     assert_eq!(ids(&bench, 2)?, [0, 2]);
     Ok(())
 }

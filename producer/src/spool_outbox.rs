@@ -68,7 +68,10 @@ impl Delivered {
     fn all_done(&self, range: Range<u64>) {
         let mut numbers = self.numbers();
         numbers.ahead.insert(range.start, range.end);
-        while let Some(end) = { let next = numbers.next; numbers.ahead.remove(&next) } {
+        while let Some(end) = {
+            let next = numbers.next;
+            numbers.ahead.remove(&next)
+        } {
             numbers.next = end;
         }
     }

@@ -128,7 +128,8 @@ pub(crate) fn read_entry(file: &mut impl Read) -> io::Result<Option<Entry>> {
 
 /// The length that an entry would have, that begins there.
 fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
-    let length = bytes.get(at..at + HEADER)?.first_chunk().map(|length| u32::from_le_bytes(*length));
+    let length =
+        bytes.get(at..at + HEADER)?.first_chunk().map(|length| u32::from_le_bytes(*length));
     length.map(|length| length as usize).filter(|length| *length <= MAX_RECORD)
 }
 
@@ -229,7 +230,8 @@ impl Opening<'_> {
                 return Err(invalid(&path, "not a spool of this version: move the file away"));
             }
         }
-        let is_torn = self.next.is_none() && parts.last().is_some_and(|part| part.numbers.is_none());
+        let is_torn =
+            self.next.is_none() && parts.last().is_some_and(|part| part.numbers.is_none());
         for (index, part) in parts.iter().enumerate().filter(|(_, part)| part.numbers.is_none()) {
             let is_tail = is_torn && index + 1 == parts.len();
             damages.push(self.keep(&bytes, part, is_tail)?);
@@ -265,7 +267,10 @@ impl Opening<'_> {
         };
         let found = parts.iter().filter_map(|part| part.numbers).sum::<u64>();
         let lost = next.checked_sub(self.first + found).ok_or_else(|| {
-            invalid(&path_of(self.dir, next), "it begins before the file before it ends: move it away")
+            invalid(
+                &path_of(self.dir, next),
+                "it begins before the file before it ends: move it away",
+            )
         })?;
         // The first takes what the others do not need: numbers behind it are the greatest possible.
         let places: Vec<usize> = damaged.map(|(index, _)| index).collect();

@@ -138,13 +138,7 @@ impl Codec {
     /// A codec of these ids, in the order of [`Kind::ALL`], that asks `lookup` for all others, for
     /// each that is not known once.
     pub fn new(ids: [i32; Kind::ALL.len()], lookup: Box<Lookup>) -> Self {
-        Self {
-            ids,
-            lookup,
-            foreign: RwLock::default(),
-            absent: Mutex::default(),
-            clock: None,
-        }
+        Self { ids, lookup, foreign: RwLock::default(), absent: Mutex::default(), clock: None }
     }
 
     /// Waits for ids that are not known yet, by that clock, and asks for them again.

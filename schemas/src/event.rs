@@ -156,8 +156,11 @@ impl MarketEvent {
                 digest = (digest ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
             }
         };
-        [Some(self.price), self.base_volume_24h, self.quote_volume_24h].into_iter().for_each(&mut add);
-        let folded = (digest ^ (digest >> DIGEST_BITS) ^ (digest >> (2 * DIGEST_BITS))).cast_signed();
+        [Some(self.price), self.base_volume_24h, self.quote_volume_24h]
+            .into_iter()
+            .for_each(&mut add);
+        let folded =
+            (digest ^ (digest >> DIGEST_BITS) ^ (digest >> (2 * DIGEST_BITS))).cast_signed();
         (self.event_time.0 << DIGEST_BITS) | (folded & ((1 << DIGEST_BITS) - 1))
     }
 }

@@ -117,8 +117,8 @@ mod tests {
             prop_assert!(kept <= room);
             prop_assert!(key.starts_with(cut.key));
             prop_assert_eq!(cut.value.is_some(), value.is_some());
-            let all = value.as_deref().unwrap_or_default();
-            prop_assert!(all.starts_with(cut.value.unwrap_or_default()));
+            let value = value.as_deref().unwrap_or_default();
+            prop_assert!(value.starts_with(cut.value.unwrap_or_default()));
             prop_assert_eq!(cut.headers.is_empty(), kept == whole);
         }
     }

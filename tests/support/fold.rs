@@ -6,6 +6,7 @@
 //! - a pair's clock is the newest of its events and of its exchange's marks;
 //! - a window is closed when the clock has passed its end by five seconds;
 //! - an hour and a day hold the events of their closed minutes, and each late event;
+//! - a volume that needs more than 38 digits is null, also in what it is a part of;
 //! - an id counts once in a minute, and so does a sample without one that says the same; more than a day behind the clock is too late for any;
 //! - a gap marks the windows that it lies over until its ids have come, and a closed window that
 //!   changes by that alone is revised;
@@ -21,7 +22,7 @@ use schemas::{
     Status, TakerSide, Timestamp,
 };
 
-use super::exact::{decimal, product};
+use super::exact::{decimal, is_beyond, product};
 use super::facts::{Facts, Gap, Marks};
 pub use super::outputs::Outputs;
 use super::outputs::{self, SetApart, put};
@@ -80,13 +81,19 @@ impl Window {
         let first = self.prints.iter().min_by_key(order).context("an empty window")?;
         let last = self.prints.iter().max_by_key(order).context("an empty window")?;
         let prices = || self.prints.iter().map(|print| print.price);
+        // A sum that needs more than 38 digits is null.
         let sum = |part: &dyn Fn(&Print) -> Result<Option<i128>>| -> Result<Option<Decimal>> {
             let parts = self.prints.iter().map(part).collect::<Result<Option<Vec<_>>>>()?;
-            parts.map(|parts| decimal(parts.iter().sum())).transpose()
+            let sum = parts.and_then(|parts| parts.into_iter().try_fold(0, i128::checked_add));
+            Ok(sum.and_then(Decimal::from_units))
         };
-        let quote = |print: &Print| print.size.map(|size| product(print.price, size)).transpose();
+        let quote = |print: &Print| {
+            let fits = print.size.filter(|size| !is_beyond(print.price, *size));
+            fits.map(|size| product(print.price, size)).transpose()
+        };
         let taken = |print: &Print, volume: Option<i128>| {
-            print.bought.and_then(|bought| volume.map(|v| if bought { v } else { 0 }))
+            let sold = print.size.map(|_| 0);
+            print.bought.and_then(|bought| if bought { volume } else { sold })
         };
         Ok(Candle {
             open: decimal(first.price)?,

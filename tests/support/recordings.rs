@@ -16,7 +16,9 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data");
 pub fn path(name: &str) -> Result<PathBuf> {
     let path = PathBuf::from(FOLDER).join(name);
     path.canonicalize().with_context(|| {
-        format!("the recording tests/data/{name} is missing: restore it with git checkout tests/data")
+        format!(
+            "the recording tests/data/{name} is missing: restore it with git checkout tests/data"
+        )
     })
 }
 

@@ -17,8 +17,8 @@
 //! that are still open, which readers do.
 //!
 //! What a feed lost, and how far it was healthy, is in `feed.rs`; `gaps.rs` brings it into windows;
-//! `parts.rs` says which of several connections a pair comes by; `changes.rs` ends a pair and sets one
-//! back.
+//! `parts.rs` says which of several connections a pair comes by; `work.rs` splits marks over many
+//! windows into steps; `changes.rs` ends a pair and sets one back.
 //!
 //! Invariants:
 //! - A closed window changes only by a revision, which counts up.
@@ -31,13 +31,14 @@ use streams::store::StoreHandle;
 use streams::{Context, Failure, Processor};
 
 use super::changes::SWEEP;
-use super::feed::{Feed, Gap};
+use super::feed::Feed;
 use super::gaps::Change;
 use super::index::Index;
+use super::merge::is_too_large;
 use super::pairs::NO_PAIR;
 use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
 use super::seen::Seeing;
-use super::{Carrier, Entry, Pair, Stores, Window, merge, single};
+use super::{Entry, Pair, Stores, Window, merge, single};
 use crate::layout;
 
 /// Keeps `ohlc_1m`, `ohlc_1h` and `ohlc_1d`; forwards what is too late.
@@ -48,6 +49,9 @@ pub struct Candles {
     key: Vec<u8>,
     /// The feed's key at hand.
     feed_key: Vec<u8>,
+    /// The exchange whose last mark is not done, as far as this instance knows: the state decides.
+    pub(super) at_work: Option<Box<[u8]>>,
+    pub(super) step_windows: usize,
 }
 
 /// The minute of an event.
@@ -61,27 +65,36 @@ struct Place {
 }
 
 /// What became of an event in its minute.
-#[derive(Clone, Copy)]
 struct Added {
     seeing: Seeing,
     /// The minute is new.
     created: bool,
     /// The minute has closed, and its parents have it.
     closed: bool,
+    /// Each sum fits, or was null before.
+    fits: bool,
 }
 
 /// A move of a pair's clock, and the newest event that the pair had before.
 #[derive(Clone, Copy)]
-struct Tick {
-    newest: Timestamp,
-    from: Timestamp,
-    to: Timestamp,
+pub(super) struct Tick {
+    pub(super) newest: Timestamp,
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
 }
 
 impl Candles {
-    /// Into these stores.
-    pub fn new(stores: Stores) -> Self {
-        Self { stores, index: Index::default(), key: Vec::new(), feed_key: Vec::new() }
+    /// Into these stores. A step of a mark looks at `step_windows` windows: this changes when a
+    /// commit may come, and no candle.
+    pub fn in_steps(stores: Stores, step_windows: usize) -> Self {
+        Self {
+            stores,
+            index: Index::default(),
+            key: Vec::new(),
+            feed_key: Vec::new(),
+            at_work: None,
+            step_windows,
+        }
     }
 
     pub(super) fn store(&self, interval: Interval) -> &StoreHandle<Window> {
@@ -130,18 +143,14 @@ impl Candles {
         Ok(feeds.update(&self.feed_key, |feed| change(feed.get_or_insert(Feed::new(mark))))?)
     }
 
-    /// The id of a pair has arrived; the gaps that are now complete.
-    pub(super) fn found(
+    /// Gives an exchange's feed to `change`, which says whether it changed it.
+    pub(super) fn change_feed<R>(
         &mut self,
         exchange: &[u8],
-        pair: &[u8],
-        id: i64,
-    ) -> Result<Vec<Gap>, Failure> {
+        change: impl FnOnce(&mut Option<Feed>) -> (bool, R),
+    ) -> Result<R, Failure> {
         self.set_feed_key(exchange);
-        let feeds = &self.stores.feeds;
-        Ok(feeds.update(&self.feed_key, |feed| {
-            feed.as_mut().map(|feed| feed.arrived(pair, id)).unwrap_or_default()
-        })?)
+        Ok(self.stores.feeds.update_if(&self.feed_key, change)?)
     }
 
     fn set_feed_key(&mut self, exchange: &[u8]) {
@@ -166,16 +175,23 @@ impl Candles {
             let near = |feed: &Feed| (feed.clock(), feed.near(pair.key(), event, start, end));
             feed.map(near).unwrap_or_default()
         };
-        let (feed_clock, near) = self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), near)?;
+        let (feed_clock, mut near) =
+            self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), near)?;
         let clock = newest.max(feed_clock);
         let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
         if late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS) {
             context.count("too_late");
             return Ok(false);
         }
-        let part = single(event, context.offset().0).ok_or(Failure::Drop("overflow"))?;
+        if near.spilled {
+            near = near.and(self.own_near(pair.key(), event, (start, end))?);
+        }
+        let part = single(event, context.offset().0);
         let place = Place { start, late: late.is_some(), newest };
-        let Added { seeing, created, closed } = self.add(pair, event, place, &part)?;
+        let Added { seeing, created, closed, fits } = self.add(pair, event, place, &part)?;
+        if !fits {
+            context.count("volume_overflow");
+        }
         match seeing {
             Seeing::Duplicate => {
                 context.count("duplicate");
@@ -196,11 +212,12 @@ impl Candles {
         }
         if near.window || near.id || (near.marked && created && late.is_some()) {
             let id = event.trade_id.filter(|_| near.id && seeing == Seeing::New);
-            self.mark_event(context, pair.key(), event, id)?;
+            let change = if created { Change::Created } else { Change::Ordinary };
+            self.mark_event(context, pair.key(), event, id, change)?;
         }
         if let (Some(newest), Some(from)) = (newest, clock) {
             let to = from.max(event.event_time);
-            return self.advance(context, pair.key(), Tick { newest, from, to }).map(|()| true);
+            return self.advance(context, pair.key(), Tick { newest, from, to }).map(|_| true);
         }
         // A new pair: a feed's clock must find it, also before it is committed.
         self.index.add(pair.exchange(), pair.key());
@@ -228,33 +245,31 @@ impl Candles {
                     new.seen.insert(id);
                 }
                 *window = Some(new);
-                return (true, Ok(Added { seeing: Seeing::New, created: true, closed: late }));
+                let fits = !is_too_large(part);
+                return (true, Added { seeing: Seeing::New, created: true, closed: late, fits });
             };
             let seeing = event.identity().map_or(Seeing::New, |id| known.seen.look(id));
             // Closed by its clock, or by the clock that the pair had before it was set back.
             let closed = late || known.candle.status != Status::Open;
-            let added = Added { seeing, created: false, closed };
             if seeing == Seeing::Duplicate {
-                return (false, Ok(added));
+                return (false, Added { seeing, created: false, closed, fits: true });
             }
-            if !merge(&mut known.candle, part) {
-                return (false, Err(Failure::Drop("overflow")));
-            }
+            let fits = merge(&mut known.candle, part) && !is_too_large(part);
             if let Some(id) = event.identity() {
                 known.seen.insert(id);
             }
             if closed {
                 known.revise();
             }
-            (true, Ok(added))
+            (true, Added { seeing, created: false, closed, fits })
         };
         let (hint, minutes) = (pair.in_minutes(event.basis), &self.stores.minutes);
         // No window of a pair begins after that of its newest event: one that does is new. A pair
         // without one may have been forgotten, and its windows be there.
         if newest.is_some_and(|newest| Interval::Minute.start(newest) < start) {
-            minutes.create_if_near(hint, &self.key, change)?
+            Ok(minutes.create_if_near(hint, &self.key, change)?)
         } else {
-            minutes.update_if_near(hint, &self.key, change)?
+            Ok(minutes.update_if_near(hint, &self.key, change)?)
         }
     }
 
@@ -278,7 +293,7 @@ impl Candles {
                 context.count("volume_overflow");
             }
             if created {
-                self.stamp(pair, basis, (interval, parent), Change::Ordinary)?;
+                self.stamp(pair, basis, (interval, parent), Change::Created)?;
             }
         }
         Ok(())
@@ -287,15 +302,17 @@ impl Candles {
     // Time.
 
     /// Closes what the pair's clock has passed: minutes first, whose parents then hold all of them.
-    fn advance(
+    /// Returns how many windows that looked at.
+    pub(super) fn advance(
         &mut self,
         context: &mut Context<'_, Entry>,
         pair: &[u8],
         tick: Tick,
-    ) -> Result<(), Failure> {
+    ) -> Result<usize, Failure> {
         // Hours and days end where a minute does, with the same grace.
+        let mut looked_at = 0;
         if !closes_minute(tick.from, tick.to) {
-            return Ok(());
+            return Ok(looked_at);
         }
         for interval in Interval::ALL {
             // Grace is shorter than any window: only the window of the newest event and the one
@@ -308,6 +325,7 @@ impl Candles {
                     continue;
                 }
                 for basis in [Basis::Trade, Basis::Ticker] {
+                    looked_at += 1;
                     let candle = self.close(pair, basis, (interval, start))?;
                     if let (Some(candle), Interval::Minute) = (candle, interval) {
                         // The parent is as open as it was before this tick: its own turn comes.
@@ -316,7 +334,7 @@ impl Candles {
                 }
             }
         }
-        Ok(())
+        Ok(looked_at)
     }
 
     /// Closes a window, if there is one; returns its candle.
@@ -340,52 +358,7 @@ impl Candles {
         Ok(closed)
     }
 
-    // Feeds.
-
-    fn mark(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        key: &[u8],
-        mark: &FeedMark,
-    ) -> Result<(), Failure> {
-        let exchange = exchange_of(key);
-        let of_feed = key.starts_with(&NO_PAIR);
-        if let Some(change) = mark.change.filter(|_| !of_feed) {
-            return self.changed(context, key, mark, change);
-        }
-        // Before its clock: what that closes bears the gap from the start.
-        if let Some(gap) = Gap::of(mark, if of_feed { &[] } else { key }) {
-            self.lost(context, exchange, mark, gap)?;
-        }
-        if !of_feed {
-            let carrier = Carrier::of(mark);
-            return carrier.map_or(Ok(()), |carrier| self.carried(context, key, mark, carrier));
-        }
-        let from = self.feed(exchange, Feed::clock)?;
-        let behind = from.is_some_and(|from| from >= mark.healthy_until);
-        if behind && mark.part.is_none() {
-            return Ok(());
-        }
-        self.feed_of(exchange, mark, |feed| feed.tick(mark))?;
-        if mark.part.is_some() {
-            self.caught_up(exchange, mark, from)?;
-        }
-        if behind {
-            return Ok(());
-        }
-        let from = from.unwrap_or(Timestamp(0));
-        if !closes_minute(from, mark.healthy_until) {
-            return Ok(());
-        }
-        for pair in self.pairs_of(exchange)? {
-            let Some(newest) = self.newest(&pair)? else {
-                continue;
-            };
-            let tick = Tick { newest, from: newest.max(from), to: newest.max(mark.healthy_until) };
-            self.advance(context, &pair, tick)?;
-        }
-        Ok(())
-    }
+    // Pairs.
 
     /// The time of the newest event of a pair.
     pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>, Failure> {
@@ -420,10 +393,13 @@ impl Processor for Candles {
             }
         }
     }
+
+    fn resume(&mut self, context: &mut Context<'_, Entry>) -> Result<(), Failure> {
+        self.go_on(context)
+    }
 }
 
-/// Merges into a parent. False when its volumes overflowed: they are then unknown, and prices and
-/// counts still right.
+/// Merges into a parent. False when a sum did not fit.
 pub(super) fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: bool) -> bool {
     let Some(known) = window else {
         let status = if closed { Status::Closed } else { Status::Open };
@@ -433,24 +409,11 @@ pub(super) fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: 
     if closed || known.candle.status != Status::Open {
         known.revise();
     }
-    if merge(&mut known.candle, part) {
-        return true;
-    }
-    let without = |candle: &Candle| Candle {
-        base_volume: None,
-        quote_volume: None,
-        taker_buy_base: None,
-        taker_buy_quote: None,
-        ..candle.clone()
-    };
-    known.candle = without(&known.candle);
-    // Without volumes there is only a count left to overflow.
-    let _ = merge(&mut known.candle, &without(part));
-    false
+    merge(&mut known.candle, part)
 }
 
 /// Whether some minute closes between two readings of a clock.
-fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
+pub(super) fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
     let minute = Interval::Minute;
     let last_closed = |clock: Timestamp| {
         minute.start(Timestamp(clock.0 - minute.length_ms() - super::rules::GRACE_MS))

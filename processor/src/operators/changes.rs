@@ -169,7 +169,8 @@ impl Candles {
         }
         self.set_back_latest(pair, at)?;
         // What a feed told of the future is no coverage: also where nothing else changes.
-        let told = if feed_was_ahead { self.pairs_of(exchange_of(pair))? } else { Vec::new() };
+        let told = if feed_was_ahead { self.pairs_of(exchange_of(pair))? } else { None };
+        let told: Vec<Box<[u8]>> = told.into_iter().flatten().cloned().collect();
         for pair in std::iter::once(pair.into()).chain(told) {
             for interval in Interval::ALL {
                 for basis in BASES {

@@ -51,10 +51,13 @@ impl Index {
 }
 
 impl Candles {
-    /// The pairs of an exchange.
-    pub(super) fn pairs_of(&mut self, exchange: &[u8]) -> Result<Vec<Box<[u8]>>, Failure> {
+    /// The pairs of an exchange, in the order of their keys.
+    pub(super) fn pairs_of(
+        &mut self,
+        exchange: &[u8],
+    ) -> Result<Option<&BTreeSet<Box<[u8]>>>, Failure> {
         self.find_pairs()?;
-        Ok(self.index.pairs.get(exchange).into_iter().flatten().cloned().collect())
+        Ok(self.index.pairs.get(exchange))
     }
 
     /// Finds the committed pairs, once.

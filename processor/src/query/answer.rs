@@ -16,8 +16,8 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use schemas::Timestamp;
 use serde::Serialize;
+use streams::store::Moment;
 
 use super::budget::Budget;
 use super::connections::Line;
@@ -153,7 +153,7 @@ impl Ask {
         &self,
         found: Found,
         extent: &Extent,
-        now: Timestamp,
+        now: Moment,
         budget: &Budget,
     ) -> Result<Response, Refusal> {
         let tag = tag(&found.body);
@@ -163,7 +163,7 @@ impl Ask {
                 headers.insert(name, value);
             }
         };
-        if let Some(as_of) = extent.as_of() {
+        if let Some(as_of) = extent.as_of(now) {
             set(AS_OF, as_of.to_string());
             set(LAG, extent.lag_ms(now).unwrap_or(0).to_string());
         }

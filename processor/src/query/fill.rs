@@ -126,7 +126,7 @@ mod tests {
     fn candle(minute: i64, price: &str, gap: bool) -> (Timestamp, Candle) {
         let time = Timestamp(minute * MINUTE);
         let event = MarketEvent::trade(price.parse().unwrap(), Decimal::ONE, time);
-        (time, Candle { gap, ..single(&event, 0).unwrap() })
+        (time, Candle { gap, ..single(&event, 0) })
     }
 
     fn previous() -> Filling {

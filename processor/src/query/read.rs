@@ -227,9 +227,8 @@ impl Reader {
                 continue;
             }
             match found.get_mut(&parent) {
-                // What overflows when it closes shows as it was until then.
                 Some(known) => {
-                    let _ = merge(known, &candle);
+                    merge(known, &candle);
                 }
                 None => {
                     found.insert(parent, candle);

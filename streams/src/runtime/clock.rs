@@ -1,8 +1,10 @@
 //! The clock, read here and nowhere else in this crate.
 
+use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::record::Timestamp;
+use crate::store::Moment;
 
 /// Wall-clock time.
 #[expect(clippy::disallowed_methods, reason = "the edge at which time becomes an argument")]
@@ -15,6 +17,13 @@ pub(crate) fn now() -> Timestamp {
 #[expect(clippy::disallowed_methods, reason = "the edge at which intervals are measured")]
 pub(crate) fn instant() -> Instant {
     Instant::now()
+}
+
+/// The moment that it is: what an age is counted from, and to. Moments of one process compare.
+pub fn moment() -> Moment {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let up = BEGAN.get_or_init(instant).elapsed();
+    Moment { wall: now(), up_ms: i64::try_from(up.as_millis()).unwrap_or(i64::MAX) }
 }
 
 /// Waits.

@@ -24,6 +24,17 @@ pub enum GroupProtocol {
     Consumer,
 }
 
+/// Where a partition goes on whose group has no offset although its stores hold state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetOffsets {
+    /// Behind the last record that the stores hold.
+    Position,
+    /// At the first record of the source: what the stores hold is processed again.
+    Earliest,
+    /// Behind the last record of the source: what was not processed never will be.
+    Latest,
+}
+
 /// The settings of one application.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -59,6 +70,9 @@ pub struct Config {
     pub session_timeout: Duration,
     /// Keep the partitions of other members warm, so that taking them over replays moments only.
     pub standby: bool,
+    /// Where to go on when the group's offsets are lost; `None` refuses. With offsets, and with empty
+    /// stores, it changes nothing.
+    pub reset_offsets: Option<ResetOffsets>,
     /// Where records go that cannot be processed.
     pub dead_letters_topic: String,
     /// Raw client settings, applied last.

@@ -26,6 +26,9 @@ use crate::record::Timestamp;
 /// former owner to end: longer than any transaction may be open, with the broker's own slack.
 const COMMITTED_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// A request for the first and the last offset of a partition.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A fetch is answered when there is as much as this, or its wait is over.
 const FETCH_MIN_BYTES: &str = "131072";
 /// That wait is this part of the commit interval. Records are read when they are committed, so a little
@@ -52,7 +55,7 @@ pub(super) enum Rebalance {
 pub(super) struct Resume {
     /// The partition.
     pub(super) partition: i32,
-    /// The committed offset; `None` in a new group.
+    /// The committed offset; `None` in a new group, and when it is lost.
     pub(super) next: Option<i64>,
     /// The stream time kept beside it.
     pub(super) stream_time: Timestamp,
@@ -247,6 +250,12 @@ impl GroupConsumer {
         self.consumer
             .commit(offsets, rdkafka::consumer::CommitMode::Sync)
             .map_err(|error| errors::commit(&error))
+    }
+
+    /// The first and the next offset of a partition.
+    pub(super) fn ends(&self, partition: i32) -> Result<(i64, i64)> {
+        let ends = self.consumer.fetch_watermarks(&self.topic, partition, ENDS_TIMEOUT);
+        ends.map_err(errors::plain)
     }
 
     /// How many records of a partition are between its committed end and `position`.

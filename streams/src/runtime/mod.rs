@@ -21,6 +21,8 @@ mod config;
 mod consumer;
 mod errors;
 mod flusher;
+mod letters;
+mod lost_offsets;
 mod metrics;
 mod native;
 mod producer;
@@ -39,7 +41,8 @@ use std::time::Duration;
 use rdkafka::config::RDKafkaLogLevel;
 
 pub use admin::{TopicSpec, create_topics};
-pub use config::{Config, GroupProtocol, Guarantee, StoreConfig};
+pub use clock::moment;
+pub use config::{Config, GroupProtocol, Guarantee, ResetOffsets, StoreConfig};
 pub use metrics::Metrics;
 pub use queries::{Member, Queries};
 pub use view::View;
@@ -47,6 +50,7 @@ pub use write::{NewRecord, write_records};
 
 use crate::error::{Error, Result};
 use crate::topology::Topology;
+use letters::Letters;
 use standby::{Asks, Scene, Standby};
 use state_dir::StateDir;
 use worker::Worker;
@@ -86,6 +90,7 @@ struct Shared {
     queries: Queries,
     stop: Stop,
     standby: Standby,
+    letters: Letters,
 }
 
 /// An application: a topology and the threads that run it.
@@ -116,8 +121,18 @@ impl App {
         } else {
             (Standby::default(), None)
         };
-        let shared =
-            Shared { topology, config, instance, state_dir, metrics, queries, stop, standby };
+        let letters = Letters::new(metrics.records.dead_letters_refused.clone());
+        let shared = Shared {
+            topology,
+            config,
+            instance,
+            state_dir,
+            metrics,
+            queries,
+            stop,
+            standby,
+            letters,
+        };
         Ok(Self { shared, partitions, asks: Mutex::new(asks) })
     }
 

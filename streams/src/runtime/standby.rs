@@ -30,9 +30,9 @@ use crate::topology::Topology;
 const WAIT: Duration = Duration::from_millis(10);
 /// A worker that gets no answer in this time opens the stores itself, which fences the follower.
 const HAND_OVER: Duration = Duration::from_secs(10);
-/// Between two looks at the ends of the topics: how old an answer says that it is when nothing
-/// comes. Each asks the broker once for each store of each partition.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at the ends of the topics: an answer is no younger than the last that was reached.
+/// Each asks each broker once.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 

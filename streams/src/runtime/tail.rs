@@ -7,6 +7,13 @@
 //! "the position is the end less one" may never come true. And it must be at or past the end that
 //! uncommitted reading showed when the tail began: an open transaction of a fenced member hides
 //! what its successor has committed behind it, until the broker aborts it.
+//!
+//! How old a replica is counts from a request for the ends, once all before them is here. An end that
+//! a fetch finds does not count: nothing says when that fetch was sent, and a process that was stopped
+//! or cut off finds an old one.
+//!
+//! The start of a topic moves when its retention deletes segments. A replica that has not come so far
+//! goes on at the new start, as one that begins there does.
 
 use std::time::{Duration, Instant};
 
@@ -18,16 +25,29 @@ use super::clock;
 use super::config::StoreConfig;
 use super::errors;
 use super::flusher::Changelog;
-use super::native::{BATCH, Records, Taken};
+use super::native::{Records, Taken};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Timestamp};
 use crate::replica::Replica;
+use crate::store::Moment;
 use crate::topology::StoreSpec;
 
 /// Between two progress lines of one restore.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// A request for where a topic is, or for a partition's first and last offset.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Positions of one replica that the broker refuses in a row, without a record in between. Retention
+/// deletes whole segments and looks for them every five minutes (`log.retention.check.interval.ms`): so
+/// many are a broker that contradicts itself.
+const MAX_REFUSED: u32 = 10;
+
+/// An answer to the question where a topic ends.
+#[derive(Clone, Copy)]
+struct Look {
+    /// When it was asked.
+    asked: Moment,
+    end: Offset,
+}
 
 /// One replica, and how far it has to go.
 struct Followed {
@@ -35,26 +55,33 @@ struct Followed {
     partition: i32,
     /// Records that the replica had taken when it came here.
     taken_before: u64,
-    /// The end when the tail began, uncommitted records included.
+    /// The end as last asked, uncommitted records included. Restoring ends at that of the beginning.
     end: Offset,
-    /// When the newest record that it took was produced.
-    newest: Timestamp,
+    /// The end that it has to reach before it is known to be of that age. A newer one waits for it: who
+    /// is always a little behind would otherwise reach none.
+    look: Option<Look>,
     at_end: bool,
+    /// The position of its fetch is not in the topic.
+    out_of_range: bool,
+    /// How often that was so since the last record.
+    refused: u32,
     caught_up: bool,
     started: Instant,
     reported: Instant,
 }
 
 impl Followed {
-    fn new(replica: Replica, partition: i32, end: Offset) -> Self {
+    fn new(replica: Replica, partition: i32, look: Look) -> Self {
         let now = clock::instant();
         Self {
             taken_before: replica.taken(),
             replica,
             partition,
-            end,
-            newest: Timestamp::MIN,
+            end: look.end,
+            look: Some(look),
             at_end: false,
+            out_of_range: false,
+            refused: 0,
             caught_up: false,
             started: now,
             reported: now,
@@ -73,20 +100,24 @@ impl Followed {
         (self.end.0 - self.replica.next().0).max(0)
     }
 
-    /// Gives what was taken to the store, and says how old that leaves it: an end that is seen
-    /// now was the end at `asked`. True when it has just reached the end.
-    fn write(&mut self, asked: Timestamp, now: Timestamp) -> Result<bool> {
+    /// Gives what was taken to the store, and says how old that leaves it. True when it has just
+    /// reached the end.
+    fn write(&mut self) -> Result<bool> {
         let at_end = std::mem::take(&mut self.at_end);
         let reached = self.write_taken(at_end)?;
-        if self.caught_up {
-            let freshness = self.replica.store().freshness();
-            // A writer's clock may be ahead of ours.
-            freshness.reached(self.replica.next(), self.newest.min(now));
-            if at_end {
-                freshness.complete(asked);
-            }
-        }
+        self.tell_age();
         Ok(reached)
+    }
+
+    fn tell_age(&mut self) {
+        if !self.caught_up {
+            return;
+        }
+        let (freshness, next) = (self.replica.store().freshness(), self.replica.next());
+        freshness.claims(next);
+        if let Some(look) = self.look.take_if(|look| next >= look.end) {
+            freshness.complete(look.asked);
+        }
     }
 
     fn write_taken(&mut self, at_end: bool) -> Result<bool> {
@@ -133,8 +164,6 @@ pub(super) struct Tail {
     probe: BaseConsumer,
     /// Few enough that a search costs less than a map: stores times partitions of one thread.
     followed: Vec<Followed>,
-    /// When the queue of records was last found empty.
-    drained: Timestamp,
 }
 
 impl Tail {
@@ -165,7 +194,7 @@ impl Tail {
         let records = Records::new(consumer.client())?;
         let probe = client.set("isolation.level", "read_uncommitted");
         let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
-        Ok(Self { records, consumer, probe, followed: Vec::new(), drained: Timestamp::MIN })
+        Ok(Self { records, consumer, probe, followed: Vec::new() })
     }
 
     fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
@@ -178,25 +207,51 @@ impl Tail {
     /// # Errors
     /// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
     pub(super) fn add(&mut self, partition: i32, mut replica: Replica) -> Result<()> {
-        let spec = replica.spec();
-        let (low, end) = self.watermarks(&spec.topic, partition)?;
-        let position = replica.next();
-        if position.0 > end {
-            return Err(Error::Corrupt(format!(
-                "store {} partition {partition} is at position {position}, but topic {} ends at \
-                 {end}: the topic was recreated or has lost data; move the state directory away to \
-                 restore what the topic has",
-                spec.name, spec.topic
-            )));
-        }
-        self.records.forward(self.consumer.client(), &spec.topic, partition)?;
+        let asked = clock::moment();
+        let (low, end) = self.watermarks(&replica.spec().topic, partition)?;
+        check_position(&replica, partition, end)?;
+        self.records.forward(self.consumer.client(), &replica.spec().topic, partition)?;
         replica.pass(Offset(low));
+        self.assign(&replica, partition)?;
+        let look = Look { asked, end: Offset(end) };
+        self.followed.push(Followed::new(replica, partition, look));
+        Ok(())
+    }
+
+    /// Fetches from where the replica is.
+    fn assign(&self, replica: &Replica, partition: i32) -> Result<()> {
         let mut list = TopicPartitionList::new();
         let next = NativeOffset::Offset(replica.next().0);
         list.add_partition_offset(&replica.spec().topic, partition, next).map_err(errors::plain)?;
-        self.consumer.incremental_assign(&list).map_err(errors::plain)?;
-        self.followed.push(Followed::new(replica, partition, Offset(end)));
-        Ok(())
+        self.consumer.incremental_assign(&list).map_err(errors::plain)
+    }
+
+    /// Goes on at the start of the topic, which has moved past the replica.
+    fn begin_again(&mut self, index: usize) -> Result<()> {
+        let Followed { replica, partition, .. } = &self.followed[index];
+        let (topic, partition, was) = (replica.spec().topic.clone(), *partition, replica.next());
+        let (low, end) = self.watermarks(&topic, partition)?;
+        check_position(replica, partition, end)?;
+        let followed = &mut self.followed[index];
+        followed.refused += 1;
+        if followed.refused > MAX_REFUSED {
+            return Err(Error::Unavailable(format!(
+                "{topic}/{partition}: the broker refuses position {was} although the topic begins \
+                 at {low} and ends at {end}"
+            )));
+        }
+        followed.replica.pass(Offset(low));
+        tracing::warn!(
+            topic,
+            partition,
+            position = was.0,
+            start = low,
+            "the topic's start has moved while it was read: going on there"
+        );
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, partition);
+        self.consumer.incremental_unassign(&list).map_err(errors::plain)?;
+        self.assign(&self.followed[index].replica, partition)
     }
 
     /// Follows a partition no longer; gives its replicas back, with everything that they took.
@@ -221,22 +276,23 @@ impl Tail {
             errors::consumer(&error)?;
         }
         let mut failed = Ok(());
-        let (asked, now) = (self.drained, clock::now());
         let Self { records, followed, .. } = self;
         // A partition's records come together: what was found last is looked at first.
         let mut last = 0;
-        let count = records.take(wait, |taken| {
+        records.take(wait, |taken| {
             if let Err(error) = take(followed, &mut last, &taken) {
                 failed = Err(error);
             }
         });
         failed?;
-        if count < BATCH {
-            self.drained = now;
+        for index in 0..self.followed.len() {
+            if std::mem::take(&mut self.followed[index].out_of_range) {
+                self.begin_again(index)?;
+            }
         }
         let mut restored = Vec::new();
         for followed in &mut self.followed {
-            if followed.write(asked, now)? {
+            if followed.write()? {
                 let (partition, records) = (followed.partition, followed.restored());
                 restored.push(Restored { partition, records });
             }
@@ -245,16 +301,28 @@ impl Tail {
         Ok(restored)
     }
 
-    /// Asks the broker again where the topics end: what has caught up is behind anew.
+    /// Asks the broker again where the topics end, each broker once: what has caught up is behind
+    /// anew. One whose leader does not know is passed over: its age grows.
     pub(super) fn look_ahead(&mut self) -> Result<()> {
-        for index in 0..self.followed.len() {
-            let Followed { replica, partition, .. } = &self.followed[index];
-            let asked = clock::now();
-            let (_, end) = self.watermarks(&replica.spec().topic, *partition)?;
-            let followed = &mut self.followed[index];
-            followed.end = Offset(end);
-            if followed.caught_up && followed.replica.next() >= followed.end {
-                followed.replica.store().freshness().complete(asked);
+        if self.followed.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for Followed { replica, partition, .. } in &self.followed {
+            // As a time to look for, it is the end.
+            list.add_partition_offset(&replica.spec().topic, *partition, NativeOffset::End)
+                .map_err(errors::plain)?;
+        }
+        let asked = clock::moment();
+        let ends = self.probe.offsets_for_times(list, BROKER_TIMEOUT).map_err(errors::plain)?;
+        for element in ends.elements() {
+            let NativeOffset::Offset(end) = element.offset() else { continue };
+            let topic = element.topic().as_bytes();
+            let found = find(&mut self.followed, &mut 0, topic, element.partition());
+            if let Some(followed) = found.filter(|_| element.error().is_ok()) {
+                followed.end = Offset(end);
+                followed.look.get_or_insert(Look { asked, end: Offset(end) });
+                followed.tell_age();
             }
         }
         Ok(())
@@ -310,6 +378,21 @@ impl Tail {
     }
 }
 
+/// # Errors
+/// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
+fn check_position(replica: &Replica, partition: i32, end: i64) -> Result<()> {
+    let (spec, position) = (replica.spec(), replica.next());
+    if position.0 <= end {
+        return Ok(());
+    }
+    Err(Error::Corrupt(format!(
+        "store {} partition {partition} is at position {position}, but topic {} ends at {end}: the \
+         topic was recreated or has lost data; move the state directory away to restore what the \
+         topic has",
+        spec.name, spec.topic
+    )))
+}
+
 fn find<'a>(
     all: &'a mut [Followed],
     last: &mut usize,
@@ -329,7 +412,7 @@ fn take(all: &mut [Followed], last: &mut usize, taken: &Taken<'_>) -> Result<()>
         Taken::Record { topic, partition, offset, timestamp, key, value } => {
             match find(all, last, topic, partition) {
                 Some(followed) if followed.replica.next() <= Offset(offset) => {
-                    followed.newest = followed.newest.max(Timestamp(timestamp));
+                    followed.refused = 0;
                     followed.replica.take(Offset(offset), Timestamp(timestamp), key, value)
                 }
                 _ => Ok(()),
@@ -342,8 +425,14 @@ fn take(all: &mut [Followed], last: &mut usize, taken: &Taken<'_>) -> Result<()>
             }
             Ok(())
         }
+        Taken::Failed { topic, partition, code } if errors::is_out_of_range(code) => {
+            if let Some(followed) = find(all, last, topic, partition) {
+                followed.out_of_range = true;
+            }
+            Ok(())
+        }
         Taken::Failed { topic, partition, code } => {
-            errors::partition(&String::from_utf8_lossy(topic), partition, code)
+            errors::changelog(&String::from_utf8_lossy(topic), partition, code)
         }
     }
 }

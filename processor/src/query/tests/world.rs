@@ -13,7 +13,7 @@ use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use streams::record::{Batch, Offset, Partition, SourceId};
 use streams::runtime::{Queries, Stop};
-use streams::store::{Committed, Memory};
+use streams::store::{Committed, Memory, Moment};
 use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
@@ -25,6 +25,11 @@ pub(super) type Outcome = Result<(), Box<dyn Error>>;
 
 /// 2024-01-01T00:00:00Z.
 pub(super) const EPOCH: i64 = 1_704_067_200_000;
+/// A moment at which both clocks say the same.
+fn moment(time: i64) -> Moment {
+    Moment { wall: streams::record::Timestamp(time), up_ms: time }
+}
+
 /// What the clock of the routes says.
 pub(super) const NOW: Timestamp = Timestamp(EPOCH + 3_600_000);
 
@@ -100,7 +105,8 @@ impl World {
     /// The stores say that they are so old.
     pub(super) fn is_of(&self, next: i64, time: i64) {
         for store in self.task.stores() {
-            store.freshness().reached(Offset(next), streams::record::Timestamp(time));
+            store.freshness().claims(Offset(next));
+            store.freshness().complete(moment(time));
         }
     }
 
@@ -109,7 +115,7 @@ impl World {
         let queries = Queries::of_partition(names.zip(self.task.stores().iter().cloned()));
         let served =
             Served::new(queries, Arc::clone(&self.codec), Registry::new(), self.budget.clone());
-        Served { now: || NOW, ..served }
+        Served { now: || NOW, moment: || moment(NOW.0), ..served }
     }
 
     pub(super) fn routes(&self) -> Router {

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use super::Worker;
+use super::{Owned, Worker};
 use crate::error::{Error, Result};
 use crate::runtime::clock;
 use crate::runtime::config::Guarantee;
 use crate::runtime::{Queries, producer};
-use crate::store::Change;
+use crate::store::{Change, Moment};
 use crate::task::{Commit, Consumed, State};
 use crate::topology::StoreChange;
+
+/// Between two proofs of ownership while there is nothing to commit: an answer of an idle member is no
+/// older. Each is a transaction without records: three requests, and a record of each partition in the
+/// broker's own `__consumer_offsets`.
+const PROOF_EVERY: Duration = Duration::from_secs(1);
 
 /// The changes of a commit by store, when somebody listens.
 fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
@@ -28,17 +33,22 @@ impl Worker<'_> {
         for owned in self.owned.values_mut().filter(|o| o.task.state() == State::Running) {
             empty &= owned.task.prepare_commit()?.is_empty();
         }
-        if !empty {
+        let proven = if empty {
+            self.prove()?
+        } else {
             let started = clock::instant();
             let written = self.write();
             let outcome = if written.is_ok() { "committed" } else { "failed" };
             self.shared.metrics.commits.with_label_values(&[outcome]).inc();
-            written?;
+            let asked = written?;
             self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
             self.count();
+            Some(asked)
+        };
+        let proven = proven.filter(|_| !self.consumer.assignment_lost());
+        if proven.is_some() {
+            self.last_proof = clock::instant();
         }
-        // Nobody else commits to these partitions, so what is here is all there is.
-        let now = (!self.consumer.assignment_lost()).then(clock::now);
         for (partition, owned) in &mut self.owned {
             let committed = changed(&self.shared.queries, owned.task.pending());
             owned.task.post_commit();
@@ -46,16 +56,47 @@ impl Worker<'_> {
             for (spec, changes) in self.shared.topology.stores().iter().zip(committed) {
                 self.shared.queries.changes().tell_changed(&spec.name, *partition, None, changes);
             }
-            if let Some(now) = now.filter(|_| owned.task.state() == State::Running) {
+            if let Some(asked) = proven.filter(|_| owned.task.state() == State::Running) {
                 for store in owned.task.stores() {
-                    store.freshness().complete(now);
+                    store.freshness().complete(asked);
                 }
             }
         }
         Ok(())
     }
 
-    fn write(&self) -> Result<()> {
+    /// Proves at times, while there is nothing to write, that what is here is all there is: the group
+    /// takes offsets from the owner only. Returns when it was asked.
+    ///
+    /// There must be nothing that is processed and not committed.
+    fn prove(&self) -> Result<Option<Moment>> {
+        let mut running =
+            self.owned.values().filter(|o| o.task.state() == State::Running).peekable();
+        let is_known = |o: &Owned| {
+            o.task.stores().iter().all(|store| store.freshness().complete_at().is_some())
+        };
+        if running.peek().is_none() || self.consumer.assignment_lost() {
+            return Ok(None);
+        }
+        if self.last_proof.elapsed() < PROOF_EVERY && running.all(is_known) {
+            return Ok(None);
+        }
+        let asked = clock::moment();
+        match (self.confirm_ownership(), self.config().processing_guarantee) {
+            (Ok(()), _) => Ok(Some(asked)),
+            // A transaction that failed leaves no producer to go on with.
+            (Err(error), Guarantee::ExactlyOnceV2) => Err(error),
+            // There was nothing to lose: the age grows, and the group says what has become of it.
+            (Err(error), Guarantee::AtLeastOnce) => {
+                tracing::debug!(%error, "no proof of ownership");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes what is prepared. Returns a moment before the group was asked whether this member is the
+    /// owner: nobody else had committed anything by then.
+    fn write(&self) -> Result<Moment> {
         if self.consumer.assignment_lost() {
             return Err(Error::Fenced("the group has given the partitions away".into()));
         }
@@ -66,9 +107,11 @@ impl Worker<'_> {
             self.producer.produce(partition, commit)?;
         }
         self.producer.flush()?;
+        let asked = clock::moment();
         self.commit_offsets(
             commits().map(|(partition, commit)| (partition, commit.consumed.clone())),
-        )
+        )?;
+        Ok(asked)
     }
 
     /// Commits offsets, and with them the open transaction. The group refuses them from a member

@@ -62,6 +62,8 @@ pub(super) struct Worker<'a> {
     flusher: Flusher,
     owned: BTreeMap<i32, Owned>,
     last_commit: Instant,
+    /// When the group last took offsets.
+    last_proof: Instant,
     last_flush: Instant,
     /// How long the last writing of the stores took.
     flush_took: Duration,
@@ -73,7 +75,7 @@ impl<'a> Worker<'a> {
     pub(super) fn start(shared: &'a Shared, index: usize) -> Result<Self> {
         let config = &shared.config;
         let name = format!("{}-{}-{index}", config.application_id, shared.instance);
-        let producer = OutputProducer::new(config, &shared.topology, &name)?;
+        let producer = OutputProducer::new(config, &shared.topology, &shared.letters, &name)?;
         let consumer = GroupConsumer::new(config, &shared.topology.sources()[0], &name)?;
         // While the group answers.
         let tail = Tail::new(&config.stores(), shared.topology.stores())?;
@@ -89,6 +91,7 @@ impl<'a> Worker<'a> {
             flusher: Flusher::start(&config.stores())?,
             owned: BTreeMap::new(),
             last_commit: now,
+            last_proof: now,
             last_flush: now,
             flush_took: Duration::ZERO,
             last_metrics: now,
@@ -134,7 +137,10 @@ impl<'a> Worker<'a> {
         if self.is_ahead_of_disk() {
             clock::wait(MAX_WAIT);
         } else {
-            self.take_records()?;
+            // Else what waits behind a record of many steps would grow.
+            if !self.owned.values().any(|owned| owned.task.is_unfinished()) {
+                self.take_records()?;
+            }
             self.process()?;
         }
         let due = self.last_commit.elapsed() >= self.config().commit_interval;
@@ -186,22 +192,31 @@ impl<'a> Worker<'a> {
 
     fn process(&mut self) -> Result<()> {
         let now = clock::now();
+        let (last_commit, interval) = (self.last_commit, self.config().commit_interval);
         for owned in self.owned.values_mut() {
             if owned.task.state() != State::Running {
                 continue;
             }
             owned.task.punctuate(now)?;
-            while !owned.task.wants_commit() && process_some(&mut owned.task)? {}
+            while !owned.task.wants_commit() && process_some(&mut owned.task)? {
+                if owned.task.is_unfinished() && last_commit.elapsed() >= interval {
+                    break;
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// Processes up to [`LOOK_EVERY`] records; false when none waits any more.
+/// Processes up to [`LOOK_EVERY`] records, or one step of a record of many; false when none waits any
+/// more.
 fn process_some(task: &mut Task) -> Result<bool> {
     for _ in 0..LOOK_EVERY {
         if !task.process()? {
             return Ok(false);
+        }
+        if task.is_unfinished() {
+            break;
         }
     }
     Ok(true)

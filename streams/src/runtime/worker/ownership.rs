@@ -1,16 +1,27 @@
 //! Partitions come and go: tasks are opened, restored, run, and given back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Owned, Worker};
 use crate::error::Result;
 use crate::record::{Batch, Offset, Partition, SourceId};
-use crate::runtime::{clock, standby};
+use crate::runtime::{clock, lost_offsets, standby};
 use crate::task::{Consumed, State, Task};
 
 /// How long to wait for records of a restore, or for the disk that it is ahead of.
 const RESTORE_WAIT: Duration = Duration::from_millis(1);
+
+fn is_on_disk(owned: &BTreeMap<i32, Owned>, partition: i32) -> Result<bool> {
+    let stores = owned.get(&partition).into_iter().flat_map(|owned| owned.task.stores());
+    for store in stores {
+        if store.position()?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 impl Worker<'_> {
     /// Takes partitions: the group's offsets first, then the stores that belong to them.
@@ -18,22 +29,33 @@ impl Worker<'_> {
     /// The order matters. The offsets are stable only when no transaction of a former owner is
     /// pending, so what the changelogs hold after that is all that they will ever hold of it.
     pub(super) fn take_over(&mut self, partitions: &[i32]) -> Result<()> {
-        let resumes = self.consumer.committed(partitions)?;
+        let mut resumes = self.consumer.committed(partitions)?;
         for resume in &resumes {
-            let consumed = resume.next.map(|next| Consumed {
-                source: SourceId(0),
-                next: Offset(next),
-                stream_time: resume.stream_time,
-            });
-            let owned = self.open(resume.partition, consumed.into_iter().collect())?;
+            let owned = self.open(resume.partition)?;
             self.owned.insert(resume.partition, owned);
+        }
+        let Self { shared, consumer, owned, .. } = self;
+        let is_on_disk = |partition| is_on_disk(owned, partition);
+        lost_offsets::resolve(
+            &shared.config,
+            &shared.topology,
+            consumer,
+            &mut resumes,
+            is_on_disk,
+        )?;
+        for resume in &resumes {
+            let source = SourceId(0);
+            if let (Some(owned), Some(next)) = (owned.get_mut(&resume.partition), resume.next) {
+                let (next, stream_time) = (Offset(next), resume.stream_time);
+                owned.resume = vec![Consumed { source, next, stream_time }];
+            }
         }
         self.consumer.assign(&resumes)?;
         tracing::info!(?partitions, "partitions assigned");
         Ok(())
     }
 
-    fn open(&mut self, partition: i32, resume: Vec<Consumed>) -> Result<Owned> {
+    fn open(&mut self, partition: i32) -> Result<Owned> {
         let shared = self.shared;
         let replicas = match shared.standby.claim(partition, self.index) {
             Some(warm) => warm,
@@ -50,7 +72,7 @@ impl Worker<'_> {
         self.show_state(&label, Some(State::Restoring));
         Ok(Owned {
             task,
-            resume,
+            resume: Vec::new(),
             incoming: Batch::default(),
             newest: None,
             paused: false,

@@ -93,7 +93,7 @@ impl Worker<'_> {
     /// Makes sure that nobody else has written to the changelogs before their ends were asked: the
     /// group takes offsets from the owner only, so whoever was paused past its session finds out
     /// here, before its stores would claim another's records.
-    fn confirm_ownership(&self) -> Result<()> {
+    pub(super) fn confirm_ownership(&self) -> Result<()> {
         let running = self.owned.iter().filter(|(_, o)| o.task.state() == State::Running);
         let positions = running.map(|(partition, o)| (*partition, o.task.positions()));
         self.producer.begin()?;
