@@ -162,6 +162,8 @@ pub(super) struct Tail {
     consumer: BaseConsumer,
     /// Sees what is not committed, and so the true ends of topics.
     probe: BaseConsumer,
+    /// What the consumer was made of.
+    client: ClientConfig,
     /// Few enough that a search costs less than a map: stores times partitions of one thread.
     followed: Vec<Followed>,
 }
@@ -186,15 +188,10 @@ impl Tail {
         for (name, value) in &config.kafka {
             client.set(name, value);
         }
-        let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
-        for store in stores {
-            let met = consumer.fetch_metadata(Some(&store.topic), BROKER_TIMEOUT);
-            met.map_err(errors::plain)?;
-        }
-        let records = Records::new(consumer.client())?;
-        let probe = client.set("isolation.level", "read_uncommitted");
-        let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
-        Ok(Self { records, consumer, probe, followed: Vec::new() })
+        let (records, consumer) = open(&client, stores.iter().map(|store| &store.topic))?;
+        let probe = client.clone().set("isolation.level", "read_uncommitted").create();
+        let probe = probe.map_err(errors::setting)?;
+        Ok(Self { records, consumer, probe, client, followed: Vec::new() })
     }
 
     fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
@@ -248,10 +245,20 @@ impl Tail {
             start = low,
             "the topic's start has moved while it was read: going on there"
         );
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&topic, partition);
-        self.consumer.incremental_unassign(&list).map_err(errors::plain)?;
-        self.assign(&self.followed[index].replica, partition)
+        Ok(())
+    }
+
+    /// Fetches everything from where the replicas are, with a new consumer: librdkafka does not seek in
+    /// a partition whose position was refused, and one that is assigned again loses its queue at a
+    /// moment that cannot be known.
+    fn fetch_anew(&mut self) -> Result<()> {
+        let topics = self.followed.iter().map(|followed| &followed.replica.spec().topic);
+        (self.records, self.consumer) = open(&self.client, topics)?;
+        for Followed { replica, partition, .. } in &self.followed {
+            self.records.forward(self.consumer.client(), &replica.spec().topic, *partition)?;
+            self.assign(replica, *partition)?;
+        }
+        Ok(())
     }
 
     /// Follows a partition no longer; gives its replicas back, with everything that they took.
@@ -285,10 +292,17 @@ impl Tail {
             }
         });
         failed?;
-        for index in 0..self.followed.len() {
-            if std::mem::take(&mut self.followed[index].out_of_range) {
-                self.begin_again(index)?;
+        let mut moved = Vec::new();
+        for (index, followed) in self.followed.iter_mut().enumerate() {
+            if std::mem::take(&mut followed.out_of_range) {
+                moved.push(index);
             }
+        }
+        for index in &moved {
+            self.begin_again(*index)?;
+        }
+        if !moved.is_empty() {
+            self.fetch_anew()?;
         }
         let mut restored = Vec::new();
         for followed in &mut self.followed {
@@ -376,6 +390,19 @@ impl Tail {
         }
         Ok(frozen)
     }
+}
+
+/// A consumer and its queue. It asks where the topics are: those of which it heard by an assignment it
+/// would ask for once a second.
+fn open<'a>(
+    client: &ClientConfig,
+    topics: impl Iterator<Item = &'a String>,
+) -> Result<(Records, BaseConsumer)> {
+    let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
+    for topic in topics {
+        consumer.fetch_metadata(Some(topic), BROKER_TIMEOUT).map_err(errors::plain)?;
+    }
+    Ok((Records::new(consumer.client())?, consumer))
 }
 
 /// # Errors
