@@ -51,13 +51,13 @@ fn a_token_of_a_heartbeat_is_given_to_nobody_who_waits() -> Result<()> {
     let mut client = world.join(1, QUEUE);
     world.ask(1, 1, LATEST)?;
     let job = world.job().context("a job")?;
-    world.hub.last_heartbeat = clock::instant() - 2 * HEARTBEAT;
+    world.due_heartbeat()?;
     world.end_tick();
     let heard = client.all()?;
     ensure!(kinds(&heard) == ["heartbeat"] && heard[0]["channels"] == json!([]), "{heard:?}");
     let done = job.run(&world.hub.budget);
     world.done(done)?;
-    world.hub.last_heartbeat = clock::instant() - 2 * HEARTBEAT;
+    world.due_heartbeat()?;
     world.end_tick();
     let heard = client.all()?;
     ensure!(kinds(&heard) == ["subscribed", "snapshot", "heartbeat"], "{heard:?}");

@@ -177,6 +177,13 @@ impl World {
     }
 
     /// Hears what was told and ends the tick.
+    /// The next tick has a heartbeat.
+    fn due_heartbeat(&mut self) -> Result<()> {
+        let long_ago = clock::instant().checked_sub(2 * HEARTBEAT);
+        self.hub.last_heartbeat = long_ago.context("the clock began a moment ago")?;
+        Ok(())
+    }
+
     fn end_tick(&mut self) {
         while let Some(news) = self.hub.listener.as_ref().and_then(|l| l.next(Duration::ZERO)) {
             self.hub.hear(news);
