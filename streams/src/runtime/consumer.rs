@@ -19,12 +19,16 @@ use rdkafka::types::RDKafkaRespErr;
 use super::config::{Config, GroupProtocol};
 use super::errors;
 use super::native::{Records, Taken};
+use super::worker::Rebalance;
 use crate::error::{Error, Result};
 use crate::record::Timestamp;
 
 /// How long a request for committed offsets may take, waiting for a pending transaction of a
 /// former owner to end: longer than any transaction may be open, with the broker's own slack.
 const COMMITTED_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A request for a partition's first offset.
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A fetch is answered when there is as much as this, or its wait is over.
 const FETCH_MIN_BYTES: &str = "131072";
@@ -36,15 +40,6 @@ const MAX_FETCH_WAIT_MS: u128 = 500;
 
 fn fetch_wait(commit_interval: Duration) -> String {
     (commit_interval.as_millis() / FETCHES_A_COMMIT).clamp(1, MAX_FETCH_WAIT_MS).to_string()
-}
-
-/// What the group decided.
-#[derive(Debug)]
-pub(super) enum Rebalance {
-    /// Partitions to take.
-    Assign(Vec<i32>),
-    /// Partitions to give back; `lost` when they are another's already.
-    Revoke { partitions: Vec<i32>, lost: bool },
 }
 
 /// Where a partition goes on.
@@ -256,9 +251,10 @@ impl GroupConsumer {
         Some((high - position).max(0))
     }
 
-    /// The topic.
-    pub(super) fn topic(&self) -> &str {
-        &self.topic
+    /// The first offset of a partition.
+    pub(super) fn first(&self, partition: i32) -> Result<i64> {
+        let marks = self.consumer.fetch_watermarks(&self.topic, partition, WATERMARKS_TIMEOUT);
+        marks.map(|(first, _)| first).map_err(errors::plain)
     }
 }
 

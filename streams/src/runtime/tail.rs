@@ -8,26 +8,15 @@
 //! uncommitted reading showed when the tail began: an open transaction of a fenced member hides
 //! what its successor has committed behind it, until the broker aborts it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
-
-use super::clock;
-use super::config::StoreConfig;
-use super::errors;
-use super::flusher::Changelog;
-use super::native::{BATCH, Records, Taken};
+use super::worker::{Changelog, Followed as Found, Topics};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Timestamp};
 use crate::replica::Replica;
-use crate::topology::StoreSpec;
 
 /// Between two progress lines of one restore.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// A request for where a topic is, or for a partition's first and last offset.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One replica, and how far it has to go.
 struct Followed {
@@ -41,13 +30,12 @@ struct Followed {
     newest: Timestamp,
     at_end: bool,
     caught_up: bool,
-    started: Instant,
-    reported: Instant,
+    started: Duration,
+    reported: Duration,
 }
 
 impl Followed {
-    fn new(replica: Replica, partition: i32, end: Offset) -> Self {
-        let now = clock::instant();
+    fn new(replica: Replica, partition: i32, end: Offset, now: Duration) -> Self {
         Self {
             taken_before: replica.taken(),
             replica,
@@ -99,12 +87,12 @@ impl Followed {
         Ok(false)
     }
 
-    fn report(&mut self) {
-        if self.caught_up || self.reported.elapsed() < PROGRESS_EVERY {
+    fn report(&mut self, now: Duration) {
+        if self.caught_up || now.saturating_sub(self.reported) < PROGRESS_EVERY {
             return;
         }
-        self.reported = clock::instant();
-        let seconds = self.started.elapsed().as_secs().max(1);
+        self.reported = now;
+        let seconds = now.saturating_sub(self.started).as_secs().max(1);
         tracing::info!(
             store = self.replica.spec().name,
             partition = self.partition,
@@ -124,64 +112,35 @@ pub(super) struct Restored {
     pub(super) records: u64,
 }
 
-/// Follows any number of replicas, in one consumer outside any group.
+/// Follows any number of replicas, outside any group.
 pub(super) struct Tail {
-    // Dropped in this order: a queue must go before its client.
-    records: Records,
-    consumer: BaseConsumer,
-    /// Sees what is not committed, and so the true ends of topics.
-    probe: BaseConsumer,
     /// Few enough that a search costs less than a map: stores times partitions of one thread.
     followed: Vec<Followed>,
     /// When the queue of records was last found empty.
     drained: Timestamp,
 }
 
+impl Default for Tail {
+    fn default() -> Self {
+        Self { followed: Vec::new(), drained: Timestamp::MIN }
+    }
+}
+
 impl Tail {
-    /// A consumer that follows nothing yet, and knows where the topics of `stores` are: those of which
-    /// it heard by an assignment it would ask for once a second.
-    pub(super) fn new(config: &StoreConfig, stores: &[StoreSpec]) -> Result<Self> {
-        let mut client = ClientConfig::new();
-        client
-            .set("bootstrap.servers", &config.bootstrap_servers)
-            // Assigning needs a name; nothing is ever committed under it.
-            .set("group.id", format!("{}-tail", config.application_id))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.wait.max.ms", "50")
-            .set("queued.max.messages.kbytes", "65536");
-        for (name, value) in &config.kafka {
-            client.set(name, value);
-        }
-        let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
-        for store in stores {
-            let met = consumer.fetch_metadata(Some(&store.topic), BROKER_TIMEOUT);
-            met.map_err(errors::plain)?;
-        }
-        let records = Records::new(consumer.client())?;
-        let probe = client.set("isolation.level", "read_uncommitted");
-        let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
-        Ok(Self { records, consumer, probe, followed: Vec::new(), drained: Timestamp::MIN })
-    }
-
-    fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
-        marks.map_err(errors::plain)
-    }
-
     /// Follows a replica's topic to the end, and beyond it.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
-    pub(super) fn add(&mut self, partition: i32, mut replica: Replica) -> Result<()> {
-        let spec = replica.spec();
-        let (low, end) = self.watermarks(&spec.topic, partition)?;
-        let position = replica.next();
-        if position.0 > end {
+    pub(super) fn add(
+        &mut self,
+        topics: &mut impl Topics,
+        partition: i32,
+        mut replica: Replica,
+    ) -> Result<()> {
+        let (spec, position) = (replica.spec(), replica.next());
+        let extent = topics.follow(&spec.topic, partition, position)?;
+        let end = extent.end;
+        if position > end {
             return Err(Error::Corrupt(format!(
                 "store {} partition {partition} is at position {position}, but topic {} ends at \
                  {end}: the topic was recreated or has lost data; move the state directory away to \
@@ -189,72 +148,60 @@ impl Tail {
                 spec.name, spec.topic
             )));
         }
-        self.records.forward(self.consumer.client(), &spec.topic, partition)?;
-        replica.pass(Offset(low));
-        let mut list = TopicPartitionList::new();
-        let next = NativeOffset::Offset(replica.next().0);
-        list.add_partition_offset(&replica.spec().topic, partition, next).map_err(errors::plain)?;
-        self.consumer.incremental_assign(&list).map_err(errors::plain)?;
-        self.followed.push(Followed::new(replica, partition, Offset(end)));
+        replica.pass(extent.first);
+        self.followed.push(Followed::new(replica, partition, end, topics.uptime()));
         Ok(())
     }
 
     /// Follows a partition no longer; gives its replicas back, with everything that they took.
-    pub(super) fn remove(&mut self, partition: i32) -> Result<Vec<Replica>> {
+    pub(super) fn remove(
+        &mut self,
+        topics: &mut impl Topics,
+        partition: i32,
+    ) -> Result<Vec<Replica>> {
         let ours = self.followed.extract_if(.., |followed| followed.partition == partition);
         let mut replicas: Vec<Replica> = ours.map(|followed| followed.replica).collect();
         if replicas.is_empty() {
             return Ok(replicas);
         }
-        let mut list = TopicPartitionList::new();
-        for replica in &replicas {
-            list.add_partition(&replica.spec().topic, partition);
-        }
-        self.consumer.incremental_unassign(&list).map_err(errors::plain)?;
+        let names: Vec<&str> = replicas.iter().map(|r| r.spec().topic.as_str()).collect();
+        topics.unfollow(&names, partition)?;
         replicas.iter_mut().try_for_each(Replica::write)?;
         Ok(replicas)
     }
 
     /// Takes what waits. Returns the replicas that have just reached the end.
-    pub(super) fn poll(&mut self, wait: Duration) -> Result<Vec<Restored>> {
-        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
-            errors::consumer(&error)?;
-        }
-        let mut failed = Ok(());
-        let (asked, now) = (self.drained, clock::now());
-        let Self { records, followed, .. } = self;
+    pub(super) fn poll(
+        &mut self,
+        topics: &mut impl Topics,
+        wait: Duration,
+    ) -> Result<Vec<Restored>> {
+        let (asked, now) = (self.drained, topics.now());
+        let Self { followed, .. } = self;
         // A partition's records come together: what was found last is looked at first.
         let mut last = 0;
-        let count = records.take(wait, |taken| {
-            if let Err(error) = take(followed, &mut last, &taken) {
-                failed = Err(error);
-            }
-        });
-        failed?;
-        if count < BATCH {
+        if topics.read(wait, |found| take(followed, &mut last, &found))? {
             self.drained = now;
         }
+        let uptime = topics.uptime();
         let mut restored = Vec::new();
         for followed in &mut self.followed {
             if followed.write(asked, now)? {
                 let (partition, records) = (followed.partition, followed.restored());
                 restored.push(Restored { partition, records });
             }
-            followed.report();
+            followed.report(uptime);
         }
         Ok(restored)
     }
 
-    /// Asks the broker again where the topics end: what has caught up is behind anew.
-    pub(super) fn look_ahead(&mut self) -> Result<()> {
-        for index in 0..self.followed.len() {
-            let Followed { replica, partition, .. } = &self.followed[index];
-            let asked = clock::now();
-            let (_, end) = self.watermarks(&replica.spec().topic, *partition)?;
-            let followed = &mut self.followed[index];
-            followed.end = Offset(end);
-            if followed.caught_up && followed.replica.next() >= followed.end {
-                followed.replica.store().freshness().complete(asked);
+    /// Asks again where the topics end: what has caught up is behind anew.
+    pub(super) fn look_ahead(&mut self, topics: &mut impl Topics) -> Result<()> {
+        for Followed { replica, partition, end, caught_up, .. } in &mut self.followed {
+            let asked = topics.now();
+            *end = topics.end(&replica.spec().topic, *partition)?;
+            if *caught_up && replica.next() >= *end {
+                replica.store().freshness().complete(asked);
             }
         }
         Ok(())
@@ -277,6 +224,11 @@ impl Tail {
     /// Every replica of the partition has reached its end.
     pub(super) fn is_caught_up(&self, partition: i32) -> bool {
         self.of(partition).all(|followed| followed.caught_up)
+    }
+
+    /// All replicas, with their partitions.
+    pub(super) fn all(&self) -> impl Iterator<Item = (i32, &Replica)> {
+        self.followed.iter().map(|followed| (followed.partition, &followed.replica))
     }
 
     /// The replicas of a partition, in the topology's order.
@@ -324,26 +276,23 @@ fn find<'a>(
 
 /// Gives one record to its replica. What belongs to a partition that is no longer followed, or was
 /// fetched before it was given away and came back, is passed over.
-fn take(all: &mut [Followed], last: &mut usize, taken: &Taken<'_>) -> Result<()> {
-    match *taken {
-        Taken::Record { topic, partition, offset, timestamp, key, value } => {
+fn take(all: &mut [Followed], last: &mut usize, found: &Found<'_>) -> Result<()> {
+    match *found {
+        Found::Record { topic, partition, offset, timestamp, key, value } => {
             match find(all, last, topic, partition) {
-                Some(followed) if followed.replica.next() <= Offset(offset) => {
-                    followed.newest = followed.newest.max(Timestamp(timestamp));
-                    followed.replica.take(Offset(offset), Timestamp(timestamp), key, value)
+                Some(followed) if followed.replica.next() <= offset => {
+                    followed.newest = followed.newest.max(timestamp);
+                    followed.replica.take(offset, timestamp, key, value)
                 }
                 _ => Ok(()),
             }
         }
-        Taken::End { topic, partition, offset } => {
+        Found::End { topic, partition, next } => {
             if let Some(followed) = find(all, last, topic, partition) {
-                followed.replica.pass(Offset(offset));
+                followed.replica.pass(next);
                 followed.at_end = true;
             }
             Ok(())
-        }
-        Taken::Failed { topic, partition, code } => {
-            errors::partition(&String::from_utf8_lossy(topic), partition, code)
         }
     }
 }

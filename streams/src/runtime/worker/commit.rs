@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use super::Worker;
+use super::{Group, Step, Topics, Worker};
 use crate::error::{Error, Result};
-use crate::runtime::clock;
-use crate::runtime::config::Guarantee;
-use crate::runtime::{Queries, producer};
+use crate::runtime::Queries;
 use crate::store::Change;
 use crate::task::{Commit, Consumed, State};
 use crate::topology::StoreChange;
+
+/// What a transaction carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The records of all prepared commits, and their offsets.
+    Records,
+    /// The offsets of all running tasks. The group takes them from the owner only, so whoever was
+    /// paused past its session finds out here, before its stores would claim another's records.
+    Proof,
+}
 
 /// The changes of a commit by store, when somebody listens.
 fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
@@ -20,31 +28,87 @@ fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
     stores.map(|drained| drained.iter().map(change).collect()).collect()
 }
 
-impl Worker<'_> {
+impl<G: Group, T: Topics> Worker<'_, G, T> {
+    pub(super) fn commit_if_due(&mut self) {
+        let due = self.since(self.last_commit) >= self.settings.commit_interval;
+        if due || self.owned.values().any(|owned| owned.task.wants_commit()) {
+            self.then([Step::Commit]);
+        }
+    }
+
     /// Everything that the tasks have done since the last commit, all or nothing.
     pub(super) fn commit(&mut self) -> Result<()> {
-        self.last_commit = clock::instant();
-        let mut empty = true;
-        for owned in self.owned.values_mut().filter(|o| o.task.state() == State::Running) {
-            empty &= owned.task.prepare_commit()?.is_empty();
-        }
-        if !empty {
-            let started = clock::instant();
-            let written = self.write();
-            let outcome = if written.is_ok() { "committed" } else { "failed" };
-            self.shared.metrics.commits.with_label_values(&[outcome]).inc();
-            written?;
-            self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
-            self.count();
-        }
-        // Nobody else commits to these partitions, so what is here is all there is.
-        let now = (!self.consumer.assignment_lost()).then(clock::now);
+        let now = self.topics.uptime();
+        self.last_commit = now;
+        let (mut empty, mut running) = (true, Vec::new());
         for (partition, owned) in &mut self.owned {
-            let committed = changed(&self.shared.queries, owned.task.pending());
+            if owned.task.state() == State::Running {
+                empty &= owned.task.prepare_commit()?.is_empty();
+                running.push(*partition);
+            }
+        }
+        if empty {
+            self.settle();
+            return Ok(());
+        }
+        self.committing = Some(now);
+        self.then([Step::SendOffsets(Sent::Records), Step::EndCommit(Sent::Records)]);
+        self.then(running.into_iter().map(Step::Write));
+        self.then([Step::Begin]);
+        Ok(())
+    }
+
+    pub(super) fn begin(&mut self) -> Result<()> {
+        if self.group.is_lost() {
+            return Err(Error::Fenced("the group has given the partitions away".into()));
+        }
+        self.group.begin()
+    }
+
+    pub(super) fn write(&mut self, partition: i32) -> Result<()> {
+        match self.owned.get(&partition).and_then(|owned| owned.task.pending()) {
+            Some(commit) => self.group.write(partition, commit),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn send_offsets(&mut self, sent: Sent) -> Result<()> {
+        let consumed = |(partition, owned): (&i32, &super::Owned)| match sent {
+            Sent::Records => Some((*partition, owned.task.pending()?.consumed.clone())),
+            Sent::Proof => {
+                let is_running = owned.task.state() == State::Running;
+                is_running.then(|| (*partition, owned.task.positions()))
+            }
+        };
+        let offsets: Vec<(i32, Vec<Consumed>)> = self.owned.iter().filter_map(consumed).collect();
+        self.group.send_offsets(&offsets)
+    }
+
+    pub(super) fn end_commit(&mut self, sent: Sent) -> Result<()> {
+        self.group.commit()?;
+        if sent == Sent::Records {
+            let metrics = &self.scene.metrics;
+            metrics.commits.with_label_values(&["committed"]).inc();
+            if let Some(started) = self.committing.take() {
+                metrics.commit_duration.observe(self.since(started).as_secs_f64());
+            }
+            self.count();
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// The stores receive what is written, or learn that there was nothing to write.
+    fn settle(&mut self) {
+        // Nobody else commits to these partitions, so what is here is all there is.
+        let now = (!self.group.is_lost()).then(|| self.topics.now());
+        let queries = self.scene.queries;
+        for (partition, owned) in &mut self.owned {
+            let committed = changed(queries, owned.task.pending());
             owned.task.post_commit();
             // Told once they can be read.
-            for (spec, changes) in self.shared.topology.stores().iter().zip(committed) {
-                self.shared.queries.changes().tell_changed(&spec.name, *partition, None, changes);
+            for (spec, changes) in self.scene.topology.stores().iter().zip(committed) {
+                queries.changes().tell_changed(&spec.name, *partition, None, changes);
             }
             if let Some(now) = now.filter(|_| owned.task.state() == State::Running) {
                 for store in owned.task.stores() {
@@ -52,46 +116,13 @@ impl Worker<'_> {
                 }
             }
         }
-        Ok(())
-    }
-
-    fn write(&self) -> Result<()> {
-        if self.consumer.assignment_lost() {
-            return Err(Error::Fenced("the group has given the partitions away".into()));
-        }
-        let commits =
-            || self.owned.iter().filter_map(|(partition, o)| Some((*partition, o.task.pending()?)));
-        self.producer.begin()?;
-        for (partition, commit) in commits() {
-            self.producer.produce(partition, commit)?;
-        }
-        self.producer.flush()?;
-        self.commit_offsets(
-            commits().map(|(partition, commit)| (partition, commit.consumed.clone())),
-        )
-    }
-
-    /// Commits offsets, and with them the open transaction. The group refuses them from a member
-    /// that it has given up.
-    pub(super) fn commit_offsets(
-        &self,
-        consumed: impl Iterator<Item = (i32, Vec<Consumed>)>,
-    ) -> Result<()> {
-        let offsets = producer::offsets(self.shared.topology.sources(), consumed)?;
-        match self.config().processing_guarantee {
-            // A rebalance makes metadata stale: it is taken afresh.
-            Guarantee::ExactlyOnceV2 => {
-                self.producer.commit(&offsets, &self.consumer.group_metadata()?)
-            }
-            Guarantee::AtLeastOnce => self.consumer.commit(&offsets),
-        }
     }
 
     /// Counts what was written, once it was.
     fn count(&mut self) {
-        let metrics = &self.shared.metrics;
-        let topology = &self.shared.topology;
-        let now = clock::now();
+        let metrics = &self.scene.metrics;
+        let topology = &self.scene.topology;
+        let now = self.topics.now();
         for owned in self.owned.values_mut() {
             let Some(commit) = owned.task.pending() else {
                 continue;

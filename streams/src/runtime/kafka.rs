@@ -1,0 +1,281 @@
+//! The worker's calls over librdkafka: a group member with its producer, and topics with the disk.
+//!
+//! This file only translates. How each client is set up and what its errors mean is in
+//! `consumer.rs`, `producer.rs`, `flusher.rs` and `errors.rs`.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+
+use super::config::{Guarantee, StoreConfig};
+use super::consumer::{self, GroupConsumer};
+use super::flusher::Flusher;
+use super::native::{BATCH, Records, Taken};
+use super::producer::{self, OutputProducer};
+use super::state_dir::StateDir;
+use super::worker::{Done, Extent, Followed, Group, Job, Rebalance, Record, Resume, Topics};
+use super::{Shared, clock, errors};
+use crate::error::Result;
+use crate::record::{Offset, SourceId, Timestamp};
+use crate::store::Store;
+use crate::task::{Commit, Consumed};
+use crate::topology::StoreSpec;
+
+/// A request for where a topic is, or for a partition's first and last offset.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A member of the group, and its producer.
+pub(super) struct KafkaGroup<'a> {
+    consumer: GroupConsumer,
+    producer: OutputProducer,
+    sources: &'a [String],
+    guarantee: Guarantee,
+    /// Where the partitions of the assignment under way go on.
+    resumes: Vec<consumer::Resume>,
+}
+
+impl<'a> KafkaGroup<'a> {
+    /// Fences the worker's earlier incarnation and joins the group.
+    pub(super) fn join(shared: &'a Shared, index: usize) -> Result<Self> {
+        let (config, sources) = (&shared.config, shared.topology.sources());
+        let name = format!("{}-{}-{index}", config.application_id, shared.instance);
+        let producer = OutputProducer::new(config, &shared.topology, &name)?;
+        let consumer = GroupConsumer::new(config, &sources[0], &name)?;
+        let guarantee = config.processing_guarantee;
+        Ok(Self { consumer, producer, sources, guarantee, resumes: Vec::new() })
+    }
+
+    /// A source without a committed offset begins at its first record.
+    fn resumes_at(&self, resume: &consumer::Resume) -> Result<Resume> {
+        let next = match resume.next {
+            Some(next) => next,
+            None => self.consumer.first(resume.partition)?,
+        };
+        let (source, stream_time) = (SourceId(0), resume.stream_time);
+        let consumed = vec![Consumed { source, next: Offset(next), stream_time }];
+        Ok(Resume { partition: resume.partition, consumed })
+    }
+}
+
+impl Group for KafkaGroup<'_> {
+    fn poll(&mut self) -> Result<Vec<Rebalance>> {
+        self.consumer.poll()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
+    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>> {
+        self.resumes = self.consumer.committed(partitions)?;
+        let resumes = self.resumes.iter().map(|resume| self.resumes_at(resume));
+        resumes.collect::<Result<_>>().map(Some)
+    }
+
+    fn assign(&mut self, _: &[i32]) -> Result<()> {
+        self.consumer.assign(&self.resumes)
+    }
+
+    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
+        self.consumer.unassign(partitions)
+    }
+
+    fn take(&mut self, wait: Duration, mut take: impl FnMut(Record<'_>)) -> Result<()> {
+        let mut failed = Ok(());
+        self.consumer.take(wait, |taken| match taken {
+            Taken::Record { partition, offset, timestamp, key, value, .. } => take(Record {
+                source: SourceId(0),
+                partition,
+                offset: Offset(offset),
+                timestamp: Timestamp(timestamp),
+                key,
+                value,
+            }),
+            Taken::End { .. } => {}
+            Taken::Failed { topic, partition, code } => {
+                let topic = String::from_utf8_lossy(topic);
+                if let Err(error) = errors::partition(&topic, partition, code) {
+                    failed = Err(error);
+                }
+            }
+        });
+        failed
+    }
+
+    fn pause(&mut self, partition: i32) -> Result<()> {
+        self.consumer.pause(partition)
+    }
+
+    fn resume(&mut self, partition: i32) -> Result<()> {
+        self.consumer.resume(partition)
+    }
+
+    fn lag(&mut self, _: SourceId, partition: i32, position: Offset) -> Option<i64> {
+        self.consumer.lag(partition, position.0)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.producer.begin()
+    }
+
+    fn write(&mut self, partition: i32, commit: &Commit) -> Result<()> {
+        self.producer.produce(partition, commit)
+    }
+
+    fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()> {
+        self.producer.flush()?;
+        let offsets = producer::offsets(self.sources, offsets)?;
+        match self.guarantee {
+            // A rebalance makes metadata stale: it is taken afresh.
+            Guarantee::ExactlyOnceV2 => {
+                self.producer.send_offsets(&offsets, &self.consumer.group_metadata()?)
+            }
+            Guarantee::AtLeastOnce => self.consumer.commit(&offsets),
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        match self.guarantee {
+            Guarantee::ExactlyOnceV2 => self.producer.commit(),
+            Guarantee::AtLeastOnce => Ok(()),
+        }
+    }
+}
+
+/// Output topics, followed by one consumer outside any group, and the stores of a state directory.
+pub(super) struct KafkaTopics<'a> {
+    // Dropped in this order: a queue must go before its client.
+    records: Records,
+    consumer: BaseConsumer,
+    /// Sees what is not committed, and so the true ends of topics.
+    probe: BaseConsumer,
+    flusher: Flusher,
+    state_dir: &'a StateDir,
+    started: Instant,
+}
+
+impl<'a> KafkaTopics<'a> {
+    /// A consumer that follows nothing yet, and knows where the topics of `stores` are: those of which
+    /// it heard by an assignment it would ask for once a second.
+    pub(super) fn new(
+        config: &StoreConfig,
+        stores: &[StoreSpec],
+        state_dir: &'a StateDir,
+    ) -> Result<Self> {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &config.bootstrap_servers)
+            // Assigning needs a name; nothing is ever committed under it.
+            .set("group.id", format!("{}-tail", config.application_id))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "50")
+            .set("queued.max.messages.kbytes", "65536");
+        for (name, value) in &config.kafka {
+            client.set(name, value);
+        }
+        let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
+        for store in stores {
+            let met = consumer.fetch_metadata(Some(&store.topic), BROKER_TIMEOUT);
+            met.map_err(errors::plain)?;
+        }
+        let records = Records::new(consumer.client())?;
+        let probe = client.set("isolation.level", "read_uncommitted");
+        let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
+        let (flusher, started) = (Flusher::start(config)?, clock::instant());
+        Ok(Self { records, consumer, probe, flusher, state_dir, started })
+    }
+
+    fn extent(&self, topic: &str, partition: i32) -> Result<Extent> {
+        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
+        let (first, end) = marks.map_err(errors::plain)?;
+        Ok(Extent { first: Offset(first), end: Offset(end) })
+    }
+}
+
+impl Topics for KafkaTopics<'_> {
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn wait(&mut self, time: Duration) {
+        clock::wait(time);
+    }
+
+    fn open(&mut self, spec: &StoreSpec, partition: i32) -> Result<Box<dyn Store>> {
+        self.state_dir.database().store(&spec.name_on_disk(partition))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.state_dir.database().size_bytes()
+    }
+
+    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent> {
+        let extent = self.extent(topic, partition)?;
+        self.records.forward(self.consumer.client(), topic, partition)?;
+        let mut list = TopicPartitionList::new();
+        let next = NativeOffset::Offset(next.max(extent.first).0);
+        list.add_partition_offset(topic, partition, next).map_err(errors::plain)?;
+        self.consumer.incremental_assign(&list).map_err(errors::plain)?;
+        Ok(extent)
+    }
+
+    fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for topic in topics {
+            list.add_partition(topic, partition);
+        }
+        self.consumer.incremental_unassign(&list).map_err(errors::plain)
+    }
+
+    fn end(&mut self, topic: &str, partition: i32) -> Result<Offset> {
+        Ok(self.extent(topic, partition)?.end)
+    }
+
+    fn read(
+        &mut self,
+        wait: Duration,
+        mut take: impl FnMut(Followed<'_>) -> Result<()>,
+    ) -> Result<bool> {
+        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
+            errors::consumer(&error)?;
+        }
+        let mut failed = Ok(());
+        let count = self.records.take(wait, |taken| {
+            let taken = match taken {
+                Taken::Record { topic, partition, offset, timestamp, key, value } => {
+                    let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
+                    take(Followed::Record { topic, partition, offset, timestamp, key, value })
+                }
+                Taken::End { topic, partition, offset } => {
+                    take(Followed::End { topic, partition, next: Offset(offset) })
+                }
+                Taken::Failed { topic, partition, code } => {
+                    errors::partition(&String::from_utf8_lossy(topic), partition, code)
+                }
+            };
+            if let Err(error) = taken {
+                failed = Err(error);
+            }
+        });
+        failed.map(|()| count < BATCH)
+    }
+
+    fn submit(&mut self, job: Job) -> Result<()> {
+        self.flusher.submit(job)
+    }
+
+    fn done(&mut self, wait: Duration) -> Result<Option<Done>> {
+        self.flusher.done(wait)
+    }
+}
