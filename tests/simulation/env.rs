@@ -9,6 +9,7 @@ use rand::Rng as _;
 use rand::rngs::SmallRng;
 use streams::record::{Offset, Timestamp};
 use streams::store::{Committed, Store as _};
+use streams::task::State;
 use streams::{Error, Replica, Result, Task, Topology};
 
 use super::broker::Broker;
@@ -106,10 +107,22 @@ impl Env {
         Ok(())
     }
 
+    /// The running tasks of a member, after a call that they must agree with.
+    pub(crate) fn audit_tasks<'t>(
+        &mut self,
+        member: u64,
+        tasks: impl Iterator<Item = (i32, &'t Task)>,
+    ) -> Result<()> {
+        if !std::mem::take(&mut self.audit_due) {
+            return Ok(());
+        }
+        let mut running = tasks.filter(|(_, task)| task.state() == State::Running);
+        running.try_for_each(|(partition, task)| self.audit_task(member, partition, task))
+    }
+
     /// The committed state of a running task is what its changelogs make, while the member holds
     /// the partition.
-    pub(crate) fn audit_task(&mut self, member: u64, task: &Task) -> Result<()> {
-        let partition = task.partition().0;
+    fn audit_task(&mut self, member: u64, partition: i32, task: &Task) -> Result<()> {
         if !self.broker.holds(index(partition), member) {
             return Ok(());
         }

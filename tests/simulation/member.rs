@@ -4,7 +4,7 @@
 //! A turn takes the worker's steps one by one. It ends early where a client's call makes the member
 //! stand still, so that other members act between any two calls of a commit.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use streams::{Error, Result};
 
 use super::env::{Disks, Shared};
 use super::group::SimGroup;
-use super::topics::SimTopics;
+use super::topics::{Flusher, SimTopics};
 
 /// Steps of one turn: more than any turn takes that does not wait.
 const MAX_STEPS: usize = 300;
@@ -41,8 +41,15 @@ struct Process<'a> {
     /// False once it is dead: clients that are dropped do nothing more.
     alive: Rc<Cell<bool>>,
     worker: Worker<'a, SimGroup, SimTopics>,
+    flusher: Rc<RefCell<Flusher>>,
     standby: Standby,
-    follower: Option<(Follower<'a, SimTopics>, Asks)>,
+    follower: Option<Following<'a>>,
+}
+
+struct Following<'a> {
+    follower: Follower<'a, SimTopics>,
+    flusher: Rc<RefCell<Flusher>>,
+    asks: Asks,
 }
 
 impl<'a> Member<'a> {
@@ -82,24 +89,28 @@ impl<'a> Member<'a> {
         } else {
             (Standby::default(), None)
         };
-        let follower = asks.map(|asks| (self.follower(&alive), asks));
-        let worker = self.join(&alive, &standby);
-        self.process = Some(Process { alive, worker, standby, follower });
+        let follower = asks.map(|asks| self.follow(&alive, asks));
+        self.process = Some(self.join(alive, standby, follower));
     }
 
     fn topics(&self, alive: &Rc<Cell<bool>>) -> SimTopics {
         SimTopics::new(&self.env, &self.disks, alive)
     }
 
-    fn follower(&self, alive: &Rc<Cell<bool>>) -> Follower<'a, SimTopics> {
-        Follower::new(self.scene, self.settings.disk, self.partitions, self.topics(alive))
+    fn follow(&self, alive: &Rc<Cell<bool>>, asks: Asks) -> Following<'a> {
+        let topics = self.topics(alive);
+        let flusher = topics.flusher();
+        let follower = Follower::new(self.scene, self.settings.disk, self.partitions, topics);
+        Following { follower, flusher, asks }
     }
 
+    /// A worker joins, in a process that may have a follower.
     fn join(
         &mut self,
-        alive: &Rc<Cell<bool>>,
-        standby: &Standby,
-    ) -> Worker<'a, SimGroup, SimTopics> {
+        alive: Rc<Cell<bool>>,
+        standby: Standby,
+        follower: Option<Following<'a>>,
+    ) -> Process<'a> {
         self.incarnation = {
             let mut env = self.env.borrow_mut();
             env.broker.expel(self.incarnation);
@@ -107,8 +118,11 @@ impl<'a> Member<'a> {
             env.incarnations
         };
         let group = SimGroup::join(&self.env, self.id, self.incarnation);
-        let topics = self.topics(alive);
-        Worker::new(self.scene, self.settings, standby.clone(), WORKER, group, topics)
+        let topics = self.topics(&alive);
+        let flusher = topics.flusher();
+        let (scene, line) = (self.scene, standby.clone());
+        let worker = Worker::new(scene, self.settings, line, WORKER, group, topics);
+        Process { alive, worker, flusher, standby, follower }
     }
 
     /// Dies: what is on disk is all that is left.
@@ -155,26 +169,25 @@ impl<'a> Member<'a> {
     }
 
     fn worker_turn(&mut self) -> Result<()> {
-        let Some(Process { worker, .. }) = &mut self.process else {
+        let Some(Process { worker, flusher, .. }) = &mut self.process else {
             return Ok(());
         };
         for _ in 0..MAX_STEPS {
             worker.step()?;
-            let mut env = self.env.borrow_mut();
-            if std::mem::take(&mut env.audit_due) {
-                for (_, task) in worker.tasks() {
-                    if task.state() == streams::task::State::Running {
-                        env.audit_task(self.incarnation, task)?;
-                    }
-                }
+            self.env.borrow_mut().audit_tasks(self.incarnation, worker.tasks())?;
+            if self.env.borrow_mut().chance(5) {
+                flusher.borrow_mut().work();
             }
-            let stands_still = std::mem::take(&mut env.stands_still);
+            let mut env = self.env.borrow_mut();
+            if let Some(place) = env.died {
+                return Err(Error::Unavailable(place.into()));
+            }
             if worker.has_stopped() {
                 env.note(format!("{} has stopped", self.incarnation));
                 env.broker.expel(self.incarnation);
                 break;
             }
-            if stands_still || worker.is_between_turns() {
+            if std::mem::take(&mut env.stands_still) || worker.is_between_turns() {
                 return Ok(());
             }
         }
@@ -185,16 +198,25 @@ impl<'a> Member<'a> {
     }
 
     fn follower_turn(&mut self) -> Result<()> {
-        let follower = self.process.as_mut().and_then(|process| process.follower.as_mut());
-        let Some((follower, asks)) = follower else {
+        let following = self.process.as_mut().and_then(|process| process.follower.as_mut());
+        let Some(Following { follower, flusher, asks }) = following else {
             return Ok(());
         };
         follower.turn(asks)?;
         let mut env = self.env.borrow_mut();
         env.stands_still = false;
-        follower.replicas().try_for_each(|(partition, replica)| {
-            env.audit_replica(partition, replica)
-        })
+        follower
+            .replicas()
+            .try_for_each(|(partition, replica)| env.audit_replica(partition, replica))?;
+        let works = env.chance(40);
+        drop(env);
+        if works {
+            flusher.borrow_mut().work();
+        }
+        match self.env.borrow().died {
+            Some(place) => Err(Error::Unavailable(place.into())),
+            None => Ok(()),
+        }
     }
 
     /// What failed is dropped whole, and another takes its place, as in production; or the process
@@ -203,14 +225,13 @@ impl<'a> Member<'a> {
         if self.is_dead(error, "worker")? {
             return Ok(());
         }
-        let Some(Process { alive, worker, standby, follower }) = self.process.take() else {
+        let Some(Process { alive, worker, standby, follower, .. }) = self.process.take() else {
             return Ok(());
         };
         drop(worker);
         standby.release_all(WORKER);
-        let worker = self.join(&alive, &standby);
+        self.process = Some(self.join(alive, standby, follower));
         self.env.borrow_mut().note(format!("it is {} now", self.incarnation));
-        self.process = Some(Process { alive, worker, standby, follower });
         Ok(())
     }
 
@@ -221,9 +242,9 @@ impl<'a> Member<'a> {
         let Some(mut process) = self.process.take() else {
             return Ok(());
         };
-        if let Some((failed, asks)) = process.follower.take() {
-            drop(failed);
-            process.follower = Some((self.follower(&process.alive), asks));
+        if let Some(Following { follower, asks, .. }) = process.follower.take() {
+            drop(follower);
+            process.follower = Some(self.follow(&process.alive, asks));
         }
         self.process = Some(process);
         Ok(())

@@ -1,9 +1,9 @@
 //! The simulated topics and disk of a worker or follower: [`Topics`] over the broker in memory.
 //!
-//! A job is done a few calls after it was begun. One that is under way when its worker fails is
-//! still done, as by the thread that does it in production; a process that dies takes it along.
+//! A job is done by a [`Flusher`], between any two steps of its worker. One that is under way when
+//! the worker fails is still done, as by the thread in production; a process that dies takes it along.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,32 +21,23 @@ use super::rules::Rule;
 /// A record that was fetched: topic, partition, place, key, value.
 type Fetched = (String, i32, usize, Vec<u8>, Option<Vec<u8>>);
 
-/// One client of a process.
-pub(crate) struct SimTopics {
+/// The thread that does a client's jobs. It works between any two steps of the worker.
+pub(crate) struct Flusher {
     env: Shared,
     disks: Disks,
-    /// False once the process is dead.
-    alive: Rc<Cell<bool>>,
-    /// By topic and partition: the next place to read.
-    followed: BTreeMap<(String, i32), usize>,
     job: Option<Job>,
-    done: Option<Done>,
+    done: Option<Result<Done>>,
 }
 
-impl SimTopics {
-    /// A client that follows nothing.
-    pub(crate) fn new(env: &Shared, disks: &Disks, alive: &Rc<Cell<bool>>) -> Self {
-        Self {
-            env: Rc::clone(env),
-            disks: Rc::clone(disks),
-            alive: Rc::clone(alive),
-            followed: BTreeMap::new(),
-            job: None,
-            done: None,
+impl Flusher {
+    /// Does the job that is under way, if there is one.
+    pub(crate) fn work(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.done = Some(self.do_it(job));
         }
     }
 
-    fn work(&self, job: Job) -> Result<Done> {
+    fn do_it(&self, job: Job) -> Result<Done> {
         match job {
             Job::Ends(changelogs) => {
                 let mut env = self.env.borrow_mut();
@@ -78,6 +69,37 @@ impl SimTopics {
             return Err(env.dead("in the middle of writing a store"));
         }
         env.audit_disk(topic, *partition, disk)
+    }
+}
+
+/// One client of a process.
+pub(crate) struct SimTopics {
+    env: Shared,
+    disks: Disks,
+    /// False once the process is dead.
+    alive: Rc<Cell<bool>>,
+    /// By topic and partition: the next place to read.
+    followed: BTreeMap<(String, i32), usize>,
+    flusher: Rc<RefCell<Flusher>>,
+}
+
+impl SimTopics {
+    /// A client that follows nothing.
+    pub(crate) fn new(env: &Shared, disks: &Disks, alive: &Rc<Cell<bool>>) -> Self {
+        let flusher =
+            Flusher { env: Rc::clone(env), disks: Rc::clone(disks), job: None, done: None };
+        Self {
+            env: Rc::clone(env),
+            disks: Rc::clone(disks),
+            alive: Rc::clone(alive),
+            followed: BTreeMap::new(),
+            flusher: Rc::new(RefCell::new(flusher)),
+        }
+    }
+
+    /// The thread that does its jobs.
+    pub(crate) fn flusher(&self) -> Rc<RefCell<Flusher>> {
+        Rc::clone(&self.flusher)
     }
 
     /// Some of what waits, and the places of the topics whose end is reached.
@@ -182,32 +204,25 @@ impl Topics for SimTopics {
     }
 
     fn submit(&mut self, job: Job) -> Result<()> {
-        self.job = Some(job);
+        self.flusher.borrow_mut().job = Some(job);
         Ok(())
     }
 
     fn done(&mut self, wait: Duration) -> Result<Option<Done>> {
-        let works = self.env.borrow_mut().chance(60);
-        if let Some(job) = self.job.take_if(|_| works) {
-            self.done = Some(self.work(job)?);
-        }
-        let mut env = self.env.borrow_mut();
-        if self.done.is_some() && env.chance(60) {
-            return Ok(self.done.take());
-        }
+        let mut flusher = self.flusher.borrow_mut();
         if !wait.is_zero() {
-            env.wait(Duration::from_millis(1));
+            flusher.work();
         }
-        Ok(None)
+        flusher.done.take().transpose()
     }
 }
 
 impl Drop for SimTopics {
     fn drop(&mut self) {
-        if let Some(job) = self.job.take().filter(|_| self.alive.get()) {
+        if self.alive.get() {
             let faults = std::mem::take(&mut self.env.borrow_mut().faults);
             // What it would tell is heard by nobody.
-            let _ = self.work(job);
+            self.flusher.borrow_mut().work();
             self.env.borrow_mut().faults = faults;
         }
     }

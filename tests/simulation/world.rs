@@ -43,11 +43,8 @@ pub(crate) fn live(seed: u64, broken: &'static [Rule]) -> Life {
         Err(error) => return Life { outcome: Err(error.to_string()), trace: Vec::new() },
     };
     let queries: Vec<Queries> = (0..rng.random_range(1..5)).map(|_| Queries::default()).collect();
-    let scenes = queries.iter().map(|queries| Scene {
-        topology: &topology,
-        metrics: &metrics,
-        queries,
-    });
+    let scenes =
+        queries.iter().map(|queries| Scene { topology: &topology, metrics: &metrics, queries });
     let mut world = World::new(rng, scenes.collect(), broken);
     let outcome = world.run();
     let trace = std::mem::take(&mut world.env.borrow_mut().trace);

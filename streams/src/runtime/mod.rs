@@ -143,7 +143,8 @@ impl App {
         std::thread::scope(|scope| {
             let workers = (0..shared.config.threads)
                 .map(|index| scope.spawn(move || or_stop(run_worker(shared, index))));
-            let follower = asks.map(|mut asks| scope.spawn(move || or_stop(self.follow(&mut asks))));
+            let follower =
+                asks.map(|mut asks| scope.spawn(move || or_stop(self.follow(&mut asks))));
             // All are started before the first is waited for, and all are joined before the first
             // error is returned.
             let threads: Vec<_> = workers.chain(follower).collect();

@@ -5,8 +5,9 @@
 //! worker ──release(partition)─► follower     opened again, from where the disk is
 //! ```
 //!
-//! A replica is in one place at a time, so a store has one writer. Its readers keep what they hold
-//! all the while: an answer becomes older, and does not fail.
+//! A replica is in one place at a time, so a store has one writer. A write that the follower has begun
+//! goes on when the replica moves, so the store is not opened anew before it has ended. Its readers
+//! keep what they hold all the while: an answer becomes older, and does not fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -61,6 +62,8 @@ pub struct Asks {
     inbox: Receiver<Ask>,
     /// By partition, the worker that owns what must not be followed.
     owners: BTreeMap<i32, usize>,
+    /// Claims of partitions whose stores are still written: one for each partition at most.
+    deferred: Vec<Ask>,
 }
 
 /// A partition that the follower is asked for.
@@ -91,7 +94,7 @@ impl Standby {
     /// A line to a follower that is still to be started.
     pub fn new() -> (Self, Asks) {
         let (sender, inbox) = channel();
-        (Self(Some(sender)), Asks { inbox, owners: BTreeMap::new() })
+        (Self(Some(sender)), Asks { inbox, owners: BTreeMap::new(), deferred: Vec::new() })
     }
 
     /// Partitions that are given away are followed.
@@ -127,8 +130,8 @@ pub struct Follower<'a, T> {
     settings: DiskSettings,
     partitions: i32,
     tail: Tail,
-    /// A job is under way.
-    writing: bool,
+    /// The partitions of the job under way.
+    writing: Option<BTreeSet<i32>>,
     followed: BTreeSet<i32>,
     shown: BTreeSet<i32>,
     last_flush: Duration,
@@ -146,7 +149,7 @@ impl<'a, T: Topics> Follower<'a, T> {
             settings,
             partitions,
             tail: Tail::default(),
-            writing: false,
+            writing: None,
             followed: BTreeSet::new(),
             shown: BTreeSet::new(),
             last_flush: now,
@@ -161,14 +164,15 @@ impl<'a, T: Topics> Follower<'a, T> {
             self.turn(asks)?;
         }
         self.finish()?;
-        let frozen = self.tail.freeze()?;
-        self.submit(Job::Write(frozen))?;
+        self.write()?;
         self.finish()
     }
 
     fn finish(&mut self) -> Result<()> {
-        while self.writing {
-            self.writing = self.topics.done(JOB_WAIT)?.is_none();
+        while self.writing.is_some() {
+            if self.topics.done(JOB_WAIT)?.is_some() {
+                self.writing = None;
+            }
         }
         Ok(())
     }
@@ -188,10 +192,16 @@ impl<'a, T: Topics> Follower<'a, T> {
     }
 
     fn answer(&mut self, asks: &mut Asks) -> Result<()> {
-        while let Ok(ask) = asks.inbox.try_recv() {
+        let deferred = std::mem::take(&mut asks.deferred);
+        for ask in deferred.into_iter().chain(asks.inbox.try_iter()) {
             match ask {
                 Ask::Claim { partition, worker, reply } => {
                     asks.owners.insert(partition, worker);
+                    // The worker would open what is written.
+                    if self.is_writing(partition) && !self.followed.contains(&partition) {
+                        asks.deferred.push(Ask::Claim { partition, worker, reply });
+                        continue;
+                    }
                     let replicas = self.give_away(partition)?;
                     // A worker that waits no longer has opened them itself.
                     let _ = reply.try_send(replicas);
@@ -203,6 +213,10 @@ impl<'a, T: Topics> Follower<'a, T> {
             }
         }
         Ok(())
+    }
+
+    fn is_writing(&self, partition: i32) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.contains(&partition))
     }
 
     fn give_away(&mut self, partition: i32) -> Result<Vec<Replica>> {
@@ -225,7 +239,8 @@ impl<'a, T: Topics> Follower<'a, T> {
     /// Opens one partition a turn, so that a claim does not wait for all of them.
     fn take_up(&mut self, asks: &Asks) -> Result<()> {
         let free = |partition: &i32| {
-            !self.followed.contains(partition) && !asks.owners.contains_key(partition)
+            let is_ours = self.followed.contains(partition) || self.is_writing(*partition);
+            !is_ours && !asks.owners.contains_key(partition)
         };
         let Some(partition) = (0..self.partitions).find(free) else {
             return Ok(());
@@ -268,25 +283,25 @@ impl<'a, T: Topics> Follower<'a, T> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.writing && self.topics.done(Duration::ZERO)?.is_some() {
-            self.writing = false;
+        if self.writing.is_some() && self.topics.done(Duration::ZERO)?.is_some() {
+            self.writing = None;
             self.scene.metrics.store_writes.inc();
         }
         let settings = self.settings;
         let full = self.tail.overlay_bytes() > settings.overlay_max_bytes
             || self.tail.restoring_bytes() > settings.restore_max_bytes / 2;
         let due = full || self.since(self.last_flush) >= settings.flush_interval;
-        if self.writing || !due {
+        if self.writing.is_some() || !due {
             return Ok(());
         }
         self.last_flush = self.topics.uptime();
-        let frozen = self.tail.freeze()?;
-        self.submit(Job::Write(frozen))
+        self.write()
     }
 
-    fn submit(&mut self, job: Job) -> Result<()> {
-        self.writing = true;
-        self.topics.submit(job)
+    fn write(&mut self) -> Result<()> {
+        let frozen = self.tail.freeze()?;
+        self.writing = Some(frozen.iter().map(|changelog| changelog.partition).collect());
+        self.topics.submit(Job::Write(frozen))
     }
 
     fn since(&self, then: Duration) -> Duration {

@@ -7,7 +7,7 @@
 //! ```text
 //! turn      = Poll · assign* · revoke* · Restore · Take · Process · CommitIfDue · WriteStores · Report
 //! assign    = Positions · Open (a partition: Follow a store*, Create)* · Assign
-//! revoke    = commit · give back · Unassign                 lost: Forget · Unassign
+//! revoke    = commit · give back · Unassign        lost: EndWriting · Forget · Unassign
 //! commit    = Commit · Begin · Write (a partition)* · SendOffsets · EndCommit   nothing new: Commit
 //! prove     = Begin · SendOffsets · EndCommit               offsets only
 //! round     = BeginRound ···(ends)··· commit · prove · Freeze ···(on disk)···
@@ -127,6 +127,7 @@ enum Step {
     WriteStores,
     BeginRound(Vec<i32>),
     FinishRound,
+    EndWriting,
     Freeze(Vec<(Changelog, crate::record::Offset)>),
     GiveBack(Vec<i32>),
     Forget(Vec<i32>),
@@ -309,6 +310,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             Step::WriteStores => self.write_stores(),
             Step::BeginRound(partitions) => self.begin_round(&partitions),
             Step::FinishRound => self.finish_round(),
+            Step::EndWriting => self.end_writing(),
             Step::Freeze(ends) => self.freeze(ends),
             Step::GiveBack(partitions) => {
                 self.give_back(partitions);

@@ -183,7 +183,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         let unassign = Step::Unassign { partitions: partitions.clone(), lost };
         if lost {
             // Another's already: what is not committed is theirs to do again.
-            self.then([Step::Forget(partitions), unassign]);
+            self.then([Step::EndWriting, Step::Forget(partitions), unassign]);
         } else {
             self.then([Step::Commit, Step::GiveBack(partitions), unassign]);
         }

@@ -82,6 +82,15 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(())
     }
 
+    /// Waits for the job under way, and goes on with no round: whoever opens the stores of a lost
+    /// partition next, in this process, must be their only writer.
+    pub(super) fn end_writing(&mut self) -> Result<()> {
+        if self.writing && self.done(JOB_WAIT)?.is_none() {
+            self.then([Step::EndWriting]);
+        }
+        Ok(())
+    }
+
     fn go_on(&mut self, done: Done) {
         let Done::Ends(ends) = done else {
             self.flush_took = self.since(self.last_flush);
@@ -98,20 +107,12 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         ]);
     }
 
+    /// Sets apart what the round writes. No partition has left since it began: each waits for the
+    /// round to end before its task is forgotten.
     pub(super) fn freeze(&mut self, ends: Vec<(Changelog, Offset)>) -> Result<()> {
-        let mut frozen = Vec::new();
-        for (changelog, end) in ends {
-            // A partition that has left meanwhile, and perhaps come back, has other stores now.
-            if self.holds(&changelog) && changelog.store.freeze(end) {
-                frozen.push(changelog);
-            }
-        }
+        let frozen = ends.into_iter().filter(|(changelog, end)| changelog.store.freeze(*end));
+        let frozen = frozen.map(|(changelog, _)| changelog).collect();
         self.write_frozen(frozen)
-    }
-
-    fn holds(&self, changelog: &Changelog) -> bool {
-        let owned = self.owned.get(&changelog.partition);
-        owned.is_some_and(|o| o.task.stores().iter().any(|s| Arc::ptr_eq(s, &changelog.store)))
     }
 
     pub(super) fn write_frozen(&mut self, frozen: Vec<Changelog>) -> Result<()> {
