@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants venues fuzz schemathesis page clients \
+.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants flaky-check venues fuzz schemathesis page clients \
   bench bench-up bench-check bench-floor bench-growth restore takeover soak reads
 
 TOOLS := $(CURDIR)/.run/tools
@@ -89,8 +89,12 @@ clients: up build ## What others read with: Python, kcat, psql, pandas, polars
 sim: ## The simulation over many seeds (SEEDS=10000)
 	@SIM_SEEDS=$(or $(SEEDS),10000) cargo test --release --locked --workspace --test simulation
 
-mutants: ## Bugs planted in the engine, one at a time: the tests must catch each
-	@tests/mutations.sh
+mutants: ## Bugs planted one at a time: the tests must catch each (BUGS="name …": some of them; RESUME=1: those not yet caught on this commit)
+	@tests/mutations.sh $(BUGS)
+
+flaky-check: up build ## Tests that depend on time, RUNS=20 times each; every failure is listed (TARGETS="broker errors")
+	@infra/install.sh chromium:chromium
+	@tests/flaky.sh $(TARGETS)
 
 # A table for each point, and the first that fails ends it. Kafka and the registry are all that it needs;
 # the last test stops Kafka for a while.

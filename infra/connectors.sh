@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The sinks: connectors.sh register|status|delete [TABLE…], TABLE being a file of connect/ (default: all).
 # For a set of one's own beside the default one: TOPIC_PREFIX, PG_SCHEMA and CONNECTOR_PREFIX;
+# KAFKA_CLIENT_FILE names a properties file on the worker with the security settings of the sinks' producer.
 # SINK_MAX_POLL_INTERVAL_MS shortens the poll interval, for tests of an outage longer than it.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-: "${TOPIC_PREFIX:=}" "${PG_SCHEMA:=public}" "${CONNECTOR_PREFIX:=}" "${SINK_MAX_POLL_INTERVAL_MS:=300000}"
+: "${TOPIC_PREFIX:=}" "${PG_SCHEMA:=public}" "${CONNECTOR_PREFIX:=}" "${KAFKA_CLIENT_FILE:=}" "${SINK_MAX_POLL_INTERVAL_MS:=300000}"
 : "${REGISTER_SECONDS:=60}"
 
 request() { curl -sS -m 90 -o "$answer" -w '%{http_code}' -H 'Content-Type: application/json' "$@"; }
@@ -57,7 +58,7 @@ tables() {
 config_of() {
   [ -f "$ROOT/connect/$1.json" ] || die "there is no connect/$1.json"
   render "$ROOT/connect/$1.json" POSTGRES_HOST POSTGRES_PORT POSTGRES_DB POSTGRES_USER \
-    TOPIC_PREFIX PG_SCHEMA SINK_MAX_POLL_INTERVAL_MS
+    BOOTSTRAP_SERVERS KAFKA_CLIENT_FILE TOPIC_PREFIX PG_SCHEMA SINK_MAX_POLL_INTERVAL_MS
 }
 
 command=${1:-status}

@@ -61,6 +61,25 @@ unpack() {
   mv "$folder.new" "$folder"
 }
 
+# Our part of the sink, in the folder of the connector that it extends: a plugin sees only its own folder.
+build_plugin() {
+  local source=$ROOT/connect/plugin folder=$CACHE_DIR/plugins/debezium-connector-jdbc digest work
+  digest=$(cd "$source" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1)
+  [ "$(cat "$folder/market-connect.digest" 2>/dev/null)" = "$digest" ] && return
+  command -v javac >/dev/null || die "javac is missing: run 'make install' (or apt-get install openjdk-17-jdk-headless)"
+  # The worker brings it: a plugin's copy would make other classes of the worker's REST interface.
+  rm -f "$folder"/jakarta.ws.rs-api-*.jar
+  work=$(mktemp -d)
+  cp -r "$source/META-INF" "$work"
+  # Connect runs on Java 17 and later.
+  javac --release 17 -nowarn -proc:none -d "$work" -cp "$folder/*:$CACHE_DIR/kafka/*" "$source"/market/connect/*.java ||
+    die "connect/plugin does not compile with $(javac -version 2>&1): see above"
+  jar --create --file "$folder/market-connect.jar.new" -C "$work" .
+  mv "$folder/market-connect.jar.new" "$folder/market-connect.jar"
+  echo "$digest" >"$folder/market-connect.digest"
+  rm -rf "$work"
+}
+
 mkdir -p "$CACHE_DIR"
 if [ "${1:-}" = --record ]; then
   download
@@ -74,4 +93,5 @@ missing=$(missing_files | tr '\n' ' ')
 verify
 unpack "apicurio-registry-app-$REGISTRY_VERSION-all.tar.gz" registry
 unpack "debezium-connector-jdbc-$DEBEZIUM_VERSION-plugin.tar.gz" plugins/debezium-connector-jdbc --strip-components=1
+build_plugin
 say "stack files are complete in $CACHE_DIR"

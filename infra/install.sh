@@ -4,12 +4,14 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# package:what shows that it is there. From gcc to zlib1g-dev they are what librdkafka's own build asks for.
+# package:what shows that it is there. From gcc to pkg-config they are what librdkafka's own build asks for.
 NEEDED=(
   maven:mvn zstd:zstd curl:curl jq:jq iproute2:ss postgresql-client:psql
   gcc:gcc g++:g++ make:make python3:python3 zlib1g-dev:/usr/include/zlib.h
   pkg-config:pkg-config libssl-dev:/usr/include/openssl/ssl.h
   valgrind:valgrind
+  # connect/plugin is compiled where the stack is fetched.
+  openjdk-17-jdk-headless:javac
   # What only some commands need is named by them.
   "$@"
 )

@@ -1,29 +1,19 @@
 //! What cannot be started says why: an exit code that is not 0, one line that names the thing and
 //! the way out, and nothing half done.
 
+#[path = "bad_input/refusal.rs"]
+mod refusal;
+
 use std::net::TcpListener;
 
 use anyhow::{Result, ensure};
+use refusal::refuses;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use serde_json::{Value, json};
-use tests::support::process::Said;
 use tests::support::{Installation, broker, soon, topics};
 
 /// A port on which nothing listens, as far as anybody knows.
 const NOBODY: &str = "127.0.0.1:1";
-
-/// It failed, and the last line that it wrote says all of `words`.
-fn refuses(said: &Said, words: &[&str]) -> Result<()> {
-    ensure!(said.code.is_some_and(|code| code != 0), "exit code {:?}:\n{}", said.code, said.log);
-    ensure!(!said.log.contains("panicked"), "{}", said.log);
-    let last = said.log.lines().last().unwrap_or_default();
-    for word in words {
-        ensure!(last.contains(word), "{word:?} is not in the last line:\n{}", said.log);
-    }
-    let named = ["processor: ", "producer: "].iter().any(|name| last.starts_with(name));
-    ensure!(named, "the program does not name itself:\n{}", said.log);
-    Ok(())
-}
 
 fn nothing_exists(installation: &Installation) -> Result<()> {
     let topics = topics::list(&installation.stack.bootstrap_servers)?;

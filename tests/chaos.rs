@@ -5,6 +5,8 @@
 //! Without it the faults are those that one broker allows and no other test causes, each under one
 //! protocol. A target of its own: all of it stops what others use.
 
+#[path = "chaos/broken.rs"]
+mod broken;
 #[path = "chaos/brokers.rs"]
 mod brokers;
 #[path = "chaos/history.rs"]
@@ -13,8 +15,6 @@ mod history;
 mod members;
 #[path = "chaos/progress.rs"]
 mod progress;
-#[path = "chaos/proxy.rs"]
-mod proxy;
 #[path = "chaos/surroundings.rs"]
 mod surroundings;
 #[path = "chaos/world.rs"]

@@ -6,11 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use producer::exchange::Venue;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use serde_json::Value;
 use tests::support::postgres::Schema;
 use tests::support::stack::root;
-use tests::support::{Installation, Process, Stack, broker, soon, topics, wait_until};
+use tests::support::venue::Simulated;
+use tests::support::{Installation, Stack, broker, soon, topics};
 
 fn connector(topic: Topic) -> Result<Value> {
     let path = root().join("connect").join(format!("{}.json", topic.base_name()));
@@ -69,6 +71,9 @@ fn every_sink_upserts_its_own_topic_into_its_own_table_by_the_key() -> Result<()
         for (setting_name, expected) in [
             ("topics", format!("${{TOPIC_PREFIX}}{name}")),
             ("collection.name.format", format!("${{PG_SCHEMA}}.{name}")),
+            ("dead.letters.topic", Topic::DeadLetters.name("${TOPIC_PREFIX}")),
+            // Anything else lets go of rows that cannot be decoded while the registry is away.
+            ("errors.tolerance", String::new()),
             ("insert.mode", "upsert".into()),
             ("primary.key.mode", "record_key".into()),
             ("delete.enabled", "false".into()),
@@ -105,6 +110,11 @@ fn every_table_has_the_fields_of_its_topic() -> Result<()> {
         let hidden = excluded(topic)?;
         let shown = value.into_iter().filter(|column| !hidden.contains(&column.name));
         let mut expected: Vec<_> = key.iter().cloned().chain(shown).collect();
+        if topic != Topic::Latest {
+            // The one column that the database computes.
+            let (name, kind) = ("complete".to_owned(), "boolean".to_owned());
+            expected.push(Column { name, kind, nullable: true });
+        }
         expected.sort();
         let rows = schema.query(&format!(
             "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute \
@@ -127,6 +137,49 @@ fn every_table_has_the_fields_of_its_topic() -> Result<()> {
         let names: Vec<_> = key.into_iter().map(|column| column.name).collect();
         ensure!(primary == names, "the primary key of {table} is {primary:?}, not {names:?}");
     }
+    Ok(())
+}
+
+/// Columns and conditions of an installation that was made before `complete` was a column.
+const BEFORE_COMPLETE: &str = "ALTER TABLE ohlc_1m DROP COLUMN complete; \
+    ALTER TABLE ohlc_1h DROP COLUMN complete; ALTER TABLE ohlc_1d DROP COLUMN complete";
+
+/// What the database says of a candle of a minute with these marks.
+const MARKED: [(&str, &str); 8] = [
+    ("'CLOSED', 0, time, time, false, 60000, false, NULL", "t"),
+    ("'REVISED', 1, time, time, false, 60000, false, 0", "t"),
+    ("'OPEN', 0, time, time, false, 60000, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, true, 60000, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, 6000, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, NULL, false, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, 60000, true, NULL", "f"),
+    ("'CLOSED', 0, time, time, false, 60000, false, 1", "f"),
+];
+
+#[test]
+fn tables_of_before_get_complete_with_their_rows() -> Result<()> {
+    let stack = Stack::up()?;
+    let schema = Schema::create(&stack, &format!("test_complete_{}", std::process::id()))?;
+    schema.query(BEFORE_COMPLETE)?;
+    for table in ["ohlc_1m", "ohlc_1h"] {
+        for (minute, (marks, _)) in MARKED.iter().enumerate() {
+            schema.query(&format!(
+                "INSERT INTO {table} SELECT 'BTC', 'USD', 'coinbase', 'TRADE', time, 1, 1, 1, 1, \
+                 1, 1, NULL, NULL, 1, {marks} FROM (SELECT 'epoch'::timestamptz + {minute} * \
+                 interval '1 minute') AS t (time)"
+            ))?;
+        }
+    }
+    // Applied at each start.
+    for _ in 0..2 {
+        stack.script("tables.sh", &[], &[("PG_SCHEMA", schema.name())])?;
+    }
+    let found =
+        |table: &str| schema.query(&format!("SELECT complete FROM {table} ORDER BY open_time"));
+    let expected = MARKED.map(|(_, complete)| complete);
+    ensure!(found("ohlc_1m")? == expected, "{:?}", found("ohlc_1m")?);
+    // A minute covers no hour.
+    ensure!(found("ohlc_1h")?.iter().all(|complete| complete == "f"), "{:?}", found("ohlc_1h")?);
     Ok(())
 }
 
@@ -206,7 +259,8 @@ fn metrics_in_use() -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (path, text) in expressions {
         for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-            if ["processor_", "producer_"].iter().any(|prefix| word.starts_with(prefix)) {
+            if ["processor_", "producer_", "connect_"].iter().any(|prefix| word.starts_with(prefix))
+            {
                 found.insert(word.to_owned(), path.display().to_string());
             }
         }
@@ -215,40 +269,31 @@ fn metrics_in_use() -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// A venue, its feed, and the address of the feed's metrics.
-fn simulated_feed(installation: &Installation) -> Result<(Process, Process, String)> {
-    let simulator = installation.command(
-        "producer",
-        &["simulate", "--venue", "coinbase", "--listen", "127.0.0.1:0", "--rate", "200"],
-    )?;
-    let url = wait_until("the simulator", std::time::Duration::from_secs(30), || {
-        let lines = simulator.lines("simulating")?;
-        let url = lines.first().and_then(|line| line.split("ws://").nth(1));
-        let end = |c: char| !c.is_ascii_digit() && !matches!(c, '.' | ':');
-        Ok(url.map(|url| format!("ws://{}", url.split(end).next().unwrap_or_default())))
-    })?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let run = ["run", "--venue", "coinbase", "--products", "BTC-USD", "--url", &url];
-    let feed = installation.producer(&[&run[..], &["--metrics", &port]].concat())?;
-    Ok((simulator, feed, port))
+/// The names that the Connect worker declares: without a sink there are no values.
+fn connect_metrics(stack: &Stack) -> Vec<String> {
+    let text = reqwest::blocking::get(format!("{}/metrics", stack.connect))
+        .and_then(reqwest::blocking::Response::text)
+        .unwrap_or_default();
+    let declared = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    declared.map(str::to_owned).collect()
 }
 
 #[test]
 fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     let installation = Installation::new("metrics")?;
     let mut member = installation.member("one", &[])?;
-    let (_simulator, mut feed, address) = simulated_feed(&installation)?;
+    let rate = ["--rate", "200"];
+    let venue = Simulated::start(&installation, Venue::Coinbase, &["BTC-USD"], 1, &rate)?;
+    let mut feed = venue.follow(&installation, &[])?;
     // One that is dropped: what counts by reason shows itself with the first.
     let events = installation.topic(Topic::Events);
     broker::write(&installation.stack.bootstrap_servers, &events, 0, &[(vec![], Some(vec![]))])?;
     let mut missing = Vec::new();
     let served = soon("every metric to be served", || {
-        feed.alive()?;
         let mut names: BTreeSet<String> = member.metrics()?.into_keys().collect();
-        let text = reqwest::blocking::get(format!("http://{address}/metrics"))
-            .and_then(reqwest::blocking::Response::text)
-            .unwrap_or_default();
+        let text = feed.metrics()?.unwrap_or_default();
         names.extend(text.lines().map(str::to_owned));
+        names.extend(connect_metrics(&installation.stack));
         let is_served = |metric: &str| {
             let rest = |name: &str| name.strip_prefix(metric).map(str::to_owned);
             names

@@ -7,6 +7,7 @@
 //! | `broker` | exactly once through crashes and rebalances, dead letters, restore |
 //! | `chaos` | whatever breaks under load, nothing is lost and nothing doubled |
 //! | `errors` | each reaction to an error, by faults injected into single requests |
+//! | `guarantee` | killed between outputs and offsets: exactly once doubles nothing, at least once shows |
 //! | `library` | `streams` as a program of somebody else's |
 //! | `infra` | connectors, tables, topics, rules and panels say what the code says |
 //! | `marks` | candles say of their feed what a fold by other means says |
@@ -14,6 +15,7 @@
 //! | `pipeline` | recorded trades reach `PostgreSQL` as the candles that the exchanges published |
 //! | `outage` | the database goes away for longer than the sinks may be silent |
 //! | `simulation` | everything fails at once, from one seed |
+//! | `sinks` | a row that the database refuses stops no sink |
 //! | `standby` | a warm takeover, and views outside the group |
 //! | `spool` | Kafka goes away for a while and the producer is killed meanwhile: nothing is lost |
 //! | `stream` | changes over WebSocket and server-sent events |

@@ -3,78 +3,163 @@
 #
 #   tests/mutations.sh [NAME…]     all of tests/mutations/list, or these
 #
-# Prints a table: the bug, and the tests that caught it. Fails when one is not caught. The working
-# tree is not touched: the copy and its build are in .run/mutants.
+#   RESUME=1      leaves out bugs that were caught on this commit before
+#   SIM_SEEDS=N   worlds of the simulation in which a bug must show (default 300)
+#
+# tests/mutations/list names for each bug a file and a sed expression. tests/mutations/stages says which tests
+# read which files. The first stage that fails ends a bug: cheap tests run first, and nothing is built for others.
+#
+# Prints a table: the bug, the seconds that it took, and the tests that caught it. Fails when a bug survives, cannot
+# be planted or does not compile. The working tree is not touched: the copy and its build are in .run/mutants.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-copy=$PWD/.run/mutants/tree
-list=$PWD/tests/mutations/list
-# CARGO_TARGET_DIR=target builds faster, and waits for other builds.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-.run/mutants/target} RUST_BACKTRACE=0 CARGO_INCREMENTAL=1
-CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
-# Worlds of the simulation in which a bug must show.
-export SIM_SEEDS=${SIM_SEEDS:-300}
+root=$PWD
+work=$root/.run/mutants
+copy=$work/tree
+list=$root/tests/mutations/list
+stages=$root/tests/mutations/stages
+caught_before=$work/caught
+commit=$(git rev-parse HEAD)
+
+# Seconds for the tests of one stage, without their build: a bug that makes a test wait for ever is caught.
+readonly BOUND=600
+# The tests use the copy's programs and a running stack, where a stage needs them.
+export CARGO_TARGET_DIR=$work/target BIN_DIR=$work/target/release RUN_DIR=${RUN_DIR:-$root/.run}
+export SIM_SEEDS=${SIM_SEEDS:-300} RUST_BACKTRACE=0 CARGO_INCREMENTAL=1 RUST_TEST_THREADS=${RUST_TEST_THREADS:-2}
+
+# Dependencies are built once, as in `make build`. Our own crates are built again for each bug: without optimisation,
+# but for those two in which the simulation spends its time.
+quick=()
+for crate in schemas=1 streams=1 producer=0 processor=0 tests=0; do
+    for setting in opt-level="${crate#*=}" debug=false codegen-units=16; do
+        quick+=(--config "profile.release.package.${crate%=*}.$setting")
+    done
+done
 
 sync() { # The last commit, by content: what did not change is not built again.
-    local fresh=$copy/../fresh
+    local fresh=$work/fresh
     rm -rf "$fresh" && mkdir -p "$fresh" "$copy"
     git archive HEAD | tar -x -C "$fresh"
     (cd "$fresh" && find . -type f) | while IFS= read -r path; do
-        cmp -s "$fresh/$path" "$copy/$path" || install -D "$fresh/$path" "$copy/$path"
+        cmp -s "$fresh/$path" "$copy/$path" || install -D -m "$(stat -c %a "$fresh/$path")" "$fresh/$path" "$copy/$path"
     done
     (cd "$copy" && find . -type f) | while IFS= read -r path; do
         [ -f "$fresh/$path" ] || rm "$copy/$path"
     done
 }
 
-tests() { # Runs the tests of the copy; prints the names of those that failed.
-    local log=$copy/../log
-    : >"$log"
-    # Both packages in one command: the features, and so the dependencies, are those of the workspace.
-    (cd "$copy" && cargo test --release -q --no-fail-fast -p streams -p tests --lib --test memory --test simulation) >>"$log" 2>&1 || true
-    if grep -q '^error\(\[E[0-9]*\]\)\?:.*' "$log" && ! grep -q '^test result\|^failures:' "$log"; then
-        echo "does not compile"
+stages_of() { # FILE: the stages of its longest prefix, a line each.
+    local file=$1 best='' found='' prefix rest
+    while IFS='|' read -r prefix rest; do
+        prefix=${prefix//[[:space:]]/}
+        case $prefix in '' | '#'*) continue ;; esac
+        if [[ $file == "$prefix"* ]] && [ ${#prefix} -gt ${#best} ]; then best=$prefix found=$rest; fi
+    done <"$stages"
+    tr ';' '\n' <<<"$found" | sed 's/^ *//; s/ *$//'
+}
+
+build() { # STAGE: its tests, and the programs when it needs the stack.
+    local stage=$1 programs=()
+    if [[ $stage == 'stack '* ]]; then programs=(-p producer -p processor --bins); fi
+    # shellcheck disable=SC2086
+    (cd "$copy" && cargo test --release -q --locked --no-run "${quick[@]}" "${programs[@]}" ${stage#stack }) </dev/null >"$work/log" 2>&1
+}
+
+run() { # STAGE: its tests; prints the names of those that failed.
+    local stage=$1 by=() code=0
+    # Tests on the stack have it to themselves.
+    if [[ $stage == 'stack '* ]]; then by=(env RUST_TEST_THREADS=1 infra/with-addresses.sh); fi
+    # shellcheck disable=SC2086
+    (cd "$copy" && timeout "$BOUND" "${by[@]}" cargo test --release -q --locked "${quick[@]}" ${stage#stack }) </dev/null >"$work/log" 2>&1 || code=$?
+    [ "$code" != 0 ] || return 0
+    if [ "$code" = 124 ]; then
+        echo "no end within $BOUND s"
         return
     fi
-    sed -n 's/^    \([a-z_0-9:]*\)$/\1/p' "$log" | sed 's/.*:://' | sort -u
+    local failed
+    failed=$(sed -n 's/^    \([A-Za-z_0-9:]*\)$/\1/p' "$work/log" | sed 's/.*:://' | sort -u)
+    echo "${failed:-a test that ended with code $code}"
+}
+
+verdict() { # STAGES: what caught the bug that is planted, or why none can.
+    local stage failed
+    while IFS= read -r stage; do
+        build "$stage" || { echo 'DOES NOT COMPILE' && return; }
+        failed=$(run "$stage")
+        if [ -n "$failed" ]; then
+            echo "$failed"
+            return
+        fi
+    done <<<"$1"
+    echo 'NOT CAUGHT'
+}
+
+fields() { # LINE: name, file and expression, a line each.
+    local name file expression
+    IFS='|' read -r name file expression <<<"$1"
+    printf '%s\n%s\n%s\n' "$(xargs <<<"$name")" "$(xargs <<<"$file")" "${expression# }"
+}
+
+shown() { # Names of tests in one line.
+    local count
+    count=$(wc -l <<<"$1")
+    head -2 <<<"$1" | paste -sd, | sed 's/,/, /' | tr -d '\n'
+    if [ "$count" -gt 2 ]; then printf ' and %s more' $((count - 2)); fi
 }
 
 sync
-baseline=$(tests)
-if [ -n "$baseline" ]; then
-    echo "without a bug these fail: $baseline" >&2
-    exit 1
-fi
+chosen=()
+while IFS= read -r line; do
+    case ${line//[[:space:]]/} in '' | '#'*) continue ;; esac
+    name=$(xargs <<<"${line%%|*}")
+    if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
+    if [ -n "${RESUME:-}" ] && grep -qxF "$commit $name" "$caught_before" 2>/dev/null; then continue; fi
+    chosen+=("$line")
+done <"$list"
+echo "${#chosen[@]} bugs to plant in $commit"
+
+# Without a bug every stage that is needed passes.
+needed=$(for line in "${chosen[@]}"; do stages_of "$(fields "$line" | sed -n 2p)"; done | sort -u)
+while IFS= read -r stage; do
+    [ -n "$stage" ] || continue
+    echo "without a bug: cargo test $stage" >&2
+    build "$stage" || { cat "$work/log" >&2 && exit 1; }
+    failed=$(run "$stage")
+    if [ -n "$failed" ]; then
+        echo "without a bug these fail: $failed" >&2
+        tail -40 "$work/log" >&2
+        exit 1
+    fi
+done <<<"$needed"
 
 missed=0
 total=0
-printf '%-44s %s\n' 'bug' 'caught by'
-while IFS='|' read -r name file expression; do
-    name=$(xargs <<<"$name")
-    case $name in '' | '#'*) continue ;; esac
-    if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
-    file=$(xargs <<<"$file")
-    expression=${expression# }
-    cp "$copy/$file" "$copy/../before"
-    sed -i "$expression" "$copy/$file"
+printf '%-9s %-52s %5s  %s\n' '' 'bug' 's' 'caught by'
+for line in "${chosen[@]}"; do
+    { read -r name && read -r file && IFS= read -r expression; } < <(fields "$line")
     total=$((total + 1))
-    if cmp -s "$copy/$file" "$copy/../before"; then
-        printf '%-44s %s\n' "$name" "NOT PLANTED: $file has changed"
-        missed=$((missed + 1))
-        continue
+    started=$SECONDS
+    if [ ! -f "$copy/$file" ]; then
+        caught="NOT PLANTED: there is no $file"
+    else
+        cp "$copy/$file" "$work/before"
+        sed -i "$expression" "$copy/$file"
+        if cmp -s "$copy/$file" "$work/before"; then
+            caught="NOT PLANTED: $file has changed"
+        elif [ -z "$(stages_of "$file")" ]; then
+            caught="NOT CAUGHT: tests/mutations/stages has no tests for $file"
+        else
+            caught=$(verdict "$(stages_of "$file")")
+        fi
+        # A new time, so that it is built again.
+        cat "$work/before" >"$copy/$file"
     fi
-    caught=$(tests)
-    # A new time, so that it is built again.
-    cat "$copy/../before" >"$copy/$file"
     case $caught in
-        '') caught='NOT CAUGHT' && missed=$((missed + 1)) ;;
-        'does not compile') caught='DOES NOT COMPILE' && missed=$((missed + 1)) ;;
+        'NOT '* | 'DOES NOT '*) missed=$((missed + 1)) ;;
+        *) echo "$commit $name" >>"$caught_before" ;;
     esac
-    count=$(wc -l <<<"$caught")
-    more=''
-    if [ "$count" -gt 2 ]; then more=" and $((count - 2)) more"; fi
-    printf '%-44s %s%s\n' "$name" "$(head -2 <<<"$caught" | paste -sd, | sed 's/,/, /')" "$more"
-done <"$list"
+    printf '%-9s %-52s %5s  %s\n' "$total/${#chosen[@]}" "$name" $((SECONDS - started)) "$(shown "$caught")"
+done
 echo "$((total - missed)) of $total caught"
 [ "$missed" = 0 ]

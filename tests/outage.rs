@@ -1,12 +1,12 @@
 //! The database goes away during load for longer than the sinks may be silent, and comes back:
-//! nobody restarts anything, and the tables are what the topics are.
+//! nobody restarts anything, and the tables are what the topics are. No row becomes a dead letter.
 //!
 //! A target of its own: it stops the `PostgreSQL` that all others use. `OUTAGE_SECONDS` makes it
 //! longer.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use schemas::topic::Topic;
 use tests::support::connect::Sinks;
 use tests::support::down::Down;
@@ -47,6 +47,8 @@ fn the_tables_catch_up_after_an_outage_of_the_database() -> Result<()> {
     let mut outputs = installation.outputs_equal_the_fold()?;
     sinks.tables_equal(&mut outputs)?;
     soon("every sink to run", || sinks.are_running())?;
+    let letters = installation.read(Topic::DeadLetters)?;
+    ensure!(letters.is_empty(), "an outage of the database made dead letters: {letters:?}");
     drop(sinks);
     member.stop()?;
     installation.finish()

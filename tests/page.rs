@@ -5,10 +5,12 @@
 //! look at.
 
 use anyhow::{Context as _, Result, ensure};
+use producer::exchange::Venue;
 use tests::support::Installation;
 use tests::support::browser::{Browser, installed};
 use tests::support::installation::{IMPATIENT, Member};
 use tests::support::stack::root;
+use tests::support::venue::Simulated;
 
 /// No row without text, and as many candles as the chart says.
 const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \
@@ -70,13 +72,10 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     picture(&mut browser, "empty")?;
 
     // A venue with faults, so that there are gaps.
-    let listen = format!("127.0.0.1:{}", free_port()?);
-    let url = format!("ws://{listen}");
-    let products = "BTC-USD,ETH-USD,SOL-EUR,DOGE-USD";
-    let venue = ["simulate", "--listen", &listen, "--products", products, "--rate", "40"];
-    let venue = installation.command("producer", &venue)?;
-    let feed = ["run", "--venue", "coinbase", "--products", products, "--url", &url];
-    let feed = installation.producer(&[&feed[..], &["--metrics", "127.0.0.1:0"]].concat())?;
+    let products = ["BTC-USD", "ETH-USD", "SOL-EUR", "DOGE-USD"];
+    let rate = ["--rate", "40"];
+    let venue = Simulated::start(&installation, Venue::Coinbase, &products, 1, &rate)?;
+    let feed = venue.follow(&installation, &[])?;
     is_live_at_every_width(&mut browser, &page(&mut view)?)?;
     shows_what_is_served(&mut browser)?;
     works_by_keyboard(&mut browser)?;
@@ -231,10 +230,4 @@ fn tabs_through(browser: &mut Browser) -> Result<()> {
     ensure!(browser.value("document.activeElement === was")? == true, "the focus is lost");
     browser.value("document.querySelector('[data-sort=pair]').click()")?;
     Ok(())
-}
-
-/// A port that nobody has at this moment.
-fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr().context("a port")?.port())
 }

@@ -8,7 +8,7 @@ use schemas::PairKey;
 use schemas::topic::Topic;
 use serde_json::Value;
 use tests::support::installation::{IMPATIENT, Member};
-use tests::support::{Installation, soon};
+use tests::support::{Installation, settles, soon};
 
 /// The output topics whose records are the state.
 const STATE: [Topic; 4] = [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d];
@@ -72,9 +72,7 @@ fn a_standby_takes_over_with_the_last_moments_to_replay() -> Result<()> {
     installation.produce(&[&LOAD[..], &START].concat())?;
     installation.caught_up(&mut [&mut one, &mut two])?;
     let changes = changes(&installation)?;
-    soon("the standby to have followed", || {
-        Ok(answers_everything(&installation, &mut one).is_ok())
-    })?;
+    settles("the standby to have followed", || answers_everything(&installation, &mut one))?;
     // A member is ready without a partition while another has yet to give it up.
     let others = two.given()?;
     let before = one.restores()?.len();
@@ -138,7 +136,7 @@ fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
     let changes = changes(&installation)?;
     has_followed(&mut view, &changes)?;
     member.process.kill()?;
-    answers_everything(&installation, &mut view)?;
+    settles("the view to show it", || answers_everything(&installation, &mut view))?;
 
     // It is nobody's member: whoever joins next has every partition at once.
     view.stop()?;
@@ -146,7 +144,7 @@ fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
     view.ready()?;
     let none = changes.keys().map(|partition| (*partition, 0)).collect();
     has_followed(&mut view, &none)?;
-    answers_everything(&installation, &mut view)?;
+    settles("the view to have it again", || answers_everything(&installation, &mut view))?;
     view.stop()?;
     installation.finish()
 }

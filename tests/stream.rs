@@ -14,7 +14,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tests::support::installation::Member;
 use tests::support::socket::{Socket, refusal};
-use tests::support::{Installation, soon};
+use tests::support::{Installation, settles, soon};
 
 /// Events of a few minutes of event time, as fast as they go.
 const LOAD: [&str; 7] = ["load", "--events", "20000", "--keys", "40", "--event-rate", "100"];
@@ -428,19 +428,24 @@ fn server_sent_events_go_on_from_the_last_one() -> Result<()> {
         }
         Ok(events)
     };
-    let events = read("")?;
-    ensure!(events[0][0] == "subscribed" && events[1][0] == "snapshot", "{events:?}");
-    let mut prices = Prices::new();
-    take(&mut prices, &serde_json::from_str(&events[1][2])?);
-    ensure!(prices == committed(&installation)?);
-    let last = &events[1][1];
+    let before = committed(&installation)?;
+    let (mut prices, mut last) = (Prices::new(), String::new());
+    settles("the snapshot to be all", || {
+        let events = read("")?;
+        ensure!(events[0][0] == "subscribed" && events[1][0] == "snapshot", "{events:?}");
+        prices.clear();
+        take(&mut prices, &serde_json::from_str(&events[1][2])?);
+        last.clone_from(&events[1][1]);
+        ensure!(prices == before, "{} of {} prices", prices.len(), before.len());
+        Ok(())
+    })?;
     ensure!(!last.is_empty(), "no id");
 
     installation.produce(&LATER)?;
     installation.caught_up(&mut [&mut member])?;
     let expected = committed(&installation)?;
     soon("the change to be told", || {
-        let events = read(last)?;
+        let events = read(&last)?;
         ensure!(events[1][0] == "resumed", "{events:?}");
         let mut now = prices.clone();
         take(&mut now, &serde_json::from_str(&events[1][2])?);

@@ -147,7 +147,7 @@ fn nothing_panics_outside_tests() -> Result<()> {
 
 #[test]
 fn only_the_edges_know_kafka() -> Result<()> {
-    let edges = ["streams/src/runtime/", "producer/src/sink.rs", "tests/", "bench/"];
+    let edges = ["streams/src/runtime/", "producer/src/sink", "tests/", "bench/"];
     let rule = "rdkafka is named in streams/src/runtime and producer/src/sink.rs only";
     none(&breaches(rule, |source, index, code| {
         let named = ["rdkafka", "rdkafka_sys"].iter().any(|word| has_word(code, word));
@@ -214,11 +214,82 @@ fn tests_run_always_and_say_what_they_show() -> Result<()> {
 }
 
 #[test]
+fn a_test_does_not_pass_before_its_end() -> Result<()> {
+    // What a test needs is there or the test fails: an early success shows nothing.
+    let mut found = Vec::new();
+    for source in &sources()? {
+        for (line, length) in source.functions() {
+            let attributes = source.code[..line - 1].iter().rev();
+            let mut attributes = attributes.take_while(|code| code.trim_start().starts_with("#["));
+            if !attributes.any(|code| code.contains("[test]") || code.contains("::test")) {
+                continue;
+            }
+            let body =
+                (line..line + length - 1).filter(|at| source.code[*at].contains("return Ok"));
+            let rule = "a test fails where it cannot go on";
+            found.extend(body.map(|at| format!("{}:{}: {rule}", source.name, at + 1)));
+        }
+    }
+    none(&found)
+}
+
+#[test]
+fn nothing_is_read_from_outside_the_repository() -> Result<()> {
+    // A checkout alone builds, tests and measures; `tests/support/recordings.rs` knows the data.
+    let outside = [concat!("shared", "/data"), concat!("MARKET", "_DATA"), concat!("/..", "/..")];
+    let locator = "tests/support/recordings.rs";
+    let (mut found, folder) = (Vec::new(), concat!("tests", "/data"));
+    for extension in ["rs", "py", "sh"] {
+        for path in files(extension)? {
+            let name = path.strip_prefix(root())?.to_string_lossy().into_owned();
+            // A file that is built in is looked for from the file that names it.
+            let built_in = |line: &str| line.contains("include_") || line.contains("#[path");
+            for (index, line) in fs::read_to_string(&path)?.lines().enumerate() {
+                let leaves = outside.iter().any(|word| line.contains(word)) && !built_in(line);
+                if leaves || (line.contains(folder) && name != locator) {
+                    found.push(format!("{name}:{}: data is found by {locator}", index + 1));
+                }
+            }
+        }
+    }
+    none(&found)
+}
+
+#[test]
 fn unit_tests_do_not_wait() -> Result<()> {
     // The tests of the whole system wait for other programs; nothing else has a reason to.
     none(&breaches("a unit test does not sleep", |source, index, code| {
         source.is_test(index) && !source.is_in(&["tests/"]) && code.contains("sleep(")
     })?)
+}
+
+/// The lines of a list that are no comment, cut at `|`.
+fn listed(path: &str) -> Result<Vec<Vec<String>>> {
+    let text = fs::read_to_string(root().join(path))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    Ok(lines.map(|line| line.split('|').map(|part| part.trim().to_owned()).collect()).collect())
+}
+
+#[test]
+fn each_planted_bug_has_a_name_a_file_and_tests_that_may_catch_it() -> Result<()> {
+    let stages = listed("tests/mutations/stages")?;
+    let (mut names, mut found) = (BTreeSet::new(), Vec::new());
+    for bug in listed("tests/mutations/list")? {
+        let [name, file, _, ..] = &bug[..] else {
+            found.push(format!("{bug:?} is not NAME | FILE | SED EXPRESSION"));
+            continue;
+        };
+        if !names.insert(name.clone()) {
+            found.push(format!("{name} is listed twice"));
+        }
+        if !root().join(file).is_file() {
+            found.push(format!("{name}: there is no {file}"));
+        }
+        if !stages.iter().any(|stage| file.starts_with(&stage[0])) {
+            found.push(format!("{name}: no line of tests/mutations/stages is for {file}"));
+        }
+    }
+    none(&found)
 }
 
 #[test]

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use producer::exchange::Venue;
 use schemas::topic::Topic;
 use schemas::{Basis, PairKey};
-use tests::support::outputs::Outputs;
+use tests::support::outputs::{Outputs, origin, set_apart};
 use tests::support::topics::Record;
 use tests::support::venue::{Follower, Published, Simulated, agree, published};
 use tests::support::{Installation, wait_until};
@@ -204,10 +204,10 @@ fn outputs(installation: &Installation, fault: &Fault) -> Result<Outputs> {
     let (actual, mut expected) = installation.actual_and_expected()?;
     let letters = installation.read(Topic::DeadLetters)?;
     let source = |of: &&Record| of.headers.get("source").is_some_and(|source| source == "producer");
-    let unread = letters.iter().filter(source).count();
-    let malformed = fault.name == "malformed";
-    ensure!((unread > 0) == malformed, "{}: {unread} frames could not be read", fault.name);
-    expected.dead_letters += unread;
+    let unread: Vec<&Record> = letters.iter().filter(source).collect();
+    let (count, malformed) = (unread.len(), fault.name == "malformed");
+    ensure!((count > 0) == malformed, "{}: {count} frames could not be read", fault.name);
+    unread.into_iter().for_each(|letter| set_apart(&mut expected.dead_letters, origin(letter)));
     actual.equals(&expected)?;
     Ok(actual)
 }

@@ -19,9 +19,8 @@ CREATE TABLE IF NOT EXISTS latest (
     PRIMARY KEY (base, quote, exchange)
 );
 
--- A new day's, hour's or minute's candle of one pair is appended to its own end of the primary key, which
--- therefore serves reads by pair and time range, newest first too.
-CREATE TABLE IF NOT EXISTS ohlc_1m (
+-- What candles of all lengths have. Gone with the session that applies this file.
+CREATE TEMP TABLE candle (
     base             text            NOT NULL,
     quote            text            NOT NULL,
     exchange         text            NOT NULL,
@@ -49,8 +48,25 @@ CREATE TABLE IF NOT EXISTS ohlc_1m (
     PRIMARY KEY (base, quote, exchange, basis, open_time)
 );
 
-CREATE TABLE IF NOT EXISTS ohlc_1h (LIKE ohlc_1m INCLUDING ALL);
-CREATE TABLE IF NOT EXISTS ohlc_1d (LIKE ohlc_1m INCLUDING ALL);
+-- A new day's, hour's or minute's candle of one pair is appended to its own end of the primary key, which
+-- therefore serves reads by pair and time range, newest first too.
+CREATE TABLE IF NOT EXISTS ohlc_1m (LIKE candle INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS ohlc_1h (LIKE candle INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS ohlc_1d (LIKE candle INCLUDING ALL);
+DROP TABLE pg_temp.candle;
+
+-- complete: the candle is known to hold all of its window, as Candle::is_complete has it in schemas/src/candle.rs.
+-- Never null: false while it is open, and where the feed told no clock. Computed here, so that it is right for rows
+-- of every age; adding it to a table that has rows rewrites the table, once.
+ALTER TABLE ohlc_1m ADD COLUMN IF NOT EXISTS complete boolean GENERATED ALWAYS AS (
+    status <> 'OPEN' AND NOT gap AND NOT partial_start
+    AND coalesce(missing_trades, 0) = 0 AND coalesce(coverage_ms, 0) >= 60000) STORED;
+ALTER TABLE ohlc_1h ADD COLUMN IF NOT EXISTS complete boolean GENERATED ALWAYS AS (
+    status <> 'OPEN' AND NOT gap AND NOT partial_start
+    AND coalesce(missing_trades, 0) = 0 AND coalesce(coverage_ms, 0) >= 3600000) STORED;
+ALTER TABLE ohlc_1d ADD COLUMN IF NOT EXISTS complete boolean GENERATED ALWAYS AS (
+    status <> 'OPEN' AND NOT gap AND NOT partial_start
+    AND coalesce(missing_trades, 0) = 0 AND coalesce(coverage_ms, 0) >= 86400000) STORED;
 
 -- "Newest across pairs", and the deletion of old rows by whoever wants it.
 CREATE INDEX IF NOT EXISTS latest_event_time ON latest (event_time DESC);

@@ -291,6 +291,7 @@ const chart = (() => {
       const time = Date.parse(row.open_time) / 1000, made = [];
       if (row.status === "REVISED") made.push({ time, position: "aboveBar", shape: "circle", color: colours.accent, text: "R" });
       if (row.gap) made.push({ time, position: "belowBar", shape: "square", color: colours.warn, text: "!" });
+      else if (isIncomplete(row)) made.push({ time, position: "belowBar", shape: "square", color: colours.warn, text: "½" });
       return made;
     });
   }
@@ -361,7 +362,10 @@ function drawCandles() {
 }
 
 const STATES = { OPEN: "forming", CLOSED: "closed", REVISED: "revised" };
-const stateOf = (row) => STATES[row.status] + (row.revision ? ` ${row.revision}×` : "") + (row.gap ? ", gap" : "") + (row.partial_start ? ", began late" : "");
+// Known to lack something. Where the feed told no clock, no candle is known to be complete: a sign at each would tell nothing.
+const isIncomplete = (row) => row.status !== "OPEN" && !row.complete && row.coverage_ms !== null;
+const coverageOf = (row) => isIncomplete(row) ? ", incomplete" : row.status !== "OPEN" && !row.complete ? ", completeness unknown" : "";
+const stateOf = (row) => STATES[row.status] + (row.revision ? ` ${row.revision}×` : "") + (row.gap ? ", gap" : "") + (row.partial_start ? ", began late" : "") + coverageOf(row);
 
 function showLast(row) {
   const line = by("last"), { chosen } = view;

@@ -95,7 +95,7 @@ pub fn run(files: &[PathBuf], options: Options, out: &mut impl Write) -> Result<
 
 fn print(run: &Run, options: Options, out: &mut impl Write) -> Result<()> {
     let reader = Reader::of_task(&run.task);
-    for pair in reader.pairs()? {
+    for pair in reader.pairs(&[])? {
         let mut range = Range {
             basis: Basis::Trade,
             interval: options.interval,

@@ -2,6 +2,7 @@
 
 mod ask;
 mod http;
+mod pairs;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,12 +10,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use schemas::setting::{Address, Setting};
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
-use streams::runtime::{self, GroupProtocol, Guarantee};
+use streams::runtime::{self, GroupProtocol, Guarantee, ResetOffsets};
 use streams::store::Engine;
 
-pub use ask::{AskCandles, Format, Query, Source};
+pub use ask::{AskCandles, Format, Query, Server, Source};
 pub use http::{Http, read_token};
+pub use pairs::{ChangePairs, Pairs};
 
 use crate::operators::Interval;
 use crate::query::{HistoryUrl, stream};
@@ -43,6 +46,9 @@ pub enum Command {
     /// Look after the topics.
     #[command(subcommand)]
     Topics(Topics),
+    /// Repair a pair, or say that it has ended, by a record in the log.
+    #[command(subcommand)]
+    Pairs(Pairs),
 }
 
 /// Where Kafka is.
@@ -54,10 +60,15 @@ pub struct Kafka {
     /// Put before the name of every topic.
     #[arg(long, env = "TOPIC_PREFIX", default_value = "", value_parser = topic_prefix)]
     pub topic_prefix: String,
-    /// A raw setting of the Kafka client; may be given again.
-    #[arg(long = "kafka", env = "KAFKA_SETTINGS", value_name = "KEY=VALUE", value_parser = setting,
-        value_delimiter = ',')]
-    pub settings: Vec<(String, String)>,
+    /// A raw setting of the Kafka client; may be given again. Secrets are never printed.
+    #[arg(
+        long = "kafka",
+        env = "KAFKA_SETTINGS",
+        value_name = "KEY=VALUE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    pub settings: Vec<Setting>,
 }
 
 /// What whoever keeps stores and answers reads is told.
@@ -67,9 +78,10 @@ pub struct Stores {
     #[arg(
         long,
         env = "SCHEMA_REGISTRY_URL",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
     )]
-    pub schema_registry_url: String,
+    pub schema_registry_url: Address,
     /// The address of metrics, health and reads.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -167,6 +179,21 @@ pub struct Run {
     /// every partition can be read here.
     #[arg(long, env = "STANDBY")]
     pub standby: bool,
+    /// Where to go on when the group's offsets have expired or were deleted although the stores hold
+    /// state. Without it such a member does not start. With offsets it changes nothing.
+    #[arg(long, env = "RESET_OFFSETS", value_enum)]
+    pub reset_offsets: Option<Reset>,
+}
+
+/// See [`ResetOffsets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reset {
+    /// Behind the last event that the stores hold: no event is lost or counted twice.
+    Position,
+    /// At the first event of the topic: samples, which have no id, are counted twice.
+    Earliest,
+    /// Behind the last event of the topic: events that were not yet processed are lost.
+    Latest,
 }
 
 /// See [`Guarantee`].
@@ -257,8 +284,13 @@ impl Run {
             transaction_timeout: self.transaction_timeout,
             session_timeout: self.session_timeout,
             standby: self.standby,
+            reset_offsets: self.reset_offsets.map(|reset| match reset {
+                Reset::Position => ResetOffsets::Position,
+                Reset::Earliest => ResetOffsets::Earliest,
+                Reset::Latest => ResetOffsets::Latest,
+            }),
             dead_letters_topic: Topic::DeadLetters.name(&self.kafka.topic_prefix),
-            kafka: self.kafka.settings.clone(),
+            kafka: Setting::pairs(&self.kafka.settings),
         }
     }
 }
@@ -275,7 +307,7 @@ impl Serve {
             store_cache_bytes: self.stores.store_cache,
             store_engine: self.stores.store_engine,
             restore_max_bytes: self.stores.restore_max,
-            kafka: self.kafka.settings.clone(),
+            kafka: Setting::pairs(&self.kafka.settings),
         }
     }
 }
@@ -321,13 +353,6 @@ fn engine(text: &str) -> Result<Engine> {
 
 fn interval(text: &str) -> Result<Interval> {
     Interval::parse(text).ok_or_else(|| anyhow::anyhow!("an interval is 1m, 1h or 1d"))
-}
-
-fn setting(text: &str) -> Result<(String, String)> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => bail!("a setting is KEY=VALUE"),
-    }
 }
 
 fn topic_prefix(text: &str) -> Result<String> {

@@ -7,6 +7,7 @@ pub mod candles;
 pub mod config;
 pub mod layout;
 pub mod operators;
+pub mod pairs;
 pub mod query;
 pub mod topology;
 pub mod trades;

@@ -1,23 +1,23 @@
 //! The processor: parse, log, build, run; an error is one line and an exit code.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use clap::Parser as _;
 use processor::config::{
-    Candles, Cli, Command, CreateTopics, Http, Kafka, Query, Run, Serve, Stores, Topics,
+    Candles, ChangePairs, Cli, Command, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
+    Stores, Topics,
 };
-use processor::query::{self, History, Served, TlsListener, router, stream};
-use processor::{ask, candles, topology};
+use processor::query::{self, Connections, History, Limits, Served, router, stream};
+use processor::{ask, candles, pairs, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
-use schemas::registry;
+use schemas::setting::Setting;
 use schemas::topic::Topic;
+use schemas::{PairChange, registry};
 use streams::Topology;
 use streams::runtime::{App, Metrics, Queries, Stop, TopicSpec, View, create_topics};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         Command::Query(query) => print_answer(&query),
         Command::Topics(Topics::Create(config)) => make_topics(&config),
         Command::Topics(Topics::List { topic_prefix }) => list_topics(&topic_prefix),
+        Command::Pairs(Pairs::Reset(config)) => change_pairs(PairChange::Reset, &config),
+        Command::Pairs(Pairs::End(config)) => change_pairs(PairChange::Ended, &config),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,12 +86,15 @@ struct Process {
     served: Served,
     routes: Router,
     tls: Option<Arc<ServerConfig>>,
+    limits: Limits,
+    connections: Connections,
     stop: Stop,
 }
 
 impl Process {
     fn new(kafka: &Kafka, stores: &Stores, http: &Http) -> Result<Self> {
         let guards = http.guards(stores.listen)?;
+        let limits = http.limits()?;
         let files = http.tls_cert.as_ref().zip(http.tls_key.as_ref());
         let tls = files.map(|(cert, key)| query::server_config(cert, key)).transpose()?;
         let listener = std::net::TcpListener::bind(stores.listen).with_context(|| {
@@ -98,14 +103,17 @@ impl Process {
         let topic_prefix = kafka.topic_prefix.clone();
         let registry = registry::Registry::new(&stores.schema_registry_url)?;
         let codec = Arc::new(registry.codec(&topic_prefix)?);
-        let mut served = Served::new(Queries::default(), codec, Registry::new());
+        let (registry, budget) = (Registry::new(), http.budget());
+        let connections = Connections::new(&registry)?;
+        budget.register(&registry)?;
+        let mut served = Served::new(Queries::default(), codec, registry, budget);
         let history = stores.history_url.as_ref();
         let history = history.map(|url| History::new(url, &served.registry)).transpose()?;
         served.history = history.map(Arc::new);
         let stop = Stop::default();
         let streaming = stream::router(&served, &stores.stream, &stop)?;
         let routes = router(served.clone(), &guards, streaming)?;
-        Ok(Self { listener, topic_prefix, served, routes, tls, stop })
+        Ok(Self { listener, topic_prefix, served, routes, tls, limits, connections, stop })
     }
 
     fn topology(&self, input_prefix: &str) -> Topology {
@@ -122,7 +130,7 @@ impl Process {
 
     /// Runs the engine on a thread of its own and answers, until one of them ends or a signal comes.
     fn serve_while(self, run: impl FnOnce() -> streams::Result<()> + Send + 'static) -> Result<()> {
-        let Self { listener, routes, tls, stop, .. } = self;
+        let stop = self.stop.clone();
         let engine = std::thread::Builder::new().name("engine".into()).spawn({
             let stop = stop.clone();
             move || {
@@ -132,45 +140,36 @@ impl Process {
             }
         })?;
         let runtime = tokio::runtime::Runtime::new()?;
-        let serving = runtime.block_on(serve(listener, routes, tls, stop.clone()));
+        let serving = runtime.block_on(self.serve());
         stop.set();
+        // Who has not gone by now is cut off: a read that still runs is nobody's any more.
+        runtime.shutdown_background();
         let ran = engine.join().map_err(|_| anyhow::anyhow!("the engine panicked"))?;
         ran?;
         serving
     }
-}
 
-/// Serves until a signal comes or the application stops.
-async fn serve(
-    listener: std::net::TcpListener,
-    routes: Router,
-    tls: Option<Arc<ServerConfig>>,
-    stop: Stop,
-) -> Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let address: SocketAddr = listener.local_addr()?;
-    tracing::info!(%address, "serving metrics, health and reads");
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stopped = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            () = application_stopped(&stop) => {}
-        }
-        tracing::info!("stopping");
-        stop.set();
-    };
-    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
-    match tls {
-        None => axum::serve(listener, routes).with_graceful_shutdown(stopped).await?,
-        Some(tls) => {
-            let listener = TlsListener::new(listener, tls)?.tap_io(|_| ());
-            axum::serve(listener, routes).with_graceful_shutdown(stopped).await?;
-        }
+    /// Serves until a signal comes or the application stops.
+    async fn serve(self) -> Result<()> {
+        let Self { listener, routes, tls, limits, connections, stop, .. } = self;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        tracing::info!(?limits, %address, "serving metrics, health and reads");
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stopped = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = application_stopped(&stop) => {}
+            }
+            tracing::info!("stopping");
+            stop.set();
+        };
+        query::serve(listener, routes, tls, limits, connections, stopped).await;
+        Ok(())
     }
-    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that waits for the application")]
@@ -189,6 +188,12 @@ fn print_candles(config: &Candles) -> Result<()> {
 fn print_answer(query: &Query) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     read_enough(ask::run(query, &mut out).and_then(|()| Ok(out.flush()?)))
+}
+
+fn change_pairs(change: PairChange, config: &ChangePairs) -> Result<()> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let changed = pairs::run(change, config, query::now(), &mut out);
+    read_enough(changed.and_then(|()| Ok(out.flush()?)))
 }
 
 /// Whoever reads may have read enough.
@@ -214,7 +219,8 @@ fn make_topics(config: &CreateTopics) -> Result<()> {
             settings: topic.settings(),
         })
         .collect();
-    let created = create_topics(&config.kafka.bootstrap_servers, &config.kafka.settings, &topics)?;
+    let settings = Setting::pairs(&config.kafka.settings);
+    let created = create_topics(&config.kafka.bootstrap_servers, &settings, &topics)?;
     tracing::info!(?created, existed = topics.len() - created.len(), "topics");
     Ok(())
 }

@@ -20,7 +20,9 @@ use schemas::topic::Topic;
 use streams::{Output, Topology};
 
 use crate::layout;
-use crate::operators::{Candles, Entry, Interval, LatestPrices, Pairs, Stores, entry};
+use crate::operators::{
+    Candles, Entry, Interval, LatestPrices, Pairs, STEP_WINDOWS, Stores, entry,
+};
 
 /// The name of a topic's store: the topic's own, without a prefix.
 pub const fn store_name(topic: Topic) -> &'static str {
@@ -34,6 +36,17 @@ pub fn topology(codec: &Arc<Codec>, prefix: &str) -> Topology {
 
 /// The same, reading the events of another prefix.
 pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> Topology {
+    topology_in_steps(codec, input_prefix, prefix, STEP_WINDOWS)
+}
+
+/// The same, with another bound on the windows that a step of a mark looks at; for tests, which show
+/// that it changes no candle.
+pub fn topology_in_steps(
+    codec: &Arc<Codec>,
+    input_prefix: &str,
+    prefix: &str,
+    step_windows: usize,
+) -> Topology {
     let events = Topic::Events.name(input_prefix);
     let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
     Topology::new(move |builder| {
@@ -52,7 +65,7 @@ pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> To
         let decoder = Arc::clone(&codec);
         let pairs = RefCell::<Pairs>::default();
         let entries = builder.source(events.clone(), move |record| entry(&decoder, &pairs, record));
-        let late = entries.process(builder, Candles::new(stores.clone()));
+        let late = entries.process(builder, Candles::in_steps(stores.clone(), step_windows));
         let encoder = Arc::clone(&codec);
         late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| Output {
             key: layout::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),

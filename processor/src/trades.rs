@@ -57,6 +57,5 @@ pub fn parse(line: &str) -> Result<(PairKey, MarketEvent)> {
         None => None,
     };
     let pair = PairKey::new(text("base")?, text("quote")?, text("exchange")?);
-    anyhow::ensure!(pair.is_valid(), "base, quote and exchange must be 1 to 128 bytes");
-    Ok((pair, MarketEvent { trade_id, taker_side, ..trade }))
+    Ok((pair.checked()?, MarketEvent { trade_id, taker_side, ..trade }))
 }

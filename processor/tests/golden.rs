@@ -17,8 +17,8 @@ use processor::operators::Seen;
 use processor::topology::topology;
 use schemas::topic::Topic;
 use schemas::{
-    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairKey,
-    TakerSide, Timestamp,
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairChange,
+    PairKey, TakerSide, Timestamp,
 };
 use streams::{Driver, Output};
 
@@ -87,15 +87,19 @@ impl Script {
             ..plain
         };
         let value = self.codec.to_bytes(&event);
-        self.pipe(&pair, &value, at)
+        // The record's own timestamp.
+        let written = args.take_key("written").map(time).transpose()?.unwrap_or(at);
+        self.pipe(&pair, &value, written)
     }
 
     /// `mark EXCHANGE t=TIME [from=TIME] [gap=FROM..UNTIL]`: the feed is healthy up to `t`, from
     /// `from` on without a break; it lost the gap.
     /// `gap BASE-QUOTE t=TIME gap=FROM..UNTIL [ids=FIRST..LAST]`: the pair lost it.
+    /// `gap BASE-QUOTE t=TIME change=ended|reset`: the pair itself changes.
     fn mark(&mut self, args: &mut ArgumentConsumer<'_>, key: &PairKey) -> Outcome {
         let at = Timestamp(time(args.take_key("t").ok_or("t=TIME")?)?);
         let mut mark = FeedMark::healthy("1", at, at);
+        mark.change = args.take_key("change").map(change).transpose()?;
         let from = args.take_key("from").map(time).transpose()?;
         mark.healthy_from = from.map(Timestamp);
         if let Some(gap) = args.take_key("gap") {
@@ -130,7 +134,9 @@ impl Script {
     }
 
     fn show(&self, topic: Topic, record: &Output) -> Outcome {
-        let value = record.value.as_deref().ok_or("a tombstone")?;
+        let Some(value) = record.value.as_deref() else {
+            return self.show_deleted(topic, &record.key);
+        };
         Ok(match topic {
             Topic::Latest => {
                 let pair: PairKey = self.codec.decode(&record.key)?;
@@ -151,6 +157,22 @@ impl Script {
             }
             _ => show_candle(&self.codec.decode(&record.key)?, &self.codec.decode(value)?)?,
         })
+    }
+
+    fn show_deleted(&self, topic: Topic, key: &[u8]) -> Outcome {
+        if topic == Topic::Latest {
+            return Ok(format!("{} deleted", self.codec.decode::<PairKey>(key)?));
+        }
+        let key: CandleKey = self.codec.decode(key)?;
+        Ok(format!("{} {} {} deleted", key.pair, key.basis.as_str(), clock(key.open_time)))
+    }
+}
+
+fn change(text: &str) -> Outcome<PairChange> {
+    match text {
+        "ended" => Ok(PairChange::Ended),
+        "reset" => Ok(PairChange::Reset),
+        other => Err(format!("change={other}").into()),
     }
 }
 
@@ -247,6 +269,13 @@ impl Runner for Script {
                 String::new()
             }
             "commit" => self.commit()?,
+            // What was counted, all in all.
+            "counted" => {
+                self.driver.counted().iter().fold(String::new(), |mut out, (what, count)| {
+                    let _ = writeln!(out, "{what} {count}");
+                    out
+                })
+            }
             "flush" => {
                 self.driver.flush_stores()?;
                 String::new()

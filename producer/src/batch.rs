@@ -150,6 +150,8 @@ pub fn load(config: &LoadConfig) -> anyhow::Result<()> {
     let load = Load {
         events: config.events,
         keys: config.keys,
+        ids: config.ids,
+        samples_percent: config.samples_percent,
         seed: config.seed,
         event_rate: config.event_rate,
         pick: config.pick,
@@ -162,7 +164,7 @@ pub fn load(config: &LoadConfig) -> anyhow::Result<()> {
         let keys: Vec<_> = load.pairs().iter().map(|pair| publisher.sink.key(pair)).collect();
         let watch = Stopwatch::start();
         let (mut last, mut sent) = (load.start, 0u64);
-        for (key, event) in load.trades() {
+        for (key, event) in load.events() {
             ensure!(!publisher.stopping.load(Ordering::Relaxed), "interrupted after {sent} events");
             if rate > 0 && sent.is_multiple_of(u64::from(rate / WAITS_A_SECOND).max(1)) {
                 watch

@@ -2,7 +2,6 @@
 //!
 //! Strings stop here: past [`Config::validate`] every value is typed and in range.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,16 +10,18 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use schemas::setting::{Address, Setting};
 
 use crate::backoff::Backoff;
 use crate::capture::Capture;
 use crate::connection::Patience;
 use crate::feed::{Breaker, FeedConfig, Rotation};
 use crate::follow::FollowConfig;
-use crate::load::Pick;
+use crate::load::{Ids, Pick};
 use crate::plan::Line;
 pub use crate::simulator::config::SimulateConfig;
 use crate::sink_config::{self, SinkConfig};
+use crate::skew::MAX_BOUND;
 use crate::spool;
 use crate::spool_outbox::SpoolConfig;
 use crate::units::{self, Share};
@@ -59,7 +60,7 @@ pub enum Command {
     Replay(ReplayConfig),
     /// Publish `PriceEvent` JSON Lines from standard input.
     PriceEvents(PriceEventsConfig),
-    /// Publish synthetic trades, to measure what comes after.
+    /// Publish synthetic trades and price samples: load for measurements and tests.
     Load(LoadConfig),
 }
 
@@ -73,9 +74,10 @@ pub struct KafkaConfig {
     #[arg(
         long,
         env = "SCHEMA_REGISTRY_URL",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
     )]
-    pub schema_registry_url: String,
+    pub schema_registry_url: Address,
     /// What the names of all topics begin with.
     #[arg(long, env = "TOPIC_PREFIX", default_value = "")]
     pub topic_prefix: String,
@@ -100,37 +102,14 @@ pub struct KafkaConfig {
     #[arg(long, env = "PRODUCER_SPOOL_MAX", default_value = "1GiB", value_parser = units::bytes)]
     pub spool_max: u64,
     /// A further setting of the Kafka client, key=value; repeatable, or separated by ';'.
-    #[arg(long = "kafka", env = "PRODUCER_KAFKA", value_delimiter = ';', value_name = "KEY=VALUE")]
+    #[arg(
+        long = "kafka",
+        env = "PRODUCER_KAFKA",
+        value_delimiter = ';',
+        value_name = "KEY=VALUE",
+        hide_env_values = true
+    )]
     pub kafka: Vec<Setting>,
-}
-
-/// A setting of the Kafka client, whose value is not shown when it is a secret.
-#[derive(Clone)]
-pub struct Setting {
-    /// Its name.
-    pub key: String,
-    /// Its value.
-    pub value: String,
-}
-
-impl std::str::FromStr for Setting {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => {
-                Ok(Self { key: key.into(), value: value.into() })
-            }
-            _ => Err(format!("'{text}' is not key=value")),
-        }
-    }
-}
-
-impl fmt::Debug for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secret = ["password", "secret", "key", "token"].iter().any(|s| self.key.contains(s));
-        write!(f, "{}={}", self.key, if secret { "***" } else { &self.value })
-    }
 }
 
 /// Publish a venue's live feed until stopped.
@@ -168,6 +147,9 @@ pub struct RunConfig {
     #[arg(long, env = "PRODUCER_BACKFILL", value_name = "BOOL", default_value_t = true,
           action = ArgAction::Set)]
     pub backfill: bool,
+    /// How far this machine's clock may be off, by the venue's: beyond it nothing is published.
+    #[arg(long, env = "PRODUCER_MAX_CLOCK_SKEW", default_value = "3s", value_parser = units::duration)]
+    pub max_clock_skew: Duration,
     /// A directory for every frame as it came, for `producer replay`.
     #[arg(long, env = "PRODUCER_CAPTURE", value_name = "DIR")]
     pub capture: Option<PathBuf>,
@@ -213,28 +195,34 @@ pub struct PriceEventsConfig {
     pub kafka: KafkaConfig,
 }
 
-/// Publish synthetic trades, to measure what comes after.
+/// Publish synthetic trades and price samples: load for measurements and tests.
 #[derive(Clone, Debug, Args)]
 pub struct LoadConfig {
-    /// Trades in all.
+    /// Trades and price samples in all.
     #[arg(long, env = "LOAD_EVENTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
     /// Pairs that they are spread over.
     #[arg(long, env = "LOAD_KEYS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub keys: u32,
-    /// Trades a second of real time; 0 is as fast as possible.
+    /// The ids of trades. Candles count an id once and a trade without an id each time it is processed.
+    #[arg(long, env = "LOAD_IDS", value_enum, default_value_t = Ids::Dense)]
+    pub ids: Ids,
+    /// Out of a hundred events, how many are price samples; the others are trades.
+    #[arg(long, env = "LOAD_SAMPLES_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub samples_percent: u32,
+    /// Events a second of real time; 0 is as fast as possible.
     #[arg(long, env = "LOAD_RATE", default_value_t = 0)]
     pub rate: u32,
-    /// Decides the trades.
+    /// Decides the events.
     #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Trades in a second of event time.
+    /// Events in a second of event time.
     #[arg(long, env = "LOAD_EVENT_RATE", default_value_t = 75_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub event_rate: u32,
     /// Which pair trades next.
     #[arg(long, env = "LOAD_PICK", value_enum, default_value_t = Pick::Uniform)]
     pub pick: Pick,
-    /// Out of a hundred trades, how many bear an earlier time than those before them.
+    /// Out of a hundred events, how many bear an earlier time than those before them.
     #[arg(long, env = "LOAD_DISORDER_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub disorder_percent: u32,
     /// How much earlier at most, in milliseconds: within the grace of a minute, none is late.
@@ -270,6 +258,10 @@ impl RunConfig {
         ensure!(
             self.rotate_after.is_none_or(|after| after > self.rotate_overlap),
             "--rotate-after must be longer than --rotate-overlap"
+        );
+        ensure!(
+            !self.max_clock_skew.is_zero() && self.max_clock_skew < MAX_BOUND,
+            "--max-clock-skew must be longer than nothing and less than {MAX_BOUND:?}"
         );
         self.backoff()?;
         self.kafka.validate()
@@ -359,6 +351,10 @@ impl KafkaConfig {
         );
         for setting in &self.kafka {
             ensure!(
+                !setting.key.is_empty(),
+                "--kafka: a setting is KEY=VALUE, and one has no key; a value cannot hold ';'"
+            );
+            ensure!(
                 !sink_config::FIXED.contains(&setting.key.as_str()),
                 "--kafka {} cannot be changed: nothing would hold what the producer promises",
                 setting.key
@@ -377,7 +373,7 @@ impl KafkaConfig {
             connect_timeout: self.connect_timeout,
             flush_timeout: self.flush_timeout,
             spool: self.spool_dir.clone().map(|dir| SpoolConfig { dir, max_bytes: self.spool_max }),
-            overrides: self.kafka.iter().map(|s| (s.key.clone(), s.value.clone())).collect(),
+            overrides: Setting::pairs(&self.kafka),
         }
     }
 }

@@ -16,7 +16,7 @@
 //!
 //! A replacement is made while the old connection goes on (`rotation.rs`): what it says is
 //! kept until everything is granted and both have overlapped for a while, then it takes the old
-//! one's place, and the trades that both brought are left out.
+//! one's place, and the events that both brought are left out.
 //!
 //! Feeds of one process share the gate of the budget and tell each other of instruments; one that
 //! fails disturbs no other.
@@ -113,7 +113,7 @@ pub struct Feed<R> {
     rng: R,
     /// Refusals in a row.
     refusals: u32,
-    /// Trades that the old connection brought while a new one was there as well.
+    /// Events that the old connection brought while a new one was there as well.
     pub(crate) seen: Seen,
     /// Reused for every frame.
     produced: Vec<Output>,

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! [`exchange`] is pure, [`pipeline`], [`marks`], [`plan`], [`budget`] and [`connection`] are
-//! values, [`feed`] holds the only client sockets, [`instruments`] asks what there is, [`sink`] is
-//! the only file that names the Kafka client, [`clock`] the only one that reads the time. `tests/`
-//! runs the real feed against the [`simulator`] without Kafka.
+//! values, [`feed`] holds the only client sockets, [`instruments`] asks what there is, [`sink`] alone
+//! names the Kafka client, and [`clock`] alone reads the time. `tests/` runs the real feed against
+//! the [`simulator`] without Kafka.
 //!
 //! # What this does not do
 //!
@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod plan;
 pub mod price_event;
+mod refused;
 pub mod replay;
 mod rotation;
 pub mod run;
@@ -46,10 +47,13 @@ pub mod signal;
 pub mod simulator;
 pub mod sink;
 pub mod sink_config;
+mod sink_deliveries;
+pub mod skew;
 mod socket;
 pub mod spool;
 pub mod spool_outbox;
 pub mod spool_parcel;
+mod spool_segment;
 pub mod spool_start;
 mod surroundings;
 #[cfg(test)]

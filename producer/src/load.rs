@@ -1,13 +1,16 @@
-//! Synthetic trades, as many and as fast as wanted, the same for the same seed.
+//! Synthetic trades and price samples, as many and as fast as wanted, the same for the same seed.
 //!
 //! Each pair's prices walk at random around its own level, its trade ids are dense from 1, and
 //! event time advances evenly at the chosen rate whatever the speed of publishing. What is
 //! received is received when it happened, so no event is from the future.
+//!
+//! A candle counts an id once, so a load with ids hides a record that was processed twice. Trades
+//! without ids are counted each time: a load of those shows it.
 
 use clap::ValueEnum;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp};
+use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
 
 /// The exchange in the keys of synthetic trades.
 pub const EXCHANGE: &str = "load";
@@ -27,20 +30,34 @@ pub enum Pick {
     Zipf,
 }
 
+/// The ids of trades.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ids {
+    /// From 1 up, without a gap within a pair.
+    #[default]
+    Dense,
+    /// Trades have none.
+    None,
+}
+
 /// What to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// How many trades.
+    /// How many trades and samples.
     pub events: u64,
     /// Of how many pairs.
     pub keys: u32,
+    /// The ids of trades.
+    pub ids: Ids,
+    /// Events in a hundred that are price samples; the others are trades.
+    pub samples_percent: u32,
     /// Which ones.
     pub seed: u64,
     /// How many in a second of event time.
     pub event_rate: u32,
     /// Whose turn it is.
     pub pick: Pick,
-    /// Trades in a hundred that bear an earlier time than their turn.
+    /// Events in a hundred that bear an earlier time than their turn.
     pub disorder_percent: u32,
     /// By how many milliseconds at most.
     pub disorder_ms: u32,
@@ -54,14 +71,16 @@ impl Load {
         (0..self.keys).map(|key| PairKey::new(format!("L{key:05}"), "USD", EXCHANGE)).collect()
     }
 
-    /// The trades: the index of a pair and the event.
+    /// The trades and samples: the index of a pair and the event.
     ///
     /// ```
-    /// use producer::load::{Load, Pick};
+    /// use producer::load::{Ids, Load, Pick};
     /// use schemas::Timestamp;
     /// let load = Load {
     ///     events: 3,
     ///     keys: 1,
+    ///     ids: Ids::Dense,
+    ///     samples_percent: 0,
     ///     seed: 1,
     ///     event_rate: 1000,
     ///     pick: Pick::Uniform,
@@ -69,28 +88,36 @@ impl Load {
     ///     disorder_ms: 1,
     ///     start: Timestamp(5),
     /// };
-    /// let trades: Vec<_> = load.trades().collect();
+    /// let trades: Vec<_> = load.events().collect();
     /// assert_eq!(trades[2].1.trade_id, Some(3));
     /// assert_eq!(trades[2].1.event_time, Timestamp(7));
     /// ```
-    pub fn trades(&self) -> impl Iterator<Item = (usize, MarketEvent)> + use<> {
+    pub fn events(&self) -> impl Iterator<Item = (usize, MarketEvent)> + use<> {
         let load = *self;
         let mut rng = SmallRng::seed_from_u64(load.seed);
-        let mut markets: Vec<(i64, i64)> =
-            (0..load.keys).map(|_| (0, rng.random_range(1_000..10_000_000))).collect();
+        let mut market =
+            || Market { trades: 0, samples: 0, ticks: rng.random_range(1_000..10_000_000) };
+        let mut markets: Vec<Market> = (0..load.keys).map(|_| market()).collect();
         let turns = Turns::new(load.pick, load.keys);
         (0..load.events).map(move |index| {
             let key = turns.next(index, &mut rng);
-            let (id, ticks) = &mut markets[key];
-            *id += 1;
+            let Market { trades, samples, ticks } = &mut markets[key];
             // One to a hundredth of a per cent either way, and never to zero.
             let step = (*ticks / 10_000).max(1);
             *ticks = (*ticks + rng.random_range(-step..=step)).max(100);
+            let price = ticks_to_price(*ticks);
+            // Without samples nothing is drawn, and a seed means what it always meant.
+            if load.samples_percent > 0 && rng.random_ratio(load.samples_percent, 100) {
+                *samples += 1;
+                let sample = MarketEvent::sample(price, load.time(index, &mut rng));
+                return (key, with_volume(sample, *samples));
+            }
+            *trades += 1;
             let event = MarketEvent {
-                trade_id: Some(*id),
+                trade_id: Some(*trades).filter(|_| load.ids == Ids::Dense),
                 taker_side: Some(if rng.random() { TakerSide::Buy } else { TakerSide::Sell }),
                 ..MarketEvent::trade(
-                    ticks_to_price(*ticks),
+                    price,
                     size(rng.random_range(1..1_000_000)),
                     load.time(index, &mut rng),
                 )
@@ -99,7 +126,7 @@ impl Load {
         })
     }
 
-    /// When the trade of that index happens.
+    /// When the event of that index happens.
     fn time(&self, index: u64, rng: &mut SmallRng) -> Timestamp {
         let millis = index.saturating_mul(1000) / u64::from(self.event_rate);
         // Without disorder nothing is drawn, and a seed means what it always meant.
@@ -109,6 +136,13 @@ impl Load {
         // No time is before the beginning of time.
         Timestamp(time.max(1))
     }
+}
+
+/// A pair: its events so far, and its price in ticks.
+struct Market {
+    trades: i64,
+    samples: i64,
+    ticks: i64,
 }
 
 /// Whose turn it is.
@@ -153,6 +187,12 @@ impl Turns {
     }
 }
 
+/// The volume grows with each sample of a pair, so that no two are alike.
+fn with_volume(sample: MarketEvent, count: i64) -> MarketEvent {
+    let volume = Some(size(count));
+    MarketEvent { base_volume_24h: volume, volume_source: VolumeSource::Exchange, ..sample }
+}
+
 fn ticks_to_price(ticks: i64) -> Decimal {
     Decimal::from_units(i128::from(ticks) * TICK).unwrap_or_default()
 }
@@ -164,11 +204,15 @@ fn size(millionths: i64) -> Decimal {
 
 #[cfg(test)]
 mod tests {
+    use schemas::Basis;
+
     use super::*;
 
     const LOAD: Load = Load {
         events: 20_000,
         keys: 50,
+        ids: Ids::Dense,
+        samples_percent: 0,
         seed: 3,
         event_rate: 2000,
         pick: Pick::Uniform,
@@ -181,7 +225,7 @@ mod tests {
     fn ids_are_dense_per_pair_and_time_advances_at_the_rate() {
         let mut newest = vec![0; 50];
         let mut last = Timestamp(0);
-        for (key, event) in LOAD.trades() {
+        for (key, event) in LOAD.events() {
             newest[key] += 1;
             assert_eq!(event.trade_id, Some(newest[key]));
             assert!(event.event_time >= last && event.price.is_positive());
@@ -195,7 +239,7 @@ mod tests {
     fn pairs_take_turns_or_follow_their_rank() {
         let counts = |pick| {
             let mut counts = vec![0; 50];
-            for (key, _) in (Load { pick, ..LOAD }).trades() {
+            for (key, _) in (Load { pick, ..LOAD }).events() {
                 counts[key] += 1;
             }
             counts
@@ -211,7 +255,7 @@ mod tests {
     fn disorder_moves_a_share_of_the_trades_and_no_further_than_it_may() {
         let disordered = Load { disorder_percent: 10, disorder_ms: 300, ..LOAD };
         let moved: Vec<i64> = disordered
-            .trades()
+            .events()
             .zip(0..)
             .map(|((_, event), index)| 1_000 + index / 2 - event.event_time.0)
             .filter(|earlier| *earlier != 0)
@@ -221,8 +265,33 @@ mod tests {
     }
 
     #[test]
+    fn a_load_without_ids_has_the_same_prices_and_times() {
+        let without = |event: MarketEvent| MarketEvent { trade_id: None, ..event };
+        let dense = LOAD.events().map(|(key, event)| (key, without(event)));
+        assert!((Load { ids: Ids::None, ..LOAD }).events().eq(dense));
+    }
+
+    #[test]
+    fn samples_are_a_share_of_the_events_and_no_two_are_alike() {
+        let mut volumes = vec![Decimal::ZERO; 50];
+        let (mut samples, mut trades) = (0, vec![0; 50]);
+        for (key, event) in (Load { samples_percent: 20, ..LOAD }).events() {
+            if event.basis == Basis::Trade {
+                trades[key] += 1;
+                assert_eq!(event.trade_id, Some(trades[key]), "ids of trades stay dense");
+                continue;
+            }
+            assert_eq!((event.size, event.id()), (None, None));
+            let before = std::mem::replace(&mut volumes[key], event.base_volume_24h.unwrap());
+            assert!(volumes[key] > before, "{event:?}");
+            samples += 1;
+        }
+        assert!((3_800..4_200).contains(&samples), "{samples}");
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_trades() {
-        assert!(LOAD.trades().eq(LOAD.trades()));
-        assert!(!LOAD.trades().eq(Load { seed: 4, ..LOAD }.trades()));
+        assert!(LOAD.events().eq(LOAD.events()));
+        assert!(!LOAD.events().eq(Load { seed: 4, ..LOAD }.events()));
     }
 }

@@ -60,7 +60,8 @@ impl Continuity {
         let (after, from) = (*newest, *newest_time);
         (*newest, *newest_time) = (id, time);
         let missing = id.saturating_sub(after) - 1;
-        let until = Timestamp(time.0.saturating_add(1).max(from.0));
+        // The venue's clock may have gone back: the gap is a span all the same.
+        let until = Timestamp(time.max(from).0.saturating_add(1));
         (missing > 0).then_some(Gap { after, missing, from, until })
     }
 }
@@ -169,6 +170,10 @@ mod tests {
         let expected = Gap { after: 10, missing: 2, from: Timestamp(500), until: Timestamp(701) };
         assert_eq!(gap, Some(expected));
         assert_eq!(continuity.observe(&pair("ETH"), 99, Timestamp(700)), None, "its first trade");
+        // Trades whose times go back: an empty span would not be accepted as a gap.
+        let back = continuity.observe(&pair("ETH"), 101, Timestamp(600));
+        let span = back.map(|gap| (gap.from, gap.until));
+        assert_eq!(span, Some((Timestamp(700), Timestamp(701))));
         assert_eq!(continuity.observe(&pair("BTC"), 12, Timestamp(600)), None, "late, not lost");
         assert_eq!(continuity.observe(&pair("BTC"), i64::MIN, Timestamp(0)), None);
         assert!(continuity.observe(&pair("BTC"), i64::MAX, Timestamp(i64::MAX)).is_some());

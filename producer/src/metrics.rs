@@ -15,6 +15,7 @@ use schemas::{Basis, Timestamp};
 use crate::backfill::GaveUp;
 use crate::exchange::{Class, Ignored, Malformed, UNKNOWN, Venue};
 use crate::feed::Cause;
+use crate::refused::REASON;
 
 /// A metric's name and what it says.
 type Named = (&'static str, &'static str);
@@ -24,12 +25,14 @@ const PARSED: Named =
     ("producer_events_parsed_total", "Trades and price samples made of messages.");
 const REPEATED: Named = (
     "producer_events_repeated_total",
-    "Trades left out because another connection had brought them.",
+    "Trades and samples left out because another connection had brought them.",
 );
 const PUBLISHED: Named =
     ("producer_events_published_total", "Records of the venue that the broker acknowledged.");
-const DEAD_LETTERS: Named =
-    ("producer_dead_letters_total", "Malformed messages, kept in dead_letters.");
+const DEAD_LETTERS: Named = (
+    "producer_dead_letters_total",
+    "Malformed messages and refused records, kept in dead_letters.",
+);
 const IGNORED: Named = ("producer_events_ignored_total", "Messages that nothing here needs.");
 const SEQUENCE_GAPS: Named =
     ("producer_sequence_gaps_total", "Times that trade ids jumped: trades were missed.");
@@ -50,10 +53,19 @@ const STALENESS: Named = (
 );
 const CLASS_STALENESS: Named =
     ("producer_class_staleness_seconds", "Time since the last event of a class of instruments.");
-const DELIVERY_FAILURES: Named =
-    ("producer_delivery_failures_total", "Records that the broker refused for good.");
+const DELIVERY_FAILURES: Named = (
+    "producer_delivery_failures_total",
+    "Records that the broker refused, which became dead letters.",
+);
+const UNDELIVERABLE: Named = (
+    "producer_undeliverable_total",
+    "Dead letters that the broker refused: kept beside the spool, or lost without one.",
+);
 const BACKPRESSURE: Named =
     ("producer_backpressure_seconds_total", "Time in which a full queue held up the feed.");
+
+const CLOCK_SKEW: Named =
+    ("producer_clock_skew_seconds", "How far this machine's clock is ahead of the venue's.");
 
 const LATENCY: Named = (
     "producer_publish_latency_seconds",
@@ -75,6 +87,8 @@ const SPOOL_AGE: Named =
     ("producer_spool_age_seconds", "How long the oldest spooled record has waited.");
 const SPOOL_CUT: Named =
     ("producer_spool_cut_bytes_total", "Bytes of records that a crash tore, cut off the spool.");
+const SPOOL_DAMAGED: Named =
+    ("producer_spool_damaged_bytes_total", "Bytes of damaged spool records, which were skipped.");
 
 /// The metrics of one process.
 #[derive(Debug)]
@@ -84,13 +98,13 @@ pub struct Metrics {
     pub received: IntCounterVec,
     /// Trades and price samples made of them, by venue and basis.
     pub parsed: IntCounterVec,
-    /// Trades left out because another connection had brought them, by venue.
+    /// Trades and samples left out because another connection had brought them, by venue.
     pub repeated: IntCounterVec,
     /// Records acknowledged by the broker in `events`, by venue.
     pub published: IntCounterVec,
     /// From the socket to the broker's acknowledgement, by venue.
     pub latency: HistogramVec,
-    /// Malformed input, by venue and reason.
+    /// Malformed input and refused records, by venue and reason.
     pub dead_letters: IntCounterVec,
     /// Messages left out, by venue and reason.
     pub ignored: IntCounterVec,
@@ -108,8 +122,10 @@ pub struct Metrics {
     pub breakers: IntGaugeVec,
     /// Instruments that are subscribed, by venue.
     pub instruments: IntGaugeVec,
-    /// Records that the broker refused for good.
+    /// Records that the broker refused, which became dead letters.
     pub delivery_failures: IntCounter,
+    /// Dead letters that the broker refused.
+    pub undeliverable: IntCounter,
     /// Records in the queue to the broker.
     pub queue_messages: IntGauge,
     /// Bytes of keys and values in the queue to the broker.
@@ -118,6 +134,8 @@ pub struct Metrics {
     pub backpressure: Counter,
     /// Of what waits on disk, and of what was fetched.
     pub recovery: Recovery,
+    /// How far this machine's clock is ahead of the venue's, by venue.
+    pub clock_skew: GaugeVec,
     staleness: GaugeVec,
     class_staleness: GaugeVec,
     /// When each connection's last frame came. Guards a short list: it is added to when a feed
@@ -160,6 +178,12 @@ impl Declaring {
         Ok(gauge)
     }
 
+    fn counter(&self, named: Named) -> prometheus::Result<IntCounter> {
+        let counter = IntCounter::new(named.0, named.1)?;
+        self.0.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
     fn latency(&self, named: Named) -> prometheus::Result<HistogramVec> {
         let options = HistogramOpts::new(named.0, named.1).buckets(LATENCIES.into());
         let histograms = HistogramVec::new(options, &["venue"])?;
@@ -189,6 +213,8 @@ pub struct Recovery {
     pub spool_age: Gauge,
     /// Bytes of torn records that were cut off the spool.
     pub spool_cut: IntCounter,
+    /// Bytes of damaged records in the spool, which were skipped and kept.
+    pub spool_damaged: IntCounter,
 }
 
 impl Recovery {
@@ -199,10 +225,10 @@ impl Recovery {
             spool_records: to.gauge(SPOOL_RECORDS)?,
             spool_bytes: to.gauge(SPOOL_BYTES)?,
             spool_age: Gauge::new(SPOOL_AGE.0, SPOOL_AGE.1)?,
-            spool_cut: IntCounter::new(SPOOL_CUT.0, SPOOL_CUT.1)?,
+            spool_cut: to.counter(SPOOL_CUT)?,
+            spool_damaged: to.counter(SPOOL_DAMAGED)?,
         };
         to.0.register(Box::new(recovery.spool_age.clone()))?;
-        to.0.register(Box::new(recovery.spool_cut.clone()))?;
         Ok(recovery)
     }
 }
@@ -228,16 +254,17 @@ impl Metrics {
             instruments: to.gauges(INSTRUMENTS)?,
             queue_messages: to.gauge(QUEUE_MESSAGES)?,
             queue_bytes: to.gauge(QUEUE_BYTES)?,
+            clock_skew: to.seconds(CLOCK_SKEW, &["venue"])?,
             staleness: to.seconds(STALENESS, &["venue"])?,
             class_staleness: to.seconds(CLASS_STALENESS, &["venue", "class"])?,
-            delivery_failures: IntCounter::new(DELIVERY_FAILURES.0, DELIVERY_FAILURES.1)?,
+            delivery_failures: to.counter(DELIVERY_FAILURES)?,
+            undeliverable: to.counter(UNDELIVERABLE)?,
             backpressure: Counter::new(BACKPRESSURE.0, BACKPRESSURE.1)?,
             recovery: Recovery::new(&to)?,
             watched: Mutex::default(),
             last_of_class: Default::default(),
             registry: to.0,
         };
-        metrics.registry.register(Box::new(metrics.delivery_failures.clone()))?;
         metrics.registry.register(Box::new(metrics.backpressure.clone()))?;
         Ok(metrics)
     }
@@ -248,7 +275,7 @@ impl Metrics {
         for kind in venue.kinds().iter().copied().chain([UNKNOWN]) {
             self.received.with_label_values(&[name, kind]);
         }
-        for reason in Malformed::LABELS {
+        for reason in Malformed::LABELS.into_iter().chain([REASON]) {
             self.dead_letters.with_label_values(&[name, reason]);
         }
         for reason in Ignored::ALL {
@@ -278,6 +305,7 @@ impl Metrics {
         }
         self.latency.with_label_values(&[name]);
         self.staleness(venue).set(0.0);
+        self.clock_skew.with_label_values(&[name]).set(0.0);
     }
 
     /// A place for the last frame of one more connection.
@@ -346,10 +374,12 @@ mod tests {
             "producer_instruments{venue=\"coinbase\"} 0",
             "producer_publish_latency_seconds_count{venue=\"coinbase\"} 0",
             "producer_delivery_failures_total 0",
+            "producer_undeliverable_total 0",
             "producer_queue_messages 0",
             "producer_queue_bytes 0",
             "producer_feed_staleness_seconds{venue=\"coinbase\"} 0",
             "producer_backpressure_seconds_total 0",
+            "producer_clock_skew_seconds{venue=\"coinbase\"} 0",
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }

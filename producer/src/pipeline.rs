@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use schemas::{Basis, FeedMark, MarketEvent, PairKey, Part, Timestamp};
+use schemas::{Basis, FeedMark, MarketEvent, PairChange, PairKey, Part, Timestamp};
 
 use crate::exchange::{Change, Ignored, Malformed, Message, Parsed, Subscription, Venue, coinbase};
 use crate::marks::{Continuity, FeedClock, Gap, Healthy, MAX_PAIRS};
@@ -44,8 +44,8 @@ pub enum Output {
         /// The value.
         mark: FeedMark,
     },
-    /// To `events`, to the partition of its key: a gap, or which connection it comes over, concerns
-    /// one pair.
+    /// To `events`, to the partition of its key: a gap, which connection it comes over, and its end
+    /// concern one pair.
     Gap {
         /// The key.
         pair: PairKey,
@@ -245,7 +245,12 @@ impl Pipeline {
                 return Some(Control::Subscribed(subscriptions));
             }
             Message::Ignored(reason) => self.ignore(reason),
-            other => return Control::of(other),
+            other => {
+                if let Message::Instrument(Change::Ended(name)) = &other {
+                    out.extend(self.ended(name, received_at));
+                }
+                return Control::of(other);
+            }
         }
         None
     }
@@ -293,6 +298,15 @@ impl Pipeline {
         Some(Output::Gap { pair: pair.clone(), mark })
     }
 
+    /// That an instrument has ended, in the log: the processor cannot know it otherwise.
+    fn ended(&self, name: &str, received_at: Timestamp) -> Option<Output> {
+        // What names no pair has no events either.
+        let pair = self.venue.pair(name).ok()?;
+        let feed = self.feed.clone();
+        let mark = FeedMark::of_pair(PairChange::Ended, feed, received_at, received_at);
+        Some(Output::Gap { pair, mark })
+    }
+
     fn clock_mark(&self, healthy: Healthy, received_at: Timestamp) -> Output {
         let mark = FeedMark {
             healthy_from: Some(healthy.from),
@@ -336,6 +350,25 @@ mod tests {
             .flat_map(|text| pipeline.frame(text, Timestamp(1_618_677_817_000), &mut out))
             .collect();
         Ok((out, control))
+    }
+
+    #[test]
+    fn the_end_of_an_instrument_is_a_mark_of_its_pair() -> anyhow::Result<()> {
+        let metrics = Arc::new(Metrics::new()?);
+        let mut pipeline = Pipeline::new(Venue::Deribit, "deribit-0", metrics);
+        let state = |state: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"instrument.state.option.BTC","data":{{"timestamp":1553080940000,"state":"{state}","instrument_name":"BTC-22MAR19-4000-C"}}}}}}"#
+            )
+        };
+        let (at, mut out) = (Timestamp(1_553_080_940_500), Vec::new());
+        assert_eq!(pipeline.frame(&state("created"), at, &mut out).len(), 1);
+        assert!(out.is_empty(), "{out:?}");
+        assert_eq!(pipeline.frame(&state("terminated"), at, &mut out).len(), 1);
+        let pair = PairKey::new("BTC-22MAR19-4000-C", "BTC", "deribit");
+        let mark = FeedMark::of_pair(PairChange::Ended, "deribit-0", at, at);
+        assert_eq!(out, [Output::Gap { pair, mark }]);
+        Ok(())
     }
 
     fn trade(id: i64) -> String {

@@ -60,10 +60,8 @@ pub fn parse(line: &str, received_at: Timestamp) -> Result<(PairKey, MarketEvent
         sent.base_currency.ok_or(Malformed::MissingField("baseCurrency"))?,
         sent.quote_currency.ok_or(Malformed::MissingField("quoteCurrency"))?,
         sent.exchange.ok_or(Malformed::MissingField("exchange"))?.to_lowercase(),
-    );
-    if !pair.is_valid() {
-        return Err(Malformed::BadProduct(pair.to_string()));
-    }
+    )
+    .checked()?;
     let volume = |field, raw: Option<&RawValue>| {
         scalar(raw).map(|text| decimal(field, Some(text))).transpose()
     };
@@ -140,7 +138,10 @@ mod tests {
             ("{}", "missing_field"),
             (&line("\"x\"", "2"), "bad_field"),
             (&line("1", "2.5"), "bad_field"),
-            (&good.replace("BTC", ""), "bad_product"),
+            (&good.replace("BTC", ""), "bad_name"),
+            (&good.replace("BTC", "BTC\\u0000"), "bad_name"),
+            (&good.replace("USD", "USD "), "bad_name"),
+            (&good.replace("any", "an\u{200b}y"), "bad_name"),
         ];
         for (text, reason) in bad {
             let input = format!("{text}\n\n{good}");

@@ -168,10 +168,8 @@ fn trade(line: &Line<'_>) -> Result<(PairKey, MarketEvent), Malformed> {
         part("base", &line.base)?,
         part("quote", &line.quote)?,
         part("exchange", &line.exchange)?,
-    );
-    if !pair.is_valid() {
-        return Err(Malformed::BadProduct(pair.to_string()));
-    }
+    )
+    .checked()?;
     let micros = integer("event_time_us", scalar(line.event_time_us))?;
     let price = decimal("price", scalar(line.price))?;
     let size = decimal("size", scalar(line.size))?;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The new connection stands before the old one ends, so together they miss nothing; the old one
-//! is read alone until then, so ids never seem to jump. Trades that the old one brought in the
+//! is read alone until then, so ids never seem to jump. Events that the old one brought in the
 //! meantime are left out when the new one brings them.
 
 use std::future::pending;
@@ -74,10 +74,11 @@ impl Next {
     }
 }
 
-/// Trades that came over the old connection while the new one was being made.
+/// Events that came over the old connection while the new one was being made: trades by their ids,
+/// samples by what they say.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    trades: FxHashSet<(PairKey, i64)>,
+    events: FxHashSet<(PairKey, Basis, i64)>,
     /// What the kept frames bring is compared with what was seen.
     state: State,
 }
@@ -93,20 +94,18 @@ enum State {
 impl Seen {
     /// Takes note of an event, or says that it was there before.
     pub(crate) fn repeats(&mut self, pair: &PairKey, event: &MarketEvent) -> bool {
-        let id = match (&self.state, event.trade_id) {
+        let id = match (&self.state, event.identity()) {
             (State::Idle, _) | (_, None) => return false,
             (_, Some(id)) => id,
         };
-        if event.basis != Basis::Trade {
-            return false;
-        }
+        let event = (pair.clone(), event.basis, id);
         match self.state {
             State::Noting => {
                 // A repetition of the venue's own is passed on, as always.
-                self.trades.insert((pair.clone(), id));
+                self.events.insert(event);
                 false
             }
-            _ => self.trades.contains(&(pair.clone(), id)),
+            _ => self.events.contains(&event),
         }
     }
 }
@@ -282,7 +281,19 @@ mod tests {
         seen.state = State::Comparing;
         let left_out: Vec<_> = (1..=3).filter(|id| seen.repeats(&pair, &trade(*id))).collect();
         assert_eq!(left_out, [2]);
-        let sample = MarketEvent::sample(schemas::Decimal::ONE, Timestamp(1));
-        assert!(!seen.repeats(&pair, &sample));
+    }
+
+    #[test]
+    fn a_sample_that_the_old_connection_brought_is_left_out_as_well() {
+        let pair = PairKey::new("BTC", "USDT", "binance");
+        let sample = |time| MarketEvent::sample(schemas::Decimal::ONE, Timestamp(time));
+        let mut seen = Seen { state: State::Noting, ..Seen::default() };
+        assert!(!seen.repeats(&pair, &sample(1)));
+        seen.state = State::Comparing;
+        let again = MarketEvent { received_at: Timestamp(9), ..sample(1) };
+        assert!(seen.repeats(&pair, &again), "when it was received says nothing");
+        assert!(!seen.repeats(&pair, &sample(2)));
+        let dearer = MarketEvent { base_volume_24h: Some(schemas::Decimal::ONE), ..sample(1) };
+        assert!(!seen.repeats(&pair, &dearer));
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Stopping goes with the stream: the feed ends, the channel empties, the queue is flushed. What
 //! Kafka does not take in the flush timeout is reported as undelivered and the exit code says so.
+//! A clock that is off ends it the same way: what was read before is delivered (`skew.rs`).
 
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -42,6 +43,7 @@ use crate::plan::Plan;
 use crate::signal::Stop;
 use crate::sink::Sink;
 use crate::sink_config::SinkError;
+use crate::skew::Watch;
 use crate::spool_start::Start;
 
 /// Outputs between feed and sink. Small: what waits belongs in the sink's queue, which is bounded
@@ -97,8 +99,11 @@ pub fn run(config: &RunConfig) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     // A plan first: what cannot be followed is said before anything is connected.
     let plan = runtime.block_on(config.follow.plan())?;
+    let (venue, url) = (config.follow.venue, config.follow.past_url());
+    let clock = Watch::new(venue, &url, config.max_clock_skew)?;
+    runtime.block_on(clock.check(&metrics))?;
     let sink = connect(&config.kafka, &metrics)?;
-    let result = runtime.block_on(live(config, &plan, sink, &metrics));
+    let result = runtime.block_on(live(config, &plan, sink, &metrics, &clock));
     runtime.shutdown_background();
     result
 }
@@ -116,6 +121,7 @@ async fn live(
     plan: &Plan,
     sink: Sink,
     metrics: &Arc<Metrics>,
+    clock: &Watch,
 ) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let listener = TcpListener::bind(config.metrics).await.with_context(|| {
@@ -124,6 +130,7 @@ async fn live(
             config.metrics
         )
     })?;
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
     tokio::spawn(serve(listener, config.follow.venue, Arc::clone(metrics)));
     let stopping = sink.stopping();
     let (outputs, inbox) = mpsc::channel(CHANNEL);
@@ -135,13 +142,15 @@ async fn live(
     let around = Surroundings::new(Arc::clone(metrics), outputs, watching, gate);
     // Kept by the feeds alone: sink and capture end with the last of them.
     feeds(config, plan, &around.captured(capture))?;
-    tokio::select! {
+    let skewed = tokio::select! {
         ended = &mut finished => {
             ended.context("the sink ended without a word")??;
             bail!("the feed ended by itself: see the log");
         }
-        () = stop.wait() => tracing::info!("stopping"),
-    }
+        () = stop.wait() => Ok(()),
+        skewed = clock.watch(metrics) => Err(skewed),
+    };
+    tracing::info!("stopping");
     shutdown.send_replace(true);
     tokio::select! {
         ended = &mut finished => ended,
@@ -155,7 +164,7 @@ async fn live(
         written.context("the capture is not whole")?;
     }
     tracing::info!("stopped, everything is delivered or kept");
-    Ok(())
+    Ok(skewed?)
 }
 
 /// Where feeds write to: missed trades are fetched on the way, unless that is turned off.
@@ -186,9 +195,7 @@ fn feeds(config: &RunConfig, plan: &Plan, around: &Surroundings) -> anyhow::Resu
         let feed = if plan.lines.len() > 1 { feed.one_of_several() } else { feed };
         tokio::spawn(feed.run());
     }
-    tracing::info!(
-        venue, instruments, connections = plan.lines.len(), metrics = %config.metrics, "running"
-    );
+    tracing::info!(venue, instruments, connections = plan.lines.len(), "running");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The way to Kafka, and the only file that names its client.
+//! The way to Kafka. This file and `sink_deliveries.rs` are the only ones that name its client.
 //!
 //! ```text
 //! Output ─ encode ─→ librdkafka's queue (bounded) ─ lz4, idempotent, acks=all ─→ broker
@@ -8,8 +8,10 @@
 //! ```
 //!
 //! Invariants:
-//! - A record is in the queue until the broker has it or refuses it for good: there is no
-//!   delivery timeout, an outage of any length loses nothing.
+//! - A record is in the queue until the broker has it or refuses it: there is no delivery timeout,
+//!   an outage of any length loses nothing.
+//! - A record that is refused becomes a dead letter (`refused.rs`), and leaves the spool when Kafka
+//!   has that.
 //! - A full queue makes [`Sink::publish`] wait. It returns without the record only when the
 //!   process is stopping or the client has failed for good.
 //! - With a spool, everything goes through it, so that order is kept; a full queue is then no
@@ -24,20 +26,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter};
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use schemas::avro::Record;
 use schemas::topic::Topic;
 use schemas::{Codec, FeedMark, PairKey, Timestamp};
+use streams::dead_letter;
 
 use crate::clock::{self, Stopwatch};
 use crate::metrics::Metrics;
 use crate::pipeline::{DeadLetter, Output};
-use crate::sink_config::{LABELS, Label, SinkConfig, SinkError};
+use crate::refused::{self, Refused, Remedy};
+use crate::sink_config::{LABELS, SinkConfig, SinkError};
+use crate::sink_deliveries::{Deliveries, size};
 use crate::spool::Push;
 use crate::spool_outbox::{Delivered, Outbox, Tag};
 use crate::spool_parcel::{Parcel, Target, headers};
@@ -49,79 +52,9 @@ const FULL_WAIT: Duration = Duration::from_millis(5);
 /// Waits of [`FULL_WAIT`] for the callbacks of records that are delivered: a second.
 const CALLBACK_WAITS: u32 = 200;
 
-/// Of a dead letter so much is kept: with its headers it stays below the megabyte that brokers
-/// take, so that no input can stop the producer by being refused.
-const MAX_DEAD_LETTER_BYTES: usize = 900 << 10;
-
-/// Counts what became of each record.
-struct Deliveries {
-    metrics: Arc<Metrics>,
-    /// By [`Label`].
-    published: Vec<IntCounter>,
-    /// By [`Label`].
-    latency: Vec<Histogram>,
-    /// Names of the topics, for the labels of what arrived.
-    events: String,
-    /// Told of every record that came out of the spool.
-    delivered: Delivered,
-    /// The broker has answered once; before that, an error is told to the one who connects.
-    connected: AtomicBool,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "kafka client");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if self.connected.load(Ordering::Relaxed) {
-            tracing::warn!(%error, reason, "kafka is not well");
-        }
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Tag>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, tag: Box<Tag>) {
-        let (message, error) = match result {
-            Ok(message) => (message, None),
-            Err((error, message)) => (message, Some(error)),
-        };
-        match error {
-            None if message.topic() == self.events => {
-                self.published[tag.label].inc();
-                if let Some(received) = tag.received {
-                    self.latency[tag.label].observe(clock::seconds(received, clock::now()));
-                }
-            }
-            None => {}
-            // Stopped with the record in hand, which is in the spool or told of as undelivered.
-            Some(error) if is_purged(error) => {}
-            Some(error) => {
-                self.metrics.delivery_failures.inc();
-                tracing::error!(topic = message.topic(), %error, "record refused by kafka");
-            }
-        }
-        if tag.number > 0 && !error.is_some_and(is_purged) {
-            self.delivered.done(tag.number);
-        }
-        // Last: an empty queue says that everything before it is counted.
-        self.metrics.queue_bytes.sub(size(message.key(), message.payload()));
-        self.metrics.queue_messages.dec();
-    }
-}
-
-/// The client was stopped with the record in its hands: nobody knows what became of it.
-fn is_purged(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
-    matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
-}
-
-fn size(key: Option<&[u8]>, value: Option<&[u8]>) -> i64 {
-    let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-    i64::try_from(bytes).unwrap_or(i64::MAX)
-}
+/// The longest wait until the client has nothing in its hands, before and after a record is sent
+/// alone. A broker that is away takes longer: the record may then be refused with others again.
+const ALONE_WAIT: Duration = Duration::from_secs(1);
 
 /// Publishes to the topics of one installation.
 pub struct Sink {
@@ -153,14 +86,7 @@ impl Sink {
         let events = Topic::Events.name(&config.topic_prefix);
         let dead_letters = Topic::DeadLetters.name(&config.topic_prefix);
         let delivered = Delivered::default();
-        let context = Deliveries {
-            metrics: Arc::clone(&metrics),
-            delivered: delivered.clone(),
-            published: LABELS.map(|label| metrics.published.with_label_values(&[label])).into(),
-            latency: LABELS.map(|label| metrics.latency.with_label_values(&[label])).into(),
-            events: events.clone(),
-            connected: AtomicBool::new(false),
-        };
+        let context = Deliveries::new(Arc::clone(&metrics), events.clone(), delivered.clone());
         let client: ThreadedProducer<Deliveries> = settings(config)
             .create_with_context(context)
             .map_err(|error| SinkError::Settings(error.to_string()))?;
@@ -238,7 +164,7 @@ impl Sink {
         let stopping = self.stopping.load(Ordering::Relaxed);
         let patience = if stopping { Duration::ZERO } else { self.flush_timeout };
         let kept = self.empty_spool(patience)?;
-        if kept == 0 && self.client.flush(patience).is_ok() {
+        if kept == 0 && self.flush(patience)? {
             // The client is done; the last callbacks may still be on their way.
             for _ in 0..CALLBACK_WAITS {
                 if self.metrics.queue_messages.get() == 0 {
@@ -251,11 +177,27 @@ impl Sink {
             return Err(SinkError::Fatal(reason));
         }
         let waiting = if kept > 0 { 0 } else { self.metrics.queue_messages.get() };
-        let refused = self.metrics.delivery_failures.get();
+        let refused = self.metrics.undeliverable.get();
         match (waiting, refused) {
             (0, 0) => Ok(()),
             (0, refused) => Err(SinkError::Refused(refused)),
             (waiting, _) => Err(SinkError::Undelivered(waiting)),
+        }
+    }
+
+    /// Waits until the client has nothing in its hands and nothing is refused; false when that takes
+    /// longer.
+    fn flush(&self, patience: Duration) -> Result<bool, SinkError> {
+        let watch = Stopwatch::start();
+        loop {
+            let left = patience.saturating_sub(watch.elapsed());
+            if self.client.flush(left).is_err() {
+                return Ok(false);
+            }
+            if self.client.context().refusals.is_empty() {
+                return Ok(true);
+            }
+            self.remedy(None)?;
         }
     }
 
@@ -303,11 +245,13 @@ impl Sink {
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), SinkError> {
         self.metrics.dead_letters.with_label_values(&[letter.venue, letter.reason]).inc();
         tracing::debug!(venue = letter.venue, reason = letter.detail, "dead letter");
-        let raw = letter.raw.as_bytes();
+        let cut = dead_letter::cut(&[], Some(letter.raw.as_bytes()), dead_letter::MAX_BYTES);
         self.value.clear();
-        self.value.extend_from_slice(&raw[..raw.len().min(MAX_DEAD_LETTER_BYTES)]);
+        self.value.extend_from_slice(cut.value.unwrap_or_default());
         let length = letter.raw.len().to_string();
-        self.send(Target::DeadLetters, letter.venue, headers(letter, &length))
+        let mut headers = headers(letter, &length);
+        headers.extend(cut.headers.iter().map(|(name, text)| (*name, &text[..])));
+        self.send(Target::DeadLetters, letter.venue, headers)
     }
 
     /// Sends the key and value that stand in the buffers.
@@ -330,7 +274,8 @@ impl Sink {
 
     /// Queues a record, waiting while the queue is full.
     fn queue(&self, parcel: &Parcel<'_>) -> Result<(), SinkError> {
-        while !self.offer(parcel, 0, self.received)? {
+        self.remedy(None)?;
+        while !self.offer(parcel, Tag::of(parcel, 0, self.received))? {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(SinkError::Undelivered(self.metrics.queue_messages.get()));
             }
@@ -388,11 +333,12 @@ impl Sink {
 
     /// Moves what the client's queue takes out of the spool, and lets go of what Kafka has.
     fn pump(&self, outbox: &mut Outbox) -> Result<(), SinkError> {
+        self.remedy(Some(outbox))?;
         while let Some(record) = outbox.head()? {
             let parcel = Parcel::read(&record.bytes).ok_or_else(|| {
                 SinkError::Spool(format!("record {} is of another version", record.number))
             })?;
-            if !self.offer(&parcel, record.number, Some(record.at))? {
+            if !self.offer(&parcel, Tag::of(&parcel, record.number, Some(record.at)))? {
                 break;
             }
             outbox.sent();
@@ -400,18 +346,63 @@ impl Sink {
         outbox.settle(clock::now())
     }
 
+    /// Does what can be done about what Kafka has refused.
+    fn remedy(&self, outbox: Option<&Outbox>) -> Result<(), SinkError> {
+        let refusals = &self.client.context().refusals;
+        while let Some(refused) = refusals.pop() {
+            let before = refused.clone();
+            let sent = match refused.remedy() {
+                Remedy::Again(again) => {
+                    let is_alone = self.client.flush(ALONE_WAIT).is_ok();
+                    let sent = self.offer(&again.parcel(), again.tag)?;
+                    if is_alone {
+                        // A timeout is no error: the next record is then sent with it.
+                        let _ = self.client.flush(ALONE_WAIT);
+                    }
+                    sent
+                }
+                Remedy::Letter(letter) => {
+                    let sent = self.offer(&letter.parcel(), letter.tag)?;
+                    if sent {
+                        self.metrics.delivery_failures.inc();
+                        let labels = [LABELS[letter.tag.label], refused::REASON];
+                        self.metrics.dead_letters.with_label_values(&labels).inc();
+                        tracing::error!(
+                            error = before.detail,
+                            bytes = before.value.len(),
+                            "kafka refused a record: it goes to the dead letters"
+                        );
+                    }
+                    sent
+                }
+                Remedy::GiveUp(refused) => self.give_up(&refused, outbox)?,
+            };
+            if !sent {
+                refusals.push_front(before);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody takes the record: it is kept beside the spool, where there is one.
+    fn give_up(&self, refused: &Refused, outbox: Option<&Outbox>) -> Result<bool, SinkError> {
+        let kept = outbox.map_or(Ok(None), |outbox| outbox.keep(refused))?;
+        self.metrics.undeliverable.inc();
+        tracing::error!(
+            error = refused.detail, headers = ?refused.headers,
+            ?kept,
+            "kafka refused a dead letter: correct the topic's max.message.bytes or its access"
+        );
+        Ok(true)
+    }
+
     /// Offers a record to the client's queue; false when that is full.
-    fn offer(
-        &self,
-        parcel: &Parcel<'_>,
-        number: u64,
-        received: Option<Timestamp>,
-    ) -> Result<bool, SinkError> {
+    fn offer(&self, parcel: &Parcel<'_>, tag: Tag) -> Result<bool, SinkError> {
         let dead = parcel.target == Target::DeadLetters;
         let topic = if dead { &self.dead_letters } else { &self.events };
-        let tag = Box::new(Tag { label: Label::of(parcel.venue).0, number, received });
-        let mut record = BaseRecord::with_opaque_to(topic, tag).payload(parcel.value);
-        if !dead {
+        let mut record = BaseRecord::with_opaque_to(topic, Box::new(tag)).payload(parcel.value);
+        if !dead || !parcel.key.is_empty() {
             record = record.key(parcel.key);
         }
         if let Target::Partition(partition) = parcel.target {
@@ -429,10 +420,15 @@ impl Sink {
         };
         self.metrics.queue_messages.dec();
         self.metrics.queue_bytes.sub(bytes);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
-            return Ok(false);
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => Ok(false),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let refused = Refused::by_client(parcel, tag, error.to_string());
+                self.client.context().refusals.push(refused);
+                Ok(true)
+            }
+            _ => Err(self.refusal(&error)),
         }
-        Err(self.refusal(&error))
     }
 
     fn refusal(&self, error: &KafkaError) -> SinkError {

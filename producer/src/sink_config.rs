@@ -67,8 +67,11 @@ pub enum SinkError {
     /// The process ended before the broker had everything.
     #[error("{0} records were not delivered: Kafka did not take them in time")]
     Undelivered(i64),
-    /// The broker refused records for good.
-    #[error("Kafka refused {0} records for good: see the log")]
+    /// The broker refused records, and their dead letters too.
+    #[error(
+        "Kafka refused {0} records and their dead letters: see the log, and correct the topics' \
+         max.message.bytes or their access"
+    )]
     Refused(u64),
 }
 

@@ -3,7 +3,7 @@
 use std::thread;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, OwnedMessage};
+use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
@@ -12,6 +12,10 @@ use schemas::{Decimal, MarketEvent};
 use super::*;
 use crate::exchange::Malformed;
 use crate::spool_outbox::SpoolConfig;
+
+#[cfg(test)]
+#[path = "sink_refused_tests.rs"]
+mod refused;
 
 const PARTITIONS: i32 = 4;
 /// Polls of 100 ms without a record before a test gives up.
@@ -184,7 +188,7 @@ fn a_dead_letter_keeps_its_bytes_and_says_why() -> anyhow::Result<()> {
     ];
     assert_eq!(headers, expected.map(|(key, value)| (key, Ok(value))));
     let kept = records.iter().map(|record| record.payload().unwrap_or_default().len()).max();
-    assert_eq!(kept, Some(MAX_DEAD_LETTER_BYTES));
+    assert_eq!(kept, Some(dead_letter::MAX_BYTES));
     let counted = bench.metrics.dead_letters.with_label_values(&["coinbase", "missing_field"]);
     assert_eq!(counted.get(), 2);
     Ok(())
@@ -204,6 +208,7 @@ fn a_full_queue_waits_for_the_broker_and_loses_nothing() -> anyhow::Result<()> {
         sink.finish().map(|()| sink)
     });
     while metrics.backpressure.get() < 0.2 {
+        assert!(!publishing.is_finished(), "nothing waited for the broker");
         thread::yield_now();
     }
     assert!(!publishing.is_finished() && metrics.queue_messages.get() <= 11);
@@ -394,6 +399,7 @@ fn a_full_spool_waits_and_marks_the_feed_when_it_goes_on() -> anyhow::Result<()>
         sink.finish().map(|()| (sink, published))
     });
     while metrics.backpressure.get() < 0.2 {
+        assert!(!publishing.is_finished(), "nothing waited for the broker");
         thread::yield_now();
     }
     assert!(!publishing.is_finished() && metrics.recovery.spool_bytes.get() <= 1 << 16);

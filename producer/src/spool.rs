@@ -4,9 +4,7 @@
 //! ```text
 //! DIR/lock                        held by the process that uses it
 //! DIR/position                    next (u64) | crc32 of next (u32)          all before it are acknowledged
-//! DIR/00000000000000000001.spool  magic | record*                          named by its first number
-//!     record                      length (u32) | crc32 (u32) | time, ms (i64) | bytes
-//!                                 the crc is of time and bytes; all numbers little-endian
+//! DIR/00000000000000000001.spool  records, in segments (spool_segment.rs)
 //! ```
 //!
 //! A record is written with one `write` before [`Spool::push`] returns, so it survives a `kill -9`.
@@ -16,22 +14,22 @@
 //! Invariants:
 //! - What is read is what was pushed, in order, from the first that is not acknowledged.
 //! - The files together never exceed the bound.
-//! - A record that was not written whole is cut off when the spool is opened, and counted.
+//! - A record that is damaged is taken out when the spool is opened, kept, and counted; all others
+//!   are read. One that was not written whole is cut off.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use schemas::Timestamp;
 
-/// The first bytes of a segment: what it is, and version 1.
-const MAGIC: [u8; 8] = *b"SPOOL\0\0\x01";
-/// Bytes of a record before its own.
-const HEADER: usize = 16;
-/// The longest record: more than any that a broker takes.
-const MAX_RECORD: usize = 16 << 20;
+pub use crate::spool_segment::Damage;
+use crate::spool_segment::{
+    self, Entry, HEADER, MAGIC, MAX_RECORD, Segment, create, encode, invalid, path_of, read_entry,
+};
+
 /// A spool is so many segments, so that at most an eighth of it waits to be deleted.
 const SEGMENTS: u64 = 8;
 /// The largest segment.
@@ -61,19 +59,6 @@ pub enum Push {
     Full,
 }
 
-#[derive(Debug)]
-struct Segment {
-    first: u64,
-    records: u64,
-    bytes: u64,
-}
-
-impl Segment {
-    fn end(&self) -> u64 {
-        self.first + self.records
-    }
-}
-
 /// The queue.
 #[derive(Debug)]
 pub struct Spool {
@@ -90,16 +75,12 @@ pub struct Spool {
     next_read: u64,
     reader: Option<(u64, File)>,
     ahead: Option<Record>,
-    /// Times of what was read and is not acknowledged.
-    in_flight: VecDeque<Timestamp>,
-    /// Bytes that were cut off at opening.
-    cut: u64,
+    /// Numbers and times of what was read and is not acknowledged.
+    in_flight: VecDeque<(u64, Timestamp)>,
+    /// What was taken out at opening.
+    damages: Vec<Damage>,
     /// Held as long as this is.
     _lock: File,
-}
-
-fn invalid(path: &Path, reason: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()))
 }
 
 impl Spool {
@@ -116,7 +97,7 @@ impl Spool {
         })?;
         let position = file("position")?;
         let acknowledged = read_position(&position)?;
-        let (mut segments, cut) = scan(dir)?;
+        let (mut segments, damages) = spool_segment::open_all(dir)?;
         let first = segments.front().map_or(1, |segment| segment.first);
         let end = segments.back().map_or(1, Segment::end);
         let next_ack = acknowledged.max(first);
@@ -143,16 +124,26 @@ impl Spool {
             reader: None,
             ahead: None,
             in_flight: VecDeque::new(),
-            cut,
+            damages,
             _lock: lock,
         };
         spool.delete_acknowledged()?;
         Ok(spool)
     }
 
-    /// Bytes that were cut off at opening: records that were not written whole.
-    pub fn cut(&self) -> u64 {
-        self.cut
+    /// What was taken out of the files at opening.
+    pub fn damages(&self) -> &[Damage] {
+        &self.damages
+    }
+
+    /// The number of the next record to read, or a smaller one that has no record.
+    pub fn next_read(&self) -> u64 {
+        self.next_read
+    }
+
+    /// Keeps bytes that nobody takes, for a person to look at; where, if there was room.
+    pub fn keep(&self, name: &str, bytes: &[u8]) -> io::Result<Option<PathBuf>> {
+        spool_segment::keep(&self.dir, name, bytes)
     }
 
     /// Records that are not acknowledged.
@@ -183,7 +174,7 @@ impl Spool {
     /// When the first record that is not acknowledged was pushed.
     pub fn oldest(&mut self) -> io::Result<Option<Timestamp>> {
         match self.in_flight.front() {
-            Some(at) => Ok(Some(*at)),
+            Some((_, at)) => Ok(Some(*at)),
             None => Ok(self.peek()?.map(|record| record.at)),
         }
     }
@@ -201,7 +192,7 @@ impl Spool {
         let new = self
             .segments
             .back()
-            .is_none_or(|last| last.records > 0 && last.bytes + length > self.segment_bytes());
+            .is_none_or(|last| last.numbers > 0 && last.bytes + length > self.segment_bytes());
         let more = if new { length + MAGIC.len() as u64 } else { length };
         if self.bytes() + more > self.max_bytes {
             if !self.is_empty() || self.bytes() <= MAGIC.len() as u64 {
@@ -215,7 +206,7 @@ impl Spool {
         let number = self.next_push();
         self.writer.write_all(&encode(at, bytes))?;
         if let Some(last) = self.segments.back_mut() {
-            last.records += 1;
+            last.numbers += 1;
             last.bytes += length;
         }
         self.unsynced += length;
@@ -233,7 +224,7 @@ impl Spool {
     fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
         let segment = create(&self.dir, self.next_push())?;
-        if self.segments.back().is_some_and(|last| last.records == 0) {
+        if self.segments.back().is_some_and(|last| last.numbers == 0) {
             // It has the same name.
             self.segments.pop_back();
         }
@@ -255,8 +246,8 @@ impl Spool {
     /// The next record that has not been read.
     pub fn peek(&mut self) -> io::Result<Option<&Record>> {
         if self.ahead.is_none() && self.next_read < self.next_push() {
-            let record = self.read()?;
-            self.ahead = Some(record);
+            self.ahead = self.read()?;
+            self.next_read = self.ahead.as_ref().map_or(self.next_push(), |record| record.number);
         }
         Ok(self.ahead.as_ref())
     }
@@ -265,36 +256,46 @@ impl Spool {
     pub fn advance(&mut self) {
         if let Some(record) = self.ahead.take() {
             self.next_read = record.number + 1;
-            self.in_flight.push_back(record.at);
+            self.in_flight.push_back((record.number, record.at));
         }
     }
 
-    fn read(&mut self) -> io::Result<Record> {
-        let number = self.next_read;
-        let holds = |segment: &&Segment| segment.first <= number && number < segment.end();
-        let segment = self.segments.iter().find(holds);
-        let first = segment.map(|segment| segment.first);
-        let first = first.ok_or_else(|| invalid(&self.dir, "a record is not in any segment"))?;
-        let path = path_of(&self.dir, first);
-        let (mut at, mut file) = match self.reader.take() {
-            Some((at, file)) if at == number && number != first => (at, file),
-            _ => {
-                let mut file = File::open(&path)?;
-                file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
-                (first, file)
-            }
-        };
-        loop {
-            let read = read_record(&mut file)?;
-            let Some((time, bytes)) = read else {
-                return Err(invalid(&path, "a record is damaged: move the file away"));
+    /// The next record; `None` when no number that is left has one.
+    fn read(&mut self) -> io::Result<Option<Record>> {
+        let mut number = self.next_read;
+        while number < self.next_push() {
+            let holds = |segment: &&Segment| segment.first <= number && number < segment.end();
+            let segment = self.segments.iter().find(holds);
+            let segment = segment.map(|segment| (segment.first, segment.end()));
+            let (first, end) =
+                segment.ok_or_else(|| invalid(&self.dir, "a record is not in any segment"))?;
+            let path = path_of(&self.dir, first);
+            let (mut at, mut file) = match self.reader.take() {
+                Some((at, file)) if at == number && number != first => (at, file),
+                _ => {
+                    let mut file = File::open(&path)?;
+                    file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+                    (first, file)
+                }
             };
-            at += 1;
-            if at > number {
-                self.reader = Some((at, file));
-                return Ok(Record { number, at: time, bytes });
+            while at < end {
+                match read_entry(&mut file)? {
+                    Some(Entry::Record(time, bytes)) if at >= number => {
+                        self.reader = Some((at + 1, file));
+                        return Ok(Some(Record { number: at, at: time, bytes }));
+                    }
+                    Some(Entry::Record(..)) => at += 1,
+                    Some(Entry::Hole(count)) => at += count,
+                    None => {
+                        let reason = "a record was damaged while it was open: start again, the \
+                                      others are kept";
+                        return Err(invalid(&path, reason));
+                    }
+                }
             }
+            number = end;
         }
+        Ok(None)
     }
 
     /// Takes all before `next` as acknowledged, for good.
@@ -303,9 +304,7 @@ impl Spool {
         if next <= self.next_ack {
             return Ok(());
         }
-        for _ in self.next_ack..next {
-            self.in_flight.pop_front();
-        }
+        while self.in_flight.pop_front_if(|(number, _)| *number < next).is_some() {}
         self.next_ack = next;
         let mut entry = next.to_le_bytes().to_vec();
         entry.extend_from_slice(&crc32fast::hash(&entry).to_le_bytes());
@@ -325,51 +324,6 @@ impl Spool {
     }
 }
 
-fn path_of(dir: &Path, first: u64) -> PathBuf {
-    dir.join(format!("{first:020}.spool"))
-}
-
-fn create(dir: &Path, first: u64) -> io::Result<Segment> {
-    fs::write(path_of(dir, first), MAGIC)?;
-    Ok(Segment { first, records: 0, bytes: MAGIC.len() as u64 })
-}
-
-fn encode(at: Timestamp, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER + bytes.len());
-    // Its length is bounded by `push`.
-    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&at.0.to_le_bytes());
-    out.extend_from_slice(bytes);
-    let crc = crc32fast::hash(&out[8..]);
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
-    out
-}
-
-/// The next record of a segment; `None` where there is no whole one.
-fn read_record(file: &mut impl Read) -> io::Result<Option<(Timestamp, Vec<u8>)>> {
-    let (mut length, mut crc) = ([0; 4], [0; 4]);
-    let mut body = Vec::new();
-    for part in [&mut length, &mut crc] {
-        match file.read_exact(part) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            other => other?,
-        }
-    }
-    let length = u32::from_le_bytes(length) as usize;
-    if length > MAX_RECORD {
-        return Ok(None);
-    }
-    let whole = length + 8;
-    file.take(whole as u64).read_to_end(&mut body)?;
-    if body.len() < whole || crc32fast::hash(&body) != u32::from_le_bytes(crc) {
-        return Ok(None);
-    }
-    let bytes = body.split_off(8);
-    let at = body.try_into().map_or(0, i64::from_le_bytes);
-    Ok(Some((Timestamp(at), bytes)))
-}
-
 /// The first number that is not acknowledged; 0 when nobody has said so whole.
 fn read_position(file: &File) -> io::Result<u64> {
     let mut entry = [0; 12];
@@ -380,57 +334,6 @@ fn read_position(file: &File) -> io::Result<u64> {
     let (next, crc) = entry.split_at(8);
     let whole = crc32fast::hash(next).to_le_bytes() == crc;
     Ok(if whole { next.try_into().map_or(0, u64::from_le_bytes) } else { 0 })
-}
-
-/// The segments, each cut after its last whole record, and how many bytes were cut. What stands
-/// behind a cut that is not at the end would be out of order, and is an error.
-fn scan(dir: &Path) -> io::Result<(VecDeque<Segment>, u64)> {
-    let mut firsts = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let number: Option<u64> =
-            name.to_str().and_then(|name| name.strip_suffix(".spool")?.parse().ok());
-        firsts.extend(number);
-    }
-    firsts.sort_unstable();
-    let (mut segments, mut cut) = (VecDeque::new(), 0);
-    for first in firsts {
-        let (segment, torn) = scan_segment(dir, first)?;
-        let follows = segments.back().is_none_or(|before: &Segment| before.end() == first);
-        if !follows {
-            let path = path_of(dir, first);
-            return Err(invalid(&path, "records before this file are missing: move it away"));
-        }
-        cut += torn;
-        segments.push_back(segment);
-    }
-    Ok((segments, cut))
-}
-
-fn scan_segment(dir: &Path, first: u64) -> io::Result<(Segment, u64)> {
-    let path = path_of(dir, first);
-    let file = OpenOptions::new().read(true).write(true).open(&path)?;
-    let size = file.metadata()?.len();
-    let mut input = io::BufReader::new(&file);
-    let mut magic = Vec::new();
-    (&mut input).take(MAGIC.len() as u64).read_to_end(&mut magic)?;
-    if magic != MAGIC {
-        if size > MAGIC.len() as u64 {
-            return Err(invalid(&path, "not a spool of this version: move the file away"));
-        }
-        // The process ended while it was being made.
-        return Ok((create(dir, first)?, size));
-    }
-    let mut segment = Segment { first, records: 0, bytes: MAGIC.len() as u64 };
-    while let Some((_, bytes)) = read_record(&mut input)? {
-        segment.records += 1;
-        segment.bytes += (HEADER + bytes.len()) as u64;
-    }
-    let torn = size - segment.bytes;
-    if torn > 0 {
-        file.set_len(segment.bytes)?;
-    }
-    Ok((segment, torn))
 }
 
 #[cfg(test)]

@@ -11,16 +11,18 @@
 //! queue loses nothing. What was delivered and not yet acknowledged here is sent again by the next
 //! process, in order; a trade's id makes it count once.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemas::Timestamp;
 
 use crate::metrics::Metrics;
-use crate::sink_config::SinkError;
-use crate::spool::{Push, Record, Spool};
-use crate::spool_parcel::Parcel;
+use crate::refused::Refused;
+use crate::sink_config::{Label, SinkError};
+use crate::spool::{Damage, Push, Record, Spool};
+use crate::spool_parcel::{Parcel, Target};
 
 /// Deliveries between two acknowledgements on disk while more is on its way: so many records at
 /// most are sent again after a crash, beside those in flight.
@@ -40,8 +42,8 @@ pub struct SpoolConfig {
 struct Numbers {
     /// All before it.
     next: u64,
-    /// And these.
-    ahead: BTreeSet<u64>,
+    /// And these: where a range begins, and where it ends.
+    ahead: BTreeMap<u64, u64>,
 }
 
 /// Which records Kafka has, told by the client's thread.
@@ -59,11 +61,18 @@ impl Delivered {
 
     /// That record needs no more sending.
     pub fn done(&self, number: u64) {
+        self.all_done(number..number + 1);
+    }
+
+    /// None of these needs more sending.
+    fn all_done(&self, range: Range<u64>) {
         let mut numbers = self.numbers();
-        numbers.ahead.insert(number);
-        while numbers.ahead.first() == Some(&numbers.next) {
-            numbers.ahead.pop_first();
-            numbers.next += 1;
+        numbers.ahead.insert(range.start, range.end);
+        while let Some(end) = {
+            let next = numbers.next;
+            numbers.ahead.remove(&next)
+        } {
+            numbers.next = end;
         }
     }
 
@@ -75,12 +84,24 @@ impl Delivered {
 /// What travels with a record through the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
+    /// Where it goes.
+    pub target: Target,
     /// The index of its venue's label in metrics.
     pub label: usize,
     /// Its number in the spool; 0 when it is not from there.
     pub number: u64,
     /// When it was read from a feed, or put into the spool; not of what is replayed.
     pub received: Option<Timestamp>,
+    /// How often Kafka has refused it.
+    pub sendings: u32,
+}
+
+impl Tag {
+    /// Of a record that is sent for the first time.
+    pub fn of(parcel: &Parcel<'_>, number: u64, received: Option<Timestamp>) -> Self {
+        let label = Label::of(parcel.venue).0;
+        Self { target: parcel.target, label, number, received, sendings: 0 }
+    }
 }
 
 /// The spool, and what became of its records.
@@ -88,6 +109,8 @@ pub struct Outbox {
     spool: Spool,
     delivered: Delivered,
     metrics: Arc<Metrics>,
+    /// The number after the last that was sent: those up to the next record have none.
+    expected: u64,
 }
 
 impl Outbox {
@@ -99,14 +122,32 @@ impl Outbox {
     ) -> Result<Self, SinkError> {
         let spool = Spool::open(&config.dir, config.max_bytes).map_err(|error| failed(&error))?;
         delivered.numbers().next = spool.next_ack();
-        metrics.recovery.spool_cut.inc_by(spool.cut());
-        if spool.cut() > 0 || !spool.is_empty() {
+        let expected = spool.next_ack();
+        let outbox = Self { spool, delivered, metrics, expected };
+        outbox.tell(config);
+        Ok(outbox)
+    }
+
+    /// Says what an earlier process has left, and what of it is damaged.
+    fn tell(&self, config: &SpoolConfig) {
+        let recovery = &self.metrics.recovery;
+        for damage in self.spool.damages() {
+            let Damage { file, offset, bytes, is_tail, kept } = damage;
+            let file = file.display();
+            if *is_tail {
+                recovery.spool_cut.inc_by(*bytes);
+                tracing::warn!(%file, offset, bytes, ?kept, "the torn end of the spool is cut off");
+            } else {
+                recovery.spool_damaged.inc_by(*bytes);
+                tracing::error!(%file, offset, bytes, ?kept, "damaged records of the spool are skipped: check the disk");
+            }
+        }
+        if !self.spool.is_empty() {
             tracing::warn!(
-                dir = %config.dir.display(), records = spool.len(), cut_bytes = spool.cut(),
+                dir = %config.dir.display(), records = self.spool.len(),
                 "the spool holds what an earlier process left"
             );
         }
-        Ok(Self { spool, delivered, metrics })
     }
 
     /// Puts a record behind all others.
@@ -116,12 +157,32 @@ impl Outbox {
 
     /// The next record that the client does not have.
     pub fn head(&mut self) -> Result<Option<&Record>, SinkError> {
+        self.spool.peek().map_err(|error| failed(&error))?;
+        let next = self.spool.next_read();
+        if self.expected < next {
+            self.delivered.all_done(self.expected..next);
+            self.expected = next;
+        }
         self.spool.peek().map_err(|error| failed(&error))
     }
 
     /// The client has what [`Self::head`] showed.
     pub fn sent(&mut self) {
         self.spool.advance();
+        self.expected += 1;
+    }
+
+    /// Keeps a record that Kafka does not take in any form, and lets it go; where. It stays in the
+    /// spool when there is no room.
+    pub(crate) fn keep(&self, refused: &Refused) -> Result<Option<PathBuf>, SinkError> {
+        let number = refused.tag.number;
+        let bytes = refused.parcel().write();
+        let kept = self.spool.keep(&format!("refused-{number:020}"), &bytes);
+        let kept = kept.map_err(|error| failed(&error))?;
+        if kept.is_some() {
+            self.delivered.done(number);
+        }
+        Ok(kept)
     }
 
     /// Lets go of what Kafka has, and shows what is left.
@@ -169,6 +230,9 @@ mod tests {
             delivered.done(number);
             assert_eq!(delivered.next(), next);
         }
+        delivered.all_done(10..15);
+        delivered.done(9);
+        assert_eq!(delivered.next(), 15);
         assert!(delivered.numbers().ahead.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The spool against a queue in memory, through crashes and torn files.
+//! The spool against a queue in memory, through crashes, torn files and damaged ones.
 
 use std::collections::VecDeque;
 
@@ -85,7 +85,7 @@ proptest! {
                     drop(spool);
                     spool = Spool::open(dir.path(), MAX)?;
                     read = 0;
-                    prop_assert_eq!(spool.cut(), 0);
+                    prop_assert_eq!(spool.damages(), &[]);
                 }
             }
             prop_assert!(spool.bytes() <= MAX);
@@ -113,7 +113,8 @@ proptest! {
         torn.extend_from_slice(&garbage);
         fs::write(&path, &torn)?;
         let mut spool = Spool::open(dir.path(), MAX)?;
-        let cut = spool.cut();
+        let cut: u64 = spool.damages().iter().map(|tail| tail.bytes).sum();
+        prop_assert!(spool.damages().iter().all(|tail| tail.is_tail));
         let left = drain(&mut spool)?;
         let bytes: Vec<_> = left.into_iter().map(|(_, _, bytes)| bytes).collect();
         prop_assert!(records.starts_with(&bytes));
@@ -122,9 +123,118 @@ proptest! {
         prop_assert_eq!(spool.push(Timestamp(2), b"more")?, Push::Done);
         drop(spool);
         let mut spool = Spool::open(dir.path(), MAX)?;
-        prop_assert_eq!(spool.cut(), 0);
+        prop_assert_eq!(spool.damages(), &[]);
         prop_assert_eq!(drain(&mut spool)?.back().map(|last| last.2.clone()), Some(b"more".to_vec()));
     }
+
+    #[test]
+    fn damage_anywhere_loses_the_records_that_it_touches_and_no_other(
+        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 20..120),
+        hits in prop::collection::vec((any::<prop::sample::Index>(), 1usize..200, any::<u64>()), 1..4),
+        acknowledged in 0usize..20,
+    ) {
+        let dir = tempfile::tempdir()?;
+        let mut spool = Spool::open(dir.path(), MAX)?;
+        // Every record is told apart by its time, and where it stands is known by its number.
+        let (mut places, mut pushed) = (Vec::new(), Vec::new());
+        for (time, bytes) in (1i64..).zip(&records) {
+            if spool.bytes() > MAX / 2 {
+                break;
+            }
+            spool.push(Timestamp(time), bytes)?;
+            let last = &spool.segments[spool.segments.len() - 1];
+            let end = usize::try_from(last.bytes)?;
+            places.push((last.first, end - HEADER - bytes.len()..end));
+            pushed.push((time, bytes.clone()));
+        }
+        for _ in 0..acknowledged {
+            spool.peek()?;
+            spool.advance();
+        }
+        spool.acknowledge(u64::MAX)?;
+        let (first, held) = (spool.segments[0].first, pushed.len());
+        drop(spool);
+        let mut touched = std::collections::BTreeSet::new();
+        for (index, length, seed) in &hits {
+            let (segment, range) = index.get(&places);
+            if *segment < first {
+                continue;
+            }
+            let path = path_of(dir.path(), *segment);
+            let mut file = fs::read(&path)?;
+            for at in range.start..(range.start + length).min(file.len()) {
+                let noise = seed.wrapping_mul(at as u64 | 1).to_le_bytes()[3];
+                if noise != 0 {
+                    file[at] ^= noise;
+                    let hit = |(of, place): &(u64, std::ops::Range<usize>)| of == segment && place.contains(&at);
+                    touched.extend(places.iter().position(hit));
+                }
+            }
+            fs::write(&path, file)?;
+        }
+        let mut spool = Spool::open(dir.path(), MAX)?;
+        let read: Vec<_> = drain(&mut spool)?.into_iter().map(|(_, at, bytes)| (at, bytes)).collect();
+        let whole = pushed.iter().enumerate().filter(|(index, _)| !touched.contains(index));
+        let must: Vec<_> = whole.clone().skip_while(|(index, _)| *index < acknowledged).map(|(_, one)| one.clone()).collect();
+        // What was acknowledged may come again, in its order; all else comes once.
+        prop_assert!(read.ends_with(&must), "{touched:?} of {held}: {} are read, {} must be", read.len(), must.len());
+        prop_assert!(read.windows(2).all(|two| two[0].0 < two[1].0));
+        prop_assert!(read.iter().all(|one| pushed.contains(one)), "nothing is made up");
+        let kept = |damage: &Damage| damage.kept.as_ref().is_some_and(|kept| {
+            fs::metadata(kept).is_ok_and(|file| file.len() == damage.bytes)
+        });
+        prop_assert!(spool.damages().iter().all(kept));
+        prop_assert_eq!(spool.damages().is_empty(), touched.iter().all(|index| places[*index].0 < first));
+        // It is whole again, and goes on.
+        prop_assert_eq!(spool.push(Timestamp(1_000), b"more")?, Push::Done);
+        drop(spool);
+        let mut spool = Spool::open(dir.path(), MAX)?;
+        prop_assert_eq!(spool.damages(), &[]);
+        prop_assert_eq!(drain(&mut spool)?.len(), read.len() + 1);
+    }
+}
+
+#[test]
+fn a_record_in_the_middle_that_is_damaged_is_skipped_and_kept() -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut spool = Spool::open(dir.path(), MAX)?;
+    for (time, text) in [(1, "one"), (2, "two"), (3, "three")] {
+        spool.push(Timestamp(time), text.as_bytes())?;
+    }
+    drop(spool);
+    let path = path_of(dir.path(), 1);
+    let mut bytes = fs::read(&path)?;
+    let second = MAGIC.len() + HEADER + 3;
+    bytes[second + HEADER] = b'T';
+    fs::write(&path, bytes)?;
+    let mut spool = Spool::open(dir.path(), MAX)?;
+    let [damage] = spool.damages() else { panic!("{:?}", spool.damages()) };
+    assert_eq!((damage.offset, damage.bytes), (second as u64, HEADER as u64 + 3));
+    let kept = fs::read(damage.kept.as_ref().unwrap())?;
+    assert!(kept.ends_with(b"Two"), "{kept:?}");
+    let read: Vec<_> = drain(&mut spool)?.into_iter().map(|(number, at, _)| (number, at)).collect();
+    assert_eq!(read, [(1, 1), (3, 3)]);
+    spool.acknowledge(u64::MAX)?;
+    assert!(spool.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_damaged_end_of_a_file_does_not_hide_the_next_file() -> io::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut spool = Spool::open(dir.path(), MAX)?;
+    for time in 1..20 {
+        spool.push(Timestamp(time), &[7; 1000])?;
+    }
+    let (first, next) = (spool.segments[0].first, spool.segments[1].first);
+    drop(spool);
+    let path = path_of(dir.path(), first);
+    let bytes = fs::read(&path)?;
+    fs::write(&path, &bytes[..bytes.len() - 1_500])?;
+    let mut spool = Spool::open(dir.path(), MAX)?;
+    let numbers: Vec<_> = drain(&mut spool)?.into_iter().map(|(number, ..)| number).collect();
+    assert_eq!(numbers, (1..next - 2).chain(next..20).collect::<Vec<_>>());
+    Ok(())
 }
 
 #[test]

@@ -172,9 +172,14 @@ async fn a_silent_connection_is_given_up() -> anyhow::Result<()> {
 async fn a_feed_that_is_not_read_does_not_lose_trades() -> anyhow::Result<()> {
     let mut bench = start(Faults::default()).await?;
     // Nobody takes from the channel of 16 while the market makes a second's worth of trades.
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.tick().await;
-    second.tick().await;
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    let busy = async {
+        while bench.made()?.values().map(Vec::len).sum::<usize>() < 2_000 {
+            looks.tick().await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(PATIENCE, busy).await.context("the market made too few trades")??;
     let outputs = bench.until(|seen| trades(seen) >= 3_000).await?;
     assert_eq!((missing(&ids(&outputs)), gaps(&bench)), (0, 0));
     bench.stop().await?;

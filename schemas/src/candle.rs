@@ -114,6 +114,22 @@ pub struct Candle {
 }
 
 impl Candle {
+    /// Whether the window of `length_ms` is known to hold all that happened in it: it is over, its feed
+    /// was healthy for the whole of it, nothing of it is missing, and it did not begin in the middle.
+    ///
+    /// False, not unknown, while it is open and where the feed has told no clock: a reader who filters
+    /// by it gets nothing that may lack a trade. Why it is false is in `status`, `gap`, `coverage_ms`
+    /// (null: the feed has told no clock), `partial_start` and `missing_trades`.
+    ///
+    /// `infra/postgres/tables.sql` says the same in SQL.
+    pub fn is_complete(&self, length_ms: i64) -> bool {
+        self.status != Status::Open
+            && !self.gap
+            && !self.partial_start
+            && self.missing_trades.is_none_or(|missing| missing == 0)
+            && self.coverage_ms.is_some_and(|covered| covered >= length_ms)
+    }
+
     /// Appends every field but the last, `seen`, for writers that keep it in another form.
     pub fn write_before_seen(&self, out: &mut Vec<u8>) {
         for price in [self.open, self.high, self.low, self.close] {
@@ -169,5 +185,54 @@ impl Record for Candle {
             close_tie: reader.long()?,
             seen: reader.bytes()?.to_vec(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Candle {
+        Candle {
+            open: Decimal::ONE,
+            high: Decimal::ONE,
+            low: Decimal::ONE,
+            close: Decimal::ONE,
+            base_volume: None,
+            quote_volume: None,
+            taker_buy_base: None,
+            taker_buy_quote: None,
+            trades: 1,
+            status: Status::Closed,
+            revision: 0,
+            open_event_time: Timestamp(0),
+            close_event_time: Timestamp(0),
+            gap: false,
+            coverage_ms: Some(60_000),
+            partial_start: false,
+            missing_trades: None,
+            open_tie: 0,
+            close_tie: 0,
+            seen: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_candle_is_complete_when_nothing_speaks_against_it() {
+        assert!(whole().is_complete(60_000));
+        assert!(Candle { status: Status::Revised, ..whole() }.is_complete(60_000));
+        assert!(Candle { missing_trades: Some(0), ..whole() }.is_complete(60_000));
+        for (why, candle) in [
+            ("its window is not over", Candle { status: Status::Open, ..whole() }),
+            ("part of it was lost", Candle { gap: true, ..whole() }),
+            ("its feed told no clock", Candle { coverage_ms: None, ..whole() }),
+            ("its feed was up for 6 s", Candle { coverage_ms: Some(6_000), ..whole() }),
+            ("a millisecond lacks", Candle { coverage_ms: Some(59_999), ..whole() }),
+            ("its feed began in it", Candle { partial_start: true, ..whole() }),
+            ("a trade is missing", Candle { missing_trades: Some(1), ..whole() }),
+        ] {
+            assert!(!candle.is_complete(60_000), "{why}");
+        }
+        assert!(!whole().is_complete(3_600_000), "a minute is no hour");
     }
 }

@@ -5,19 +5,23 @@
 //! ```
 //!
 //! A record written with our own schema (its id is ours) is read by hand, without a lookup. Any
-//! other id is asked of the registry once; when its schema is another version of the one that is
+//! other id is asked of the registry; when its schema is another version of the one that is
 //! expected, the record is resolved to ours by Avro's rules, so older and newer writers are read
 //! alike.
+//!
+//! An id that the registry does not know is waited for, and asked for again (`absent.rs`).
 //!
 //! Invariant: an unreachable registry is never a bad record. [`DecodeError::Unavailable`] means
 //! try again; everything else is the record's fault.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::absent::{Absent, Verdict, WAIT};
 use crate::avro::{Malformed, Reader, Record};
 use crate::decimal;
 
@@ -25,8 +29,7 @@ use crate::decimal;
 const MAGIC: u8 = 0;
 /// Bytes before the Avro binary.
 pub const HEADER_BYTES: usize = 5;
-/// Foreign schema ids remembered, those that do not exist among them. Past it, lookups are not
-/// remembered: a stream of made-up ids must not fill memory.
+/// Foreign schemas remembered. Past it, lookups are not remembered.
 const MAX_FOREIGN: usize = 1024;
 
 /// The schemas, one for each `.avsc` file.
@@ -88,13 +91,13 @@ pub enum DecodeError {
     /// Not in the wire format, or not a record of the schema that it names.
     #[error("corrupt Avro")]
     Corrupt,
-    /// The registry knows no such schema.
+    /// The registry knows no such schema, and was waited for.
     #[error("unknown schema id {0}")]
     UnknownSchema(i32),
     /// The schema exists but is not one that can be read as the expected one.
     #[error("schema id {0} is not a {1}")]
     WrongSchema(i32, &'static str),
-    /// The registry could not be asked; the record may well be good.
+    /// The registry could not be asked, or may come to know the schema; the record may well be good.
     #[error("schema registry unavailable: {0}")]
     Unavailable(String),
 }
@@ -114,9 +117,10 @@ enum Foreign {
     Version(Kind, Box<apache_avro::Schema>),
     /// Something else.
     Other,
-    /// The registry knows no such id.
-    Unknown,
 }
+
+/// The time since some instant, never less than before.
+pub type Clock = dyn Fn() -> Duration + Send + Sync;
 
 /// Reads and writes records with the ids that the registry gave our schemas.
 pub struct Codec {
@@ -124,12 +128,23 @@ pub struct Codec {
     lookup: Box<Lookup>,
     /// Shared by all threads that decode; held for a map operation, never during a lookup.
     foreign: RwLock<HashMap<i32, Arc<Foreign>>>,
+    /// Guards a few numbers for each id that was not found; held for a map operation.
+    absent: Mutex<Absent>,
+    /// Without one nothing is waited for.
+    clock: Option<Box<Clock>>,
 }
 
 impl Codec {
-    /// A codec of these ids, in the order of [`Kind::ALL`], that asks `lookup` for all others.
+    /// A codec of these ids, in the order of [`Kind::ALL`], that asks `lookup` for all others, for
+    /// each that is not known once.
     pub fn new(ids: [i32; Kind::ALL.len()], lookup: Box<Lookup>) -> Self {
-        Self { ids, lookup, foreign: RwLock::default() }
+        Self { ids, lookup, foreign: RwLock::default(), absent: Mutex::default(), clock: None }
+    }
+
+    /// Waits for ids that are not known yet, by that clock, and asks for them again.
+    #[must_use]
+    pub fn waiting(self, clock: Box<Clock>) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     /// The ids 1, 2, … without a registry, for everything that runs without one.
@@ -194,7 +209,6 @@ impl Codec {
         Ok(match &*self.foreign(id)? {
             Foreign::Version(kind, _) => Some(*kind),
             Foreign::Other => None,
-            Foreign::Unknown => return Err(DecodeError::UnknownSchema(id)),
         })
     }
 
@@ -203,7 +217,6 @@ impl Codec {
             Foreign::Version(found, writer) if *found == kind => {
                 resolve_version(writer, kind, body)
             }
-            Foreign::Unknown => Err(DecodeError::UnknownSchema(id)),
             Foreign::Version(..) | Foreign::Other => Err(DecodeError::WrongSchema(id, kind.name())),
         }
     }
@@ -213,8 +226,23 @@ impl Codec {
         if let Some(known) = known {
             return Ok(known);
         }
-        let text = (self.lookup)(id).map_err(DecodeError::Unavailable)?;
-        let found = Arc::new(text.map_or(Foreign::Unknown, |text| Foreign::parse(&text)));
+        let now = self.clock.as_ref().map_or(Duration::ZERO, |clock| clock());
+        let absent = || self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = absent().is_due(id, now);
+        let text = if is_due { (self.lookup)(id).map_err(DecodeError::Unavailable)? } else { None };
+        let Some(text) = text else {
+            if is_due {
+                absent().asked(id, now);
+            }
+            return Err(match absent().verdict(id, now) {
+                Verdict::Wait if self.clock.is_some() => DecodeError::Unavailable(format!(
+                    "it does not know schema id {id}, which is waited for: {WAIT:?} at most"
+                )),
+                _ => DecodeError::UnknownSchema(id),
+            });
+        };
+        absent().found(id);
+        let found = Arc::new(Foreign::parse(&text));
         let mut remembered = self.foreign.write().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() < MAX_FOREIGN {
             remembered.insert(id, Arc::clone(&found));

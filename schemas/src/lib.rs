@@ -21,8 +21,10 @@
 
 #![deny(clippy::float_arithmetic)]
 
+pub mod absent;
 pub mod avro;
 pub mod candle;
+mod clock;
 pub mod codec;
 pub mod decimal;
 pub mod event;
@@ -30,6 +32,7 @@ pub mod latest;
 pub mod mark;
 pub mod pair;
 pub mod registry;
+pub mod setting;
 pub mod time;
 pub mod topic;
 
@@ -38,6 +41,6 @@ pub use codec::{Codec, DecodeError, Kind};
 pub use decimal::Decimal;
 pub use event::{Basis, MarketEvent, TakerSide, VolumeSource};
 pub use latest::LatestPrice;
-pub use mark::{FeedMark, Part};
+pub use mark::{FeedMark, PairChange, Part};
 pub use pair::PairKey;
 pub use time::Timestamp;

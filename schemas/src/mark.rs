@@ -1,8 +1,8 @@
 //! What a feed knows of itself: how far it is healthy, and what it lost.
 //!
 //! The key says whom it concerns: the exchange alone, all of the feed; a pair, a gap of that pair
-//! or which of several connections carries it, and nothing else. What earlier versions did not have
-//! is read as not stated.
+//! which of several connections carries it, or a change of the pair itself, and nothing else. What
+//! earlier versions did not have is read as not stated.
 
 use crate::Timestamp;
 use crate::avro::{self, Malformed, Reader, Record};
@@ -10,6 +10,18 @@ use crate::codec::Kind;
 
 /// In the order of the schema.
 const PARTS: [Part; 3] = [Part::Connection, Part::Trades, Part::Tickers];
+
+/// In the order of the schema.
+const CHANGES: [PairChange; 2] = [PairChange::Ended, PairChange::Reset];
+
+/// What happens to the pair that is a mark's key, at the mark's `healthy_until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairChange {
+    /// The venue no longer lists it: an option that expired.
+    Ended,
+    /// A person sets its clock back: what is newer never happened.
+    Reset,
+}
 
 /// What a mark of one connection of several tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +59,8 @@ pub struct FeedMark {
     pub state: Vec<u8>,
     /// The feed is one connection of several; without it, the mark speaks for all of the exchange.
     pub part: Option<Part>,
+    /// With a pair as its key: the mark is of the pair itself, and says nothing of a feed.
+    pub change: Option<PairChange>,
 }
 
 impl FeedMark {
@@ -64,7 +78,18 @@ impl FeedMark {
             missing: None,
             state: Vec::new(),
             part: None,
+            change: None,
         }
+    }
+
+    /// A mark that the pair that is its key changes at `time`.
+    pub fn of_pair(
+        change: PairChange,
+        feed: impl Into<String>,
+        time: Timestamp,
+        received_at: Timestamp,
+    ) -> Self {
+        Self { change: Some(change), ..Self::healthy(feed, time, received_at) }
     }
 }
 
@@ -83,6 +108,7 @@ impl Record for FeedMark {
         avro::optional(out, self.missing, avro::long);
         avro::bytes(out, &self.state);
         avro::optional(out, self.part, |out, part| avro::long(out, part as i64));
+        avro::optional(out, self.change, |out, change| avro::long(out, change as i64));
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -98,6 +124,7 @@ impl Record for FeedMark {
             missing: reader.optional(Reader::long)?,
             state: reader.bytes()?.to_vec(),
             part: reader.optional(|reader| reader.symbol(&PARTS))?,
+            change: reader.optional(|reader| reader.symbol(&CHANGES))?,
         })
     }
 }

@@ -14,7 +14,9 @@ use schema_registry_converter::blocking::schema_registry::{SrSettings, get_schem
 use schema_registry_converter::error::SRCError;
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::codec::{Codec, Kind};
+use crate::setting::masked;
 use crate::topic::Topic;
 
 /// A registry that has not answered in this time is unavailable.
@@ -67,7 +69,7 @@ impl Registry {
     /// The registry at `url`, for example `http://127.0.0.1:8081/apis/ccompat/v7`. Connects to
     /// nothing yet.
     pub fn new(url: &str) -> Result<Self, RegistryError> {
-        let unreachable = |reason: String| RegistryError::Unreachable { url: url.into(), reason };
+        let unreachable = |reason: String| RegistryError::Unreachable { url: masked(url), reason };
         let http = reqwest::blocking::Client::builder()
             .timeout(TIMEOUT)
             .build()
@@ -86,7 +88,8 @@ impl Registry {
             ids[kind as usize] = self.register(&subject, kind)?;
         }
         let lookup = self.clone();
-        Ok(Codec::new(ids, Box::new(move |id| lookup.schema(id))))
+        let codec = Codec::new(ids, Box::new(move |id| lookup.schema(id)));
+        Ok(codec.waiting(Box::new(clock::elapsed)))
     }
 
     /// Registers one schema under BACKWARD; returns its id.
@@ -104,7 +107,7 @@ impl Registry {
     /// status, and an outage would read as a schema that is refused.
     fn post_schema(&self, subject: &str, kind: Kind) -> Result<i32, RegistryError> {
         let unreachable =
-            |reason: String| RegistryError::Unreachable { url: self.url.clone(), reason };
+            |reason: String| RegistryError::Unreachable { url: masked(&self.url), reason };
         let request = || {
             self.http
                 .post(format!("{}/subjects/{subject}/versions", self.url))
@@ -128,7 +131,7 @@ impl Registry {
     /// Sets BACKWARD; false when the registry does not know the subject.
     fn set_backward(&self, subject: &str) -> Result<bool, RegistryError> {
         let unreachable = |error: reqwest::Error| RegistryError::Unreachable {
-            url: self.url.clone(),
+            url: masked(&self.url),
             reason: error.to_string(),
         };
         let request = || {

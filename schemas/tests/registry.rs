@@ -3,9 +3,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
+use schemas::absent::WAIT;
 use schemas::registry::{Registry, RegistryError};
 use schemas::{Codec, DecodeError, Kind, PairKey};
 
@@ -190,13 +194,69 @@ fn an_id_is_looked_up_and_an_outage_is_told_from_an_unknown_one() -> Outcome {
     };
     // One request for the schema that is there, two for each that is not: what kind of no it is.
     let (registry, _requests) = serve(REGISTRATION + 1 + 2 + 2, answers)?;
-    let codec = registry.codec("")?;
+    let seconds = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&seconds);
+    let now = move || Duration::from_secs(clock.load(Ordering::SeqCst));
+    let codec = registry.codec("")?.waiting(Box::new(now));
     let read = |id| codec.decode::<PairKey>(&with_id(&codec, id));
     assert_eq!(read(500)?, PairKey::new("BTC", "USD", "coinbase"));
-    assert_eq!(read(501), Err(DecodeError::UnknownSchema(501)));
+    assert!(matches!(read(501), Err(DecodeError::Unavailable(said)) if said.contains("id 501")));
     assert!(matches!(read(502), Err(DecodeError::Unavailable(_))));
     // It has gone away; what was looked up is known.
     assert!(matches!(read(503), Err(DecodeError::Unavailable(_))));
     assert!(read(500).is_ok());
+    Ok(())
+}
+
+/// A codec of a registry that knows schema 500 from its `known`th answer on, and its clock.
+fn late(known: usize) -> Outcome<(Codec, Arc<AtomicU64>)> {
+    let (mut number, mut asked) = (ids(), 0);
+    let answers = move |what: &str| {
+        if !what.starts_with("GET /schemas/ids/500") {
+            return number(what);
+        }
+        asked += 1;
+        if asked < known {
+            return (404, r#"{"error_code": 40403, "message": "none"}"#.into());
+        }
+        (200, serde_json::json!({"schema": Kind::PairKey.schema()}).to_string())
+    };
+    let (registry, _) = serve(usize::MAX, answers)?;
+    let millis = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&millis);
+    let now = move || Duration::from_millis(clock.load(Ordering::SeqCst));
+    Ok((registry.codec("")?.waiting(Box::new(now)), millis))
+}
+
+#[test]
+fn a_schema_that_becomes_known_while_it_is_waited_for_loses_no_record() -> Outcome {
+    // Two requests for each no.
+    let (codec, millis) = late(5)?;
+    let read = || codec.decode::<PairKey>(&with_id(&codec, 500));
+    let mut waited = 0;
+    while matches!(read(), Err(DecodeError::Unavailable(_))) {
+        waited += 1;
+        millis.fetch_add(100, Ordering::SeqCst);
+    }
+    assert_eq!(read()?, PairKey::new("BTC", "USD", "coinbase"));
+    assert_eq!(waited, 6, "asked at 0, 200 and 600 ms");
+    Ok(())
+}
+
+#[test]
+fn a_schema_that_is_never_known_is_given_up_and_comes_back_when_it_is_known() -> Outcome {
+    let (codec, millis) = late(21)?;
+    let read = || codec.decode::<PairKey>(&with_id(&codec, 500));
+    while matches!(read(), Err(DecodeError::Unavailable(_))) {
+        assert!(Duration::from_millis(millis.fetch_add(100, Ordering::SeqCst)) < WAIT);
+    }
+    assert_eq!(read(), Err(DecodeError::UnknownSchema(500)));
+    // What is good was never held up.
+    assert!(codec.decode::<PairKey>(&codec.to_bytes(&PairKey::new("A", "B", "c"))).is_ok());
+    while read() == Err(DecodeError::UnknownSchema(500)) {
+        millis.fetch_add(1_000, Ordering::SeqCst);
+        assert!(millis.load(Ordering::SeqCst) < 600_000, "it is not asked for again");
+    }
+    assert!(read().is_ok());
     Ok(())
 }

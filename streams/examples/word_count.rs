@@ -123,6 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Whoever was killed is given up, and its partition taken over, in that time.
         session_timeout: Duration::from_secs(15),
         standby: false,
+        reset_offsets: None,
         dead_letters_topic: dead_letters,
         kafka: Vec::new(),
     };

@@ -45,6 +45,7 @@ pub struct Driver {
     inputs: Vec<Vec<Input>>,
     consumed: Vec<Consumed>,
     dead_letters: Vec<DeadLetter>,
+    counted: BTreeMap<&'static str, u64>,
     now: Timestamp,
     cache_max_bytes: usize,
 }
@@ -116,6 +117,7 @@ impl Driver {
             inputs,
             consumed: Vec::new(),
             dead_letters: Vec::new(),
+            counted: BTreeMap::new(),
             now: Timestamp(0),
             cache_max_bytes,
         })
@@ -165,6 +167,12 @@ impl Driver {
         Ok(())
     }
 
+    /// Processes one record that waits, or one step of the last one; false when there is nothing to
+    /// do. Commits nothing.
+    pub fn step(&mut self) -> Result<bool> {
+        self.task.process()
+    }
+
     /// Moves wall-clock time and calls what is due.
     pub fn advance_wall_clock(&mut self, ms: i64) -> Result<()> {
         self.now = Timestamp(self.now.0.saturating_add(ms));
@@ -181,7 +189,10 @@ impl Driver {
     /// Writes the logs and offsets of a commit that the task does not hear of.
     pub fn write_transaction(&mut self) -> Result<()> {
         let commit = self.task.prepare_commit()?.clone();
-        let Commit { changes, outputs, dead_letters, consumed, .. } = commit;
+        let Commit { changes, outputs, dead_letters, consumed, counted, .. } = commit;
+        for (what, count) in counted {
+            *self.counted.entry(what).or_default() += count;
+        }
         for (spec, changes) in self.topology.stores().iter().zip(&changes) {
             let log = self.logs.entry(spec.topic.clone()).or_default();
             log.extend(changes.iter().map(|change| Output {
@@ -224,7 +235,8 @@ impl Driver {
         Ok(restored)
     }
 
-    fn restart(&mut self) -> Result<usize> {
+    /// [`Self::crash`], and nothing is processed yet.
+    pub fn restart(&mut self) -> Result<usize> {
         let replicas = open(&self.topology, &self.stores)?;
         self.run_with(replicas)
     }
@@ -341,6 +353,11 @@ impl Driver {
     /// What was committed to the dead letters.
     pub fn dead_letters(&self) -> &[DeadLetter] {
         &self.dead_letters
+    }
+
+    /// What processors have counted, in all that was committed.
+    pub const fn counted(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counted
     }
 
     /// The committed state of a store.

@@ -18,6 +18,7 @@
 //! - [`changelog`] makes a published topic serve as changelog, so that state is written once.
 //! - [`changes`] tells those who listen what has just become readable.
 //! - [`replica`] follows such a topic: restore, standby and view are one loop.
+//! - [`dead_letter`] cuts what cannot be processed to a bound.
 //! - [`driver`] runs the real task against logs in memory, for tests and for files.
 //! - [`runtime`] is everything that can block, fail or be late: the only place that knows Kafka.
 //!
@@ -100,6 +101,7 @@
 pub mod buffer;
 pub mod changelog;
 pub mod changes;
+pub mod dead_letter;
 pub mod driver;
 pub mod error;
 pub mod processor;

@@ -39,6 +39,16 @@ pub trait Processor: 'static {
         let _ = (context, time);
         Ok(())
     }
+
+    /// Called before the next record for as long as the step before has asked for it with
+    /// [`Context::again`], and once when a task starts or has been discarded.
+    ///
+    /// A record that makes more work than fits between two commits is worked off in steps. What is
+    /// left of it must stand in a store: the task may commit, or die, between two steps.
+    fn resume(&mut self, context: &mut Context<'_, Self::Out>) -> Result<(), Failure> {
+        let _ = context;
+        Ok(())
+    }
 }
 
 /// What a processor may know and do while it runs.
@@ -53,7 +63,12 @@ impl<Out> Context<'_, Out> {
         self.children.iter().try_for_each(|child| child(self.scope, record))
     }
 
-    /// Where the source record stands; the one before, during punctuation.
+    /// Asks for [`Processor::resume`] before the next record.
+    pub fn again(&mut self) {
+        self.scope.again = true;
+    }
+
+    /// Where the source record stands; the one before, during punctuation and [`Processor::resume`].
     pub const fn offset(&self) -> Offset {
         self.scope.offset
     }

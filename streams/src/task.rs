@@ -196,6 +196,7 @@ impl Task {
         }
         self.buffer.raise_stream_time(self.committed_stream_time);
         self.restart_clock();
+        self.scope.again = true;
         self.state = State::Running;
     }
 
@@ -234,13 +235,16 @@ impl Task {
         self.buffer.bytes()
     }
 
-    /// Processes the next record; false when none waits.
+    /// Processes the next record, or the next step of the last one; false when none waits.
     ///
     /// # Errors
     /// A record that cannot be processed is no error: it is dropped, counted and kept.
     pub fn process(&mut self) -> Result<bool> {
         debug_assert_eq!(self.state, State::Running, "only a running task processes");
         debug_assert!(self.pending.is_none(), "a prepared commit is not settled");
+        if self.scope.again && !self.resume()? {
+            return Ok(true);
+        }
         let Self { buffer, graph, scope, dead_letters, dropped, next, .. } = self;
         let taken = buffer.next(|source, row, stream_time| {
             scope.offset = row.offset;
@@ -282,6 +286,17 @@ impl Task {
         Ok(true)
     }
 
+    /// The last record is not done: the next call of [`Self::process`] is another step of it.
+    pub fn is_unfinished(&self) -> bool {
+        self.state == State::Running && self.scope.again
+    }
+
+    /// One more step of the record that is not done; whether it is done now.
+    fn resume(&mut self) -> Result<bool> {
+        topology::resume(&self.graph, &mut self.scope)
+            .map_err(|failure| not_of_a_record(failure, "resume"))
+    }
+
     /// Calls the processors whose wall-clock schedule is due.
     pub fn punctuate(&mut self, now: Timestamp) -> Result<()> {
         self.punctuate_clock(Clock::WallClock, now)
@@ -291,13 +306,8 @@ impl Task {
         if self.graph.punctuations.is_empty() {
             return Ok(());
         }
-        match topology::punctuate(&mut self.graph.punctuations, &mut self.scope, clock, time) {
-            Ok(()) => Ok(()),
-            Err(Failure::Stop(error)) => Err(error),
-            Err(Failure::Drop(reason)) => {
-                Err(Error::Invalid(format!("punctuate cannot drop a record ({reason})")))
-            }
-        }
+        topology::punctuate(&mut self.graph.punctuations, &mut self.scope, clock, time)
+            .map_err(|failure| not_of_a_record(failure, "punctuate"))
     }
 
     /// The caches hold more than their bound: commit now.
@@ -391,6 +401,7 @@ impl Task {
         self.processed = 0;
         self.buffer.restart(self.committed_stream_time);
         self.restart_clock();
+        self.scope.again = true;
         self.next.fill(None);
     }
 
@@ -404,5 +415,13 @@ impl Task {
     /// Ends its life.
     pub fn close(&mut self) {
         self.state = State::Closed;
+    }
+}
+
+/// The error of a call that has no record at hand.
+fn not_of_a_record(failure: Failure, call: &str) -> Error {
+    match failure {
+        Failure::Stop(error) => error,
+        Failure::Drop(reason) => Error::Invalid(format!("{call} cannot drop a record ({reason})")),
     }
 }

@@ -56,6 +56,7 @@ pub(crate) type Child<T> = Box<dyn Fn(&mut Scope, &T) -> Result<(), Failure>>;
 type Children<T> = Rc<RefCell<Vec<Child<T>>>>;
 pub(crate) type SourceNode = Box<dyn Fn(&mut Scope, &SourceRecord<'_>) -> Result<(), Failure>>;
 type Punctuate = Box<dyn Fn(&mut Scope, Timestamp) -> Result<(), Failure>>;
+type Resume = Box<dyn Fn(&mut Scope) -> Result<(), Failure>>;
 type Keys = Box<dyn Fn(&Batch) -> Result<StoreKeys> + Send + Sync>;
 type Drain = Box<dyn Fn(&mut Drained) -> Result<()>>;
 type Wire = dyn Fn(&mut Builder) + Send + Sync;
@@ -72,6 +73,8 @@ pub(crate) struct Scope {
     /// How late the late records were, in milliseconds.
     pub(crate) late: Vec<i64>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// A processor is not done with the record.
+    pub(crate) again: bool,
 }
 
 impl Scope {
@@ -190,6 +193,7 @@ pub struct Builder {
     pub(crate) stores: Vec<StoreNode>,
     pub(crate) sinks: Vec<String>,
     pub(crate) punctuations: Vec<(Punctuation, Punctuate)>,
+    resumes: Vec<Resume>,
     committed: Vec<Arc<Committed>>,
 }
 
@@ -201,6 +205,7 @@ impl Builder {
             stores: Vec::new(),
             sinks: Vec::new(),
             punctuations: Vec::new(),
+            resumes: Vec::new(),
             committed,
         }
     }
@@ -301,6 +306,11 @@ impl<T: 'static> Stream<T> {
             let mut context = Context { scope, children: &children.borrow() };
             node.borrow_mut().process(&mut context, record)
         }));
+        let (resumed, children) = (Rc::clone(&processor), Rc::clone(&output.children));
+        builder.resumes.push(Box::new(move |scope| {
+            let mut context = Context { scope, children: &children.borrow() };
+            resumed.borrow_mut().resume(&mut context)
+        }));
         if let Some(schedule) = schedule {
             let children = Rc::clone(&output.children);
             let punctuate = move |scope: &mut Scope, time| {
@@ -380,6 +390,13 @@ impl Topology {
         }
         Ok(builder)
     }
+}
+
+/// Goes on with the record that is not done; whether it is done now.
+pub(crate) fn resume(graph: &Builder, scope: &mut Scope) -> Result<bool, Failure> {
+    scope.again = false;
+    graph.resumes.iter().try_for_each(|resume| resume(scope))?;
+    Ok(!scope.again)
 }
 
 /// Runs what is due at `time` on `clock`.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use schemas::topic::Topic;
-use schemas::{Candle, LatestPrice, Status};
+use schemas::{Basis, Candle, LatestPrice, Status};
 use tests::support::Installation;
 
 /// What grows with each value of a key, in every topic of values.
-type Age = (i64, i64, i64);
+type Age = (i64, i64, i64, i64);
 
 /// Committed records that are not newer than the one before of the same key.
 pub(crate) fn not_newer(installation: &Installation) -> Result<u64> {
@@ -30,9 +30,11 @@ pub(crate) fn not_newer(installation: &Installation) -> Result<u64> {
     Ok(count)
 }
 
-/// A price is replaced by a later one.
+/// A price is replaced by a later one, a sample's by a trade's of the same time; volumes by later ones.
 fn latest(price: &LatestPrice) -> Age {
-    (price.event_time.0, price.tie, 0)
+    let is_trade = i64::from(price.basis == Basis::Trade);
+    let volumes = price.volume_time.map_or(i64::MIN, |time| time.0);
+    (price.event_time.0, is_trade, price.tie, volumes)
 }
 
 /// A candle gets events, is closed, and is revised.
@@ -42,5 +44,5 @@ fn candle(candle: &Candle) -> Age {
         Status::Closed => 1,
         Status::Revised => 2,
     };
-    (candle.trades, status, i64::from(candle.revision))
+    (candle.trades, status, i64::from(candle.revision), 0)
 }

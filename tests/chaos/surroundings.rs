@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::support::down::Down;
+use tests::support::proxy::{Network, Proxy};
 use tests::support::stack::binary;
 use tests::support::wait_until;
 
-use super::proxy::{Network, Proxy};
 use super::world::{BOUND, World};
 
 /// Records that show that the group works.

@@ -1,35 +1,38 @@
 //! A group under load, to which something happens, and what its outputs are worth afterwards.
 //!
 //! The input has everything that has a topic of its own: candles of minutes, hours and days that
-//! close all the time, events too late for any, and records that cannot be used.
+//! close all the time, events too late for any, and records that cannot be used. All of it keeps
+//! coming while things break. Trades have no ids, so that each counts each time it is processed.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use schemas::topic::{DEFAULT_PARTITIONS, Topic};
+use schemas::topic::DEFAULT_PARTITIONS;
 use tests::support::installation::{IMPATIENT, Member};
 use tests::support::stack::binary;
-use tests::support::{Installation, Process, broker, wait_until};
+use tests::support::{Installation, Process, wait_until};
 
+use super::broken::Broken;
 use super::history::not_newer;
 use super::progress::Progress;
 
-/// More than any fault lasts: the load is told to stop.
-const LOAD: [&str; 7] = ["load", "--events", "10000000", "--keys", "400", "--event-rate", "50"];
+/// More than any fault lasts: the load is told to stop. Candles would hide an id that is processed
+/// twice.
+const LOAD: [&str; 9] =
+    ["load", "--events", "10000000", "--keys", "400", "--ids", "none", "--samples-percent", "20"];
 /// A minute of event time in a second.
-const RATE: [&str; 2] = ["--rate", "3000"];
+const RATE: [&str; 4] = ["--rate", "3000", "--event-rate", "50"];
 /// Twenty seconds of the load before midnight: every window of every pair closes under load.
 const START: [&str; 2] = ["--start-ms", "1700005200000"];
-/// Days before that: too late for any candle once the pairs' clocks run.
-const LATE: [&str; 5] = ["load", "--events", "500", "--keys", "400"];
-/// When they happened.
-const LATE_START: [&str; 4] = ["--start-ms", "1699700000000", "--seed", "2"];
-/// Records in each partition that cannot be used.
-const BROKEN: usize = 3;
+/// Some of the same pairs each second, days before: too late for any candle once the pairs' clocks
+/// run.
+const LATE: [&str; 6] = ["--rate", "50", "--start-ms", "1699700000000", "--seed", "2"];
 /// Every pair has a clock by then.
 const BEFORE: i64 = 12_000;
+/// Records after which some of the disturbing ones have come.
+const DISTURBED: i64 = 6_000;
 /// Records after which the group works again.
 const AFTER: i64 = 12_000;
 /// How long a wait for the group may take: sessions, transactions and restarts of brokers have
@@ -52,11 +55,21 @@ pub(crate) struct World {
     /// Those that should run.
     pub(crate) members: BTreeMap<&'static str, Member>,
     load: Process,
+    /// There once the pairs' clocks run.
+    disturbed: Option<Disturbed>,
     progress: Progress,
     /// Its topics.
     pub(crate) installation: Installation,
     protocol: &'static str,
     since: Instant,
+}
+
+/// Events that are too late, and records that cannot be used: while things break, too.
+struct Disturbed {
+    late: Process,
+    broken: Broken,
+    /// Broken records before anything broke.
+    before: u64,
 }
 
 impl World {
@@ -69,11 +82,16 @@ impl World {
         let progress = Progress::watch(&installation);
         let members = BTreeMap::new();
         let since = Instant::now();
-        let mut world = Self { members, load, progress, installation, protocol, since };
+        let disturbed = None;
+        let mut world = Self { members, load, disturbed, progress, installation, protocol, since };
         world.join("one")?;
         world.join("two")?;
         world.processed(BEFORE)?;
         world.disturb()?;
+        world.processed(DISTURBED)?;
+        if let Some(disturbed) = &mut world.disturbed {
+            disturbed.before = disturbed.broken.taken();
+        }
         world.since = Instant::now();
         Ok(world)
     }
@@ -118,6 +136,7 @@ impl World {
                 member.process.alive()?;
             }
             self.load.alive()?;
+            self.disturbed.as_mut().map_or(Ok(()), |disturbed| disturbed.late.alive())?;
             Ok(is_true(self)?.then_some(()))
         })
         .with_context(|| format!("logs in {}", self.installation.folder().display()))
@@ -156,22 +175,21 @@ impl World {
         })
     }
 
-    /// Events that are too late, and records that cannot be used.
-    fn disturb(&self) -> Result<()> {
-        self.installation.produce(&[&LATE[..], &LATE_START].concat())?;
-        let broken = vec![(b"no key".to_vec(), Some(b"no event".to_vec())); BROKEN];
-        let events = self.installation.topic(Topic::Events);
-        for partition in 0..DEFAULT_PARTITIONS {
-            let bootstrap = &self.installation.stack.bootstrap_servers;
-            broker::write(bootstrap, &events, partition, &broken)?;
-        }
+    /// From now on events come that are too late, and records that cannot be used.
+    fn disturb(&mut self) -> Result<()> {
+        let late = self.installation.background_producer(&[&LOAD[..], &LATE].concat())?;
+        let broken = Broken::start(&self.installation)?;
+        self.disturbed = Some(Disturbed { late, broken, before: 0 });
         Ok(())
     }
 
     /// Waits until everything is processed, stops all, and compares every output with the fold.
     pub(crate) fn finish(mut self) -> Result<Cost> {
         self.processed(AFTER)?;
-        self.disturb()?;
+        let Disturbed { late, broken, before } = self.disturbed.take().context("no disturbance")?;
+        ensure!(broken.taken() > before, "no record that cannot be used came while things broke");
+        late.told_to_end()?;
+        broken.stop()?;
         self.load.told_to_end()?;
         self.installation.caught_up(&mut self.members.values_mut().collect::<Vec<_>>())?;
         let still = self.progress.longest_stand(self.since)?;
@@ -182,7 +200,7 @@ impl World {
         let (lost, doubled) = (expected.beyond(&actual), actual.beyond(&expected));
         let doubled = doubled + not_newer(&self.installation)?;
         ensure!(
-            expected.late > 0 && expected.dead_letters > 0,
+            !expected.late.is_empty() && !expected.dead_letters.is_empty(),
             "the input has no event that is late, or no record that cannot be used"
         );
         let folder = self.installation.folder().display().to_string();

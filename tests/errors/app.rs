@@ -13,7 +13,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 pub(crate) use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
-use streams::runtime::{App, Config, GroupProtocol, Guarantee, Metrics, Queries, Stop};
+use streams::runtime::{
+    App, Config, GroupProtocol, Guarantee, Metrics, Queries, ResetOffsets, Stop,
+};
 use streams::store::StoreHandle;
 use streams::{Builder, Context, Error, Failure, Layout, Processor, Topology};
 use tempfile::TempDir;
@@ -21,6 +23,8 @@ use tests::support::wait_until;
 
 /// Where words come from.
 pub(crate) const WORDS: &str = "words";
+/// The value of what is no word, and goes to the dead letters.
+pub(crate) const JUNK: &[u8] = b"junk";
 /// Where their counts go.
 pub(crate) const COUNTS: &str = "counts";
 const DEAD_LETTERS: &str = "dead";
@@ -47,7 +51,10 @@ impl Processor for Count {
 
 fn topology() -> Topology {
     Topology::new(|builder: &mut Builder| {
-        let words = builder.source(WORDS, |record| Ok(record.key.to_vec()));
+        let words = builder.source(WORDS, |record| match record.value {
+            Some(JUNK) => Err(Failure::Drop("junk")),
+            _ => Ok(record.key.to_vec()),
+        });
         let layout = Layout::new(
             COUNTS,
             |count: &u64, out| out.extend_from_slice(&count.to_be_bytes()),
@@ -70,6 +77,8 @@ pub(crate) struct World {
 /// What became of an application.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    /// Dead letters that were given up.
+    pub(crate) refused: u64,
     /// What it ended with.
     pub(crate) result: streams::Result<()>,
     /// How often a worker rejoined after each kind of error that there was.
@@ -81,8 +90,17 @@ pub(crate) struct Outcome {
 impl World {
     /// With topics, and one word to count.
     pub(crate) fn new() -> Result<Self> {
+        Self::with_record(b"")
+    }
+
+    /// With topics, and one record that is no word.
+    pub(crate) fn with_junk() -> Result<Self> {
+        Self::with_record(JUNK)
+    }
+
+    fn with_record(value: &[u8]) -> Result<Self> {
         let world = Self::with_state(tempfile::tempdir()?)?;
-        world.write(WORDS, b"word", b"")?;
+        world.write(WORDS, b"word", value)?;
         Ok(world)
     }
 
@@ -147,6 +165,8 @@ impl World {
             transaction_timeout: Duration::from_secs(8),
             session_timeout: Duration::from_secs(10),
             standby: false,
+            // The mock cluster keeps no offsets of a transaction: each worker but the first has lost them.
+            reset_offsets: Some(ResetOffsets::Earliest),
             dead_letters_topic: DEAD_LETTERS.into(),
             kafka: Vec::new(),
         }
@@ -179,7 +199,9 @@ impl World {
             let result = running.join().ok().context("the application panicked")?;
             let counts = REACTIONS.map(|kind| (kind, restarts(&metrics, kind)));
             let restarts = counts.into_iter().filter(|(_, count)| *count > 0).collect();
-            let outcome = Outcome { result, restarts, committed: committed(&metrics) };
+            let (refused, committed) =
+                (metrics.records.dead_letters_refused.get(), committed(&metrics));
+            let outcome = Outcome { refused, result, restarts, committed };
             waited.with_context(|| format!("{outcome:?}"))?;
             Ok(outcome)
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use streams::record::{Offset, SourceId, Timestamp};
-use streams::runtime::worker::{Group, Rebalance, Record, Resume};
+use streams::runtime::worker::{Group, Missing, Rebalance, Record, Resume};
 use streams::task::{Commit, Consumed};
 use streams::{Error, Result};
 
@@ -156,17 +156,30 @@ impl Group for SimGroup {
             env.wait(Duration::from_millis(1));
             return Ok(None);
         }
-        let first = Consumed { source: SourceId(0), next: Offset(0), stream_time: Timestamp::MIN };
-        let known = env.keeps(Rule::PositionsAreKnown);
         let resumes = partitions.iter().map(|partition| {
             let base = env.broker.take_offsets(index(*partition), self.incarnation);
             self.base.insert(index(*partition), base);
-            let consumed = base.or(known.then_some(first)).into_iter().collect();
+            let consumed = base.into_iter().collect();
             Resume { partition: *partition, consumed }
         });
         let resumes = resumes.collect();
         env.stall(self.incarnation);
         Ok(Some(resumes))
+    }
+
+    /// No offset is ever lost here, so where there is none there is no state: it would be refused.
+    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>> {
+        let mut env = self.env.borrow_mut();
+        env.die(1, "before it is decided where to begin")?;
+        let known = env.keeps(Rule::PositionsAreKnown);
+        let first = Consumed { source: SourceId(0), next: Offset(0), stream_time: Timestamp::MIN };
+        let resumes = missing.iter().map(|Missing { partition, is_on_disk }| {
+            if *is_on_disk {
+                env.broker.violated(format!("partition {partition} has state and no offset"));
+            }
+            Resume { partition: *partition, consumed: known.then_some(first).into_iter().collect() }
+        });
+        Ok(resumes.collect())
     }
 
     fn assign(&mut self, partitions: &[i32]) -> Result<()> {
@@ -251,6 +264,12 @@ impl Group for SimGroup {
         let mut env = self.env.borrow_mut();
         env.stall(self.incarnation);
         env.die(1, "after the records")
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut env = self.env.borrow_mut();
+        env.stall(self.incarnation);
+        env.die(1, "before the offsets")
     }
 
     fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()> {

@@ -167,16 +167,22 @@ impl Topics for SimTopics {
         Ok(())
     }
 
-    fn end(&mut self, topic: &str, partition: i32) -> Result<Offset> {
+    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>> {
         let mut env = self.env.borrow_mut();
-        Ok(offset(env.broker.log(topic, index(partition)).high_watermark()))
+        let ends = topics.iter().map(|(topic, partition)| {
+            // A leader that has just changed does not know.
+            let knows = !env.fault(5);
+            let end = env.broker.log(topic, index(*partition)).high_watermark();
+            knows.then_some(offset(end))
+        });
+        Ok(ends.collect())
     }
 
     fn read(
         &mut self,
         wait: Duration,
         mut take: impl FnMut(Followed<'_>) -> Result<()>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let (records, ends) = self.fetch();
         for (topic, partition, at, key, value) in &records {
             take(Followed::Record {
@@ -200,7 +206,7 @@ impl Topics for SimTopics {
         if env.fault(1) {
             return Err(Error::Unavailable("a fetch failed".into()));
         }
-        Ok(ends.len() == self.followed.len())
+        Ok(())
     }
 
     fn submit(&mut self, job: Job) -> Result<()> {

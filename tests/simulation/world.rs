@@ -13,7 +13,7 @@ use prometheus::Registry;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use streams::runtime::worker::{DiskSettings, Scene, Settings};
-use streams::runtime::{Metrics, Queries};
+use streams::runtime::{Guarantee, Metrics, Queries};
 use streams::{Driver, Topology};
 
 use super::broker::{Broker, Event};
@@ -66,6 +66,7 @@ fn settings(rng: &mut SmallRng) -> Settings {
     let (cache_max_bytes, buffer_max_bytes) = (bytes([300, 1_000]), bytes([0, 100]));
     let (overlay_max_bytes, restore_max_bytes) = (bytes([5_000, 9_000]), bytes([5_000, 9_000]));
     Settings {
+        guarantee: Guarantee::ExactlyOnceV2,
         commit_interval: Duration::from_millis(rng.random_range(1..40)),
         cache_max_bytes,
         buffer_max_bytes,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use anyhow::{Context, Result, bail};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -44,6 +45,26 @@ pub fn delete(bootstrap: &str, topics: &[String], groups: &[String]) -> Result<(
     Ok(())
 }
 
+/// Gives a topic this one setting, and the broker's defaults otherwise.
+pub fn set(bootstrap: &str, topic: &str, name: &str, value: &str) -> Result<()> {
+    let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+    let results = block_on(admin(bootstrap)?.alter_configs(&[config], &options()))??;
+    results.into_iter().try_for_each(|result| match result {
+        Ok(_) => Ok(()),
+        Err((_, code)) => bail!("{name}={value} of {topic}: {code}"),
+    })
+}
+
+/// Deletes the records of each partition before these offsets, as retention does.
+pub fn delete_records(bootstrap: &str, topic: &str, before: &[i64]) -> Result<()> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in (0..).zip(before) {
+        list.add_partition_offset(topic, partition, Offset::Offset(*offset))?;
+    }
+    let deleted = block_on(admin(bootstrap)?.delete_records(&list, &options()))??;
+    deleted.elements().iter().try_for_each(|element| Ok(element.error()?))
+}
+
 /// Writes raw records, one after the other, to one partition.
 pub fn write(
     bootstrap: &str,
@@ -54,6 +75,8 @@ pub fn write(
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("enable.idempotence", "true")
+        // As large as any topic takes them.
+        .set("message.max.bytes", "2000000")
         .create()?;
     for (key, value) in records {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(key);

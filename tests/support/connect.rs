@@ -32,13 +32,23 @@ impl Sinks {
         topics: &[Topic],
         variables: &[(&str, &str)],
     ) -> Result<Self> {
-        installation.stack.has_connect()?;
-        let name = installation.prefix.trim_end_matches('.').replace('-', "_");
+        Self::register_at(&installation.stack, &installation.prefix, topics, variables)
+    }
+
+    /// The same of topics with this prefix, on the Connect worker of this stack.
+    pub fn register_at(
+        stack: &Stack,
+        prefix: &str,
+        topics: &[Topic],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        stack.has_connect()?;
+        let name = prefix.trim_end_matches('.').replace('-', "_");
         let sinks = Self {
-            stack: installation.stack.clone(),
-            prefix: installation.prefix.clone(),
+            stack: stack.clone(),
+            prefix: prefix.into(),
             tables: topics.iter().map(|topic| topic.base_name()).collect(),
-            schema: Schema::create(&installation.stack, &name)?,
+            schema: Schema::create(stack, &name)?,
         };
         sinks.script("register", variables)?;
         Ok(sinks)
@@ -122,8 +132,15 @@ fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)>
         return Ok((latest_query(), rows.collect()));
     }
     let topic = Topic::SUNK.into_iter().find(|topic| topic.base_name() == table);
-    let candles = outputs.candles(topic.unwrap_or(Topic::Events))?;
-    let rows = candles.iter().map(|(key, (_, candle))| candle_row(key, candle)).collect();
+    let topic = topic.unwrap_or(Topic::Events);
+    let length_ms = match topic {
+        Topic::Ohlc1m => 60_000,
+        Topic::Ohlc1h => 3_600_000,
+        _ => 86_400_000,
+    };
+    let candles = outputs.candles(topic)?;
+    let rows =
+        candles.iter().map(|(key, (_, candle))| candle_row(key, candle, length_ms)).collect();
     Ok((candle_query(table), rows))
 }
 
@@ -179,6 +196,7 @@ fn candle_query(table: &str) -> String {
         ("coverage_ms", ""),
         ("partial_start", ""),
         ("missing_trades", ""),
+        ("complete", ""),
     ]);
     format!("SELECT {columns} FROM {table}")
 }
@@ -210,7 +228,7 @@ fn latest_row(pair: &PairKey, latest: &LatestPrice) -> String {
     .join("|")
 }
 
-fn candle_row(key: &CandleKey, candle: &Candle) -> String {
+fn candle_row(key: &CandleKey, candle: &Candle, length_ms: i64) -> String {
     let volume = |volume: Option<Decimal>| optional(volume);
     [
         key.pair.base.clone(),
@@ -235,6 +253,7 @@ fn candle_row(key: &CandleKey, candle: &Candle) -> String {
         optional(candle.coverage_ms),
         candle.partial_start.to_string(),
         optional(candle.missing_trades),
+        candle.is_complete(length_ms).to_string(),
     ]
     .join("|")
 }

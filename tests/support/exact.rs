@@ -27,6 +27,12 @@ pub fn product(a: i128, b: i128) -> Result<i128> {
     }
 }
 
+/// Whether the product certainly needs more than 38 digits: that of the parts above 10⁻⁹ does.
+pub fn is_beyond(a: i128, b: i128) -> bool {
+    let cut = 1_000_000_000;
+    (a / cut).checked_mul(b / cut).is_none_or(|product| product.unsigned_abs() >= 10u128.pow(38))
+}
+
 fn half_to_even(digits: i128, cut: i128) -> i128 {
     let (whole, twice) = (digits.div_euclid(cut), 2 * digits.rem_euclid(cut));
     whole + i128::from(twice > cut || (twice == cut && whole % 2 != 0))

@@ -6,7 +6,8 @@
 //! - a pair's clock is the newest of its events and of its exchange's marks;
 //! - a window is closed when the clock has passed its end by five seconds;
 //! - an hour and a day hold the events of their closed minutes, and each late event;
-//! - an id counts once in a minute; more than a day behind the clock is too late for any;
+//! - a volume that needs more than 38 digits is null, also in what it is a part of;
+//! - an id counts once in a minute, and so does a sample without one that says the same; more than a day behind the clock is too late for any;
 //! - a gap marks the windows that it lies over until its ids have come, and a closed window that
 //!   changes by that alone is revised;
 //! - coverage is that of the connection that carries the pair, where there are several; one that
@@ -21,10 +22,10 @@ use schemas::{
     Status, TakerSide, Timestamp,
 };
 
-use super::exact::{decimal, product};
+use super::exact::{decimal, is_beyond, product};
 use super::facts::{Facts, Gap, Marks};
 pub use super::outputs::Outputs;
-use super::outputs::put;
+use super::outputs::{self, SetApart, put};
 use super::topics::Record;
 
 const GRACE: i64 = 5_000;
@@ -44,10 +45,15 @@ struct Print {
     bought: Option<bool>,
 }
 
+/// What a price sample says: time, price, volumes.
+type Sample = (i64, Decimal, Option<Decimal>, Option<Decimal>);
+
 /// A window and everything it counted.
 struct Window {
     prints: Vec<Print>,
     ids: HashSet<i64>,
+    /// Of samples without an id.
+    samples: HashSet<Sample>,
     status: Status,
     revision: i32,
     marks: Marks,
@@ -58,6 +64,7 @@ impl Window {
         Self {
             prints: Vec::new(),
             ids: HashSet::new(),
+            samples: HashSet::new(),
             status,
             revision: 0,
             marks: Marks::default(),
@@ -74,13 +81,19 @@ impl Window {
         let first = self.prints.iter().min_by_key(order).context("an empty window")?;
         let last = self.prints.iter().max_by_key(order).context("an empty window")?;
         let prices = || self.prints.iter().map(|print| print.price);
+        // A sum that needs more than 38 digits is null.
         let sum = |part: &dyn Fn(&Print) -> Result<Option<i128>>| -> Result<Option<Decimal>> {
             let parts = self.prints.iter().map(part).collect::<Result<Option<Vec<_>>>>()?;
-            parts.map(|parts| decimal(parts.iter().sum())).transpose()
+            let sum = parts.and_then(|parts| parts.into_iter().try_fold(0, i128::checked_add));
+            Ok(sum.and_then(Decimal::from_units))
         };
-        let quote = |print: &Print| print.size.map(|size| product(print.price, size)).transpose();
+        let quote = |print: &Print| {
+            let fits = print.size.filter(|size| !is_beyond(print.price, *size));
+            fits.map(|size| product(print.price, size)).transpose()
+        };
         let taken = |print: &Print, volume: Option<i128>| {
-            print.bought.and_then(|bought| volume.map(|v| if bought { v } else { 0 }))
+            let sold = print.size.map(|_| 0);
+            print.bought.and_then(|bought| if bought { volume } else { sold })
         };
         Ok(Candle {
             open: decimal(first.price)?,
@@ -119,8 +132,8 @@ struct Partition {
     latest: BTreeMap<PairKey, LatestPrice>,
     /// By length.
     windows: [BTreeMap<Key, Window>; 3],
-    late: usize,
-    dead_letters: usize,
+    late: SetApart,
+    dead_letters: SetApart,
 }
 
 const LENGTHS: [i64; 3] = [MINUTE, HOUR, DAY];
@@ -131,35 +144,36 @@ const fn is_closed(start: i64, length: i64, clock: i64) -> bool {
 
 impl Partition {
     fn record(&mut self, codec: &Codec, record: &Record) -> Result<()> {
+        let unusable = || outputs::unusable(record.partition.into(), record.offset);
         let Some(value) = record.value.as_deref() else {
-            self.dead_letters += 1;
+            outputs::set_apart(&mut self.dead_letters, unusable());
             return Ok(());
         };
         let key = codec.decode::<PairKey>(&record.key);
         match (key, codec.kind(value)) {
             (Ok(pair), Ok(Some(Kind::MarketEvent))) => match codec.decode(value) {
                 Ok(event) if pair.is_valid() && is_clean(&event) => {
-                    self.event(&pair, &event, record.offset);
+                    self.event(&pair, &event, record);
                 }
-                _ => self.dead_letters += 1,
+                _ => outputs::set_apart(&mut self.dead_letters, unusable()),
             },
             (Ok(feed), Ok(Some(Kind::FeedMark))) => {
                 self.mark(&feed, &codec.decode::<FeedMark>(value)?);
             }
-            _ => self.dead_letters += 1,
+            _ => outputs::set_apart(&mut self.dead_letters, unusable()),
         }
         Ok(())
     }
 
-    fn event(&mut self, pair: &PairKey, event: &MarketEvent, offset: i64) {
+    fn event(&mut self, pair: &PairKey, event: &MarketEvent, record: &Record) {
         let time = event.event_time.0;
-        let tie = event.trade_id.or(event.sequence).unwrap_or(offset);
+        let tie = event.trade_id.or(event.sequence).unwrap_or(record.offset);
         let newest = self.newest.get(pair).copied();
         let clock = newest.max(self.feeds.get(&pair.exchange).and_then(|feed| feed.clock));
         let start = time.div_euclid(MINUTE) * MINUTE;
         let late = clock.filter(|&clock| is_closed(start, MINUTE, clock));
         if late.is_some_and(|clock| clock - time > HORIZON) {
-            self.late += 1;
+            outputs::set_apart(&mut self.late, outputs::late(record.partition, pair, event));
         } else {
             self.count(pair, event, tie, late);
             if let (Some(_), Some(clock)) = (newest, clock) {
@@ -184,9 +198,12 @@ impl Partition {
         let known = self.windows[0].contains_key(&key);
         let status = if late.is_some() { Status::Closed } else { Status::Open };
         let window = self.windows[0].entry(key).or_insert_with(|| Window::new(status));
-        if let Some(id) = event.trade_id.or(event.sequence)
-            && !window.ids.insert(id)
-        {
+        let sample = (time, event.price, event.base_volume_24h, event.quote_volume_24h);
+        let is_new = match event.trade_id.or(event.sequence) {
+            Some(id) => window.ids.insert(id),
+            None => event.basis == Basis::Trade || window.samples.insert(sample),
+        };
+        if !is_new {
             return;
         }
         window.prints.push(print);
@@ -417,8 +434,10 @@ pub fn fold(codec: &Codec, events: &[Record]) -> Result<Outputs> {
     }
     let mut outputs = Outputs::default();
     for (number, partition) in partitions {
-        outputs.late += partition.late;
-        outputs.dead_letters += partition.dead_letters;
+        for (record, count) in partition.late {
+            *outputs.late.entry(record).or_default() += count;
+        }
+        outputs.dead_letters.extend(partition.dead_letters);
         for (pair, latest) in partition.latest {
             put(&mut outputs.latest, pair, (number, latest))?;
         }
@@ -454,9 +473,26 @@ mod tests {
 
     #[test]
     fn what_is_beyond_is_counted_event_by_event() -> Result<()> {
-        let (two, five, none) = (minute(2)?, minute(5)?, Outputs { late: 1, ..Outputs::default() });
+        let (two, five) = (minute(2)?, minute(5)?);
+        let apart = |count| SetApart::from([("a record".to_owned(), count)]);
+        let none = Outputs { late: apart(1), dead_letters: apart(3), ..Outputs::default() };
         ensure!((five.beyond(&two), two.beyond(&five), two.beyond(&two)) == (3, 0, 0));
-        ensure!((two.beyond(&none), none.beyond(&two)) == (2, 1));
+        ensure!((two.beyond(&none), none.beyond(&two)) == (2, 4));
+        Ok(())
+    }
+
+    #[test]
+    fn a_record_that_is_set_apart_for_another_or_twice_is_a_difference() -> Result<()> {
+        let letters = |offsets: &[i64]| {
+            let mut outputs = Outputs::default();
+            let records = offsets.iter().map(|offset| outputs::unusable(0, *offset));
+            records.for_each(|record| outputs::set_apart(&mut outputs.dead_letters, record));
+            outputs
+        };
+        let (right, other, twice) = (letters(&[7, 9]), letters(&[7, 8]), letters(&[7, 9, 9]));
+        right.equals(&letters(&[9, 7]))?;
+        ensure!(other.equals(&right).is_err() && twice.equals(&right).is_err());
+        ensure!((other.beyond(&right), right.beyond(&other), twice.beyond(&right)) == (1, 1, 1));
         Ok(())
     }
 }

@@ -26,6 +26,10 @@ const CATCH_UP: Duration = Duration::from_mins(2);
 /// Copies of each partition, where there are as many brokers.
 const COPIES: usize = 3;
 
+/// Where a processor writes for readers.
+const OUTPUTS: [Topic; 6] =
+    [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d, Topic::Late, Topic::DeadLetters];
+
 /// The settings of a member that tests of crashes need: dead members are given up in seconds.
 pub const IMPATIENT: [&str; 4] = ["--session-timeout", "6s", "--transaction-timeout", "5s"];
 
@@ -236,11 +240,9 @@ impl Installation {
         let codec = self.codec()?;
         let expected = fold::fold(&codec, &self.read(Topic::Events)?)?;
         let mut actual = Outputs::default();
-        for topic in [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d] {
+        for topic in OUTPUTS {
             actual.add(&codec, topic, &self.read(topic)?)?;
         }
-        actual.late = self.read(Topic::Late)?.len();
-        actual.dead_letters = self.read(Topic::DeadLetters)?.len();
         Ok((actual, expected))
     }
 

@@ -4,7 +4,6 @@
 //! compared with what is in `events`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -53,24 +52,24 @@ impl Simulated {
         Ok(Self { process, venue, products, seed, url })
     }
 
-    /// A producer that follows all of it; with the same metrics port, the same one again.
+    /// A producer that follows all of it.
     pub fn follow(&self, installation: &Installation, flags: &[&str]) -> Result<Follower> {
-        let address = format!("127.0.0.1:{}", free_port()?);
         let listed = self.products.join(",");
         let own = ["run", "--venue", self.venue.as_str(), "--url", &self.url];
         // Waits in proportion to a test: a venue's own would be minutes.
         let rest = [
             "--products",
             &listed,
+            // A free port, which its log names.
             "--metrics",
-            &address,
+            "127.0.0.1:0",
             "--backoff-first",
             "50ms",
             "--backoff-cap",
             "200ms",
         ];
         let process = installation.producer(&[&own[..], &rest, flags].concat())?;
-        Ok(Follower { process, address })
+        Ok(Follower { process })
     }
 
     /// What it has traded, by pair and id: the market is made again until it holds `until` of each.
@@ -109,26 +108,28 @@ impl Simulated {
 /// Price and size of each trade of a pair.
 pub type Made = BTreeMap<i64, (Decimal, Decimal)>;
 
-/// A port that is free now; it is taken at once by whoever is told of it.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// A producer.
 pub struct Follower {
     /// Its program.
     pub process: Process,
-    address: String,
 }
 
 impl Follower {
+    /// All of its metrics as text; `None` until it serves them.
+    pub fn metrics(&mut self) -> Result<Option<String>> {
+        self.process.alive()?;
+        let serving = self.process.lines("serving metrics")?;
+        let address = serving.first().and_then(|line| line.split("address=").nth(1));
+        let Some(address) = address.and_then(|rest| rest.split(' ').next()) else {
+            return Ok(None);
+        };
+        let answer = reqwest::blocking::get(format!("http://{}/metrics", address.trim()));
+        Ok(answer.and_then(reqwest::blocking::Response::text).ok())
+    }
+
     /// The sum of a metric over all series whose labels hold `labels`; 0 while nobody answers.
     pub fn metric(&mut self, name: &str, labels: &str) -> Result<f64> {
-        self.process.alive()?;
-        let Ok(answer) = reqwest::blocking::get(format!("http://{}/metrics", self.address)) else {
-            return Ok(0.0);
-        };
-        let text = answer.text()?;
+        let text = self.metrics()?.unwrap_or_default();
         let of = |line: &&str| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && line.contains(labels)

@@ -27,6 +27,20 @@ pub fn wait_until<T>(
     }
 }
 
+/// [`soon`] a check passes: of what follows an event and is not told to whoever saw the event. The
+/// last failure of the check is what the failure says.
+pub fn settles(what: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {
+    let mut last = None;
+    let passed = soon(what, || {
+        last = check().err();
+        Ok(last.is_none())
+    });
+    match (passed, last) {
+        (Err(waited), Some(failed)) => Err(failed.context(waited)),
+        (passed, _) => passed,
+    }
+}
+
 /// [`wait_until`] something is true that takes seconds.
 pub fn soon(what: &str, mut is_true: impl FnMut() -> Result<bool>) -> Result<()> {
     wait_until(what, SOON, || Ok(is_true()?.then_some(())))

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use producer::load::{Load, Pick};
+use producer::load::{Ids, Load, Pick};
 use schemas::topic::Topic;
 use schemas::{Codec, Timestamp};
 use streams::Driver;
@@ -43,6 +43,8 @@ fn main() -> Result<()> {
     let load = Load {
         events: options.events,
         keys: options.keys,
+        ids: Ids::Dense,
+        samples_percent: 0,
         seed: 1,
         event_rate: options.event_rate,
         pick: Pick::Uniform,
@@ -53,7 +55,7 @@ fn main() -> Result<()> {
     let keys: Vec<_> = load.pairs().iter().map(|pair| codec.to_bytes(pair)).collect();
     let source = Topic::Events.base_name();
     let mut value = Vec::new();
-    for ((key, event), count) in load.trades().zip(1..) {
+    for ((key, event), count) in load.events().zip(1..) {
         value.clear();
         codec.encode(&event, &mut value);
         driver.add(source, event.event_time.0, &keys[key], Some(&value))?;

@@ -8,48 +8,50 @@ use reqwest::blocking::{Client as Http, RequestBuilder};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::Value;
 
-use crate::config::{Format, Source, read_token};
+use crate::config::{Format, Server, read_token};
 
 /// Longer than the server takes before it refuses.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server to ask.
-pub(super) struct Client {
+pub(crate) struct Client {
     http: Http,
     url: String,
 }
 
 /// What it said.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub(super) body: String,
     pub(super) next_cursor: Option<String>,
+    /// The stores that it was read from, as `STORE/PARTITION=OFFSET`.
+    pub(crate) positions: Option<String>,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Result<Value> {
+    pub(crate) fn json(&self) -> Result<Value> {
         serde_json::from_str(&self.body).context("the answer is not JSON: is it a processor?")
     }
 }
 
 impl Client {
-    pub(super) fn new(source: &Source) -> Result<Self> {
+    pub(crate) fn new(server: &Server) -> Result<Self> {
         let mut headers = HeaderMap::new();
-        if let Some(path) = &source.auth_token_file {
+        if let Some(path) = &server.auth_token_file {
             let mut value = HeaderValue::from_str(&read_token(path)?.bearer())
                 .with_context(|| format!("{} is no token", path.display()))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
         let mut http = Http::builder().timeout(TIMEOUT).default_headers(headers);
-        if let Some(path) = &source.tls_ca {
+        if let Some(path) = &server.tls_ca {
             let pem =
                 std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             http = http.add_root_certificate(Certificate::from_pem(&pem)?);
         }
-        Ok(Self { http: http.build()?, url: source.url.trim_end_matches('/').to_owned() })
+        Ok(Self { http: http.build()?, url: server.url.trim_end_matches('/').to_owned() })
     }
 
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         path: &str,
         query: &[(&str, String)],
@@ -69,11 +71,13 @@ impl Client {
             format!("{} does not answer: is a processor running there? set --url", self.url)
         })?;
         let status = response.status();
-        let cursor = response.headers().get("next-cursor");
-        let next_cursor = cursor.and_then(|cursor| cursor.to_str().ok()).map(str::to_owned);
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let (next_cursor, positions) = (header("next-cursor"), header("positions"));
         let body = response.text()?;
         if status.is_success() {
-            return Ok(Answer { body, next_cursor });
+            return Ok(Answer { body, next_cursor, positions });
         }
         let said: Value = serde_json::from_str(&body).unwrap_or_default();
         bail!("{}: {}", status.as_u16(), said["error"].as_str().unwrap_or("no reason given"))

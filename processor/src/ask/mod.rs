@@ -10,14 +10,24 @@ use schemas::PairKey;
 use serde_json::{Value, json};
 
 use crate::config::{AskCandles, Format, Query, Source};
-use client::Client;
+pub(crate) use client::Client;
 
 /// Candles that the server gives in one answer.
 const PAGE: u32 = 10_000;
 const LATEST: [&str; 7] =
     ["base", "quote", "exchange", "price", "size", "event_time", "base_volume_24h"];
-const CANDLES: [&str; 9] =
-    ["open_time", "open", "high", "low", "close", "base_volume", "trades", "status", "gap"];
+const CANDLES: [&str; 10] = [
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "base_volume",
+    "trades",
+    "status",
+    "gap",
+    "complete",
+];
 const EXCHANGES: [&str; 5] = ["exchange", "state", "pairs", "last_event_time", "gap_since"];
 
 /// Asks, and prints what comes back.
@@ -30,7 +40,7 @@ pub fn run(query: &Query, out: &mut impl Write) -> Result<()> {
 }
 
 fn latest(pairs: &[PairKey], source: &Source, out: &mut impl Write) -> Result<()> {
-    let client = Client::new(source)?;
+    let client = Client::new(&source.server)?;
     let name = |p: &PairKey| json!({ "base": p.base, "quote": p.quote, "exchange": p.exchange });
     let asked = Value::Array(pairs.iter().map(name).collect());
     if source.format == Format::Csv {
@@ -56,7 +66,7 @@ fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
 }
 
 fn exchanges(source: &Source, out: &mut impl Write) -> Result<()> {
-    let client = Client::new(source)?;
+    let client = Client::new(&source.server)?;
     let answer = client.get("/v1/exchanges", &[], source.format)?;
     match source.format {
         Format::Csv => out.write_all(answer.body.as_bytes())?,
@@ -67,7 +77,7 @@ fn exchanges(source: &Source, out: &mut impl Write) -> Result<()> {
 }
 
 fn candles(wanted: &AskCandles, out: &mut impl Write) -> Result<()> {
-    let client = Client::new(&wanted.source)?;
+    let client = Client::new(&wanted.source.server)?;
     let format = wanted.source.format;
     let mut whole: Option<Value> = None;
     let (mut left, mut cursor, mut header) = (wanted.limit, None, true);

@@ -6,11 +6,16 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use schemas::PairKey;
 
-/// Where to ask.
+/// Whom to ask.
 #[derive(Args, Clone, Debug)]
-pub struct Source {
+pub struct Server {
     /// A member or a view.
-    #[arg(long, env = "QUERY_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "QUERY_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub url: String,
     /// A file with the token that it asks for.
     #[arg(long, env = "AUTH_TOKEN_FILE")]
@@ -18,6 +23,14 @@ pub struct Source {
     /// Trust this certificate, PEM, besides the usual ones.
     #[arg(long, env = "TLS_CA")]
     pub tls_ca: Option<PathBuf>,
+}
+
+/// Where to ask.
+#[derive(Args, Clone, Debug)]
+pub struct Source {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub server: Server,
     /// How to print it.
     #[arg(long, env = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -88,12 +101,12 @@ pub struct AskCandles {
     pub source: Source,
 }
 
-fn pair(text: &str) -> Result<PairKey> {
+pub(super) fn pair(text: &str) -> Result<PairKey> {
     let parts = text.split_once('@').and_then(|(pair, exchange)| {
         let (base, quote) = pair.rsplit_once('-')?;
-        Some(PairKey::new(base, quote, exchange)).filter(PairKey::is_valid)
+        Some(PairKey::new(base, quote, exchange))
     });
-    parts.context("a pair is BASE-QUOTE@EXCHANGE, as in BTC-USD@coinbase")
+    Ok(parts.context("a pair is BASE-QUOTE@EXCHANGE, as in BTC-USD@coinbase")?.checked()?)
 }
 
 #[cfg(test)]

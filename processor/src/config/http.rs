@@ -8,11 +8,22 @@ use anyhow::{Context as _, Result, bail, ensure};
 use axum::http::HeaderValue;
 use clap::Args;
 
-use super::duration;
-use crate::query::{Guards, Token};
+use super::{bytes, duration};
+use crate::query::{Budget, Guards, Limits, Token};
 
 /// The longest token that is read: longer than anybody's, and short enough to compare each time.
 const MAX_TOKEN_BYTES: usize = 4096;
+
+/// Connections at once unless the flags say otherwise: the streaming clients, and as many again.
+const MAX_CONNECTIONS: u32 = 20_000;
+/// One address may have that part of all connections unless the flags say otherwise.
+const SHARE_OF_AN_ADDRESS: u32 = 4;
+/// What a handshake over a bad line takes.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for answers: most take milliseconds, and a supervisor waits longer.
+const GRACE: Duration = Duration::from_secs(5);
+/// The smallest memory for readers: one of the largest answers must fit.
+const MIN_MEMORY: usize = 16 << 20;
 
 /// Who may read, how often and how long.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +59,25 @@ pub struct Http {
     /// The time in which a read is answered, or refused.
     #[arg(long, env = "READ_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub read_timeout: Duration,
+    /// Connections at once; one more is refused with 503. Default: 20000, or half of the files that
+    /// this process may open (ulimit -n) if that is less.
+    #[arg(long, env = "MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: Option<u32>,
+    /// Connections of one address at once; one more is refused with 503. Default: a quarter of
+    /// --max-connections. Behind a proxy all clients have one address.
+    #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_per_address: Option<u32>,
+    /// The time in which a connection sends the whole head of its next request; else it is closed.
+    #[arg(long, env = "IDLE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub idle_timeout: Duration,
+    /// The time in which a client takes some of what is sent to it; else its connection is closed.
+    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub write_timeout: Duration,
+    /// Memory for what readers have not taken yet: answers, request bodies and messages of streams.
+    /// Beyond it the slowest client is dropped, or a request refused with 503. At least 16MiB.
+    #[arg(long, env = "READER_MEMORY", default_value = "256MiB", value_parser = memory)]
+    pub reader_memory: usize,
 }
 
 impl Http {
@@ -68,6 +98,55 @@ impl Http {
             timeout: self.read_timeout,
         })
     }
+
+    /// How many connections there may be and how long they may wait.
+    pub fn limits(&self) -> Result<Limits> {
+        self.limits_within(open_files())
+    }
+
+    /// The other half of the files is left to the stores and to Kafka.
+    fn limits_within(&self, files: Option<u64>) -> Result<Limits> {
+        let fits = files.map_or(u32::MAX, |files| u32::try_from(files / 2).unwrap_or(u32::MAX));
+        let max = self.max_connections.unwrap_or(MAX_CONNECTIONS.min(fits).max(1));
+        ensure!(
+            max <= fits,
+            "--max-connections {max} does not fit: this process may open {} files, and half of them \
+             are left to its stores and to Kafka; raise `ulimit -n` to {}, or set {fits} at most",
+            files.unwrap_or(0),
+            u64::from(max) * 2
+        );
+        let share = max.div_ceil(SHARE_OF_AN_ADDRESS);
+        let per_address = self.max_connections_per_address.unwrap_or(share);
+        ensure!(
+            per_address <= max,
+            "--max-connections-per-address {per_address} is more than there may be of all addresses: \
+             set {max} at most, or raise --max-connections"
+        );
+        let (idle, write) = (self.idle_timeout, self.write_timeout);
+        Ok(Limits { max, per_address, idle, write, handshake: HANDSHAKE, grace: GRACE })
+    }
+
+    /// The memory of what readers have not taken yet.
+    pub fn budget(&self) -> Budget {
+        Budget::new(self.reader_memory)
+    }
+}
+
+fn memory(text: &str) -> Result<usize> {
+    let bytes = bytes(text)?;
+    ensure!(bytes >= MIN_MEMORY, "at least {}MiB: one large answer must fit", MIN_MEMORY >> 20);
+    Ok(bytes)
+}
+
+/// How many files this process may open, where Linux says so.
+fn open_files() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    read_open_files(&limits)
+}
+
+fn read_open_files(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -100,15 +179,34 @@ mod tests {
     use super::super::{Cli, Command};
     use super::*;
 
+    fn http(arguments: &[&str]) -> Result<Http> {
+        let cli = Cli::try_parse_from([&["processor", "serve"], arguments].concat())?;
+        match cli.command {
+            Command::Serve(serve) => Ok(serve.http.clone()),
+            _ => bail!("another command"),
+        }
+    }
+
+    #[test]
+    fn connections_fit_into_the_files_that_may_be_open() -> Result<()> {
+        let limits = |arguments: &[&str], files| http(arguments)?.limits_within(files);
+        let both = |limits: Limits| (limits.max, limits.per_address);
+        assert_eq!(both(limits(&[], None)?), (20_000, 5_000));
+        assert_eq!(both(limits(&[], Some(1_024))?), (512, 128));
+        assert_eq!(both(limits(&["--max-connections", "512"], Some(1_024))?), (512, 128));
+        let error = limits(&["--max-connections", "513"], Some(1_024)).unwrap_err().to_string();
+        assert!(error.contains("ulimit -n") && error.contains("1026"), "{error}");
+        let more = ["--max-connections", "8", "--max-connections-per-address", "9"];
+        assert!(limits(&more, None).is_err());
+        assert!(http(&["--reader-memory", "8MiB"]).is_err());
+        let text = "Limit  Soft\nMax open files            1024      524288      files\n";
+        assert_eq!(read_open_files(text), Some(1_024));
+        assert_eq!(read_open_files("Max open files   unlimited"), None);
+        Ok(())
+    }
+
     #[test]
     fn what_others_can_reach_is_refused_without_tls_and_token() -> Result<()> {
-        let http = |arguments: &[&str]| -> Result<Http> {
-            let cli = Cli::try_parse_from([&["processor", "serve"], arguments].concat())?;
-            match cli.command {
-                Command::Serve(serve) => Ok(serve.http.clone()),
-                _ => bail!("another command"),
-            }
-        };
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("token");
         std::fs::write(&file, " secret\n")?;

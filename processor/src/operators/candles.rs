@@ -17,43 +17,41 @@
 //! that are still open, which readers do.
 //!
 //! What a feed lost, and how far it was healthy, is in `feed.rs`; `gaps.rs` brings it into windows;
-//! `parts.rs` says which of several connections a pair comes by.
+//! `parts.rs` says which of several connections a pair comes by; `work.rs` splits marks over many
+//! windows into steps; `changes.rs` ends a pair and sets one back.
 //!
 //! Invariants:
 //! - A closed window changes only by a revision, which counts up.
 //! - An id counts once in a window.
 //! - The same log gives the same candles, byte for byte, however it is batched.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use schemas::{Basis, Candle, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
+use streams::punctuation::Schedule;
 use streams::store::StoreHandle;
 use streams::{Context, Failure, Processor};
 
-use super::feed::{Feed, Gap};
+use super::changes::SWEEP;
+use super::feed::Feed;
 use super::gaps::Change;
+use super::index::Index;
+use super::merge::is_too_large;
 use super::pairs::NO_PAIR;
 use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
 use super::seen::Seeing;
-use super::{Carrier, Entry, Pair, Stores, Window, merge, single};
+use super::{Entry, Pair, Stores, Window, merge, single};
 use crate::layout;
-
-/// Pairs read at once when the index of pairs is first built.
-const INDEX_PAGE: usize = 4096;
-/// No store key is greater.
-const AFTER_ALL: [u8; 1] = [0xff];
 
 /// Keeps `ohlc_1m`, `ohlc_1h` and `ohlc_1d`; forwards what is too late.
 pub struct Candles {
     pub(super) stores: Stores,
-    /// By exchange: its pairs, in key order. Built when a feed's clock first closes something, from
-    /// the committed pairs; from the start on, new pairs are added as they come.
-    pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
-    indexed: bool,
+    pub(super) index: Index,
     /// The window's key at hand.
     key: Vec<u8>,
     /// The feed's key at hand.
     feed_key: Vec<u8>,
+    /// The exchange whose last mark is not done, as far as this instance knows: the state decides.
+    pub(super) at_work: Option<Box<[u8]>>,
+    pub(super) step_windows: usize,
 }
 
 /// The minute of an event.
@@ -66,27 +64,40 @@ struct Place {
     newest: Option<Timestamp>,
 }
 
+/// What became of an event in its minute.
+struct Added {
+    seeing: Seeing,
+    /// The minute is new.
+    created: bool,
+    /// The minute has closed, and its parents have it.
+    closed: bool,
+    /// Each sum fits, or was null before.
+    fits: bool,
+}
+
 /// A move of a pair's clock, and the newest event that the pair had before.
 #[derive(Clone, Copy)]
-struct Tick {
-    newest: Timestamp,
-    from: Timestamp,
-    to: Timestamp,
+pub(super) struct Tick {
+    pub(super) newest: Timestamp,
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
 }
 
 impl Candles {
-    /// Into these stores.
-    pub fn new(stores: Stores) -> Self {
+    /// Into these stores. A step of a mark looks at `step_windows` windows: this changes when a
+    /// commit may come, and no candle.
+    pub fn in_steps(stores: Stores, step_windows: usize) -> Self {
         Self {
             stores,
-            pairs: BTreeMap::new(),
-            indexed: false,
+            index: Index::default(),
             key: Vec::new(),
             feed_key: Vec::new(),
+            at_work: None,
+            step_windows,
         }
     }
 
-    fn store(&self, interval: Interval) -> &StoreHandle<Window> {
+    pub(super) fn store(&self, interval: Interval) -> &StoreHandle<Window> {
         match interval {
             Interval::Minute => &self.stores.minutes,
             Interval::Hour => &self.stores.hours,
@@ -132,18 +143,14 @@ impl Candles {
         Ok(feeds.update(&self.feed_key, |feed| change(feed.get_or_insert(Feed::new(mark))))?)
     }
 
-    /// The id of a pair has arrived; the gaps that are now complete.
-    pub(super) fn found(
+    /// Gives an exchange's feed to `change`, which says whether it changed it.
+    pub(super) fn change_feed<R>(
         &mut self,
         exchange: &[u8],
-        pair: &[u8],
-        id: i64,
-    ) -> Result<Vec<Gap>, Failure> {
+        change: impl FnOnce(&mut Option<Feed>) -> (bool, R),
+    ) -> Result<R, Failure> {
         self.set_feed_key(exchange);
-        let feeds = &self.stores.feeds;
-        Ok(feeds.update(&self.feed_key, |feed| {
-            feed.as_mut().map(|feed| feed.arrived(pair, id)).unwrap_or_default()
-        })?)
+        Ok(self.stores.feeds.update_if(&self.feed_key, change)?)
     }
 
     fn set_feed_key(&mut self, exchange: &[u8]) {
@@ -168,16 +175,23 @@ impl Candles {
             let near = |feed: &Feed| (feed.clock(), feed.near(pair.key(), event, start, end));
             feed.map(near).unwrap_or_default()
         };
-        let (feed_clock, near) = self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), near)?;
+        let (feed_clock, mut near) =
+            self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), near)?;
         let clock = newest.max(feed_clock);
         let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
         if late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS) {
             context.count("too_late");
             return Ok(false);
         }
-        let part = single(event, context.offset().0).ok_or(Failure::Drop("overflow"))?;
+        if near.spilled {
+            near = near.and(self.own_near(pair.key(), event, (start, end))?);
+        }
+        let part = single(event, context.offset().0);
         let place = Place { start, late: late.is_some(), newest };
-        let (seeing, created) = self.add(pair, event, place, &part)?;
+        let Added { seeing, created, closed, fits } = self.add(pair, event, place, &part)?;
+        if !fits {
+            context.count("volume_overflow");
+        }
         match seeing {
             Seeing::Duplicate => {
                 context.count("duplicate");
@@ -188,29 +202,36 @@ impl Candles {
         }
         if let Some(clock) = late {
             context.late(clock.0 - event.event_time.0);
+        }
+        if closed {
+            let clock = clock.unwrap_or(event.event_time);
             self.add_to_parents(context, pair.key(), event.basis, &part, start, clock)?;
+        }
+        if created {
+            self.index.is_alive(pair);
         }
         if near.window || near.id || (near.marked && created && late.is_some()) {
             let id = event.trade_id.filter(|_| near.id && seeing == Seeing::New);
-            self.mark_event(context, pair.key(), event, id)?;
+            let change = if created { Change::Created } else { Change::Ordinary };
+            self.mark_event(context, pair.key(), event, id, change)?;
         }
         if let (Some(newest), Some(from)) = (newest, clock) {
             let to = from.max(event.event_time);
-            return self.advance(context, pair.key(), Tick { newest, from, to }).map(|()| true);
+            return self.advance(context, pair.key(), Tick { newest, from, to }).map(|_| true);
         }
         // A new pair: a feed's clock must find it, also before it is committed.
-        self.pairs.entry(pair.exchange().into()).or_default().insert(pair.key().into());
+        self.index.add(pair.exchange(), pair.key());
         Ok(true)
     }
 
-    /// Counts an event into its minute; whether that is a new one.
+    /// Counts an event into its minute.
     fn add(
         &mut self,
         pair: &Pair,
         event: &MarketEvent,
         place: Place,
         part: &Candle,
-    ) -> Result<(Seeing, bool), Failure> {
+    ) -> Result<Added, Failure> {
         let Place { start, late, newest } = place;
         self.key.clear();
         layout::candle_key(Interval::Minute, pair.key(), event.basis, start, &mut self.key);
@@ -220,33 +241,35 @@ impl Candles {
                 if late {
                     new.candle.status = Status::Closed;
                 }
-                if let Some(id) = event.id() {
+                if let Some(id) = event.identity() {
                     new.seen.insert(id);
                 }
                 *window = Some(new);
-                return (true, Ok((Seeing::New, true)));
+                let fits = !is_too_large(part);
+                return (true, Added { seeing: Seeing::New, created: true, closed: late, fits });
             };
-            let seeing = event.id().map_or(Seeing::New, |id| known.seen.look(id));
+            let seeing = event.identity().map_or(Seeing::New, |id| known.seen.look(id));
+            // Closed by its clock, or by the clock that the pair had before it was set back.
+            let closed = late || known.candle.status != Status::Open;
             if seeing == Seeing::Duplicate {
-                return (false, Ok((seeing, false)));
+                return (false, Added { seeing, created: false, closed, fits: true });
             }
-            if !merge(&mut known.candle, part) {
-                return (false, Err(Failure::Drop("overflow")));
-            }
-            if let Some(id) = event.id() {
+            let fits = merge(&mut known.candle, part) && !is_too_large(part);
+            if let Some(id) = event.identity() {
                 known.seen.insert(id);
             }
-            if late {
+            if closed {
                 known.revise();
             }
-            (true, Ok((seeing, false)))
+            (true, Added { seeing, created: false, closed, fits })
         };
         let (hint, minutes) = (pair.in_minutes(event.basis), &self.stores.minutes);
-        // No window of a pair begins after that of its newest event: one that does is new.
-        if newest.is_none_or(|newest| Interval::Minute.start(newest) < start) {
-            minutes.create_if_near(hint, &self.key, change)?
+        // No window of a pair begins after that of its newest event: one that does is new. A pair
+        // without one may have been forgotten, and its windows be there.
+        if newest.is_some_and(|newest| Interval::Minute.start(newest) < start) {
+            Ok(minutes.create_if_near(hint, &self.key, change)?)
         } else {
-            minutes.update_if_near(hint, &self.key, change)?
+            Ok(minutes.update_if_near(hint, &self.key, change)?)
         }
     }
 
@@ -270,7 +293,7 @@ impl Candles {
                 context.count("volume_overflow");
             }
             if created {
-                self.stamp(pair, basis, (interval, parent), Change::Ordinary)?;
+                self.stamp(pair, basis, (interval, parent), Change::Created)?;
             }
         }
         Ok(())
@@ -279,15 +302,17 @@ impl Candles {
     // Time.
 
     /// Closes what the pair's clock has passed: minutes first, whose parents then hold all of them.
-    fn advance(
+    /// Returns how many windows that looked at.
+    pub(super) fn advance(
         &mut self,
         context: &mut Context<'_, Entry>,
         pair: &[u8],
         tick: Tick,
-    ) -> Result<(), Failure> {
+    ) -> Result<usize, Failure> {
         // Hours and days end where a minute does, with the same grace.
+        let mut looked_at = 0;
         if !closes_minute(tick.from, tick.to) {
-            return Ok(());
+            return Ok(looked_at);
         }
         for interval in Interval::ALL {
             // Grace is shorter than any window: only the window of the newest event and the one
@@ -300,6 +325,7 @@ impl Candles {
                     continue;
                 }
                 for basis in [Basis::Trade, Basis::Ticker] {
+                    looked_at += 1;
                     let candle = self.close(pair, basis, (interval, start))?;
                     if let (Some(candle), Interval::Minute) = (candle, interval) {
                         // The parent is as open as it was before this tick: its own turn comes.
@@ -308,7 +334,7 @@ impl Candles {
                 }
             }
         }
-        Ok(())
+        Ok(looked_at)
     }
 
     /// Closes a window, if there is one; returns its candle.
@@ -332,81 +358,29 @@ impl Candles {
         Ok(closed)
     }
 
-    // Feeds.
-
-    fn mark(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        key: &[u8],
-        mark: &FeedMark,
-    ) -> Result<(), Failure> {
-        let exchange = exchange_of(key);
-        let of_feed = key.starts_with(&NO_PAIR);
-        // Before its clock: what that closes bears the gap from the start.
-        if let Some(gap) = Gap::of(mark, if of_feed { &[] } else { key }) {
-            self.lost(context, exchange, mark, gap)?;
-        }
-        if !of_feed {
-            let carrier = Carrier::of(mark);
-            return carrier.map_or(Ok(()), |carrier| self.carried(context, key, mark, carrier));
-        }
-        let from = self.feed(exchange, Feed::clock)?;
-        let behind = from.is_some_and(|from| from >= mark.healthy_until);
-        if behind && mark.part.is_none() {
-            return Ok(());
-        }
-        self.feed_of(exchange, mark, |feed| feed.tick(mark))?;
-        if mark.part.is_some() {
-            self.caught_up(exchange, mark, from)?;
-        }
-        if behind {
-            return Ok(());
-        }
-        let from = from.unwrap_or(Timestamp(0));
-        if !closes_minute(from, mark.healthy_until) {
-            return Ok(());
-        }
-        for pair in self.pairs_of(exchange)? {
-            let Some(newest) = self.newest(&pair)? else {
-                continue;
-            };
-            let tick = Tick { newest, from: newest.max(from), to: newest.max(mark.healthy_until) };
-            self.advance(context, &pair, tick)?;
-        }
-        Ok(())
-    }
+    // Pairs.
 
     /// The time of the newest event of a pair.
     pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>, Failure> {
         Ok(self.stores.latest.read(pair, |latest| latest.map(|l| l.event_time))?)
-    }
-
-    /// The pairs of an exchange.
-    pub(super) fn pairs_of(&mut self, exchange: &[u8]) -> Result<Vec<Box<[u8]>>, Failure> {
-        self.index()?;
-        Ok(self.pairs.get(exchange).into_iter().flatten().cloned().collect())
-    }
-
-    /// Finds the committed pairs, once.
-    fn index(&mut self) -> Result<(), Failure> {
-        let mut from = Vec::new();
-        while !self.indexed {
-            let page = self.stores.latest.committed_range(&from, &AFTER_ALL, INDEX_PAGE)?;
-            self.indexed = page.len() < INDEX_PAGE;
-            for (pair, _) in page {
-                from.clone_from(&pair);
-                from.push(0);
-                let exchange = exchange_of(&pair).into();
-                self.pairs.entry(exchange).or_default().insert(pair.into());
-            }
-        }
-        Ok(())
     }
 }
 
 impl Processor for Candles {
     type In = Entry;
     type Out = Entry;
+
+    fn schedule(&self) -> Option<Schedule> {
+        Some(SWEEP)
+    }
+
+    fn punctuate(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        time: streams::record::Timestamp,
+    ) -> Result<(), Failure> {
+        self.sweep(context, Timestamp(time.0))
+    }
 
     fn process(&mut self, context: &mut Context<'_, Entry>, entry: &Entry) -> Result<(), Failure> {
         match entry {
@@ -419,37 +393,27 @@ impl Processor for Candles {
             }
         }
     }
+
+    fn resume(&mut self, context: &mut Context<'_, Entry>) -> Result<(), Failure> {
+        self.go_on(context)
+    }
 }
 
-/// Merges into a parent. False when its volumes overflowed: they are then unknown, and prices and
-/// counts still right.
-fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: bool) -> bool {
+/// Merges into a parent. False when a sum did not fit.
+pub(super) fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: bool) -> bool {
     let Some(known) = window else {
         let status = if closed { Status::Closed } else { Status::Open };
         *window = Some(Window::new(Candle { status, revision: 0, ..part.clone() }));
         return true;
     };
-    if closed {
+    if closed || known.candle.status != Status::Open {
         known.revise();
     }
-    if merge(&mut known.candle, part) {
-        return true;
-    }
-    let without = |candle: &Candle| Candle {
-        base_volume: None,
-        quote_volume: None,
-        taker_buy_base: None,
-        taker_buy_quote: None,
-        ..candle.clone()
-    };
-    known.candle = without(&known.candle);
-    // Without volumes there is only a count left to overflow.
-    let _ = merge(&mut known.candle, &without(part));
-    false
+    merge(&mut known.candle, part)
 }
 
 /// Whether some minute closes between two readings of a clock.
-fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
+pub(super) fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
     let minute = Interval::Minute;
     let last_closed = |clock: Timestamp| {
         minute.start(Timestamp(clock.0 - minute.length_ms() - super::rules::GRACE_MS))

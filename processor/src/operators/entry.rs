@@ -4,23 +4,32 @@
 //! |---|---|
 //! | `corrupt` | not Avro in the wire format, or another record than the topic holds |
 //! | `unknown_schema` | the registry knows no such schema |
-//! | `invalid_key` | a part of the pair is empty or too long |
+//! | `invalid_key` | a part of the pair is not a name (`schemas::pair`), or a mark's key is neither an exchange nor a pair |
 //! | `tombstone` | no value |
 //! | `bad_price` | zero or less |
 //! | `bad_size` | less than zero |
-//! | `bad_time` | 1970 or before, year 1, or ahead of our clock |
+//! | `bad_time` | 1970 or before, year 1, ahead of our clock or of the record's timestamp, or beyond [`END_OF_TIME`] |
+//! | `bad_mark` | a mark that contradicts itself: see [`check_mark`] |
 //!
 //! Source: Coinbase has sent year 1, Kraken 1970 for pairs that never traded.
+//!
+//! Invariant: a time that passes is in `1..END_OF_TIME`, so the sums of times further on do not wrap.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use schemas::{Basis, Codec, DecodeError, FeedMark, Kind, MarketEvent, PairKey, Timestamp};
+use schemas::pair::MAX_PART_BYTES;
+use schemas::{Basis, Codec, DecodeError, FeedMark, Kind, MarketEvent, PairKey, Part, Timestamp};
 use streams::record::SourceRecord;
 use streams::{Error, Failure};
 
-use super::pairs::{Pair, Pairs};
-use super::rules::MAX_AHEAD_MS;
+use super::pairs::{Pair, Pairs, is_key_of_mark};
+use super::rules::{END_OF_TIME, MAX_AHEAD_MS};
+use crate::layout;
+
+/// Bytes kept of why a feed lost something: text for people, which no rule reads. It is cut and not
+/// refused, because the gap counts.
+const MAX_REASON_BYTES: usize = 512;
 
 /// What the log holds, checked.
 #[derive(Clone, Debug)]
@@ -79,26 +88,30 @@ pub fn entry(
     match codec.kind(value).map_err(failure)? {
         Some(Kind::MarketEvent) => {
             let pair = pairs.borrow_mut().get(record.key, || {
-                let key = codec.body::<PairKey>(record.key).map_err(failure)?;
-                Pair::read(&key).ok_or(Failure::Drop("invalid_key"))
+                // Written anew: a key has one form, however its sender wrote the lengths.
+                let key = codec.decode::<PairKey>(record.key).map_err(failure)?;
+                Pair::read(&layout::pair_key(&key)).ok_or(Failure::Drop("invalid_key"))
             })?;
             let event = codec.decode(value).map_err(failure)?;
-            check(&event)?;
+            check(&event, record)?;
             Ok(Entry::Event { pair, event })
         }
         Some(Kind::FeedMark) => {
-            let feed = codec.body::<PairKey>(record.key).map_err(failure)?.into();
-            let mark: FeedMark = codec.decode(value).map_err(failure)?;
-            for time in [Some(mark.healthy_until), mark.gap_from, mark.gap_until] {
-                time.map_or(Ok(()), |time| check_time(time, mark.received_at))?;
+            let key = codec.decode::<PairKey>(record.key).map_err(failure)?;
+            let feed = layout::pair_key(&key);
+            if !is_key_of_mark(&feed) {
+                return Err(Failure::Drop("invalid_key"));
             }
-            Ok(Entry::Mark { feed, mark })
+            let mut mark = codec.decode(value).map_err(failure)?;
+            check_mark(&key, &mark, record)?;
+            cut(&mut mark.reason);
+            Ok(Entry::Mark { feed: feed.into(), mark })
         }
         _ => Err(Failure::Drop("corrupt")),
     }
 }
 
-fn check(event: &MarketEvent) -> Result<(), Failure> {
+fn check(event: &MarketEvent, record: &SourceRecord<'_>) -> Result<(), Failure> {
     if !event.price.is_positive() {
         return Err(Failure::Drop("bad_price"));
     }
@@ -107,11 +120,65 @@ fn check(event: &MarketEvent) -> Result<(), Failure> {
     {
         return Err(Failure::Drop("bad_size"));
     }
-    check_time(event.event_time, event.received_at)
+    check_time(event.event_time, event.received_at, record)
 }
 
-fn check_time(time: Timestamp, received_at: Timestamp) -> Result<(), Failure> {
-    if time.0 <= 0 || time.0 > received_at.0.saturating_add(MAX_AHEAD_MS) {
+/// Refuses a mark that would make state of a contradiction.
+///
+/// | field | rule |
+/// |---|---|
+/// | times | as those of an event (`bad_time`); a gap's end is exclusive |
+/// | `feed` | a name of at most [`MAX_PART_BYTES`] |
+/// | `healthy_from` | not after `healthy_until`, unless the mark tells of a carrier |
+/// | `gap_from`, `gap_until` | both or none, in order |
+/// | `missing`, `first_missing_id` | more than none are missing, and the last id exists |
+/// | `part` | a connection's mark is the exchange's, a carrier's is a pair's |
+/// | `state` | empty: it is ours |
+fn check_mark(key: &PairKey, mark: &FeedMark, record: &SourceRecord<'_>) -> Result<(), Failure> {
+    let of_feed = key.base.is_empty() && key.quote.is_empty();
+    let last_of_gap = mark.gap_until.map(|until| Timestamp(until.0.saturating_sub(1)));
+    let times = [Some(mark.healthy_until), mark.healthy_from, mark.gap_from, last_of_gap];
+    let mut times = times.into_iter().flatten();
+    times.try_for_each(|time| check_time(time, mark.received_at, record))?;
+    let in_order = |from: Option<Timestamp>, until| from.is_none_or(|from| from <= until);
+    let is_carrier = matches!(mark.part, Some(Part::Trades | Part::Tickers));
+    let is_gap = match (mark.gap_from, mark.gap_until) {
+        (Some(from), Some(until)) => from < until,
+        (from, until) => from.is_none() && until.is_none(),
+    };
+    let last_id = mark.first_missing_id.unwrap_or(0).checked_add(mark.missing.unwrap_or(0));
+    let is_sound = mark.feed.len() <= MAX_PART_BYTES
+        && (is_carrier || in_order(mark.healthy_from, mark.healthy_until))
+        && is_gap
+        && mark.missing.is_none_or(|missing| missing > 0)
+        && last_id.is_some()
+        && mark.part.is_none_or(|_| is_carrier != of_feed)
+        && mark.state.is_empty();
+    if is_sound { Ok(()) } else { Err(Failure::Drop("bad_mark")) }
+}
+
+/// Cuts a text to [`MAX_REASON_BYTES`].
+fn cut(reason: &mut String) {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+}
+
+/// Refuses a time that would put a pair's clock in the future: the time at which we received the
+/// record may itself be ahead, so the record's own timestamp bounds it as well. Both are in the log, so
+/// a replay refuses the same records.
+///
+/// The timestamp is the producer's clock too, unless the topic has `LogAppendTime`; but the broker
+/// refuses one that is ahead of its own clock by more than `message.timestamp.after.max.ms`, an hour by
+/// default. A clock that is wrong by less passes: `processor pairs reset` repairs what it did.
+fn check_time(
+    time: Timestamp,
+    received_at: Timestamp,
+    record: &SourceRecord<'_>,
+) -> Result<(), Failure> {
+    // Writers of before Kafka 0.10 state none.
+    let written = Some(record.timestamp.0).filter(|written| *written > 0);
+    let now = written.map_or(received_at.0, |written| written.min(received_at.0));
+    let is_ahead = time.0 > now.saturating_add(MAX_AHEAD_MS);
+    if time.0 <= 0 || is_ahead || time.max(received_at) >= END_OF_TIME {
         return Err(Failure::Drop("bad_time"));
     }
     Ok(())

@@ -5,13 +5,16 @@
 //! gap mark            gap_from ─── gap_until              of the feed, or of one pair
 //!                     first_missing_id, missing           counts down as the ids arrive
 //!
-//! state bytes  version | forgotten_until | stretches (from, length)*
-//!              | gaps (pair, from, until, first id?, ids, missing)*        as Avro longs and bytes
+//! state bytes  version | forgotten_until | stretches (from, length)* | gaps*     as Avro longs
 //!   version 2: | parts (connection, stretches)* | carriers (ticker?, since, connection)*
+//!   version 3: | spilled_until | overflow_until | work?
 //! ```
 //!
-//! An exchange that needs several connections has stretches for each of them, and its pairs have
-//! states of their own, which say by which they come: `parts.rs`.
+//! A pair may have a state of its own beside that of its exchange. It holds the connections that
+//! carry the pair where there are several (`parts.rs`), and the pair's gaps for which the exchange's
+//! state has no room. An event reads it only when it is older than `spilled_until`.
+//!
+//! A mark over many windows is worked off in steps; what is left of it is `work` (`work.rs`).
 //!
 //! What a candle says of its feed is a function of this value and of the window, for minutes, hours
 //! and days alike: [`Feed::marks`]. A gap of the feed is one gap to every window over it, so its
@@ -20,71 +23,38 @@
 //! Invariants:
 //! - A gap with ids is here only while some of them are missing.
 //! - A window that begins before `forgotten_until` may overlap a gap that is no longer here.
+//! - No gap in the own state of a pair ends after its exchange's `spilled_until`.
 
 use schemas::avro::{self, Reader};
-use schemas::{Basis, FeedMark, MarketEvent, Timestamp};
+use schemas::{Basis, FeedMark, MarketEvent, PairChange, Timestamp};
 
+use super::gap::Gap;
 use super::parts::{self, Carrier};
-use super::rules::REVISION_HORIZON_MS;
+use super::rules::{Interval, REVISION_HORIZON_MS};
 use super::stretches::{Span, Stretches, count, union, write_count};
+use super::work::Work;
 
-/// Gaps remembered of an exchange, in one partition. An event looks at each of them, while there
-/// are any; a reconnect loses at most one for each pair. Beyond it the oldest is forgotten, which
-/// is counted as `gap_overflow`: its candles stay marked, and windows to come are not.
+/// Gaps remembered in one state. An event looks at each of its exchange's, while there are any, and
+/// that state is written with each clock mark: 256 are some 15 KB. Beyond it the pair's gap that
+/// ends first moves into the pair's own state.
+///
+/// A pair has room for as many more, and an exchange-wide gap moves nowhere. Beyond that the gap that
+/// ends first is forgotten, which is counted as `gap_overflow`: windows that bear its mark keep it,
+/// and a window that an event makes later says `gap`, because it may lie over what is forgotten.
 pub(super) const MAX_GAPS: usize = 256;
+/// An id that a gap in a pair's own state lost is looked for in events up to this long after the
+/// end of all such gaps: a venue's times are in the order of its ids to within that.
+const SPILLED_SLACK_MS: i64 = Interval::Minute.length_ms();
 /// Connections remembered of an exchange: twice what the largest budget allows. Beyond it the one
 /// that has been silent for longest is forgotten.
 const MAX_PARTS: usize = 64;
-/// The form of the state bytes where an exchange has one connection, and where it has several.
-const VERSIONS: [i64; 2] = [1, 2];
-
-/// What a feed lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// The store key of the pair; empty when it concerns all of the exchange.
-    pub pair: Box<[u8]>,
-    /// From here,
-    pub from: Timestamp,
-    /// to before here.
-    pub until: Timestamp,
-    /// The first id that was lost and how many, where ids are dense.
-    pub ids: Option<(i64, i64)>,
-    /// How many of them have not arrived.
-    pub missing: i64,
-}
-
-impl Gap {
-    /// The gap that a mark tells of, if it tells of one. `pair` is empty for all of the exchange.
-    pub fn of(mark: &FeedMark, pair: &[u8]) -> Option<Self> {
-        let (from, until) = (mark.gap_from?, mark.gap_until?);
-        // Ids are those of one pair; a count without an id cannot be counted down.
-        let ids = mark.first_missing_id.zip(mark.missing);
-        let ids = ids.filter(|&(first, count)| {
-            count > 0 && !pair.is_empty() && first.checked_add(count).is_some()
-        });
-        let missing = ids.map_or(0, |(_, count)| count);
-        (from < until).then(|| Self { pair: pair.into(), from, until, ids, missing })
-    }
-
-    /// Whether it concerns candles of that pair, made from trades or from samples: dense ids are
-    /// those of trades, and say nothing of samples.
-    fn concerns(&self, pair: &[u8], basis: Basis) -> bool {
-        let of_basis = basis == Basis::Trade || self.ids.is_none();
-        of_basis && (self.pair.is_empty() || *self.pair == *pair)
-    }
-
-    fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
-        self.from < end && start < self.until
-    }
-
-    /// Whether it lost that id.
-    pub fn lost(&self, id: i64) -> bool {
-        self.ids.is_some_and(|(first, count)| first <= id && id - first < count)
-    }
-}
+/// The form of the state bytes: of a sole connection; of one of several; with gaps in the own states
+/// of pairs, or with work left.
+const VERSIONS: [i64; 3] = [1, 2, 3];
 
 /// What a candle says of its feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said, or kept back, on its own")]
 pub struct Marks {
     /// Part of the window was lost.
     pub gap: bool,
@@ -94,12 +64,15 @@ pub struct Marks {
     pub coverage_ms: Option<i64>,
     /// The feed was not healthy when the window began, and was later in it.
     pub partial_start: bool,
-    /// The window may overlap a gap that is forgotten.
+    /// The window may overlap a gap that is forgotten, for its age or for want of room.
     pub forgotten: bool,
+    /// For want of room.
+    pub overflowed: bool,
 }
 
 /// What an event has to know of its feed's gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to questions that are asked at once")]
 pub struct Near {
     /// The feed has left marks, so its windows bear them.
     pub marked: bool,
@@ -107,6 +80,24 @@ pub struct Near {
     pub window: bool,
     /// A gap of the pair lost the event's id.
     pub id: bool,
+    /// The pair's own state may have another one.
+    pub spilled: bool,
+}
+
+impl Near {
+    /// With what the pair's own state has.
+    pub fn and(self, own: Self) -> Self {
+        Self { window: self.window | own.window, id: self.id | own.id, ..self }
+    }
+}
+
+/// What the own state of a pair adds to what its exchange's feed knows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Own {
+    pub(super) carriers: Vec<Carrier>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) forgotten_until: Timestamp,
+    pub(super) overflow_until: Timestamp,
 }
 
 /// What is known of one exchange's feed, in one partition.
@@ -123,6 +114,11 @@ pub struct Feed {
     carriers: Vec<Carrier>,
     gaps: Vec<Gap>,
     forgotten_until: Timestamp,
+    /// Of those that were forgotten for want of room.
+    overflow_until: Timestamp,
+    spilled_until: Timestamp,
+    /// What is left to do of the last mark.
+    work: Option<Box<Work>>,
 }
 
 impl Feed {
@@ -136,6 +132,9 @@ impl Feed {
             carriers: Vec::new(),
             gaps: Vec::new(),
             forgotten_until: Timestamp(0),
+            overflow_until: Timestamp(0),
+            spilled_until: Timestamp(0),
+            work: None,
         }
     }
 
@@ -163,12 +162,14 @@ impl Feed {
             return;
         }
         self.mark = FeedMark { state: Vec::new(), ..mark.clone() };
-        // Nothing behind the horizon can arrive any more.
-        let horizon = mark.healthy_until.0.saturating_sub(REVISION_HORIZON_MS);
-        if self.gaps.iter().any(|gap| gap.until.0 < horizon) {
-            let old = self.gaps.iter().filter(|gap| gap.until.0 < horizon).map(|gap| gap.until);
-            self.forgotten_until = self.forgotten_until.max(old.max().unwrap_or_default());
-            self.gaps.retain(|gap| gap.until.0 >= horizon);
+        self.forget_old(mark.healthy_until);
+    }
+
+    /// Forgets what is behind the horizon: nothing of it can arrive any more.
+    pub(super) fn forget_old(&mut self, clock: Timestamp) {
+        let horizon = Timestamp(clock.0.saturating_sub(REVISION_HORIZON_MS));
+        for old in self.gaps.extract_if(.., |gap| gap.until < horizon) {
+            self.forgotten_until = self.forgotten_until.max(old.until);
         }
     }
 
@@ -190,14 +191,70 @@ impl Feed {
         !self.parts.is_empty()
     }
 
+    /// The pair whose state this is has ended at `time`, told at that stream time.
+    pub(super) fn end(&mut self, time: Timestamp, told: Timestamp) {
+        // A pair's own state has no clock: its mark's times are free.
+        let mark = &mut self.mark;
+        (mark.healthy_until, mark.received_at) = (time, told);
+        mark.change = Some(PairChange::Ended);
+    }
+
+    /// The pair whose state this is has ended: when, and the stream time at which that was told.
+    pub(super) fn ended(&self) -> Option<(Timestamp, Timestamp)> {
+        let times = (self.mark.healthy_until, self.mark.received_at);
+        self.mark.change.map(|_| times)
+    }
+
+    /// The pair whose state this is has not ended.
+    pub(super) fn begin_again(&mut self) {
+        self.mark.change = None;
+        self.mark.healthy_until = Timestamp(0);
+    }
+
+    /// Forgets what was told of the time after `at`; whether the clock was ahead of it.
+    pub(super) fn set_back(&mut self, at: Timestamp) -> bool {
+        self.carriers.retain(|carrier| carrier.since <= at);
+        if self.clock().is_none_or(|clock| clock <= at) {
+            return false;
+        }
+        self.mark.healthy_until = at;
+        self.stretches.cut(at);
+        self.parts.iter_mut().for_each(|(_, part)| part.cut(at));
+        self.gaps.retain(|gap| gap.from < at);
+        self.gaps.iter_mut().for_each(|gap| gap.until = gap.until.min(at));
+        self.forgotten_until = self.forgotten_until.min(at);
+        self.overflow_until = self.overflow_until.min(at);
+        true
+    }
+
     /// Remembers which connection carries the pair whose state this is.
     pub(super) fn carry(&mut self, carrier: Carrier) {
         parts::add(&mut self.carriers, carrier);
     }
 
-    /// The connections that carry the pair whose state this is.
-    pub(super) fn carriers(&self) -> &[Carrier] {
-        &self.carriers
+    /// What this state, a pair's own, adds to that of its exchange.
+    pub(super) fn own(&self) -> Own {
+        Own {
+            carriers: self.carriers.clone(),
+            gaps: self.gaps.clone(),
+            forgotten_until: self.forgotten_until,
+            overflow_until: self.overflow_until,
+        }
+    }
+
+    /// Whether a pair's own state may have a gap over what happens at that time, or an id of then.
+    pub(super) const fn has_spilled(&self, time: Timestamp) -> bool {
+        time.0 < self.spilled_until.0.saturating_add(SPILLED_SLACK_MS)
+    }
+
+    /// What is left to do of the last mark.
+    pub(super) fn work(&self) -> Option<&Work> {
+        self.work.as_deref()
+    }
+
+    /// Remembers what is left to do, or that nothing is.
+    pub(super) fn set_work(&mut self, work: Option<Work>) {
+        self.work = work.map(Box::new);
     }
 
     /// When the connection was healthy that carried that basis; when any was, where that is not
@@ -219,16 +276,26 @@ impl Feed {
 
     /// Remembers a gap. False when it is known, or when nothing of it is missing.
     pub fn add(&mut self, gap: Gap) -> bool {
-        let complete = gap.ids.is_some() && gap.missing == 0;
-        let same = |known: &Gap| {
-            (&known.pair, known.from, known.until, known.ids)
-                == (&gap.pair, gap.from, gap.until, gap.ids)
-        };
-        if complete || self.gaps.iter().any(same) {
+        if gap.is_complete() || self.knows(&gap) {
             return false;
         }
         self.gaps.push(gap);
         true
+    }
+
+    /// Whether the gap is here.
+    pub(super) fn knows(&self, gap: &Gap) -> bool {
+        self.gaps.iter().any(|known| known.is_same(gap))
+    }
+
+    /// When there are too many gaps, gives away that of a pair which ends first, for its own state.
+    pub(super) fn spill(&mut self) -> Option<Gap> {
+        let of_pairs = |index: &usize| !self.gaps[*index].pair.is_empty();
+        let too_many = (self.gaps.len() > MAX_GAPS).then_some(0..self.gaps.len())?;
+        let oldest = too_many.filter(of_pairs).min_by_key(|&index| self.gaps[index].until)?;
+        let gap = self.gaps.remove(oldest);
+        self.spilled_until = self.spilled_until.max(gap.until);
+        Some(gap)
     }
 
     /// Forgets the gap that ends first when there are too many; whether it did.
@@ -240,23 +307,31 @@ impl Feed {
         if let Some(oldest) = oldest {
             let gap = self.gaps.remove(oldest);
             self.forgotten_until = self.forgotten_until.max(gap.until);
+            self.overflow_until = self.overflow_until.max(gap.until);
         }
         true
     }
 
-    /// An id of a pair has arrived; returns the gaps that are now complete.
-    pub fn arrived(&mut self, pair: &[u8], id: i64) -> Vec<Gap> {
+    /// An id of a pair has arrived; returns the gaps that are now complete, and whether any had lost
+    /// it.
+    pub fn arrived(&mut self, pair: &[u8], id: i64) -> (bool, Vec<Gap>) {
+        let mut lost = false;
         for gap in self.gaps.iter_mut().filter(|gap| *gap.pair == *pair && gap.lost(id)) {
             gap.missing -= 1;
+            lost = true;
         }
-        let complete = |gap: &mut Gap| gap.ids.is_some() && gap.missing <= 0;
-        self.gaps.extract_if(.., complete).collect()
+        (lost, self.gaps.extract_if(.., |gap| gap.is_complete()).collect())
     }
 
     /// What an event of that minute has to know. O(1) when there is no gap.
     #[inline]
     pub fn near(&self, pair: &[u8], event: &MarketEvent, start: Timestamp, end: Timestamp) -> Near {
-        let mut near = Near { marked: true, ..Near::default() };
+        let mut near = Near {
+            marked: true,
+            window: start < self.overflow_until,
+            spilled: self.has_spilled(event.event_time),
+            ..Near::default()
+        };
         for gap in &self.gaps {
             let lost = event.trade_id.is_some_and(|id| gap.lost(id));
             let over = gap.overlaps(start, end);
@@ -268,24 +343,16 @@ impl Feed {
         near
     }
 
-    /// What a candle of that window says; `carriers` are those of the pair, if any are known.
-    pub fn marks(
-        &self,
-        pair: &[u8],
-        basis: Basis,
-        carriers: &[Carrier],
-        (start, end): Span,
-    ) -> Marks {
-        let over: Vec<&Gap> = self
-            .gaps
-            .iter()
-            .filter(|gap| gap.overlaps(start, end) && gap.concerns(pair, basis))
-            .collect();
+    /// What a candle of that window says; `own` is of the pair, if any is known.
+    pub(super) fn marks(&self, pair: &[u8], basis: Basis, own: &Own, (start, end): Span) -> Marks {
+        let gaps = self.gaps.iter().chain(&own.gaps);
+        let over: Vec<&Gap> =
+            gaps.filter(|gap| gap.overlaps(start, end) && gap.concerns(pair, basis)).collect();
         let counted = over.iter().filter(|gap| gap.ids.is_some());
         let missing = counted.map(|gap| gap.missing).reduce(i64::saturating_add);
         let told = |stretches: &Stretches| !stretches.spans().is_empty();
         let told = told(&self.stretches) || self.parts.iter().any(|(_, part)| told(part));
-        let healthy = self.healthy(carriers, basis);
+        let healthy = self.healthy(&own.carriers, basis);
         let coverage = told.then(|| covered(&healthy, &over, (start, end)));
         let begins_healthy = healthy.iter().any(|&(a, b)| a <= start && start < b);
         Marks {
@@ -293,42 +360,49 @@ impl Feed {
             missing,
             coverage_ms: coverage,
             partial_start: !begins_healthy && coverage.is_some_and(|covered| covered > 0),
-            forgotten: start < self.forgotten_until,
+            forgotten: start < self.forgotten_until.max(own.forgotten_until),
+            overflowed: start < self.overflow_until.max(own.overflow_until),
         }
     }
 
     /// As it stands in the private changelog.
     pub fn to_mark(&self) -> FeedMark {
         let mut state = Vec::new();
-        let plain = self.stretches.spans().is_empty() && self.gaps.is_empty() && !self.is_shared();
-        if !plain || self.forgotten_until.0 != 0 {
+        let is_known = !self.stretches.spans().is_empty() || !self.gaps.is_empty();
+        if is_known || self.version() > VERSIONS[0] || self.forgotten_until.0 != 0 {
             self.write(&mut state);
         }
         FeedMark { state, ..self.mark.clone() }
     }
 
+    /// The least that can hold it.
+    fn version(&self) -> i64 {
+        let times = self.spilled_until.max(self.overflow_until);
+        if times.0 != 0 || self.work.is_some() {
+            return VERSIONS[2];
+        }
+        VERSIONS[usize::from(self.is_shared())]
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
-        avro::long(out, VERSIONS[usize::from(self.is_shared())]);
+        let version = self.version();
+        avro::long(out, version);
         avro::long(out, self.forgotten_until.0);
         self.stretches.write(out);
         write_count(out, self.gaps.len());
-        for gap in &self.gaps {
-            avro::bytes(out, &gap.pair);
-            avro::long(out, gap.from.0);
-            avro::long(out, gap.until.0);
-            avro::optional(out, gap.ids, |out, (first, count)| {
-                avro::long(out, first);
-                avro::long(out, count);
-                avro::long(out, gap.missing);
-            });
-        }
-        if self.is_shared() {
+        self.gaps.iter().for_each(|gap| gap.write(out));
+        if version >= VERSIONS[1] {
             write_count(out, self.parts.len());
             for (name, part) in &self.parts {
                 avro::string(out, name);
                 part.write(out);
             }
             parts::write(&self.carriers, out);
+        }
+        if version >= VERSIONS[2] {
+            avro::long(out, self.spilled_until.0);
+            avro::long(out, self.overflow_until.0);
+            avro::optional(out, self.work.as_deref(), |out, work| work.write(out));
         }
     }
 
@@ -353,29 +427,19 @@ impl Feed {
         self.forgotten_until = Timestamp(reader.long().ok()?);
         self.stretches = Stretches::read(reader)?;
         for _ in 0..count(reader, MAX_GAPS)? {
-            let pair = reader.bytes().ok()?.into();
-            let (from, until) = (reader.long().ok()?, reader.long().ok()?);
-            let ids =
-                reader.optional(|reader| Ok((reader.long()?, reader.long()?, reader.long()?)));
-            let ids = ids.ok()?;
-            if let Some((first, count, missing)) = ids {
-                first.checked_add(count)?;
-                (0 < missing && missing <= count).then_some(())?;
-            }
-            self.gaps.push(Gap {
-                pair,
-                from: Timestamp(from),
-                until: Timestamp(until),
-                ids: ids.map(|(first, count, _)| (first, count)),
-                missing: ids.map_or(0, |(_, _, missing)| missing),
-            });
+            self.gaps.push(Gap::read(reader)?);
         }
-        if version == VERSIONS[1] {
+        if version >= VERSIONS[1] {
             for _ in 0..count(reader, MAX_PARTS)? {
                 let name = reader.string().ok()?.to_owned();
                 self.parts.push((name, Stretches::read(reader)?));
             }
             self.carriers = parts::read(reader)?;
+        }
+        if version >= VERSIONS[2] {
+            self.spilled_until = Timestamp(reader.long().ok()?);
+            self.overflow_until = Timestamp(reader.long().ok()?);
+            self.work = reader.optional(Work::read).ok()?.map(Box::new);
         }
         reader.is_empty().then_some(())
     }

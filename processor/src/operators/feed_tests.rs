@@ -41,7 +41,7 @@ proptest! {
         let within = |spans: &[(i64, i64)], at: i64| spans.iter().any(|&(a, b)| a <= at && at < b);
         let healthy = |at: &i64| within(&stretches, *at) && !within(&gaps, *at);
         let expected = (start..end).filter(healthy).count();
-        let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(start), Timestamp(end)));
+        let marks = feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(start), Timestamp(end)));
         let expected = (!stretches.is_empty()).then_some(i64::try_from(expected)?);
         prop_assert_eq!(marks.coverage_ms, expected);
         prop_assert_eq!(marks.gap, gaps.iter().any(|&(a, b)| a < end && start < b));
@@ -71,10 +71,11 @@ proptest! {
         feed.add(gap(b"pair", 5, 9, Some((10, 10))));
         let mut left: BTreeSet<i64> = order.iter().copied().collect();
         for id in order {
-            prop_assert!(feed.arrived(b"other", id).is_empty() && feed.arrived(b"pair", 20).is_empty());
+            prop_assert!(!feed.arrived(b"other", id).0 && !feed.arrived(b"pair", 20).0);
             left.remove(&id);
-            prop_assert_eq!(feed.arrived(b"pair", id).len(), usize::from(left.is_empty()));
-            let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(0), Timestamp(60)));
+            let (lost, complete) = feed.arrived(b"pair", id);
+            prop_assert_eq!((lost, complete.len()), (true, usize::from(left.is_empty())));
+            let marks = feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(0), Timestamp(60)));
             prop_assert_eq!(marks.gap, !left.is_empty());
             prop_assert_eq!(marks.missing.unwrap_or(0), i64::try_from(left.len())?);
         }
@@ -87,7 +88,7 @@ fn the_state_of_version_1_is_a_clock_without_more() {
     let feed = feed.unwrap();
     assert_eq!(feed.clock(), Some(Timestamp(7)));
     assert_eq!(feed.to_mark().state, Vec::<u8>::new());
-    let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(0), Timestamp(60)));
+    let marks = feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(0), Timestamp(60)));
     assert_eq!(marks, Marks::default());
 }
 
@@ -97,23 +98,70 @@ fn a_gap_with_ids_says_nothing_of_samples_and_nothing_of_other_pairs() {
     assert!(
         feed.add(gap(b"pair", 5, 9, Some((1, 2)))) && !feed.add(gap(b"pair", 5, 9, Some((1, 2))))
     );
-    let gap_of =
-        |pair: &[u8], basis| feed.marks(pair, basis, &[], (Timestamp(0), Timestamp(60))).gap;
+    let gap_of = |pair: &[u8], basis| {
+        feed.marks(pair, basis, &Own::default(), (Timestamp(0), Timestamp(60))).gap
+    };
     assert!(gap_of(b"pair", Basis::Trade));
     assert!(!gap_of(b"pair", Basis::Ticker) && !gap_of(b"other", Basis::Trade));
 }
 
 #[test]
-fn beyond_the_bound_the_oldest_gap_is_forgotten_and_its_windows_keep_their_mark() {
+fn beyond_the_bound_a_pairs_oldest_gap_goes_to_its_own_state() {
+    let mut feed = feed(&[]);
+    let bound = i64::try_from(MAX_GAPS).unwrap();
+    let minute = Interval::Minute.length_ms();
+    feed.add(gap(b"", 1, minute, None));
+    for at in 2..=bound {
+        assert!(feed.add(gap(b"pair", at * minute, at * minute + 5, None)));
+        assert_eq!(feed.spill(), None);
+    }
+    assert!(!feed.has_spilled(Timestamp(SPILLED_SLACK_MS)) && feed.to_mark().state[0] == 2);
+    assert!(feed.add(gap(b"pair", 5_000 * minute, 5_001 * minute, Some((1, 2)))));
+    assert_eq!(feed.spill(), Some(gap(b"pair", 2 * minute, 2 * minute + 5, None)));
+    assert!(!feed.overflow());
+    // A window over it, and an event a minute later, ask the pair's own state; what is newer does not.
+    let asks = [minute, 3 * minute + 4, 3 * minute + 5].map(|at| feed.has_spilled(Timestamp(at)));
+    assert_eq!(asks, [true, true, false]);
+    assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+}
+
+#[test]
+fn what_spilled_is_said_of_the_windows_under_it() {
+    let feed = feed(&[(1, 200)]);
+    let mut own = Feed::new(&mark(0, 1));
+    own.add(gap(b"", 50, 60, Some((7, 2))));
+    let marks = |basis| feed.marks(b"pair", basis, &own.own(), (Timestamp(0), Timestamp(60)));
+    let trades = marks(Basis::Trade);
+    assert_eq!((trades.gap, trades.missing, trades.coverage_ms), (true, Some(2), Some(49)));
+    assert!(!marks(Basis::Ticker).gap);
+    assert_eq!(own.arrived(b"", 8), (true, vec![]));
+    assert_eq!(Feed::of_mark(own.to_mark()), Ok(own));
+}
+
+#[test]
+fn beyond_the_bound_the_oldest_gap_is_forgotten_and_a_new_window_says_so() {
     let mut feed = feed(&[]);
     let bound = i64::try_from(MAX_GAPS).unwrap();
     for at in 1..=bound {
-        assert!(feed.add(gap(b"pair", at * 10, at * 10 + 5, None)) && !feed.overflow());
+        assert!(feed.add(gap(b"", at * 10, at * 10 + 5, None)) && !feed.overflow());
     }
-    assert!(feed.add(gap(b"pair", 5_000, 5_001, None)) && feed.overflow());
-    let marks = feed.marks(b"pair", Basis::Trade, &[], (Timestamp(10), Timestamp(15)));
-    assert!(!marks.gap && marks.forgotten);
-    assert!(!feed.marks(b"pair", Basis::Trade, &[], (Timestamp(15), Timestamp(16))).forgotten);
+    assert!(feed.add(gap(b"", 5_000, 5_001, None)));
+    assert_eq!((feed.spill(), feed.overflow()), (None, true), "it is of no pair");
+    let marks = |from, until| {
+        feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(from), Timestamp(until)))
+    };
+    let over = marks(10, 15);
+    assert!(!over.gap && over.forgotten && over.overflowed);
+    assert!(!marks(15, 16).forgotten && !marks(15, 16).overflowed);
+    let says = |is_new, knew| {
+        let event = MarketEvent::sample(schemas::Decimal::ONE, Timestamp(10));
+        let mut window = crate::operators::Window::new(crate::operators::single(&event, 0));
+        window.candle.gap = knew;
+        window.mark(&over, is_new);
+        window.candle.gap
+    };
+    assert_eq!([says(false, false), says(false, true), says(true, false)], [false, true, true]);
+    assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
 }
 
 #[test]

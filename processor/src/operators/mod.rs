@@ -3,9 +3,12 @@
 #![deny(clippy::float_arithmetic)]
 
 mod candles;
+mod changes;
 mod entry;
 mod feed;
+mod gap;
 mod gaps;
+mod index;
 mod latest;
 mod merge;
 mod pairs;
@@ -14,10 +17,12 @@ mod rules;
 mod seen;
 mod stretches;
 mod window;
+mod work;
 
 pub use candles::Candles;
 pub use entry::{Entry, entry};
-pub use feed::{Feed, Gap};
+pub use feed::Feed;
+pub use gap::Gap;
 pub use latest::LatestPrices;
 pub use merge::{merge, single};
 pub use pairs::{Pair, Pairs};
@@ -25,6 +30,7 @@ pub use parts::Carrier;
 pub use rules::{Interval, REVISION_HORIZON_MS, is_closed};
 pub use seen::Seen;
 pub use window::Window;
+pub use work::STEP_WINDOWS;
 
 use schemas::LatestPrice;
 use streams::store::StoreHandle;

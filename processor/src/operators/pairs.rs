@@ -10,8 +10,9 @@ use std::hash::Hasher as _;
 use std::rc::Rc;
 
 use rustc_hash::FxHasher;
-use schemas::avro::Reader;
-use schemas::{Basis, pair::MAX_PART_BYTES};
+use schemas::Basis;
+use schemas::avro::{self, Reader};
+use schemas::pair::check_name;
 use streams::store::Hint;
 
 /// Places, a power of two: more than the pairs of one partition of all venues together, at some
@@ -33,20 +34,16 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The pair of a store key; `None` when a part is empty or too long.
+    /// The pair of a store key; `None` when a part is not a name, or the key is written otherwise
+    /// than every other of the pair.
     pub fn read(key: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(key);
-        let mut last = 0;
-        for _ in 0..3 {
-            last = key.len() - reader.rest().len();
-            let part = reader.bytes().ok()?;
-            if part.is_empty() || part.len() > MAX_PART_BYTES {
-                return None;
-            }
-        }
+        let names = names(key)?;
+        names.iter().all(|name| check_name(name).is_ok()).then_some(())?;
+        let mut feed = NO_PAIR.to_vec();
+        avro::bytes(&mut feed, names[2]);
         Some(Self {
             key: key.into(),
-            feed: [&NO_PAIR, &key[last..]].concat().into(),
+            feed: feed.into(),
             in_latest: Hint::default(),
             in_feeds: Hint::default(),
             in_minutes: [Hint::default(), Hint::default()],
@@ -72,6 +69,27 @@ impl Pair {
     pub(super) const fn in_minutes(&self, basis: Basis) -> &Hint {
         &self.in_minutes[basis as usize]
     }
+}
+
+/// Whether a mark may have that store key: an exchange without a pair, or a pair.
+pub(super) fn is_key_of_mark(key: &[u8]) -> bool {
+    names(key).is_some_and(|[base, quote, exchange]| {
+        let of_feed = base.is_empty() && quote.is_empty();
+        check_name(exchange).is_ok()
+            && (of_feed || (check_name(base).is_ok() && check_name(quote).is_ok()))
+    })
+}
+
+/// Base, quote and exchange of a store key. A length can be written in more bytes than it needs; the
+/// same names would then be another key, so such a key is none.
+fn names(key: &[u8]) -> Option<[&[u8]; 3]> {
+    let mut reader = Reader::new(key);
+    let names = [reader.bytes().ok()?, reader.bytes().ok()?, reader.bytes().ok()?];
+    let mut written = Vec::with_capacity(key.len());
+    for name in names {
+        avro::bytes(&mut written, name);
+    }
+    (written == key).then_some(names)
 }
 
 /// The pairs that were met lately, by the bytes of a key in its topic.
@@ -147,6 +165,30 @@ mod tests {
         let key = layout::pair_key(&PairKey::new("", "USD", "coinbase"));
         assert!(pairs.get(&key, || Pair::read(&key).ok_or("invalid")).is_err());
         assert!(pairs.get(&key, || Err("asked again")).is_err_and(|error| error == "asked again"));
+    }
+
+    #[test]
+    fn a_key_of_other_bytes_than_its_names_have_is_none() {
+        let key = layout::pair_key(&PairKey::new("BTC", "USD", "x"));
+        assert!(Pair::read(&key).is_some() && is_key_of_mark(&key));
+        // The length 3 in two bytes, and a byte too many.
+        let long = [&[0x86, 0x00][..], &key[1..]].concat();
+        for key in [&long[..], &[&key[..], b"x"].concat()] {
+            assert!(Pair::read(key).is_none() && !is_key_of_mark(key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_of_an_exchange_or_of_a_pair() {
+        let is_key = |base: &str, quote: &str, exchange: &str| {
+            is_key_of_mark(&layout::pair_key(&PairKey::new(base, quote, exchange)))
+        };
+        assert!(is_key("", "", "x") && is_key("BTC", "USD", "x"));
+        for (base, quote, exchange) in
+            [("", "", ""), ("BTC", "", "x"), ("", "USD", "x"), ("B\0", "USD", "x"), ("", "", "x ")]
+        {
+            assert!(!is_key(base, quote, exchange), "{base:?} {quote:?} {exchange:?}");
+        }
     }
 
     proptest! {

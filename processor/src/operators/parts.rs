@@ -13,10 +13,13 @@
 //! A connection that is not dead but late tells of minutes that others have closed: these are
 //! revised, when it is behind by more than the grace.
 
+use std::collections::BTreeSet;
+
 use schemas::avro::{self, Reader};
 use schemas::{Basis, FeedMark, Part, Timestamp};
 use streams::{Context, Failure};
 
+use super::feed::Own;
 use super::rules::GRACE_MS;
 use super::stretches::{Span, count, write_count};
 use super::{Candles, Entry, Feed};
@@ -107,39 +110,40 @@ impl Candles {
         Ok(self.stores.feeds.update(pair, carry)?)
     }
 
-    /// The connections that carry a pair; none where its exchange has not told of several.
-    pub(super) fn carriers(&mut self, pair: &[u8]) -> Result<Vec<Carrier>, Failure> {
-        if !self.feed(super::candles::exchange_of(pair), Feed::has_parts)? {
-            return Ok(Vec::new());
+    /// What the own state of a pair adds for a window that begins there. Nothing is looked up while
+    /// the exchange has one connection and no gap stands in the own state of any pair.
+    pub(super) fn own(&mut self, pair: &[u8], start: Timestamp) -> Result<Own, Failure> {
+        let may_add = |feed: &Feed| feed.has_parts() || feed.has_spilled(start);
+        if !self.feed(super::candles::exchange_of(pair), may_add)? {
+            return Ok(Own::default());
         }
-        let carriers = |feed: Option<&Feed>| feed.map(|feed| feed.carriers().to_vec());
-        Ok(self.stores.feeds.read(pair, carriers)?.unwrap_or_default())
+        Ok(self.stores.feeds.read(pair, |own| own.map(Feed::own))?.unwrap_or_default())
     }
 
-    /// A connection has told its clock; `clock` was the exchange's before. Revises what others have
-    /// closed before it could tell.
+    /// A connection has told its clock late: revises what others have closed before it could tell.
+    /// Returns how many windows that looked at.
     pub(super) fn caught_up(
         &mut self,
-        exchange: &[u8],
+        pair: &[u8],
         mark: &FeedMark,
-        clock: Option<Timestamp>,
-    ) -> Result<(), Failure> {
-        let (Some(from), Some(clock)) = (mark.healthy_from, clock) else {
-            return Ok(());
+        newest: Timestamp,
+    ) -> Result<usize, Failure> {
+        let Some(from) = mark.healthy_from else {
+            return Ok(0);
         };
-        if from >= mark.healthy_until || from.0.saturating_add(GRACE_MS) >= clock.0 {
-            return Ok(());
-        }
-        for pair in self.pairs_of(exchange)? {
-            let carriers = self.carriers(&pair)?;
-            let own = carriers.iter().filter(|one| one.connection == mark.feed);
-            let bases: Vec<Basis> = own.map(|one| one.basis).collect();
-            if let Some(newest) = self.newest(&pair)?.filter(|_| !bases.is_empty()) {
-                self.refresh(&pair, (from, mark.healthy_until), &bases, newest)?;
-            }
-        }
-        Ok(())
+        let carriers = self.own(pair, from)?.carriers;
+        let own = carriers.iter().filter(|one| one.connection == mark.feed);
+        let bases: BTreeSet<Basis> = own.map(|one| one.basis).collect();
+        let bases: Vec<Basis> = bases.into_iter().collect();
+        self.refresh(pair, (from, mark.healthy_until), &bases, newest)
     }
+}
+
+/// Whether a connection tells of a time that others have closed; `clock` was the exchange's before.
+pub(super) fn tells_late(mark: &FeedMark, clock: Option<Timestamp>) -> bool {
+    mark.healthy_from.zip(clock).is_some_and(|(from, clock)| {
+        from < mark.healthy_until && from.0.saturating_add(GRACE_MS) < clock.0
+    })
 }
 
 #[cfg(test)]

@@ -44,8 +44,12 @@ fn feed(tellings: &[Told]) -> Feed {
     feed
 }
 
+fn own_of(carriers: &[Carrier]) -> Own {
+    Own { carriers: carriers.to_vec(), ..Own::default() }
+}
+
 fn covered(feed: &Feed, carriers: &[Carrier], basis: Basis, start: i64, end: i64) -> Option<i64> {
-    feed.marks(b"pair", basis, carriers, (Timestamp(start), Timestamp(end))).coverage_ms
+    feed.marks(b"pair", basis, &own_of(carriers), (Timestamp(start), Timestamp(end))).coverage_ms
 }
 
 fn counted(start: i64, end: i64, healthy: impl Fn(i64) -> bool) -> i64 {
@@ -83,7 +87,7 @@ proptest! {
         prop_assume!(!own.is_empty());
         let carriers = [carrier(0, 0)];
         let window = (Timestamp(start), Timestamp(start + length));
-        let marks = |told: &[Told]| feed(told).marks(b"pair", Basis::Trade, &carriers, window);
+        let marks = |told: &[Told]| feed(told).marks(b"pair", Basis::Trade, &own_of(&carriers), window);
         prop_assert_eq!(marks(&tellings), marks(&own));
     }
 

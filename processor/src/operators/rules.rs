@@ -13,6 +13,15 @@ pub const REVISION_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
 /// How far ahead of our own clock an event's time may be: more is a broken clock, and one such
 /// record would close every window of its pair.
 pub(super) const MAX_AHEAD_MS: i64 = 5_000;
+/// No time is so late: 9999-01-01T00:00:00Z. The calendars of `PostgreSQL`, Arrow and JSON readers
+/// hold it, and a day or a grace added to it does not wrap.
+pub(super) const END_OF_TIME: Timestamp = Timestamp(253_370_764_800_000);
+
+/// How long an instrument that ended is kept in `latest`, in stream time: readers see its last price,
+/// and sinks have it, however long they were away within the retention of `events`.
+pub(super) const ENDED_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// A venue's last tickers of an instrument follow its end. What happens later says that it is back.
+pub(super) const LAST_WORDS_MS: i64 = 60 * 60 * 1000;
 
 /// The length of a candle's window. UTC, aligned to the epoch, as all venues do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -41,6 +41,14 @@ impl Stretches {
         }
     }
 
+    /// Forgets what is after `at`.
+    pub(super) fn cut(&mut self, at: Timestamp) {
+        self.0.retain(|&(from, _)| from < at);
+        if let Some((_, until)) = self.0.last_mut() {
+            *until = at.min(*until);
+        }
+    }
+
     /// All of them, in order.
     pub(super) fn spans(&self) -> &[Span] {
         &self.0

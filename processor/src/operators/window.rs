@@ -41,12 +41,13 @@ impl Window {
 
     /// Takes what is known of the feed; whether that changes anything. How far the feed was healthy
     /// is said of a window that has closed: before that it is not known.
-    pub fn mark(&mut self, marks: &Marks) -> bool {
+    pub fn mark(&mut self, marks: &Marks, is_new: bool) -> bool {
         let candle = &mut self.candle;
         let was = (candle.gap, candle.missing_trades, candle.coverage_ms, candle.partial_start);
         // Whose gap is forgotten stays as that left it.
         if !(marks.forgotten && candle.gap && !marks.gap) {
-            candle.gap = marks.gap;
+            // A new window cannot know whether it lies over what was forgotten, so it says it does.
+            candle.gap = marks.gap || (is_new && marks.overflowed);
             candle.missing_trades = marks.missing;
             if candle.status != Status::Open {
                 candle.coverage_ms = marks.coverage_ms;

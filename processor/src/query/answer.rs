@@ -16,9 +16,11 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use schemas::Timestamp;
 use serde::Serialize;
+use streams::store::Moment;
 
+use super::budget::Budget;
+use super::connections::Line;
 use super::error::Refusal;
 use super::extent::Extent;
 use super::params::{MAX_LAG, Params};
@@ -104,6 +106,8 @@ pub(super) struct Ask {
     pub(super) params: Params,
     accept: Option<String>,
     known_tags: Option<String>,
+    /// The connection that it came by; a test has none.
+    line: Option<Line>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Ask {
@@ -117,6 +121,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Ask {
             // Elsewhere the header would ask that nothing be done.
             known_tags: joined(&parts.headers, &header::IF_NONE_MATCH)
                 .filter(|_| parts.method.is_safe()),
+            line: parts.extensions.get().cloned(),
         })
     }
 }
@@ -143,8 +148,14 @@ impl Ask {
         self.params.number(MAX_LAG, 0..=i64::MAX.unsigned_abs())
     }
 
-    /// The answer in full, or that the client has it already.
-    pub(super) fn answer(&self, found: Found, extent: &Extent, now: Timestamp) -> Response {
+    /// The answer in full, or that the client has it already, or that there is no memory for it.
+    pub(super) fn answer(
+        &self,
+        found: Found,
+        extent: &Extent,
+        now: Moment,
+        budget: &Budget,
+    ) -> Result<Response, Refusal> {
         let tag = tag(&found.body);
         let mut headers = HeaderMap::new();
         let mut set = |name: HeaderName, value: String| {
@@ -152,7 +163,7 @@ impl Ask {
                 headers.insert(name, value);
             }
         };
-        if let Some(as_of) = extent.as_of() {
+        if let Some(as_of) = extent.as_of(now) {
             set(AS_OF, as_of.to_string());
             set(LAG, extent.lag_ms(now).unwrap_or(0).to_string());
         }
@@ -168,10 +179,11 @@ impl Ask {
         let known = self.known_tags.as_deref().is_some_and(|known| is_known(known, &tag));
         set(header::ETAG, tag);
         if known {
-            return (StatusCode::NOT_MODIFIED, headers).into_response();
+            return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
         }
         set(header::CONTENT_TYPE, found.format.media_type().into());
-        (headers, found.body).into_response()
+        let body = budget.answer(found.body, self.line.as_ref()).ok_or_else(Refusal::no_memory)?;
+        Ok((headers, body).into_response())
     }
 }
 

@@ -63,6 +63,7 @@ fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
     columns.push(("coverage_ms", true, long(rows.iter().map(|row| row.coverage_ms))));
     columns.push(("partial_start", false, boolean(rows.iter().map(|row| row.partial_start))));
     columns.push(("missing_trades", true, long(rows.iter().map(|row| row.missing_trades))));
+    columns.push(("complete", false, boolean(rows.iter().map(|row| row.complete))));
     columns.push(("filled", false, boolean(rows.iter().map(|row| row.filled))));
     let field =
         |(name, nullable, array): &Column| Field::new(*name, array.data_type().clone(), *nullable);
@@ -120,7 +121,9 @@ mod tests {
         let close = close.as_primitive::<Decimal128Type>();
         assert_eq!(close.iter().collect::<Vec<_>>(), [Some(price.units()), None]);
         assert_eq!(close.data_type(), &DataType::Decimal128(38, 18));
-        assert_eq!(batch.num_columns(), 17);
+        let complete = batch.column_by_name("complete").ok_or("no complete")?;
+        assert_eq!(complete.as_boolean().true_count(), 0);
+        assert_eq!(batch.num_columns(), 18);
         Ok(())
     }
 }

@@ -76,6 +76,12 @@ impl Refusal {
         Self::unavailable(reason).retry_after(BUSY_RETRY_S)
     }
 
+    /// 503: readers hold as much memory as they may.
+    pub fn no_memory() -> Self {
+        let reason = "too much waits to be sent to other clients: try again, or ask for less";
+        Self::unavailable(reason).retry_after(BUSY_RETRY_S)
+    }
+
     /// 503: there are as many streaming clients as there may be, or the hub is behind.
     pub fn full() -> Self {
         let reason = "no place for another streaming client: try again later";

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use schemas::Timestamp;
 use schemas::topic::Topic;
-use streams::store::Committed;
+use streams::store::{Committed, Moment};
 
 use super::answer;
 use crate::topology::store_name;
@@ -19,8 +19,8 @@ const MAX_POSITIONS: usize = 200;
 pub(super) struct Extent {
     /// By store and partition: the next offset, where known.
     positions: BTreeMap<(&'static str, i32), Option<i64>>,
-    /// The oldest that is known of them.
-    oldest: Option<Timestamp>,
+    /// Before it nothing is missing in any of them of which something is known.
+    oldest: Option<Moment>,
     /// Of some nothing is known.
     unknown: bool,
 }
@@ -29,9 +29,9 @@ impl Extent {
     /// Takes note of a store that is going to be read.
     pub(super) fn add(&mut self, topic: Topic, partition: i32, store: &Committed) {
         let freshness = store.freshness();
-        let as_of = freshness.as_of().map(|time| Timestamp(time.0));
-        self.unknown |= as_of.is_none();
-        self.oldest = older(self.oldest, as_of);
+        let complete_at = freshness.complete_at();
+        self.unknown |= complete_at.is_none();
+        self.oldest = older(self.oldest, complete_at);
         let next = freshness.next().map(|next| next.0);
         self.positions.insert((store_name(topic), partition), next);
     }
@@ -43,14 +43,16 @@ impl Extent {
         self.positions.extend(other.positions);
     }
 
-    /// Everything that was committed before is in the answer.
-    pub(super) fn as_of(&self) -> Option<Timestamp> {
-        self.oldest.filter(|_| !self.unknown)
+    /// Everything that was committed before is in the answer, by the wall clock of `now`.
+    pub(super) fn as_of(&self, now: Moment) -> Option<Timestamp> {
+        let lag = i64::try_from(self.lag_ms(now)?).unwrap_or(i64::MAX);
+        Some(Timestamp(now.wall.0.saturating_sub(lag)))
     }
 
     /// How long ago that is.
-    pub(super) fn lag_ms(&self, now: Timestamp) -> Option<u64> {
-        self.as_of().map(|as_of| u64::try_from(now.0.saturating_sub(as_of.0)).unwrap_or(0))
+    pub(super) fn lag_ms(&self, now: Moment) -> Option<u64> {
+        let oldest = self.oldest.filter(|_| !self.unknown)?;
+        Some(u64::try_from(now.ms_since(oldest)).unwrap_or(0))
     }
 
     /// As the header has them.
@@ -62,8 +64,8 @@ impl Extent {
     }
 }
 
-fn older(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    one.into_iter().chain(other).min()
+fn older(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    one.into_iter().chain(other).reduce(Moment::older)
 }
 
 #[cfg(test)]
@@ -73,20 +75,45 @@ mod tests {
 
     use super::*;
 
+    const fn at(wall: i64, up_ms: i64) -> Moment {
+        Moment { wall: Time(wall), up_ms }
+    }
+
+    fn store(next: i64, asked: Option<Moment>) -> Committed {
+        let store = Committed::new(Box::new(Memory::default()));
+        store.freshness().claims(Offset(next));
+        asked.into_iter().for_each(|asked| store.freshness().complete(asked));
+        store
+    }
+
     #[test]
     fn an_answer_is_as_old_as_the_oldest_store_that_it_was_read_from() {
-        let store = || Committed::new(Box::new(Memory::default()));
-        let (one, two, unknown) = (store(), store(), store());
-        one.freshness().reached(Offset(7), Time(100));
-        two.freshness().reached(Offset(9), Time(90));
+        let (one, two) = (store(7, Some(at(1_100, 100))), store(9, Some(at(1_090, 90))));
         let mut extent = Extent::default();
-        assert_eq!(extent.as_of(), None);
+        assert_eq!(extent.as_of(at(1_095, 95)), None);
         extent.add(Topic::Latest, 0, &one);
         extent.add(Topic::Ohlc1m, 0, &two);
-        assert_eq!(extent.as_of(), Some(Timestamp(90)));
-        assert_eq!(extent.lag_ms(Timestamp(95)), Some(5));
+        assert_eq!(extent.as_of(at(1_095, 95)), Some(Timestamp(1_090)));
+        assert_eq!(extent.lag_ms(at(1_095, 95)), Some(5));
         assert_eq!(extent.positions().as_deref(), Some("latest/0=7,ohlc_1m/0=9"));
-        extent.add(Topic::Ohlc1h, 0, &unknown);
-        assert_eq!(extent.as_of(), None);
+        extent.add(Topic::Ohlc1h, 0, &store(1, None));
+        assert_eq!(extent.as_of(at(1_095, 95)), None);
+    }
+
+    #[test]
+    fn no_clock_that_is_set_back_or_stands_still_makes_an_answer_younger() {
+        let mut extent = Extent::default();
+        extent.add(Topic::Latest, 0, &store(7, Some(at(9_000, 1_000))));
+        // An hour back, five seconds later: the answer says both by the clock of now.
+        assert_eq!(extent.lag_ms(at(2_000, 6_000)), Some(5_000));
+        assert_eq!(extent.as_of(at(2_000, 6_000)), Some(Timestamp(-3_000)));
+        // Suspended for eight seconds, which only the wall clock has counted.
+        assert_eq!(extent.lag_ms(at(17_000, 1_001)), Some(8_000));
+        // A broker that was asked after the clock was set back is what counts from there on.
+        let mut extent = Extent::default();
+        let asked_again = store(7, Some(at(9_000, 1_000)));
+        asked_again.freshness().complete(at(2_000, 6_000));
+        extent.add(Topic::Latest, 0, &asked_again);
+        assert_eq!(extent.lag_ms(at(2_100, 6_100)), Some(100));
     }
 }

@@ -81,7 +81,8 @@ impl Filling {
                 break;
             }
             anchor = Some(Anchor::new(candle));
-            rows.push(Filled { row: CandleRow::stored(candle.0, &candle.1), anchor: candle.0 });
+            let row = CandleRow::stored(self.interval, candle.0, &candle.1);
+            rows.push(Filled { row, anchor: candle.0 });
         }
         if let Some(anchor) = anchor.filter(|_| candles.len() < self.limit) {
             self.between(anchor, self.to, &mut rows);
@@ -125,7 +126,7 @@ mod tests {
     fn candle(minute: i64, price: &str, gap: bool) -> (Timestamp, Candle) {
         let time = Timestamp(minute * MINUTE);
         let event = MarketEvent::trade(price.parse().unwrap(), Decimal::ONE, time);
-        (time, Candle { gap, ..single(&event, 0).unwrap() })
+        (time, Candle { gap, ..single(&event, 0) })
     }
 
     fn previous() -> Filling {

@@ -20,8 +20,11 @@ use schemas::Timestamp;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::answer;
+use super::budget::{Budget, Held};
+use super::connections::Line;
 use super::error::Refusal;
 use super::rate::Rates;
+use super::routes::MAX_BODY;
 
 /// How long a browser keeps what it was told of other origins: an hour, beyond which most do not.
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
@@ -99,12 +102,14 @@ pub(super) struct Gate {
     rates: Option<Arc<Mutex<Rates>>>,
     now: fn() -> Timestamp,
     timeout: Duration,
+    budget: Budget,
 }
 
 impl Gate {
-    pub(super) fn new(guards: &Guards, now: fn() -> Timestamp) -> Self {
+    pub(super) fn new(guards: &Guards, now: fn() -> Timestamp, budget: &Budget) -> Self {
         let rates = guards.rate.map(|(rate, burst)| Arc::new(Mutex::new(Rates::new(rate, burst))));
-        Self { token: guards.token.clone(), rates, now, timeout: guards.timeout }
+        let (token, timeout, budget) = (guards.token.clone(), guards.timeout, budget.clone());
+        Self { token, rates, now, timeout, budget }
     }
 
     fn rate(&self, client: IpAddr) -> Result<(), Refusal> {
@@ -114,6 +119,23 @@ impl Gate {
         let now = (self.now)();
         let mut rates = rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.take(client, now.0).map_err(Refusal::too_often)
+    }
+
+    /// The memory of a body, which is gathered before it is read.
+    fn body(&self, request: &Request) -> Result<Option<Held>, Refusal> {
+        let headers = request.headers();
+        let length =
+            headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        let length = match length {
+            Some(length) => MAX_BODY.min(length),
+            None if headers.contains_key(header::TRANSFER_ENCODING) => MAX_BODY,
+            None => 0,
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        let held = self.budget.hold(length, request.extensions().get::<Line>());
+        held.map(Some).ok_or_else(Refusal::no_memory)
     }
 
     fn token(&self, request: &Request) -> Result<(), Refusal> {
@@ -154,6 +176,7 @@ pub(super) async fn in_time(
     request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
+    let _body = gate.body(&request)?;
     let answer = tokio::time::timeout(gate.timeout, next.run(request)).await;
     answer.map_err(|_| {
         Refusal::unavailable(format!("the read took longer than {} ms", gate.timeout.as_millis()))

@@ -5,7 +5,7 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::clock;
 
@@ -32,6 +32,50 @@ impl Metrics {
         registry.register(Box::new(duration.clone()))?;
         Ok(Self { duration })
     }
+}
+
+/// Why a connection is not let in or ended: as many as there may be, overall or of its address; no
+/// TLS handshake or no request in time; an answer that was not taken, or not fast enough for others.
+const DROPPED: [&str; 6] = ["full", "address", "handshake", "idle", "write", "memory"];
+
+/// The metrics of connections. Clones share them.
+#[derive(Clone)]
+pub struct Connections {
+    pub(super) open: IntGauge,
+    dropped: IntCounterVec,
+}
+
+impl Connections {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let open = IntGauge::new("processor_http_connections", "Connections of readers.")?;
+        let options = Opts::new(
+            "processor_http_connections_dropped_total",
+            "Connections refused or ended by this process, by reason.",
+        );
+        let dropped = IntCounterVec::new(options, &["reason"])?;
+        for reason in DROPPED {
+            dropped.with_label_values(&[reason]);
+        }
+        registry.register(Box::new(open.clone()))?;
+        registry.register(Box::new(dropped.clone()))?;
+        Ok(Self { open, dropped })
+    }
+
+    pub(super) fn dropped(&self, reason: &str) {
+        self.dropped.with_label_values(&[reason]).inc();
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self, reason: &str) -> u64 {
+        self.dropped.with_label_values(&[reason]).get()
+    }
+}
+
+/// What [`Budget`](super::Budget) counts.
+pub(super) fn reader_memory() -> prometheus::Result<IntGauge> {
+    let help = "Memory of what readers have not taken yet.";
+    IntGauge::new("processor_reader_memory_bytes", help)
 }
 
 /// Reads of the tables, by what came of them.

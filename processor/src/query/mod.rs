@@ -1,9 +1,9 @@
 //! What the processor answers over HTTP: health, metrics, and reads of its own partitions.
 //!
 //! ```text
-//! guard, metrics ─► routes ─► latest, candles, exchanges, bases ─► served (one read) ─► read (the stores)
-//!                └─ params: what is asked             └─ extent: how old the answer is
-//!                └─ answer: JSON, CSV, Arrow, 304     error: why there is none
+//! connections ─► guard, metrics ─► routes ─► latest, candles, exchanges, bases ─► served (one read) ─► read (the stores)
+//!                               └─ params: what is asked             └─ extent: how old the answer is
+//!                               └─ answer: JSON, CSV, Arrow, 304     error: why there is none
 //! ```
 //!
 //! Candles older than what is here come from `history`, where a database is named.
@@ -14,8 +14,10 @@
 mod answer;
 mod arrow;
 mod bases;
+mod budget;
 mod candles;
 mod clock;
+mod connections;
 mod error;
 mod exchanges;
 mod extent;
@@ -37,9 +39,13 @@ pub mod stream;
 mod tests;
 mod tls;
 
+pub use budget::Budget;
+pub use clock::now;
+pub use connections::{Limits, serve};
 pub use error::Refusal;
 pub use guard::{Guards, Token};
 pub use history::{History, HistoryUrl};
+pub use metrics::Connections;
 pub use routes::router;
 pub use served::Served;
-pub use tls::{TlsListener, server_config};
+pub use tls::server_config;

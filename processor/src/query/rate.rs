@@ -62,7 +62,7 @@ impl Rates {
 }
 
 /// Whoever has one address of version 6 has the 2^64 beside it.
-fn network(client: IpAddr) -> IpAddr {
+pub(super) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
             let mask = u128::MAX << 64;

@@ -87,11 +87,12 @@ impl Reader {
         Error::Corrupt(format!("store {}: {reason}", store_name(topic)))
     }
 
-    /// Every pair, in key order.
-    pub fn pairs(&self) -> Result<Vec<PairKey>> {
-        let (mut pairs, mut from) = (Vec::new(), Vec::new());
+    /// The pairs whose store keys begin with `prefix`, in key order.
+    pub fn pairs(&self, prefix: &[u8]) -> Result<Vec<PairKey>> {
+        let (mut pairs, mut from) = (Vec::new(), prefix.to_vec());
+        let to = layout::after_prefix(prefix);
         loop {
-            let page = self.latest.range(&from, &AFTER_ALL, PAGE)?;
+            let page = self.latest.range(&from, &to, PAGE)?;
             for (key, _) in &page {
                 let pair = layout::read_pair(key)
                     .ok_or_else(|| Self::corrupt(Topic::Latest, "a key is not a pair"))?;
@@ -226,9 +227,8 @@ impl Reader {
                 continue;
             }
             match found.get_mut(&parent) {
-                // What overflows when it closes shows as it was until then.
                 Some(known) => {
-                    let _ = merge(known, &candle);
+                    merge(known, &candle);
                 }
                 None => {
                     found.insert(parent, candle);

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
+use axum::{Extension, Router};
 use prometheus::{Encoder as _, TextEncoder};
 use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{And, DefaultPredicate, Predicate as _, SizeAbove};
 
+use super::connections::Line;
 use super::error::Refusal;
 use super::guard::{Gate, Guards, allowed, in_time};
 use super::metrics::{Metrics, watch};
@@ -22,14 +23,14 @@ use super::stream::page_router;
 use super::{bases, candles, exchanges, latest, openapi};
 
 /// Bytes of a body: 1,000 pairs of the longest names, and JSON around them.
-const MAX_BODY: usize = 512 << 10;
+pub(super) const MAX_BODY: usize = 512 << 10;
 /// Bytes from which an answer is compressed: less fits in one packet as it is.
 const COMPRESSED_FROM: u16 = 1024;
 
 /// Every route, those of `streaming` among them. Its metrics are registered: once a process.
 pub fn router(served: Served, guards: &Guards, streaming: Router) -> prometheus::Result<Router> {
     let watched = Metrics::new(&served.registry)?;
-    let gate = Gate::new(guards, served.now);
+    let gate = Gate::new(guards, served.now, &served.budget);
     let served = Served { reads: Arc::new(Semaphore::new(guards.max_reads)), ..served };
     let reads = reads().into_iter().fold(Router::new(), |routes, (path, route)| {
         // Another method is refused before it is asked who asks.
@@ -89,9 +90,14 @@ async fn ready(State(served): State<Served>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, answer).into_response()
 }
 
-async fn metrics(State(served): State<Served>) -> Result<Response, Refusal> {
+async fn metrics(
+    State(served): State<Served>,
+    line: Option<Extension<Line>>,
+) -> Result<Response, Refusal> {
     let mut text = Vec::new();
     let encoded = TextEncoder::new().encode(&served.registry.gather(), &mut text);
     encoded.map_err(|error| Refusal::broken(&error))?;
+    let line = line.map(|Extension(line)| line);
+    let text = served.budget.answer(text.into(), line.as_ref()).ok_or_else(Refusal::no_memory)?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }

@@ -5,6 +5,8 @@
 use schemas::{Basis, Candle, Decimal, LatestPrice, PairKey, Timestamp};
 use serde::{Serialize, Serializer};
 
+use crate::operators::Interval;
+
 /// Written as its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Text<T>(pub(super) T);
@@ -96,6 +98,7 @@ impl SeenRow {
 
 /// A window: as it is stored, or one in which nothing happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "columns of an answer, each a fact of its own")]
 pub(super) struct CandleRow {
     pub(super) open_time: Time,
     pub(super) open: Option<Number>,
@@ -113,11 +116,12 @@ pub(super) struct CandleRow {
     pub(super) coverage_ms: Option<i64>,
     pub(super) partial_start: bool,
     pub(super) missing_trades: Option<i64>,
+    pub(super) complete: bool,
     pub(super) filled: bool,
 }
 
 impl CandleRow {
-    pub(super) fn stored(open_time: Timestamp, candle: &Candle) -> Self {
+    pub(super) fn stored(interval: Interval, open_time: Timestamp, candle: &Candle) -> Self {
         Self {
             open_time: Text(open_time),
             open: Some(Text(candle.open)),
@@ -135,12 +139,13 @@ impl CandleRow {
             coverage_ms: candle.coverage_ms,
             partial_start: candle.partial_start,
             missing_trades: candle.missing_trades,
+            complete: candle.is_complete(interval.length_ms()),
             filled: false,
         }
     }
 
     /// A window without trades. Its volumes are null as those of any window are of which nobody
-    /// has counted them.
+    /// has counted them, and it is not complete: its coverage is not measured.
     pub(super) fn filled(open_time: Timestamp, price: Option<Decimal>) -> Self {
         let price = price.map(Text);
         Self {
@@ -160,6 +165,7 @@ impl CandleRow {
             coverage_ms: None,
             partial_start: false,
             missing_trades: None,
+            complete: false,
             filled: true,
         }
     }

@@ -11,10 +11,11 @@ use prometheus::Registry;
 use schemas::topic::Topic;
 use schemas::{Codec, FeedMark, LatestPrice, PairKey, Timestamp};
 use streams::runtime::Queries;
-use streams::store::Committed;
+use streams::store::{Committed, Moment};
 use tokio::sync::Semaphore;
 
 use super::answer::{Ask, Found};
+use super::budget::Budget;
 use super::error::Refusal;
 use super::exchanges::Gathered;
 use super::extent::Extent;
@@ -44,8 +45,12 @@ pub struct Served {
     pub history: Option<Arc<History>>,
     /// The time, which only the edges read.
     pub now: fn() -> Timestamp,
+    /// The same on two clocks, for ages.
+    pub moment: fn() -> Moment,
     /// Reads that may still begin.
     pub reads: Arc<Semaphore>,
+    /// The memory of what readers have not taken yet.
+    pub budget: Budget,
     /// Where pairs were last found.
     pub(super) places: Arc<Places>,
     /// What the list of exchanges was made of last.
@@ -54,11 +59,11 @@ pub struct Served {
 
 impl Served {
     /// By the wall clock.
-    pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry) -> Self {
+    pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry, budget: Budget) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
         let (places, gathered) = (Arc::default(), Arc::default());
-        let (history, now) = (None, clock::now);
-        Self { queries, codec, registry, history, now, reads, places, gathered }
+        let (history, now, moment) = (None, clock::now, clock::moment);
+        Self { queries, codec, registry, history, now, moment, reads, budget, places, gathered }
     }
 
     /// A reader for each partition that is here.
@@ -92,16 +97,18 @@ impl Served {
             let mut reading = Reading { served: &self, readers, now, extent: Extent::default() };
             let found = route(&mut reading);
             let extent = std::mem::take(&mut reading.extent);
+            // Not when it began: a process that was stopped in between would say too little.
+            let at = (self.moment)();
             // It is too old also when it is that there is nothing.
-            within(max_lag, &extent, now)?;
-            Ok(ask.answer(found?, &extent, now))
+            within(max_lag, &extent, at)?;
+            ask.answer(found?, &extent, at, &self.budget)
         };
         let joined = tokio::task::spawn_blocking(work).await;
         joined.unwrap_or_else(|error| Err(Refusal::broken(&error)))
     }
 }
 
-fn within(max_lag: Option<u64>, extent: &Extent, now: Timestamp) -> Result<(), Refusal> {
+fn within(max_lag: Option<u64>, extent: &Extent, now: Moment) -> Result<(), Refusal> {
     let Some(max) = max_lag else {
         return Ok(());
     };

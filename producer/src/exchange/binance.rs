@@ -193,14 +193,12 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 
 /// The pair that a symbol names.
 pub fn pair(symbol: &str) -> Result<PairKey, Malformed> {
-    QUOTES
-        .into_iter()
-        .find_map(|quote| {
-            let base = symbol.strip_suffix(quote)?;
-            Some(PairKey::new(base, quote, Venue::Binance.as_str()))
-        })
-        .filter(PairKey::is_valid)
-        .ok_or_else(|| Malformed::BadProduct(symbol.into()))
+    let named = |quote: &'static str| {
+        let base = symbol.strip_suffix(quote).filter(|base| !base.is_empty())?;
+        Some(PairKey::new(base, quote, Venue::Binance.as_str()))
+    };
+    let pair = QUOTES.into_iter().find_map(named);
+    Ok(pair.ok_or_else(|| Malformed::BadProduct(symbol.into()))?.checked()?)
 }
 
 /// Appends what one text frame says.

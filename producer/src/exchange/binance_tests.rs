@@ -30,7 +30,7 @@ fn event(text: &str) -> anyhow::Result<(PairKey, MarketEvent)> {
 /// Reads a capture; the ids of each pair, after comparing every event with its raw text.
 fn ids(name: &str, kind: &str, id: &str) -> anyhow::Result<BTreeMap<String, Vec<i64>>> {
     let mut ids: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    let Some(frames) = test_data::frames(name)? else { return Ok(ids) };
+    let frames = test_data::frames(name)?;
     let mut events = 0;
     for (at, text) in &frames {
         let mut out = Vec::new();
@@ -110,7 +110,7 @@ fn a_ticker_has_both_volumes_as_the_venue_counts_them() -> anyhow::Result<()> {
 
 #[test]
 fn single_messages_of_every_market_are_read_or_left_out_with_a_reason() -> anyhow::Result<()> {
-    let Some(messages) = test_data::mixed("binance")? else { return Ok(()) };
+    let messages = test_data::mixed("binance")?;
     let (mut prints, mut samples, mut odd) = (0, 0, 0);
     for (kind, case, raw) in &messages {
         let mut out = Vec::new();

@@ -145,8 +145,7 @@ pub fn pair(product: &str) -> Result<PairKey, Malformed> {
     let bad = || Malformed::BadProduct(product.into());
     let (base, quote) = product.split_once('-').ok_or_else(bad)?;
     let quote = if quote == "USDC" { "USD" } else { quote };
-    let pair = PairKey::new(base, quote, Venue::Coinbase.as_str());
-    if pair.is_valid() { Ok(pair) } else { Err(bad()) }
+    Ok(PairKey::new(base, quote, Venue::Coinbase.as_str()).checked()?)
 }
 
 /// What one text frame says.

@@ -247,9 +247,10 @@ pub fn pair(name: &str) -> Result<PairKey, Malformed> {
         (None, Class::Option | Class::Combo) => underlying,
         (None, Class::Spot) => return Err(Malformed::BadProduct(name.into())),
     };
-    let pair = PairKey::new(name, quote, Venue::Deribit.as_str());
-    let named = pair.is_valid() && !underlying.is_empty();
-    if named { Ok(pair) } else { Err(Malformed::BadProduct(name.into())) }
+    if underlying.is_empty() {
+        return Err(Malformed::BadProduct(name.into()));
+    }
+    Ok(PairKey::new(name, quote, Venue::Deribit.as_str()).checked()?)
 }
 
 /// A future that is paid in the coin: its amounts are USD.

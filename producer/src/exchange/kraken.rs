@@ -225,8 +225,7 @@ fn alias(asset: &str) -> &str {
 pub fn pair(symbol: &str) -> Result<PairKey, Malformed> {
     let bad = || Malformed::BadProduct(symbol.into());
     let (base, quote) = symbol.split_once('/').ok_or_else(bad)?;
-    let pair = PairKey::new(alias(base), alias(quote), Venue::Kraken.as_str());
-    if pair.is_valid() { Ok(pair) } else { Err(bad()) }
+    Ok(PairKey::new(alias(base), alias(quote), Venue::Kraken.as_str()).checked()?)
 }
 
 /// Appends what one text frame says.

@@ -87,6 +87,16 @@ impl Venue {
         }
     }
 
+    /// What is asked for to see the time: the cheapest request there is.
+    pub const fn time_path(self) -> &'static str {
+        match self {
+            Self::Coinbase => "/time",
+            Self::Binance => "/api/v3/time",
+            Self::Kraken => "/0/public/Time",
+            Self::Deribit => "/public/get_time",
+        }
+    }
+
     /// The kinds of message that it sends, as [`Parsed::kind`] has them.
     pub const fn kinds(self) -> &'static [&'static str] {
         match self {
@@ -416,11 +426,15 @@ pub enum Malformed {
     /// A product that does not name a base and a quote.
     #[error("product {0} does not name a base and a quote")]
     BadProduct(String),
+    /// A base, quote or exchange that breaks the rule of names.
+    #[error("{0}: see the rule of names in schemas/src/pair.rs")]
+    BadName(#[from] schemas::pair::PairError),
 }
 
 impl Malformed {
     /// Every label.
-    pub const LABELS: [&'static str; 4] = ["not_json", "missing_field", "bad_field", "bad_product"];
+    pub const LABELS: [&'static str; 5] =
+        ["not_json", "missing_field", "bad_field", "bad_product", "bad_name"];
 
     /// As metrics and the dead letter's reason have it.
     pub const fn label(&self) -> &'static str {
@@ -429,6 +443,7 @@ impl Malformed {
             Self::MissingField(_) => Self::LABELS[1],
             Self::BadField(_) => Self::LABELS[2],
             Self::BadProduct(_) => Self::LABELS[3],
+            Self::BadName(_) => Self::LABELS[4],
         }
     }
 }

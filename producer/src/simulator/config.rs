@@ -84,6 +84,9 @@ pub struct SimulateConfig {
     /// How long whoever gets 429 is told to wait.
     #[arg(long, env = "SIMULATOR_RETRY_AFTER", default_value = "1s", value_parser = units::duration)]
     pub retry_after: Duration,
+    /// Be so far ahead of this machine's clock.
+    #[arg(long, env = "SIMULATOR_CLOCK_AHEAD", default_value = "0ms", value_parser = units::duration)]
+    pub clock_ahead: Duration,
 }
 
 impl SimulateConfig {
@@ -132,6 +135,7 @@ impl SimulateConfig {
                 limit_first: self.limit_first,
                 limit_requests_every: self.limit_requests_every,
                 retry_after: self.retry_after,
+                clock_ahead: self.clock_ahead,
             },
         }
     }

@@ -102,16 +102,16 @@ impl Connection {
                     Err(RecvError::Closed) => return Ok("simulator stopped"),
                 },
                 _ = seconds.tick() => {
-                    let said = self.session.beat(&self.shared.market(), clock::now_micros());
+                    let said = self.session.beat(&self.shared.market(), self.shared.now_us());
                     self.say(said).await?;
                 }
                 _ = tickers.tick(), if self.shared.tickers_every.is_some() => {
-                    let said = self.session.tickers(&self.shared.market(), clock::now_micros());
+                    let said = self.session.tickers(&self.shared.market(), self.shared.now_us());
                     self.say(said.into()).await?;
                 }
                 _ = pings.tick(), if self.session.ping_every().is_some() => self.ping().await?,
                 Ok(change) = news.recv() => {
-                    let said = self.session.news(&change, clock::now_micros());
+                    let said = self.session.news(&change, self.shared.now_us());
                     self.say(said.into_iter().collect::<Vec<_>>().into()).await?;
                 }
                 message = self.socket.next() => match message {
@@ -169,7 +169,7 @@ impl Connection {
             sleep(FOR_EVER).await;
         }
         if faults.maintains(self.matches) {
-            let said = self.session.maintenance(clock::now_micros());
+            let said = self.session.maintenance(self.shared.now_us());
             self.say(said.into_iter().collect::<Vec<_>>().into()).await?;
             self.socket.close(None).await?;
             return Ok(Some("closed for maintenance"));
@@ -206,7 +206,7 @@ impl Connection {
         {
             return self.say(refusal.into()).await;
         }
-        let said = self.session.request(text, &shared.market(), clock::now_micros());
+        let said = self.session.request(text, &shared.market(), shared.now_us());
         self.say(said).await
     }
 

@@ -43,6 +43,8 @@ pub struct Faults {
     pub limit_requests_every: Option<u64>,
     /// How long whoever is refused by 429 is told to wait.
     pub retry_after: Duration,
+    /// How far the venue's clock is ahead of this machine's.
+    pub clock_ahead: Duration,
 }
 
 /// What happens to one trade.

@@ -1,11 +1,14 @@
 //! The requests that a simulator answers beside its feed, on the same port: one GET a connection.
 
+use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Headers that are longer are no request of a client that means well.
 const MAX_HEAD: usize = 8 * 1024;
+
+static PRINTER: DateTimePrinter = DateTimePrinter::new();
 
 /// The head of a request: enough of it to tell a handshake from a GET.
 pub struct Head {
@@ -130,15 +133,17 @@ impl Head {
     }
 }
 
-/// Takes the request and answers it.
-pub async fn reply(mut socket: TcpStream, answer: &Answer) -> std::io::Result<()> {
+/// Takes the request and answers it, at that time in microseconds since the epoch.
+pub async fn reply(mut socket: TcpStream, answer: &Answer, now_us: i64) -> std::io::Result<()> {
     // The request has no body; it is read so that closing does not reset the connection.
     let mut request = vec![0; MAX_HEAD];
     let _ = socket.read(&mut request).await?;
     let body = answer.body.to_string();
     let wait = answer.retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
+    let date = jiff::Timestamp::from_microsecond(now_us).unwrap_or_default();
+    let date = PRINTER.timestamp_to_rfc9110_string(&date).unwrap_or_default();
     let text = format!(
-        "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n{body}",
+        "HTTP/1.1 {}\r\nDate: {date}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n{body}",
         answer.status,
         body.len(),
         wait.unwrap_or_default(),

@@ -121,6 +121,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// The venue's clock.
+    fn now_us(&self) -> i64 {
+        now_us(&self.faults)
+    }
+
     fn market(&self) -> MutexGuard<'_, Market> {
         self.market.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,6 +163,12 @@ impl Shared {
         let refused = gate.attempt(self.watch.elapsed()).err();
         refused.map(|wait| wait.as_secs().max(1))
     }
+}
+
+/// Now, by the clock of a venue with these faults, in microseconds since the epoch.
+fn now_us(faults: &Faults) -> i64 {
+    let ahead = i64::try_from(faults.clock_ahead.as_micros()).unwrap_or_default();
+    clock::now_micros() + ahead
 }
 
 /// One more of the first so many.
@@ -235,7 +246,7 @@ impl Simulator {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!("cannot listen at {address}: choose another --listen or free the port")
         })?;
-        let now = clock::now_micros();
+        let now = now_us(&config.faults);
         let market = Market::new(config.seed, &names, now)?.forgetting(config.faults.forget_every);
         let shared = Shared {
             venue: config.venue,
@@ -305,7 +316,7 @@ async fn trade(shared: Arc<Shared>, rate: u32) {
             continue;
         }
         due += per_step;
-        let now = clock::now_micros();
+        let now = shared.now_us();
         let mut market = shared.market();
         while due >= 1000 {
             due -= 1000;
@@ -320,16 +331,16 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let _ = socket.set_nodelay(true);
     let _open = Open::new(&shared, peer.ip());
     let Ok(Some(head)) = timeout(HANDSHAKE_WITHIN, Head::peek(&socket)).await else { return };
-    let now = clock::now_micros();
+    let now = shared.now_us();
     if let Some(refusal) = shared.turned_away(peer.ip(), &head, now) {
         tracing::info!(%peer, seconds = refusal.retry_after(), "client turned away");
-        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &refusal)).await;
+        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &refusal, now)).await;
         return;
     }
     if !head.upgrade {
         let answer =
             session::answer(shared.venue, &head.path, &head.query(), &shared.market(), now);
-        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &answer)).await;
+        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &answer, now)).await;
         return;
     }
     tracing::info!(%peer, "client connected");

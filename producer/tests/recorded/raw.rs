@@ -1,9 +1,12 @@
 //! What stands in recorded files, read without the product: channels by their text, ids and
 //! numbers by a plain JSON parser, sums in whole units.
 
+#[path = "../../../tests/support/recordings.rs"]
+#[expect(unreachable_pub, reason = "a library elsewhere")]
+mod recordings;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -11,18 +14,11 @@ use producer::exchange::Venue;
 use schemas::PairKey;
 use serde_json::Value;
 
+pub(crate) use recordings::path as data;
+
 /// The repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
-}
-
-/// A file of the recordings, `../shared/data` beside the repository or `MARKET_DATA`.
-pub(crate) fn data(name: &str) -> Result<PathBuf> {
-    let folder = std::env::var_os("MARKET_DATA").map(PathBuf::from);
-    let path = folder.unwrap_or_else(|| root().join("../shared/data")).join(name);
-    path.canonicalize().with_context(|| {
-        format!("{} is not there: set MARKET_DATA to the folder of the recordings", path.display())
-    })
 }
 
 /// A frame as it was recorded.
@@ -32,8 +28,7 @@ pub(crate) struct Frame {
 }
 
 fn lines(name: &str) -> Result<Vec<Value>> {
-    let reader = BufReader::new(zstd::Decoder::new(File::open(data(name)?)?)?);
-    reader.lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+    recordings::lines(name)?.iter().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
 fn of_kind(name: &str, kind: &str) -> Result<Vec<Frame>> {

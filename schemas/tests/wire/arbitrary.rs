@@ -6,8 +6,8 @@ use proptest::option;
 use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::{
-    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairKey, Part,
-    Status, TakerSide, Timestamp, VolumeSource,
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairChange,
+    PairKey, Part, Status, TakerSide, Timestamp, VolumeSource,
 };
 
 use crate::reference;
@@ -117,10 +117,11 @@ prop_compose! {
         (healthy_from, first_missing_id, missing, state) in
             (option::of(time()), any::<Option<i64>>(), any::<Option<i64>>(), any::<Vec<u8>>()),
         part in option::of(prop_oneof![Just(Part::Connection), Just(Part::Trades), Just(Part::Tickers)]),
+        change in option::of(prop_oneof![Just(PairChange::Ended), Just(PairChange::Reset)]),
     ) -> FeedMark {
         FeedMark {
             feed, healthy_until, gap_from, gap_until, reason, received_at, healthy_from,
-            first_missing_id, missing, state, part,
+            first_missing_id, missing, state, part, change,
         }
     }
 }

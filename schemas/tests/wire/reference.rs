@@ -6,8 +6,8 @@
 use apache_avro::types::Value;
 use apache_avro::{Schema, to_avro_datum};
 use schemas::{
-    Basis, Candle, CandleKey, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairKey, Part,
-    TakerSide, Timestamp, VolumeSource,
+    Basis, Candle, CandleKey, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairChange,
+    PairKey, Part, TakerSide, Timestamp, VolumeSource,
 };
 
 use crate::Outcome;
@@ -152,6 +152,13 @@ fn part(part: Part) -> Value {
     }
 }
 
+fn change(change: PairChange) -> Value {
+    match change {
+        PairChange::Ended => symbol(0, "ENDED"),
+        PairChange::Reset => symbol(1, "RESET"),
+    }
+}
+
 pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
     record([
         ("feed", text(&mark.feed)),
@@ -165,5 +172,6 @@ pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
         ("missing", optional(mark.missing, Value::Long)),
         ("state", Value::Bytes(mark.state.clone())),
         ("part", optional(mark.part, part)),
+        ("change", optional(mark.change, change)),
     ])
 }

@@ -13,7 +13,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::config::{Config, StoreConfig};
+use super::config::{Config, StoreConfig, settings_are_named};
 use super::queries::Queries;
 use super::state_dir::StateDir;
 use super::{clock, errors, native};
@@ -141,6 +141,7 @@ pub fn create_topics(
     kafka: &[(String, String)],
     topics: &[TopicSpec],
 ) -> Result<Vec<String>> {
+    settings_are_named(kafka)?;
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", bootstrap_servers);
     for (name, value) in kafka {

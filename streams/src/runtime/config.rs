@@ -28,6 +28,17 @@ pub enum GroupProtocol {
     Consumer,
 }
 
+/// Where a partition goes on whose group has no offset although its stores hold state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetOffsets {
+    /// Behind the last record that the stores hold.
+    Position,
+    /// At the first record of the source: what the stores hold is processed again.
+    Earliest,
+    /// Behind the last record of the source: what was not processed never will be.
+    Latest,
+}
+
 /// The settings of one application.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -63,6 +74,9 @@ pub struct Config {
     pub session_timeout: Duration,
     /// Keep the partitions of other members warm, so that taking them over replays moments only.
     pub standby: bool,
+    /// Where to go on when the group's offsets are lost; `None` refuses. With offsets, and with empty
+    /// stores, it changes nothing.
+    pub reset_offsets: Option<ResetOffsets>,
     /// Where records go that cannot be processed.
     pub dead_letters_topic: String,
     /// Raw client settings, applied last.
@@ -98,6 +112,7 @@ impl Config {
     /// What a worker takes of it.
     pub(super) fn settings(&self) -> Settings {
         Settings {
+            guarantee: self.processing_guarantee,
             commit_interval: self.commit_interval,
             cache_max_bytes: self.cache_max_bytes,
             buffer_max_bytes: BUFFER_MAX_BYTES,
@@ -159,8 +174,18 @@ impl StoreConfig {
         ensure(!self.application_id.is_empty(), "application_id must not be empty")?;
         ensure(!self.bootstrap_servers.is_empty(), "bootstrap_servers must not be empty")?;
         ensure(self.overlay_max_bytes >= 1 << 20, "overlay_max_bytes must be at least 1MiB")?;
-        ensure(self.restore_max_bytes >= 1 << 20, "restore_max_bytes must be at least 1MiB")
+        ensure(self.restore_max_bytes >= 1 << 20, "restore_max_bytes must be at least 1MiB")?;
+        settings_are_named(&self.kafka)
     }
+}
+
+/// The text is not repeated: it may be half of a password that held the separator.
+pub(super) fn settings_are_named(kafka: &[(String, String)]) -> Result<()> {
+    ensure(
+        kafka.iter().all(|(key, _)| !key.is_empty()),
+        "a Kafka setting is KEY=VALUE, and one has no key: correct --kafka; a value cannot hold the \
+         separator of the list",
+    )
 }
 
 fn ensure(holds: bool, rule: &str) -> Result<()> {

@@ -27,8 +27,8 @@ use crate::record::Timestamp;
 /// former owner to end: longer than any transaction may be open, with the broker's own slack.
 const COMMITTED_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A request for a partition's first offset.
-const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request for the first and the last offset of a partition.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A fetch is answered when there is as much as this, or its wait is over.
 const FETCH_MIN_BYTES: &str = "131072";
@@ -47,7 +47,7 @@ fn fetch_wait(commit_interval: Duration) -> String {
 pub(super) struct Resume {
     /// The partition.
     pub(super) partition: i32,
-    /// The committed offset; `None` in a new group.
+    /// The committed offset; `None` in a new group, and when it is lost.
     pub(super) next: Option<i64>,
     /// The stream time kept beside it.
     pub(super) stream_time: Timestamp,
@@ -244,6 +244,12 @@ impl GroupConsumer {
             .map_err(|error| errors::commit(&error))
     }
 
+    /// The first and the next offset of a partition.
+    pub(super) fn ends(&self, partition: i32) -> Result<(i64, i64)> {
+        let ends = self.consumer.fetch_watermarks(&self.topic, partition, ENDS_TIMEOUT);
+        ends.map_err(errors::plain)
+    }
+
     /// How many records of a partition are between its committed end and `position`.
     pub(super) fn lag(&self, partition: i32, position: i64) -> Option<i64> {
         let timeout = Duration::from_millis(500);
@@ -251,10 +257,9 @@ impl GroupConsumer {
         Some((high - position).max(0))
     }
 
-    /// The first offset of a partition.
-    pub(super) fn first(&self, partition: i32) -> Result<i64> {
-        let marks = self.consumer.fetch_watermarks(&self.topic, partition, WATERMARKS_TIMEOUT);
-        marks.map(|(first, _)| first).map_err(errors::plain)
+    /// The topic.
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
     }
 }
 

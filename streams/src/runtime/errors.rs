@@ -94,16 +94,26 @@ pub(super) fn consumer(error: &KafkaError) -> Result<(), Error> {
     }
 }
 
-/// A partition whose committed offset is no longer there.
+/// The position of a fetch is not in the partition.
+pub(super) const fn is_out_of_range(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+}
+
+/// A fetch of the source failed.
 pub(super) fn partition(topic: &str, partition: i32, code: RDKafkaErrorCode) -> Result<(), Error> {
+    if is_out_of_range(code) {
+        return Err(Error::Invalid(format!(
+            "{topic}/{partition}: the group's committed offset is no longer in the topic, so \
+             records were deleted unread; reset the group's offsets if that is acceptable \
+             (kafka-consumer-groups --reset-offsets)"
+        )));
+    }
+    changelog(topic, partition, code)
+}
+
+/// A fetch of a changelog failed, for another reason than its position.
+pub(super) fn changelog(topic: &str, partition: i32, code: RDKafkaErrorCode) -> Result<(), Error> {
     match code {
-        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-            Err(Error::Invalid(format!(
-                "{topic}/{partition}: the group's committed offset is no longer in the topic, so \
-                 records were deleted unread; reset the group's offsets if that is acceptable \
-                 (kafka-consumer-groups --reset-offsets)"
-            )))
-        }
         code if UNKNOWN.contains(&code) => {
             Err(Error::Unavailable(format!("{topic}/{partition}: {code}")))
         }

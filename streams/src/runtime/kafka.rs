@@ -3,7 +3,7 @@
 //! This file only translates. How each client is set up and what its errors mean is in
 //! `consumer.rs`, `producer.rs`, `flusher.rs` and `errors.rs`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -12,11 +12,13 @@ use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 use super::config::{Guarantee, StoreConfig};
 use super::consumer::{self, GroupConsumer};
 use super::flusher::Flusher;
-use super::native::{BATCH, Records, Taken};
+use super::native::{Records, Taken};
 use super::producer::{self, OutputProducer};
 use super::state_dir::StateDir;
-use super::worker::{Done, Extent, Followed, Group, Job, Rebalance, Record, Resume, Topics};
-use super::{Shared, clock, errors};
+use super::worker::{
+    Done, Extent, Followed, Group, Job, Missing, Rebalance, Record, Resume, Topics,
+};
+use super::{Shared, clock, errors, lost_offsets};
 use crate::error::Result;
 use crate::record::{Offset, SourceId, Timestamp};
 use crate::store::Store;
@@ -30,8 +32,7 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct KafkaGroup<'a> {
     consumer: GroupConsumer,
     producer: OutputProducer,
-    sources: &'a [String],
-    guarantee: Guarantee,
+    shared: &'a Shared,
     /// Where the partitions of the assignment under way go on.
     resumes: Vec<consumer::Resume>,
 }
@@ -39,24 +40,22 @@ pub(super) struct KafkaGroup<'a> {
 impl<'a> KafkaGroup<'a> {
     /// Fences the worker's earlier incarnation and joins the group.
     pub(super) fn join(shared: &'a Shared, index: usize) -> Result<Self> {
-        let (config, sources) = (&shared.config, shared.topology.sources());
+        let (config, topology) = (&shared.config, &shared.topology);
         let name = format!("{}-{}-{index}", config.application_id, shared.instance);
-        let producer = OutputProducer::new(config, &shared.topology, &name)?;
-        let consumer = GroupConsumer::new(config, &sources[0], &name)?;
-        let guarantee = config.processing_guarantee;
-        Ok(Self { consumer, producer, sources, guarantee, resumes: Vec::new() })
+        let producer = OutputProducer::new(config, topology, &shared.letters, &name)?;
+        let consumer = GroupConsumer::new(config, &topology.sources()[0], &name)?;
+        Ok(Self { consumer, producer, shared, resumes: Vec::new() })
     }
 
-    /// A source without a committed offset begins at its first record.
-    fn resumes_at(&self, resume: &consumer::Resume) -> Result<Resume> {
-        let next = match resume.next {
-            Some(next) => next,
-            None => self.consumer.first(resume.partition)?,
-        };
-        let (source, stream_time) = (SourceId(0), resume.stream_time);
-        let consumed = vec![Consumed { source, next: Offset(next), stream_time }];
-        Ok(Resume { partition: resume.partition, consumed })
+    const fn guarantee(&self) -> Guarantee {
+        self.shared.config.processing_guarantee
     }
+}
+
+fn resumes_at(resume: &consumer::Resume) -> Resume {
+    let (source, stream_time) = (SourceId(0), resume.stream_time);
+    let consumed = resume.next.map(|next| Consumed { source, next: Offset(next), stream_time });
+    Resume { partition: resume.partition, consumed: consumed.into_iter().collect() }
 }
 
 impl Group for KafkaGroup<'_> {
@@ -70,8 +69,15 @@ impl Group for KafkaGroup<'_> {
 
     fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>> {
         self.resumes = self.consumer.committed(partitions)?;
-        let resumes = self.resumes.iter().map(|resume| self.resumes_at(resume));
-        resumes.collect::<Result<_>>().map(Some)
+        Ok(Some(self.resumes.iter().map(resumes_at).collect()))
+    }
+
+    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>> {
+        let Self { consumer, shared, resumes, .. } = self;
+        let of = |partition| missing.iter().find(move |missing| missing.partition == partition);
+        let is_on_disk = |partition| of(partition).is_some_and(|missing| missing.is_on_disk);
+        lost_offsets::resolve(&shared.config, &shared.topology, consumer, resumes, is_on_disk)?;
+        Ok(resumes.iter().filter(|resume| of(resume.partition).is_some()).map(resumes_at).collect())
     }
 
     fn assign(&mut self, _: &[i32]) -> Result<()> {
@@ -124,10 +130,13 @@ impl Group for KafkaGroup<'_> {
         self.producer.produce(partition, commit)
     }
 
+    fn flush(&mut self) -> Result<()> {
+        self.producer.flush()
+    }
+
     fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()> {
-        self.producer.flush()?;
-        let offsets = producer::offsets(self.sources, offsets)?;
-        match self.guarantee {
+        let offsets = producer::offsets(self.shared.topology.sources(), offsets)?;
+        match self.guarantee() {
             // A rebalance makes metadata stale: it is taken afresh.
             Guarantee::ExactlyOnceV2 => {
                 self.producer.send_offsets(&offsets, &self.consumer.group_metadata()?)
@@ -137,7 +146,7 @@ impl Group for KafkaGroup<'_> {
     }
 
     fn commit(&mut self) -> Result<()> {
-        match self.guarantee {
+        match self.guarantee() {
             Guarantee::ExactlyOnceV2 => self.producer.commit(),
             Guarantee::AtLeastOnce => Ok(()),
         }
@@ -153,7 +162,6 @@ pub(super) struct KafkaTopics<'a> {
     probe: BaseConsumer,
     flusher: Flusher,
     state_dir: &'a StateDir,
-    started: Instant,
 }
 
 impl<'a> KafkaTopics<'a> {
@@ -188,8 +196,8 @@ impl<'a> KafkaTopics<'a> {
         let records = Records::new(consumer.client())?;
         let probe = client.set("isolation.level", "read_uncommitted");
         let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
-        let (flusher, started) = (Flusher::start(config)?, clock::instant());
-        Ok(Self { records, consumer, probe, flusher, state_dir, started })
+        let flusher = Flusher::start(config)?;
+        Ok(Self { records, consumer, probe, flusher, state_dir })
     }
 
     fn extent(&self, topic: &str, partition: i32) -> Result<Extent> {
@@ -205,7 +213,7 @@ impl Topics for KafkaTopics<'_> {
     }
 
     fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        clock::uptime()
     }
 
     fn wait(&mut self, time: Duration) {
@@ -238,20 +246,34 @@ impl Topics for KafkaTopics<'_> {
         self.consumer.incremental_unassign(&list).map_err(errors::plain)
     }
 
-    fn end(&mut self, topic: &str, partition: i32) -> Result<Offset> {
-        Ok(self.extent(topic, partition)?.end)
+    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in topics {
+            // As a time to look for, it is the end.
+            list.add_partition_offset(topic, *partition, NativeOffset::End)
+                .map_err(errors::plain)?;
+        }
+        let ends = self.probe.offsets_for_times(list, BROKER_TIMEOUT).map_err(errors::plain)?;
+        let end = |(topic, partition): &(&str, i32)| {
+            let found = ends.find_partition(topic, *partition)?;
+            match found.offset() {
+                NativeOffset::Offset(end) if found.error().is_ok() => Some(Offset(end)),
+                _ => None,
+            }
+        };
+        Ok(topics.iter().map(end).collect())
     }
 
     fn read(
         &mut self,
         wait: Duration,
         mut take: impl FnMut(Followed<'_>) -> Result<()>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
             errors::consumer(&error)?;
         }
         let mut failed = Ok(());
-        let count = self.records.take(wait, |taken| {
+        self.records.take(wait, |taken| {
             let taken = match taken {
                 Taken::Record { topic, partition, offset, timestamp, key, value } => {
                     let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
@@ -260,15 +282,18 @@ impl Topics for KafkaTopics<'_> {
                 Taken::End { topic, partition, offset } => {
                     take(Followed::End { topic, partition, next: Offset(offset) })
                 }
+                Taken::Failed { topic, partition, code } if errors::is_out_of_range(code) => {
+                    take(Followed::OutOfRange { topic, partition })
+                }
                 Taken::Failed { topic, partition, code } => {
-                    errors::partition(&String::from_utf8_lossy(topic), partition, code)
+                    errors::changelog(&String::from_utf8_lossy(topic), partition, code)
                 }
             };
             if let Err(error) = taken {
                 failed = Err(error);
             }
         });
-        failed.map(|()| count < BATCH)
+        failed
     }
 
     fn submit(&mut self, job: Job) -> Result<()> {

@@ -57,6 +57,8 @@ pub struct Metrics {
 /// What becomes of records.
 #[derive(Clone)]
 pub struct RecordMetrics {
+    /// Dead letters that could not be written at all.
+    pub dead_letters_refused: IntCounter,
     /// Records processed.
     pub processed: IntCounterVec,
     /// Records that went to the dead letters, by reason.
@@ -146,6 +148,10 @@ impl Metrics {
 impl RecordMetrics {
     fn new(register: &Register<'_>) -> Result<Self> {
         Ok(Self {
+            dead_letters_refused: register.counter(
+                "dead_letters_refused_total",
+                "Dead letters of which their topic refused even the headers: the log has them.",
+            )?,
             processed: register.counters(
                 "records_processed_total",
                 "Records processed.",

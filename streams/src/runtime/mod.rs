@@ -23,6 +23,8 @@ mod consumer;
 mod errors;
 mod flusher;
 mod kafka;
+mod letters;
+mod lost_offsets;
 mod metrics;
 mod native;
 mod producer;
@@ -32,6 +34,7 @@ mod state_dir;
 mod tail;
 mod view;
 pub mod worker;
+mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,14 +43,17 @@ use std::time::Duration;
 use rdkafka::config::RDKafkaLogLevel;
 
 pub use admin::{TopicSpec, create_topics};
-pub use config::{Config, GroupProtocol, Guarantee, StoreConfig};
+pub use clock::moment;
+pub use config::{Config, GroupProtocol, Guarantee, ResetOffsets, StoreConfig};
 pub use metrics::Metrics;
 pub use queries::{Member, Queries};
 pub use view::View;
+pub use write::{NewRecord, write_records};
 
 use crate::error::{Error, Result};
 use crate::topology::Topology;
 use kafka::{KafkaGroup, KafkaTopics};
+use letters::Letters;
 use standby::{Asks, Follower, Standby};
 use state_dir::StateDir;
 use worker::{Scene, Worker};
@@ -87,6 +93,7 @@ struct Shared {
     queries: Queries,
     stop: Stop,
     standby: Standby,
+    letters: Letters,
 }
 
 impl Shared {
@@ -123,8 +130,18 @@ impl App {
         } else {
             (Standby::default(), None)
         };
-        let shared =
-            Shared { topology, config, instance, state_dir, metrics, queries, stop, standby };
+        let letters = Letters::new(metrics.records.dead_letters_refused.clone());
+        let shared = Shared {
+            topology,
+            config,
+            instance,
+            state_dir,
+            metrics,
+            queries,
+            stop,
+            standby,
+            letters,
+        };
         Ok(Self { shared, partitions, asks: Mutex::new(asks) })
     }
 

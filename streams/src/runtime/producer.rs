@@ -7,21 +7,25 @@
 //! A producer that failed is not repaired: it is dropped, and a new one's `init_transactions`
 //! aborts what it left. That is the normal path and not a special one.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 
 use super::clock;
 use super::config::{Config, Guarantee};
 use super::errors::{self, Transactional};
+use super::letters::{Letters, REFUSALS, Step};
+use super::lost_offsets;
 use super::native::{self, Topic};
+use crate::dead_letter::{Cut, cut};
 use crate::error::{Error, Result};
 use crate::task::{Commit, Consumed, DeadLetter};
 use crate::topology::Topology;
@@ -43,8 +47,8 @@ const QUEUE_KIB: &str = "262144";
 
 #[derive(Default)]
 struct Context {
-    /// Why the first of the records that were not delivered was not.
-    undelivered: OnceLock<KafkaError>,
+    /// The topic of the first of the records that were not delivered, and why it was not.
+    undelivered: OnceLock<(String, KafkaError)>,
 }
 
 impl ClientContext for Context {
@@ -61,9 +65,10 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            tracing::warn!(%error, "a record was not delivered");
-            let _ = self.undelivered.set(error.clone());
+        if let Err((error, record)) = result {
+            let topic = record.topic();
+            tracing::warn!(topic, %error, "a record was not delivered");
+            let _ = self.undelivered.set((topic.to_owned(), error.clone()));
         }
     }
 }
@@ -71,13 +76,18 @@ impl ProducerContext for Context {
 /// Writes commits.
 pub(super) struct OutputProducer {
     // Dropped in this order: handles must go before their client.
-    stores: Vec<Topic>,
+    stores: Vec<(String, Topic)>,
     sinks: Vec<Topic>,
     producer: BaseProducer<Context>,
     sources: Vec<String>,
     dead_letters_topic: String,
+    letters: Letters,
+    /// How much of a dead letter was taken when this producer was made.
+    step: Step,
     guarantee: Guarantee,
     delivery_timeout: Duration,
+    /// When the commit under way began.
+    began: Cell<Instant>,
 }
 
 impl OutputProducer {
@@ -85,6 +95,7 @@ impl OutputProducer {
     pub(super) fn new(
         config: &Config,
         topology: &Topology,
+        letters: &Letters,
         transactional_id: &str,
     ) -> Result<Self> {
         // Deliveries must have failed before the transaction may time out.
@@ -118,12 +129,19 @@ impl OutputProducer {
             client.create_with_context(Context::default()).map_err(errors::setting)?;
         let topic = |name: &str| Topic::new(producer.client(), name);
         let this = Self {
-            stores: topology.stores().iter().map(|s| topic(&s.topic)).collect::<Result<_>>()?,
+            stores: topology
+                .stores()
+                .iter()
+                .map(|store| Ok((store.topic.clone(), topic(&store.topic)?)))
+                .collect::<Result<_>>()?,
             sinks: topology.sinks().iter().map(|name| topic(name)).collect::<Result<_>>()?,
             sources: topology.sources().to_vec(),
             dead_letters_topic: config.dead_letters_topic.clone(),
+            letters: letters.clone(),
+            step: letters.step(),
             guarantee: config.processing_guarantee,
             delivery_timeout,
+            began: Cell::new(clock::instant()),
             producer,
         };
         if this.is_transactional() {
@@ -138,6 +156,7 @@ impl OutputProducer {
 
     /// Opens a transaction.
     pub(super) fn begin(&self) -> Result<()> {
+        self.began.set(clock::instant());
         if self.is_transactional() {
             self.call("begin_transaction", || self.producer.begin_transaction())?;
         }
@@ -146,9 +165,19 @@ impl OutputProducer {
 
     /// Hands over all records of one task's commit.
     pub(super) fn produce(&self, partition: i32, commit: &Commit) -> Result<()> {
-        for (topic, changes) in self.stores.iter().zip(&commit.changes) {
-            let records = changes.iter().map(|change| (change.topic_key, change.value));
-            self.give(topic, partition, records)?;
+        let consumed = commit.consumed.first().map(lost_offsets::encode);
+        for ((name, topic), changes) in self.stores.iter().zip(&commit.changes) {
+            let mut records = changes.iter().map(|change| (change.topic_key, change.value));
+            // The last one says how far the source was processed with it.
+            let Some(consumed) = &consumed else {
+                self.give(topic, partition, records)?;
+                continue;
+            };
+            let before = records.by_ref().take(changes.len().saturating_sub(1));
+            self.give(topic, partition, before)?;
+            if let Some((key, value)) = records.next() {
+                self.give_last(name, partition, (key, value), consumed)?;
+            }
         }
         for (topic, outputs) in self.sinks.iter().zip(&commit.outputs) {
             let records = outputs.iter().map(|out| (out.key.as_slice(), out.value.as_deref()));
@@ -169,30 +198,83 @@ impl OutputProducer {
         })
     }
 
-    /// Writes a record to the dead letters as it came, with its position and reason.
-    fn bury(&self, partition: i32, letter: &DeadLetter) -> Result<()> {
-        let topic = &self.sources[letter.source.0];
-        let (partition_text, offset) = (partition.to_string(), letter.offset.to_string());
-        let headers = OwnedHeaders::new()
-            .insert(Header { key: "topic", value: Some(topic) })
-            .insert(Header { key: "partition", value: Some(&partition_text) })
-            .insert(Header { key: "offset", value: Some(&offset) })
-            .insert(Header { key: "reason", value: Some(letter.reason) });
-        let mut record = BaseRecord::<[u8], [u8]>::to(&self.dead_letters_topic)
-            .partition(partition)
-            .key(&letter.key)
-            .headers(headers);
-        record.payload = letter.value.as_deref();
+    /// Hands over one record with the source's position in a header.
+    fn give_last(
+        &self,
+        topic: &str,
+        partition: i32,
+        (key, value): (&[u8], Option<&[u8]>),
+        consumed: &str,
+    ) -> Result<()> {
         loop {
+            let header = Header { key: lost_offsets::HEADER, value: Some(consumed) };
+            let headers = OwnedHeaders::new().insert(header);
+            let mut record =
+                BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(key).headers(headers);
+            record.payload = value;
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     self.make_room()?;
-                    record = back;
                 }
                 Err((error, _)) => return Err(self.failed(error)),
             }
         }
+    }
+
+    /// Writes a record to the dead letters with its position and reason, cut to what they take.
+    fn bury(&self, partition: i32, letter: &DeadLetter) -> Result<()> {
+        let topic = &self.sources[letter.source.0];
+        let mut step = self.step;
+        while let Some(limit) = step.limit().filter(|_| self.has_time_for(step)) {
+            let cut = cut(&letter.key, letter.value.as_deref(), limit);
+            match self.producer.send(self.letter(topic, partition, letter, &cut)) {
+                Ok(()) if step.is_alone() => return self.flush(),
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(code), _)) => match code {
+                    RDKafkaErrorCode::QueueFull => self.make_room()?,
+                    // The client's own bound: nothing was sent, and no transaction is lost.
+                    RDKafkaErrorCode::MessageSizeTooLarge => step = step.next(),
+                    code => return Err(self.failed(KafkaError::MessageProduction(code))),
+                },
+                Err((error, _)) => return Err(self.failed(error)),
+            }
+        }
+        self.letters.give_up(topic, partition, letter);
+        Ok(())
+    }
+
+    /// Dead letters that are sent one by one take half of a commit's time at most: a flood of them
+    /// would otherwise let each transaction time out, and come again.
+    fn has_time_for(&self, step: Step) -> bool {
+        !step.is_alone() || self.began.get().elapsed() < self.delivery_timeout / 2
+    }
+
+    fn letter<'a>(
+        &'a self,
+        topic: &str,
+        partition: i32,
+        letter: &DeadLetter,
+        cut: &Cut<'a>,
+    ) -> BaseRecord<'a, [u8], [u8]> {
+        let position = [partition.to_string(), letter.offset.to_string()];
+        let known = [
+            ("topic", topic),
+            ("partition", &position[0]),
+            ("offset", &position[1]),
+            ("reason", letter.reason),
+        ];
+        let whole = cut.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let headers =
+            known.into_iter().chain(whole).fold(OwnedHeaders::new(), |all, (key, value)| {
+                all.insert(Header { key, value: Some(value) })
+            });
+        let mut record = BaseRecord::to(&self.dead_letters_topic)
+            .partition(partition)
+            .key(cut.key)
+            .headers(headers);
+        record.payload = cut.value;
+        record
     }
 
     fn make_room(&self) -> Result<()> {
@@ -202,19 +284,38 @@ impl OutputProducer {
 
     fn check_deliveries(&self) -> Result<()> {
         let undelivered = self.producer.context().undelivered.get();
-        undelivered.map_or(Ok(()), |error| Err(self.failed(error.clone())))
+        undelivered.map_or(Ok(()), |(_, error)| Err(self.failed(error.clone())))
     }
 
     /// Why a record could not be written: a transaction that is lost says so of every record, and
     /// keeps the reason to itself until it is asked.
     fn failed(&self, error: KafkaError) -> Error {
-        if self.is_transactional()
-            && let Err(reason) = self.producer.begin_transaction()
-            && reason.rdkafka_error_code() != Some(RDKafkaErrorCode::State)
-        {
-            return errors::plain(reason);
+        let error = self.reason().unwrap_or(error);
+        let code = error.rdkafka_error_code();
+        if code.is_some_and(|code| REFUSALS.contains(&code)) && self.is_of_dead_letters() {
+            self.letters.refused_at(self.step);
+            return Error::Unavailable(format!(
+                "topic {} refuses dead letters: {error}; less of each is written from here on, and \
+                 a larger max.message.bytes of the topic keeps more",
+                self.dead_letters_topic
+            ));
         }
         errors::plain(error)
+    }
+
+    fn reason(&self) -> Option<KafkaError> {
+        let lost = self.is_transactional().then(|| self.producer.begin_transaction().err())??;
+        Some(lost).filter(|lost| lost.rdkafka_error_code() != Some(RDKafkaErrorCode::State))
+    }
+
+    /// The first record that was not delivered is a dead letter. The transaction is known to be lost
+    /// a moment before the record is reported.
+    fn is_of_dead_letters(&self) -> bool {
+        let undelivered = &self.producer.context().undelivered;
+        if undelivered.get().is_none() {
+            self.producer.poll(FLUSH_STEP);
+        }
+        undelivered.get().is_some_and(|(topic, _)| *topic == self.dead_letters_topic)
     }
 
     /// Waits until everything handed over is delivered.
@@ -290,8 +391,6 @@ pub(super) fn offsets(
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
     use crate::runtime::config::GroupProtocol;
     use crate::topology::Builder;
@@ -318,6 +417,7 @@ mod tests {
             transaction_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(45),
             standby: false,
+            reset_offsets: None,
             dead_letters_topic: "dead".into(),
             kafka: Vec::new(),
         }
@@ -327,7 +427,9 @@ mod tests {
         let topology = Topology::new(|builder: &mut Builder| {
             let _ = builder.source("words", |_| Ok(()));
         });
-        OutputProducer::new(&config(), &topology, "test")
+        let refused = prometheus::IntCounter::new("refused", "Refused.");
+        let letters = Letters::new(refused.map_err(|error| Error::Invalid(error.to_string()))?);
+        OutputProducer::new(&config(), &topology, &letters, "test")
     }
 
     /// An error as librdkafka gives it when the same call may be made again.

@@ -24,9 +24,9 @@ use crate::store::Committed;
 
 /// How long to wait for records when there are none.
 const WAIT: Duration = Duration::from_millis(10);
-/// Between two looks at the ends of the topics: how old an answer says that it is when nothing
-/// comes. Each asks the broker once for each store of each partition.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at the ends of the topics: an answer is no younger than the last that was reached.
+/// Each asks each broker once.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// How long a stopping follower waits at a time for what is being written.

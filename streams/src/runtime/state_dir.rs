@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! STATE_DIR/APPLICATION_ID/lock         held while a process runs
-//!                          instance     this member's name, made once
+//!                          instance     this member's name: 128 random bits, made once
 //!                          partitions   partitions of the source when the state was made
 //!                          topics       the topics of its stores, a line each: name, id
 //!                          engine       what keeps the stores: sled or fjall
@@ -13,6 +13,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
 
 use super::config::StoreConfig;
 use crate::error::{Error, Result};
@@ -62,10 +65,13 @@ impl StateDir {
     /// The member's name, stable over restarts: its transactional ids are made of it, so that a
     /// restarted member fences what it left.
     pub(super) fn instance(&self) -> Result<String> {
-        self.remember("instance", || {
-            // Unique enough: the time of creation and the process that saw it.
-            format!("{:x}-{:x}", super::clock::now().0, std::process::id())
-        })
+        let mut bits = [0; 16];
+        // Time and process do not tell members apart: in containers the process is number 1, and two
+        // that begin in the same millisecond would fence each other for ever.
+        OsRng.try_fill_bytes(&mut bits).map_err(|error| {
+            Error::Invalid(format!("no random bits for this member's name: {error}"))
+        })?;
+        self.remember("instance", || format!("{:032x}", u128::from_be_bytes(bits)))
     }
 
     /// Checks that the state was made for that many partitions.
@@ -175,6 +181,22 @@ mod tests {
             let told = format!("set --store-engine {mine}");
             assert!(refused.is_some_and(|error| error.contains(&told)));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_member_has_a_name_of_its_own_and_keeps_it() -> Result<()> {
+        let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let name = |folder: &tempfile::TempDir| open(folder.path(), Engine::Sled)?.instance();
+        // Of the same process and, as far as a clock can tell, of the same time.
+        let [one, other] = [name(&folders[0])?, name(&folders[1])?];
+        assert_ne!(one, other);
+        let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        assert!(one.len() == 32 && one.chars().all(is_hex), "{one}");
+        assert_eq!(name(&folders[0])?, one);
+        // The name of an earlier version, made of time and process.
+        fs::write(folders[1].path().join("app/instance"), "18f0-1").expect("it is ours");
+        assert_eq!(name(&folders[1])?, "18f0-1");
         Ok(())
     }
 

@@ -7,16 +7,36 @@
 //! "the position is the end less one" may never come true. And it must be at or past the end that
 //! uncommitted reading showed when the tail began: an open transaction of a fenced member hides
 //! what its successor has committed behind it, until the broker aborts it.
+//!
+//! How old a replica is counts from a request for the ends, once all before them is here. An end that
+//! a fetch finds does not count: nothing says when that fetch was sent, and a process that was stopped
+//! or cut off finds an old one.
+//!
+//! The start of a topic moves when its retention deletes segments. A replica that has not come so far
+//! goes on at the new start, as one that begins there does.
 
 use std::time::Duration;
 
-use super::worker::{Changelog, Followed as Found, Topics};
+use super::worker::{Changelog, Extent, Followed as Found, Topics};
 use crate::error::{Error, Result};
-use crate::record::{Offset, Timestamp};
+use crate::record::Offset;
 use crate::replica::Replica;
+use crate::store::Moment;
 
 /// Between two progress lines of one restore.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Positions of one replica that the broker refuses in a row, without a record in between. Retention
+/// deletes whole segments and looks for them every five minutes (`log.retention.check.interval.ms`): so
+/// many are a broker that contradicts itself.
+const MAX_REFUSED: u32 = 10;
+
+/// An answer to the question where a topic ends.
+#[derive(Clone, Copy)]
+struct Look {
+    /// When it was asked.
+    asked: Moment,
+    end: Offset,
+}
 
 /// One replica, and how far it has to go.
 struct Followed {
@@ -24,25 +44,32 @@ struct Followed {
     partition: i32,
     /// Records that the replica had taken when it came here.
     taken_before: u64,
-    /// The end when the tail began, uncommitted records included.
+    /// The end as last asked, uncommitted records included. Restoring ends at that of the beginning.
     end: Offset,
-    /// When the newest record that it took was produced.
-    newest: Timestamp,
+    /// The end that it has to reach before it is known to be of that age. A newer one waits for it: who
+    /// is always a little behind would otherwise reach none.
+    look: Option<Look>,
     at_end: bool,
+    /// The position of its fetch is not in the topic.
+    out_of_range: bool,
+    /// How often that was so since the last record.
+    refused: u32,
     caught_up: bool,
     started: Duration,
     reported: Duration,
 }
 
 impl Followed {
-    fn new(replica: Replica, partition: i32, end: Offset, now: Duration) -> Self {
+    fn new(replica: Replica, partition: i32, look: Look, now: Duration) -> Self {
         Self {
             taken_before: replica.taken(),
             replica,
             partition,
-            end,
-            newest: Timestamp::MIN,
+            end: look.end,
+            look: Some(look),
             at_end: false,
+            out_of_range: false,
+            refused: 0,
             caught_up: false,
             started: now,
             reported: now,
@@ -61,20 +88,24 @@ impl Followed {
         (self.end.0 - self.replica.next().0).max(0)
     }
 
-    /// Gives what was taken to the store, and says how old that leaves it: an end that is seen
-    /// now was the end at `asked`. True when it has just reached the end.
-    fn write(&mut self, asked: Timestamp, now: Timestamp) -> Result<bool> {
+    /// Gives what was taken to the store, and says how old that leaves it. True when it has just
+    /// reached the end.
+    fn write(&mut self) -> Result<bool> {
         let at_end = std::mem::take(&mut self.at_end);
         let reached = self.write_taken(at_end)?;
-        if self.caught_up {
-            let freshness = self.replica.store().freshness();
-            // A writer's clock may be ahead of ours.
-            freshness.reached(self.replica.next(), self.newest.min(now));
-            if at_end {
-                freshness.complete(asked);
-            }
-        }
+        self.tell_age();
         Ok(reached)
+    }
+
+    fn tell_age(&mut self) {
+        if !self.caught_up {
+            return;
+        }
+        let (freshness, next) = (self.replica.store().freshness(), self.replica.next());
+        freshness.claims(next);
+        if let Some(look) = self.look.take_if(|look| next >= look.end) {
+            freshness.complete(look.asked);
+        }
     }
 
     fn write_taken(&mut self, at_end: bool) -> Result<bool> {
@@ -85,6 +116,31 @@ impl Followed {
         }
         self.replica.write()?;
         Ok(false)
+    }
+
+    /// Goes on at the start of the topic, which has moved past the replica.
+    fn begin_again(&mut self, topics: &mut impl Topics) -> Result<()> {
+        let (topic, partition) = (self.replica.spec().topic.clone(), self.partition);
+        let was = self.replica.next();
+        topics.unfollow(&[&topic], partition)?;
+        let Extent { first, end } = topics.follow(&topic, partition, was)?;
+        check_position(&self.replica, partition, end)?;
+        self.refused += 1;
+        if self.refused > MAX_REFUSED {
+            return Err(Error::Unavailable(format!(
+                "{topic}/{partition}: the broker refuses position {was} although the topic begins \
+                 at {first} and ends at {end}"
+            )));
+        }
+        self.replica.pass(first);
+        tracing::warn!(
+            topic,
+            partition,
+            position = was.0,
+            start = first.0,
+            "the topic's start has moved while it was read: going on there"
+        );
+        Ok(())
     }
 
     fn report(&mut self, now: Duration) {
@@ -113,17 +169,10 @@ pub(super) struct Restored {
 }
 
 /// Follows any number of replicas, outside any group.
+#[derive(Default)]
 pub(super) struct Tail {
     /// Few enough that a search costs less than a map: stores times partitions of one thread.
     followed: Vec<Followed>,
-    /// When the queue of records was last found empty.
-    drained: Timestamp,
-}
-
-impl Default for Tail {
-    fn default() -> Self {
-        Self { followed: Vec::new(), drained: Timestamp::MIN }
-    }
 }
 
 impl Tail {
@@ -137,19 +186,13 @@ impl Tail {
         partition: i32,
         mut replica: Replica,
     ) -> Result<()> {
-        let (spec, position) = (replica.spec(), replica.next());
-        let extent = topics.follow(&spec.topic, partition, position)?;
-        let end = extent.end;
-        if position > end {
-            return Err(Error::Corrupt(format!(
-                "store {} partition {partition} is at position {position}, but topic {} ends at \
-                 {end}: the topic was recreated or has lost data; move the state directory away to \
-                 restore what the topic has",
-                spec.name, spec.topic
-            )));
-        }
-        replica.pass(extent.first);
-        self.followed.push(Followed::new(replica, partition, end, topics.uptime()));
+        let asked = topics.moment();
+        let Extent { first, end } =
+            topics.follow(&replica.spec().topic, partition, replica.next())?;
+        check_position(&replica, partition, end)?;
+        replica.pass(first);
+        let look = Look { asked, end };
+        self.followed.push(Followed::new(replica, partition, look, topics.uptime()));
         Ok(())
     }
 
@@ -176,17 +219,19 @@ impl Tail {
         topics: &mut impl Topics,
         wait: Duration,
     ) -> Result<Vec<Restored>> {
-        let (asked, now) = (self.drained, topics.now());
-        let Self { followed, .. } = self;
+        let Self { followed } = self;
         // A partition's records come together: what was found last is looked at first.
         let mut last = 0;
-        if topics.read(wait, |found| take(followed, &mut last, &found))? {
-            self.drained = now;
+        topics.read(wait, |found| take(followed, &mut last, &found))?;
+        for followed in &mut self.followed {
+            if std::mem::take(&mut followed.out_of_range) {
+                followed.begin_again(topics)?;
+            }
         }
         let uptime = topics.uptime();
         let mut restored = Vec::new();
         for followed in &mut self.followed {
-            if followed.write(asked, now)? {
+            if followed.write()? {
                 let (partition, records) = (followed.partition, followed.restored());
                 restored.push(Restored { partition, records });
             }
@@ -195,13 +240,20 @@ impl Tail {
         Ok(restored)
     }
 
-    /// Asks again where the topics end: what has caught up is behind anew.
+    /// Asks the broker again where the topics end: what has caught up is behind anew. One whose leader
+    /// does not know is passed over: its age grows.
     pub(super) fn look_ahead(&mut self, topics: &mut impl Topics) -> Result<()> {
-        for Followed { replica, partition, end, caught_up, .. } in &mut self.followed {
-            let asked = topics.now();
-            *end = topics.end(&replica.spec().topic, *partition)?;
-            if *caught_up && replica.next() >= *end {
-                replica.store().freshness().complete(asked);
+        if self.followed.is_empty() {
+            return Ok(());
+        }
+        let asked = topics.moment();
+        let all = self.followed.iter().map(|f| (f.replica.spec().topic.as_str(), f.partition));
+        let ends = topics.ends(&all.collect::<Vec<_>>())?;
+        for (followed, end) in self.followed.iter_mut().zip(ends) {
+            if let Some(end) = end {
+                followed.end = end;
+                followed.look.get_or_insert(Look { asked, end });
+                followed.tell_age();
             }
         }
         Ok(())
@@ -262,6 +314,21 @@ impl Tail {
     }
 }
 
+/// # Errors
+/// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
+fn check_position(replica: &Replica, partition: i32, end: Offset) -> Result<()> {
+    let (spec, position) = (replica.spec(), replica.next());
+    if position <= end {
+        return Ok(());
+    }
+    Err(Error::Corrupt(format!(
+        "store {} partition {partition} is at position {position}, but topic {} ends at {end}: the \
+         topic was recreated or has lost data; move the state directory away to restore what the \
+         topic has",
+        spec.name, spec.topic
+    )))
+}
+
 fn find<'a>(
     all: &'a mut [Followed],
     last: &mut usize,
@@ -281,11 +348,17 @@ fn take(all: &mut [Followed], last: &mut usize, found: &Found<'_>) -> Result<()>
         Found::Record { topic, partition, offset, timestamp, key, value } => {
             match find(all, last, topic, partition) {
                 Some(followed) if followed.replica.next() <= offset => {
-                    followed.newest = followed.newest.max(timestamp);
+                    followed.refused = 0;
                     followed.replica.take(offset, timestamp, key, value)
                 }
                 _ => Ok(()),
             }
+        }
+        Found::OutOfRange { topic, partition } => {
+            if let Some(followed) = find(all, last, topic, partition) {
+                followed.out_of_range = true;
+            }
+            Ok(())
         }
         Found::End { topic, partition, next } => {
             if let Some(followed) = find(all, last, topic, partition) {

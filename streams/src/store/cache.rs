@@ -14,6 +14,7 @@
 //!   when it reaches the bound.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -351,6 +352,28 @@ impl<V> StoreHandle<V> {
             Ok((None, 0))
         })?;
         Ok(cache.update_if(slot, change))
+    }
+
+    /// The keys of a range that have a value, in order and at most `limit`: what this task has not yet
+    /// committed included, so that it does not depend on when it commits.
+    ///
+    /// It looks at every uncommitted change, and is for what happens rarely.
+    pub fn keys(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Vec<u8>>> {
+        let cache = self.0.borrow();
+        let dirty = cache.dirty.iter().filter_map(|&at| cache.slots[at as usize].as_ref());
+        let dirty: Vec<_> = dirty.filter(|slot| from <= &*slot.key && &*slot.key < to).collect();
+        let deleted = dirty.iter().filter(|slot| slot.value.is_none()).count();
+        // Of the committed ones no more are left out than were deleted since.
+        let committed = cache.committed.range(from, to, limit.saturating_add(deleted))?;
+        let mut keys: BTreeSet<Vec<u8>> = committed.into_iter().map(|(key, _)| key).collect();
+        for slot in dirty {
+            if slot.value.is_some() {
+                keys.insert(slot.key.to_vec());
+            } else {
+                keys.remove(&*slot.key);
+            }
+        }
+        Ok(keys.into_iter().take(limit).collect())
     }
 
     /// Committed pairs of a key range, without what this task has not yet committed.

@@ -26,7 +26,7 @@ mod properties;
 pub use cache::{Cache, Hint, StoreHandle};
 pub use disk::Disk;
 pub use engine::Engine;
-pub use freshness::Freshness;
+pub use freshness::{Freshness, Moment};
 pub use lsm::Lsm;
 pub use memory::Memory;
 pub use overlay::Committed;

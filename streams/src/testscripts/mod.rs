@@ -5,6 +5,7 @@
 
 mod properties;
 mod sample;
+mod steps;
 
 use std::error::Error;
 use std::fmt::Write as _;

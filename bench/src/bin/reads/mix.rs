@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
-use producer::load::{Load, Pick};
+use producer::load::{Ids, Load, Pick};
 use schemas::{PairKey, Timestamp};
 use serde_json::json;
 
@@ -72,6 +72,8 @@ impl Mix {
         let load = Load {
             events: DRAWN,
             keys,
+            ids: Ids::Dense,
+            samples_percent: 0,
             seed: 1,
             event_rate: 1,
             pick: Pick::Zipf,
@@ -79,7 +81,7 @@ impl Mix {
             disorder_ms: 1,
             start: Timestamp(0),
         };
-        let drawn = load.trades().map(|(key, _)| key).collect();
+        let drawn = load.events().map(|(key, _)| key).collect();
         Ok(Self { shares: shares.to_vec(), all, pairs: load.pairs(), drawn, many, from_ms })
     }
 

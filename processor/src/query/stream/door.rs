@@ -27,7 +27,8 @@ pub(super) const MAX_SUBSCRIPTIONS: usize = 64;
 #[derive(Default)]
 pub(super) struct Delivery {
     frames: Vec<Frames>,
-    bytes: usize,
+    /// Of all of them.
+    pub(super) bytes: usize,
 }
 
 impl Delivery {
@@ -37,7 +38,7 @@ impl Delivery {
     }
 
     fn push(&mut self, frames: &Frames) {
-        self.bytes += frames.iter().map(|frame| frame.text.len()).sum::<usize>();
+        self.bytes += frames.iter().map(Frame::len).sum::<usize>();
         self.frames.push(Arc::clone(frames));
     }
 }
@@ -81,16 +82,16 @@ impl Outbox {
         self.queue.recv().await
     }
 
-    /// It is sent, and makes room.
-    pub(super) fn sent(&self, delivery: &Delivery) {
-        self.waiting.fetch_sub(delivery.bytes, Ordering::Relaxed);
+    /// So many bytes are sent, and make room.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// The next delivery, if it waits already.
     #[cfg(test)]
     pub(super) fn take(&mut self) -> Option<Delivery> {
         let delivery = self.queue.try_recv().ok()?;
-        self.sent(&delivery);
+        self.sent(delivery.bytes);
         Some(delivery)
     }
 }
@@ -103,6 +104,8 @@ pub(super) type ClientId = u64;
 pub(super) enum End {
     /// Its queue was full.
     Slow,
+    /// Readers hold too much memory, and most of it waits for this one.
+    Memory,
     /// The process ends.
     Stopping,
 }
@@ -112,6 +115,7 @@ impl End {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Slow => "slow",
+            Self::Memory => "memory",
             Self::Stopping => "stopping",
         }
     }
@@ -175,7 +179,22 @@ pub(super) struct Client {
     /// What goes into the queue when the hub has given it everything of the moment.
     pending: Delivery,
     /// What it hears of, by its own numbers.
-    pub(super) subscriptions: HashMap<u32, Pattern>,
+    pub(super) subscriptions: HashMap<u32, Subscription>,
+}
+
+/// What a client asked for.
+pub(super) struct Subscription {
+    /// Which pairs.
+    pub(super) pattern: Pattern,
+    /// The number under which it waits for its beginning, while it does.
+    pub(super) waits: Option<u64>,
+}
+
+impl Client {
+    /// It has not got the beginning of each of its subscriptions.
+    fn waits(&self) -> bool {
+        self.subscriptions.values().any(|subscription| subscription.waits.is_some())
+    }
 }
 
 /// Every client, and those whose queue was full.
@@ -217,11 +236,28 @@ impl Clients {
         known.pending.push(frames);
     }
 
-    /// Something for everybody.
-    pub(super) fn give_all(&mut self, frames: &Frames) {
+    /// A heartbeat for everybody: `bare` is for those who wait for a beginning.
+    pub(super) fn beat(&mut self, full: &Frames, bare: &Frames) {
         for client in self.all() {
-            self.give(client, frames);
+            let waits = self.known.get(&client).is_some_and(Client::waits);
+            self.give(client, if waits { bare } else { full });
         }
+    }
+
+    /// The clients for which most bytes wait, slowest first, that hold so many bytes together.
+    pub(super) fn slowest(&self, bytes: usize) -> Vec<ClientId> {
+        let waiting = |client: &Client| client.queue.waiting.load(Ordering::Relaxed);
+        let mut slow: Vec<_> =
+            self.known.iter().map(|(id, client)| (waiting(client), *id)).collect();
+        slow.retain(|(waiting, _)| *waiting > 0);
+        slow.sort_unstable_by(|one, other| other.cmp(one));
+        let mut left = bytes;
+        let enough = slow.iter().take_while(|(waiting, _)| {
+            let more = left > 0;
+            left = left.saturating_sub(*waiting);
+            more
+        });
+        enough.map(|(_, client)| *client).collect()
     }
 
     /// Puts what was given into the queues. Returns the clients whose queue was full.
@@ -250,7 +286,11 @@ impl Clients {
     }
 
     /// Forgets a client, and tells it why if it is sent away. Returns what it heard of.
-    pub(super) fn remove(&mut self, client: ClientId, why: Option<End>) -> HashMap<u32, Pattern> {
+    pub(super) fn remove(
+        &mut self,
+        client: ClientId,
+        why: Option<End>,
+    ) -> HashMap<u32, Subscription> {
         let Some(Client { subscriptions, end, .. }) = self.known.remove(&client) else {
             return HashMap::new();
         };

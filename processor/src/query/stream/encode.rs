@@ -95,6 +95,7 @@ struct CandleRow<'a> {
     coverage_ms: Option<i64>,
     partial_start: bool,
     missing_trades: Option<i64>,
+    complete: bool,
 }
 
 /// Appends a candle.
@@ -121,6 +122,7 @@ pub(super) fn candle(interval: Interval, key: &CandleKey, candle: &Candle, out: 
         coverage_ms: candle.coverage_ms,
         partial_start: candle.partial_start,
         missing_trades: candle.missing_trades,
+        complete: candle.is_complete(interval.length_ms()),
     };
     append(&row, out);
 }

@@ -6,20 +6,25 @@
 
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::Streaming;
 use super::door::{Command, End};
 use super::origin::Origins;
 use super::pattern::{Channel, Pattern};
 use super::protocol::{Frame, Resume};
-use super::socket::{Guest, enter};
+use super::socket::{COPIES, FAREWELL, Guest, enter};
 use crate::query::answer::Ask;
+use crate::query::budget::{Budget, Held};
+use crate::query::connections::Line;
 use crate::query::error::Refusal;
 
 /// The header by which a browser goes on.
@@ -33,6 +38,7 @@ const NAMES: [&str; 6] = ["channel", "exchange", "base", "quote", "interval", "r
 pub(super) async fn events(
     State(streaming): State<Streaming>,
     ask: Ask,
+    line: Option<Extension<Line>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     ask.params.just(&NAMES)?;
@@ -50,7 +56,7 @@ pub(super) async fn events(
     if !guest.ask(Command::Subscribe { client, id: ID, pattern, resume }) {
         return Err(Refusal::full());
     }
-    let mut response = Sse::new(events_of(guest)).into_response();
+    let mut response = Sse::new(events_of(guest, line.map(|Extension(line)| line))).into_response();
     if let Some(origin) = Origins::header(&headers) {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         response.headers_mut().insert(header::VARY, header::ORIGIN.into());
@@ -58,28 +64,70 @@ pub(super) async fn events(
     Ok(response)
 }
 
-fn events_of(guest: Guest) -> impl Stream<Item = Result<Event, Infallible>> {
-    let deliveries = stream::unfold(Some(guest), |guest| async move {
-        let mut guest = guest?;
-        tokio::select! {
-            biased;
-            end = &mut guest.end => {
-                let end = end.unwrap_or(End::Stopping);
-                Some((vec![farewell(end)], None))
+/// One client's events, one at a time: what is not asked for yet stays in its queue, counted.
+struct Telling {
+    guest: Guest,
+    end: oneshot::Receiver<End>,
+    /// Of the delivery that is sent.
+    frames: std::vec::IntoIter<Frame>,
+    bytes: usize,
+    /// The copies of the event that is sent.
+    copies: Option<Held>,
+    budget: Budget,
+    /// Dropped with it.
+    _here: oneshot::Sender<()>,
+}
+
+impl Telling {
+    async fn next(mut self) -> Option<(Event, Option<Self>)> {
+        loop {
+            if let Some(frame) = self.frames.next() {
+                self.copies = Some(self.budget.keep(COPIES * frame.len()));
+                return Some((event(&frame), Some(self)));
             }
-            delivery = guest.queue.next() => {
-                let delivery = delivery?;
-                let events = delivery.frames().map(event).collect();
-                guest.queue.sent(&delivery);
-                Some((events, Some(guest)))
+            self.copies = None;
+            self.guest.queue.sent(std::mem::take(&mut self.bytes));
+            tokio::select! {
+                biased;
+                end = &mut self.end => return Some((farewell(end.unwrap_or(End::Stopping)), None)),
+                delivery = self.guest.queue.next() => {
+                    let Some(delivery) = delivery else {
+                        // The hub closes the queue a moment before it says why.
+                        let end = (&mut self.end).await;
+                        return Some((farewell(end.unwrap_or(End::Stopping)), None));
+                    };
+                    self.bytes = delivery.bytes;
+                    self.frames = delivery.frames().cloned().collect::<Vec<_>>().into_iter();
+                }
             }
         }
+    }
+}
+
+fn events_of(
+    mut guest: Guest,
+    line: Option<Line>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let ((told, end), (here, gone)) = (oneshot::channel(), oneshot::channel());
+    let (_, none) = oneshot::channel();
+    let ends = std::mem::replace(&mut guest.end, none);
+    tokio::spawn(async move {
+        // Nobody asks for the next event of a client that does not read, so nobody would find out.
+        let _ = told.send(ends.await.unwrap_or(End::Stopping));
+        if timeout(FAREWELL, gone).await.is_err()
+            && let Some(line) = line
+        {
+            line.cut();
+        }
     });
-    deliveries.flat_map(|events| stream::iter(events.into_iter().map(Ok)))
+    let budget = guest.budget();
+    let frames = Vec::new().into_iter();
+    let telling = Telling { guest, end, frames, bytes: 0, copies: None, budget, _here: here };
+    stream::unfold(Some(telling), |telling| async move { telling?.next().await }).map(Ok)
 }
 
 fn event(frame: &Frame) -> Event {
-    let event = Event::default().event(frame.kind).data(frame.text.as_str());
+    let event = Event::default().event(frame.kind).data(frame.text().as_str());
     match &frame.resume {
         Some(resume) => event.id(resume),
         None => event,

@@ -7,6 +7,9 @@
 //!         (latest, BTC, USD, *)      …
 //! ```
 //!
+//! While the stores are read for those who wait for a pool's beginning, the pool keeps what changes:
+//! it goes after what was read, so that what they are sent first is all there was at that moment.
+//!
 //! A pair matches at most eight pools: each part by its name or by `*`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,10 +19,16 @@ use rustc_hash::FxHashMap;
 use schemas::PairKey;
 
 use super::door::ClientId;
+use super::lines::Key;
 use super::pattern::{Channel, Pattern};
 use super::protocol::{Frame, Frames, rows};
-use super::snapshot::Rows;
+use super::scans::Wanted;
+use super::snapshot::{Parts, Rows};
+use crate::query::budget::{Budget, Text};
 
+/// Keys that may change while the stores are read for a pool: some tens of megabytes. Beyond it they
+/// are read again.
+const MAX_CHANGED: usize = 100_000;
 /// The number of `*`.
 const ANY: u32 = 0;
 
@@ -34,8 +43,22 @@ pub(super) struct Pool {
     pub(super) rows: Rows,
     /// By the number that they gave it: for all of them a message is the same bytes.
     members: BTreeMap<u32, Vec<ClientId>>,
-    /// The snapshot of this tick, once somebody asked for it.
-    pub(super) snapshot: Option<Arc<Rows>>,
+    /// Who waits for a beginning, and becomes a member with it.
+    pub(super) waiting: Vec<Wanted>,
+    /// What has changed since the stores began to be read.
+    since: Since,
+}
+
+/// What a pool keeps beside a reading.
+#[derive(Default)]
+enum Since {
+    /// Nothing is read.
+    #[default]
+    Idle,
+    /// The newest row of each key.
+    Changed(FxHashMap<Key, String>),
+    /// Not all of it is known, or it is too much: what is read is of no use.
+    Void,
 }
 
 impl Pool {
@@ -54,20 +77,72 @@ impl Pool {
         self.members.iter().map(|(id, clients)| (*id, clients.as_slice()))
     }
 
-    /// Takes this tick's rows: how many messages they are, and the sequence before the first.
-    pub(super) fn take_rows(&mut self) -> (Rows, u64) {
-        let taken = std::mem::take(&mut self.rows);
+    /// Takes this tick's rows, a message each, and the sequence before the first.
+    pub(super) fn take_rows(&mut self, budget: &Budget) -> (Parts, u64) {
+        let taken = std::mem::take(&mut self.rows).into_parts(budget);
         let before = self.sequence;
-        self.sequence += taken.parts().len() as u64;
+        self.sequence += taken.len() as u64;
         (taken, before)
+    }
+
+    /// The stores are read for it.
+    pub(super) const fn is_read(&self) -> bool {
+        !matches!(self.since, Since::Idle)
+    }
+
+    /// The stores begin to be read.
+    pub(super) fn begin(&mut self) {
+        self.since = Since::Changed(FxHashMap::default());
+    }
+
+    /// What is being read is of no use.
+    pub(super) fn make_void(&mut self) {
+        if self.is_read() {
+            self.since = Since::Void;
+        }
+    }
+
+    /// The stores were read. What has changed meanwhile, unless all has to be read again.
+    pub(super) fn end(&mut self) -> Option<Rows> {
+        match std::mem::take(&mut self.since) {
+            Since::Changed(changed) => {
+                let mut rows = Rows::default();
+                changed.values().for_each(|row| rows.push(|out| out.push_str(row)));
+                Some(rows)
+            }
+            Since::Idle | Since::Void => None,
+        }
+    }
+
+    fn push(&mut self, key: &Key, row: &str) {
+        // Nobody hears of it but those who wait.
+        if !self.members.is_empty() {
+            self.rows.push(|out| out.push_str(row));
+        }
+        if let Since::Changed(changed) = &mut self.since {
+            changed.insert(Arc::clone(key), row.to_owned());
+            if changed.len() > MAX_CHANGED {
+                self.since = Since::Void;
+            }
+        }
+    }
+
+    /// Everybody leaves, by the number that they gave it.
+    pub(super) fn take_members(&mut self) -> Vec<(u32, ClientId)> {
+        let members = std::mem::take(&mut self.members).into_iter();
+        members.flat_map(|(id, who)| who.into_iter().map(move |client| (id, client))).collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.waiting.is_empty() && !self.is_read()
     }
 }
 
 /// The updates of one tick for those who gave the pattern this number: a message each with the next
 /// sequence, the token with the last.
-pub(super) fn updates(id: u32, before: u64, parts: &[&str], resume: &Arc<str>) -> Frames {
+pub(super) fn updates(id: u32, before: u64, parts: &Parts, resume: &Arc<str>) -> Frames {
     let last = parts.len() - 1;
-    let frame = |(index, part): (usize, &&str)| -> Frame {
+    let frame = |(index, part): (usize, &Arc<Text>)| -> Frame {
         let sequence = before + 1 + index as u64;
         rows("update", id, sequence, (1, 1), part, (index == last).then_some(resume))
     };
@@ -110,7 +185,12 @@ impl Groups {
     }
 
     /// The pool of a pattern, with this client in it.
-    pub(super) fn join(&mut self, pattern: &Pattern, id: u32, client: ClientId) -> &mut Pool {
+    pub(super) fn join(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
+        self.open(pattern).members.entry(id).or_default().push(client);
+    }
+
+    /// The pool of a pattern. Without members or anybody who waits it is there until the tick ends.
+    pub(super) fn open(&mut self, pattern: &Pattern) -> &mut Pool {
         let selector = match self.selector(pattern) {
             Some(selector) if self.pools.contains_key(&selector) => selector,
             _ => {
@@ -119,21 +199,22 @@ impl Groups {
                 (pattern.channel, parts)
             }
         };
-        let pool = self.pools.entry(selector).or_insert_with(|| Pool {
+        self.pools.entry(selector).or_insert_with(|| Pool {
             pattern: pattern.clone(),
             sequence: 0,
             rows: Rows::default(),
             members: BTreeMap::new(),
-            snapshot: None,
-        });
-        pool.members.entry(id).or_default().push(client);
-        pool
+            waiting: Vec::new(),
+            since: Since::Idle,
+        })
     }
 
-    /// Takes a client out of a pool. The pool stays until the end of the tick.
+    /// Takes a client out of a pool, whether it waits or not. The pool stays until the end of the
+    /// tick.
     pub(super) fn leave(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
         let Some(selector) = self.selector(pattern) else { return };
         let Some(pool) = self.pools.get_mut(&selector) else { return };
+        pool.waiting.retain(|wanted| wanted.client != client || wanted.id != id);
         if let Some(clients) = pool.members.get_mut(&id) {
             if let Some(at) = clients.iter().position(|known| *known == client) {
                 clients.swap_remove(at);
@@ -155,10 +236,12 @@ impl Groups {
         self.pools.keys().any(|(of, _)| *of == channel)
     }
 
-    /// Gives a changed pair's row to every pool that it matches; `row` is asked once, if at all.
+    /// Gives the row of a changed key to every pool that its pair matches; `row` is asked once, if at
+    /// all.
     pub(super) fn push(
         &mut self,
         channel: Channel,
+        key: &Key,
         pair: &PairKey,
         row: impl FnOnce() -> Option<String>,
     ) {
@@ -179,7 +262,7 @@ impl Groups {
                 text = row();
             }
             let Some(text) = &text else { return };
-            pool.rows.push(|out| out.push_str(text));
+            pool.push(key, text);
         }
     }
 
@@ -188,12 +271,11 @@ impl Groups {
         self.pools.values_mut()
     }
 
-    /// The end of a tick: snapshots are of the past, and pools without members go.
+    /// The end of a tick: pools that nobody needs go.
     pub(super) fn settle(&mut self) {
         let mut gone = Vec::new();
         self.pools.retain(|_, pool| {
-            pool.snapshot = None;
-            let stays = !pool.members.is_empty();
+            let stays = !pool.is_idle();
             if !stays {
                 gone.push(pool.pattern.clone());
             }
@@ -244,13 +326,14 @@ mod tests {
             groups.settle();
             let [base, quote, exchange] = pair.map(|part| part.to_string());
             let pair = PairKey::new(base, quote, exchange);
-            groups.push(Channel::Latest, &pair, || Some("{}".into()));
+            let budget = Budget::new(1);
+            groups.push(Channel::Latest, &[1][..].into(), &pair, || Some("{}".into()));
             let mut told = Vec::new();
             for pool in groups.pools() {
-                let (rows, before) = pool.take_rows();
-                prop_assert_eq!(before, 0);
-                if !rows.is_empty() {
-                    prop_assert_eq!(rows.parts(), ["{}"]);
+                let (parts, before) = pool.take_rows(&budget);
+                prop_assert_eq!((before, parts.len()), (0, 1));
+                if !parts[0].is_empty() {
+                    prop_assert_eq!(&**parts[0], "{}");
                     told.extend(pool.members().flat_map(|(_, clients)| clients.to_vec()));
                 }
             }
@@ -271,9 +354,10 @@ mod tests {
     #[test]
     fn sequences_count_messages_and_the_last_has_the_token() {
         let resume: Arc<str> = "t".into();
-        let frames = updates(3, 7, &["{}", "{}"], &resume);
+        let part = Text::new("{}".into(), &Budget::new(1));
+        let frames = updates(3, 7, &vec![Arc::clone(&part), part], &resume);
         let said: Vec<serde_json::Value> =
-            frames.iter().map(|frame| serde_json::from_str(&frame.text).unwrap()).collect();
+            frames.iter().map(|frame| serde_json::from_str(&frame.text()).unwrap()).collect();
         assert_eq!(
             (&said[0]["sequence"], &said[0]["resume"]),
             (&8.into(), &serde_json::Value::Null)

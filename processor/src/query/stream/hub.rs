@@ -1,14 +1,18 @@
 //! The hub: one thread between the engine and all clients.
 //!
 //! ```text
-//! each moment   news ──► dirty: the newest value of each key
+//! each moment   news ──► dirty: the newest value of each key, in the order of their first change
+//!               what subscriptions begin with ──► scanners ──► members
 //! each tick     dirty ──► rows, encoded once ──► pools ──► each member's queue, the same bytes
 //! ```
+//!
+//! Nothing that it does takes longer the more pairs there are: a tick has half its period for what
+//! has changed, and leaves the rest to the next one; what reads many rows is read by scanners.
 //!
 //! It listens to the engine while it has clients, and for a while after: without any it costs
 //! nothing. A client is a queue here; who reads too slowly finds it full and is sent away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -20,17 +24,20 @@ use serde_json::json;
 use streams::changes::{Changed, Listener, News};
 use streams::runtime::{Queries, Stop};
 
-use super::door::{ClientId, Clients, Command, Door, End, MAX_SUBSCRIPTIONS, REQUESTS};
+use super::door::{
+    ClientId, Clients, Command, Door, End, MAX_SUBSCRIPTIONS, REQUESTS, Subscription,
+};
 use super::groups::{Groups, updates};
-use super::lines::Lines;
+use super::lines::{Key, Lines};
 use super::metrics::Metrics;
 use super::pattern::{Channel, Pattern};
 use super::protocol::{self, Frame, Frames, Resume};
+use super::scans::{self, Scans, Start};
 use super::snapshot::{ChangedKey, Rows, Stores, parent_key};
 use super::token::digest;
 use crate::operators::Interval;
-use crate::query::Served;
-use crate::query::clock;
+use crate::query::budget::Budget;
+use crate::query::{Served, clock};
 
 /// Batches of the engine that wait for the hub: seconds of a busy member.
 const NEWS: usize = 1_024;
@@ -38,6 +45,8 @@ const NEWS: usize = 1_024;
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long changes are remembered without any client, for one that comes back.
 const REMEMBER: Duration = Duration::from_mins(5);
+/// Changed keys between two looks at the clock.
+const LOOK: usize = 64;
 /// How finely the hub looks for requests while it waits for news.
 const STEP: Duration = Duration::from_millis(5);
 /// How finely it looks whether it should stop while it has nothing to do.
@@ -46,7 +55,10 @@ const IDLE: Duration = Duration::from_millis(100);
 /// Starts the hub on a thread of its own.
 pub(super) fn start(served: &Served, updates: u32, metrics: Metrics, stop: Stop) -> Result<Door> {
     let (requests, asked) = sync_channel(REQUESTS);
-    let mut hub = Hub::new(served.queries.clone(), Arc::clone(&served.codec), updates, metrics);
+    let scanners = Scans::scanners();
+    let (scans, ends) = Scans::new(scanners);
+    let mut hub = Hub::new(served, updates, metrics, scans);
+    scans::start(ends, scanners, &served.budget)?;
     std::thread::Builder::new().name("stream".into()).spawn(move || {
         while !stop.is_set() {
             hub.turn(&asked);
@@ -65,41 +77,55 @@ struct Dirty {
 struct Hub {
     queries: Queries,
     codec: Arc<Codec>,
+    budget: Budget,
     metrics: Metrics,
+    scans: Scans,
     listener: Option<Listener>,
     lines: Lines,
     /// By channel.
-    dirty: [FxHashMap<Vec<u8>, Dirty>; 4],
+    dirty: [FxHashMap<Key, Dirty>; 4],
+    /// The dirty keys, first come first; one that is dirty no more is passed over.
+    order: VecDeque<(Channel, Key)>,
     /// What must be read anew, because it was not told change by change, and in which partitions.
     unknown: BTreeMap<Channel, BTreeSet<i32>>,
     first_change: Option<Instant>,
     groups: Groups,
     clients: Clients,
     tick: u64,
+    /// Ticks a second.
+    updates: u32,
     every: Duration,
+    /// The time of a tick for what has changed.
+    patience: Duration,
     next_tick: Instant,
     last_heartbeat: Instant,
     last_client: Instant,
 }
 
 impl Hub {
-    fn new(queries: Queries, codec: Arc<Codec>, updates: u32, metrics: Metrics) -> Self {
+    fn new(served: &Served, updates: u32, metrics: Metrics, scans: Scans) -> Self {
         let now = clock::instant();
+        let every = Duration::from_secs(1) / updates.max(1);
         // A number of its own: the process and the moment.
         let number = digest(&format!("{}-{}", std::process::id(), clock::now().0));
         Self {
-            queries,
-            codec,
+            queries: served.queries.clone(),
+            codec: Arc::clone(&served.codec),
+            budget: served.budget.clone(),
+            scans,
             clients: Clients::new(metrics.clone()),
             metrics,
             listener: None,
             lines: Lines::new(number, 0),
             dirty: Default::default(),
+            order: VecDeque::new(),
             unknown: BTreeMap::new(),
             first_change: None,
             groups: Groups::default(),
             tick: 0,
-            every: Duration::from_secs(1) / updates.max(1),
+            updates,
+            every,
+            patience: every / 2,
             next_tick: now,
             last_heartbeat: now,
             last_client: now,
@@ -125,6 +151,8 @@ impl Hub {
             let Ok(command) = asked.try_recv() else { break };
             self.obey(command);
         }
+        self.end_scans();
+        self.begin_scans();
         let now = clock::instant();
         if now >= self.next_tick {
             self.next_tick = now + self.every;
@@ -140,8 +168,9 @@ impl Hub {
                 // Nearly always nobody else has it, and nothing is copied.
                 let Changed { partition, next, changes, .. } = Arc::unwrap_or_clone(changed);
                 self.lines.heard(channel, partition, next.map(|offset| offset.0));
-                let dirty = &mut self.dirty[channel.index()];
-                dirty.extend(changes.into_iter().map(|(k, value)| (k, Dirty { partition, value })));
+                for (key, value) in changes {
+                    self.soil(channel, &key, Dirty { partition, value });
+                }
             }
             News::Moved { store, partition } => {
                 let Some(channel) = Channel::of_store(&store) else { return };
@@ -152,11 +181,34 @@ impl Hub {
             News::Lost => {
                 self.metrics.lost.inc();
                 self.dirty.iter_mut().for_each(FxHashMap::clear);
+                self.order.clear();
                 self.lines.forget_all(self.tick + 1);
                 let everywhere = Stores::new(&self.queries, &self.codec).partitions();
                 for channel in Channel::ALL {
                     self.unknown.entry(channel).or_default().extend(&everywhere);
                 }
+            }
+        }
+    }
+
+    /// A key has changed. An hour and a day live with their open minutes.
+    fn soil(&mut self, channel: Channel, key: &[u8], dirty: Dirty) {
+        let known = &mut self.dirty[channel.index()];
+        if let Some(known) = known.get_mut(key) {
+            *known = dirty;
+            return;
+        }
+        let (partition, key) = (dirty.partition, Key::from(key));
+        known.insert(Arc::clone(&key), dirty);
+        self.order.push_back((channel, Arc::clone(&key)));
+        if channel != Channel::Candles(Interval::Minute) {
+            return;
+        }
+        for interval in [Interval::Hour, Interval::Day] {
+            let Some(parent) = parent_key(&key, interval) else { continue };
+            let channel = Channel::Candles(interval);
+            if !self.dirty[channel.index()].contains_key(&parent[..]) {
+                self.soil(channel, &parent, Dirty { partition, value: None });
             }
         }
     }
@@ -172,15 +224,15 @@ impl Hub {
                 self.clients.add(client, queue, end);
             }
             Command::Subscribe { client, id, pattern, resume } => {
-                self.subscribe(client, id, &pattern, resume);
+                self.subscribe(client, id, pattern, resume);
             }
             Command::Unsubscribe { client, id } => {
                 let Some(known) = self.clients.get(client) else { return };
                 let answer = match known.subscriptions.remove(&id) {
                     None => protocol::refused(Some(id), "there is no subscription of this id"),
-                    Some(pattern) => {
+                    Some(subscription) => {
                         self.metrics.subscriptions.dec();
-                        self.groups.leave(&pattern, id, client);
+                        self.leave(&subscription.pattern, id, client);
                         protocol::unsubscribed(id)
                     }
                 };
@@ -190,7 +242,7 @@ impl Hub {
         }
     }
 
-    fn subscribe(&mut self, client: ClientId, id: u32, pattern: &Pattern, resume: Option<Resume>) {
+    fn subscribe(&mut self, client: ClientId, id: u32, pattern: Pattern, resume: Option<Resume>) {
         let Some(known) = self.clients.get(client) else { return };
         let refused = if known.subscriptions.contains_key(&id) {
             Some("there is a subscription of this id".to_owned())
@@ -202,98 +254,9 @@ impl Hub {
         if let Some(reason) = refused {
             return self.send(client, &[protocol::refused(Some(id), &reason)].into());
         }
-        known.subscriptions.insert(id, pattern.clone());
+        known.subscriptions.insert(id, Subscription { pattern: pattern.clone(), waits: None });
         self.metrics.subscriptions.inc();
-        let sequence = self.groups.join(pattern, id, client).sequence();
-        let mut frames = vec![protocol::subscribed(id, pattern, sequence)];
-        match self.first_rows(id, pattern, resume) {
-            Ok(rows) => frames.extend(rows),
-            Err(error) => {
-                tracing::error!(%error, "a snapshot cannot be read");
-                frames.push(protocol::refused(Some(id), "the store cannot be read"));
-            }
-        }
-        self.send(client, &frames.into());
-    }
-
-    /// What a subscription begins with.
-    fn first_rows(
-        &mut self,
-        id: u32,
-        pattern: &Pattern,
-        resume: Option<Resume>,
-    ) -> streams::Result<Vec<Frame>> {
-        let stores = Stores::new(&self.queries, &self.codec);
-        let token = self.token(pattern.channel);
-        let mut frames = Vec::new();
-        if let Some(resume) = resume {
-            match self.missed(&stores, pattern, &resume)? {
-                Ok(rows) => return Ok(self.parts("resumed", id, pattern, &rows, &token)),
-                Err((reason, partitions)) => frames.push(protocol::gone(id, reason, &partitions)),
-            }
-        }
-        let rows = self.snapshot(&stores, pattern)?;
-        frames.extend(self.parts("snapshot", id, pattern, &rows, &token));
-        Ok(frames)
-    }
-
-    /// What has changed since a token was made, or why that is not known.
-    fn missed(
-        &self,
-        stores: &Stores,
-        pattern: &Pattern,
-        resume: &Resume,
-    ) -> streams::Result<Result<Rows, (&'static str, Vec<i32>)>> {
-        let here = stores.partitions();
-        let Resume::From(token) = resume else {
-            return Ok(Err(("the token is none of ours", here)));
-        };
-        let topic = self.topic(pattern.channel);
-        match self.lines.since(token, pattern.channel, topic, &here) {
-            Err(gone) => Ok(Err((gone.reason, gone.partitions))),
-            Ok(keys) => {
-                let mut rows = Rows::default();
-                stores.values(pattern, &keys, &mut rows)?;
-                Ok(Ok(rows))
-            }
-        }
-    }
-
-    /// The snapshot of a pattern, read once a tick: whoever comes later in the tick hears of what
-    /// changes meanwhile at its end.
-    fn snapshot(&mut self, stores: &Stores, pattern: &Pattern) -> streams::Result<Arc<Rows>> {
-        let pool = self.groups.pool(pattern);
-        if let Some(rows) = pool.as_ref().and_then(|pool| pool.snapshot.clone()) {
-            return Ok(rows);
-        }
-        let mut rows = Rows::default();
-        let left_out = stores.snapshot(pattern, &mut rows)?;
-        if left_out > 0 {
-            tracing::warn!(left_out, "a snapshot was cut short: the pattern is too wide");
-        }
-        let rows = Arc::new(rows);
-        if let Some(pool) = pool {
-            pool.snapshot = Some(Arc::clone(&rows));
-        }
-        Ok(rows)
-    }
-
-    fn parts(
-        &mut self,
-        kind: &'static str,
-        id: u32,
-        pattern: &Pattern,
-        rows: &Rows,
-        token: &Arc<str>,
-    ) -> Vec<Frame> {
-        let sequence = self.groups.pool(pattern).map_or(0, |pool| pool.sequence());
-        let parts = rows.parts();
-        let count = parts.len();
-        let part = |(index, part): (usize, &&str)| {
-            let resume = (index + 1 == count).then_some(token);
-            protocol::rows(kind, id, sequence, (index + 1, count), part, resume)
-        };
-        parts.iter().enumerate().map(part).collect()
+        self.want(client, id, &pattern, resume.map_or(Start::New, Start::From));
     }
 
     fn topic(&self, channel: Channel) -> u64 {
@@ -306,13 +269,14 @@ impl Hub {
 
     fn end_tick(&mut self, now: Instant) {
         self.tick += 1;
-        self.flush();
-        self.lines.settle(self.tick);
+        self.flush(now + self.patience);
+        let dirty = &self.dirty;
+        self.lines.settle(self.tick, |channel| dirty[channel.index()].is_empty());
         let tokens = Channel::ALL.map(|channel| self.token(channel));
-        let Self { groups, clients, .. } = self;
+        let Self { groups, clients, budget, .. } = self;
         for pool in groups.pools().filter(|pool| !pool.rows.is_empty()) {
-            let (rows, before) = pool.take_rows();
-            let (parts, resume) = (rows.parts(), &tokens[pool.pattern().channel.index()]);
+            let (parts, before) = pool.take_rows(budget);
+            let resume = &tokens[pool.pattern().channel.index()];
             for (id, members) in pool.members() {
                 let frames = updates(id, before, &parts, resume);
                 for client in members {
@@ -323,14 +287,19 @@ impl Hub {
         if now.duration_since(self.last_heartbeat) >= HEARTBEAT {
             self.last_heartbeat = now;
             let frames: Frames = [self.heartbeat(&tokens)].into();
-            self.clients.give_all(&frames);
+            let bare = protocol::heartbeat(&clock::now().to_string(), &json!([]));
+            self.clients.beat(&frames, &[bare].into());
             for client in self.clients.gone() {
                 self.remove(client, None);
             }
         }
         self.deliver();
-        self.groups.settle();
         self.begin_anew();
+        self.groups.settle();
+        self.scans.forgive(self.updates);
+        for client in self.clients.slowest(self.budget.excess()) {
+            self.remove(client, Some(End::Memory));
+        }
         if let Some(first) = self.first_change.take() {
             self.metrics.delivery.observe(clock::instant().duration_since(first).as_secs_f64());
         }
@@ -341,63 +310,48 @@ impl Hub {
         }
     }
 
-    /// Gives what has changed in this tick to the pools, and remembers that it has.
-    fn flush(&mut self) {
-        let minutes = Channel::Candles(Interval::Minute);
-        for interval in [Interval::Hour, Interval::Day] {
-            let parents = &mut FxHashMap::default();
-            std::mem::swap(parents, &mut self.dirty[Channel::Candles(interval).index()]);
-            for (key, minute) in &self.dirty[minutes.index()] {
-                if let Some(key) = parent_key(key, interval) {
-                    let partition = minute.partition;
-                    parents.entry(key).or_insert(Dirty { partition, value: None });
-                }
-            }
-            std::mem::swap(parents, &mut self.dirty[Channel::Candles(interval).index()]);
-        }
+    /// Gives what has changed to the pools, and remembers that it has, for as long as there is time.
+    fn flush(&mut self, until: Instant) {
         let stores = Stores::new(&self.queries, &self.codec);
-        for channel in Channel::ALL {
-            let dirty = std::mem::take(&mut self.dirty[channel.index()]);
-            let heard = self.groups.has(channel);
-            for (key, Dirty { partition, value }) in &dirty {
-                self.lines.mark(channel, *partition, key, self.tick);
-                let Some(key) = heard.then(|| ChangedKey::read(channel, key)).flatten() else {
-                    continue;
-                };
-                self.groups.push(channel, key.pair(), || {
+        let heard = Channel::ALL.map(|channel| self.groups.has(channel));
+        let mut count = 0;
+        while let Some((channel, key)) = self.order.pop_front() {
+            let Some(dirty) = self.dirty[channel.index()].remove(&key) else { continue };
+            let Dirty { partition, value } = dirty;
+            self.lines.mark(channel, partition, &key, self.tick);
+            if let Some(changed) =
+                heard[channel.index()].then(|| ChangedKey::read(channel, &key)).flatten()
+            {
+                self.groups.push(channel, &key, changed.pair(), || {
                     let mut rows = Rows::default();
-                    if let Err(error) = stores.row(*partition, &key, value.as_deref(), &mut rows) {
+                    let row = stores.row(partition, &changed, value.as_deref(), &mut rows);
+                    if let Err(error) = row {
                         tracing::error!(%error, "a change cannot be read");
                     }
-                    rows.parts().first().filter(|row| !row.is_empty()).map(|row| (*row).to_owned())
+                    rows.into_row()
                 });
             }
+            count += 1;
+            if count % LOOK == 0 && clock::instant() >= until {
+                break;
+            }
         }
+        self.metrics.backlog.set(i64::try_from(self.order.len()).unwrap_or(i64::MAX));
     }
 
     /// Whatever was not told change by change begins with a snapshot again.
     fn begin_anew(&mut self) {
-        let unknown = std::mem::take(&mut self.unknown);
-        let patterns: Vec<_> = self.groups.pools().map(|pool| pool.pattern().clone()).collect();
-        for pattern in patterns {
-            let (Some(partitions), Some(pool)) =
-                (unknown.get(&pattern.channel), self.groups.pool(&pattern))
-            else {
-                continue;
-            };
-            let partitions: Vec<i32> = partitions.iter().copied().collect();
-            let members: Vec<_> = pool.members().map(|(id, who)| (id, who.to_vec())).collect();
-            for (id, clients) in members {
-                let reason = "partitions have moved, or changes came too fast";
-                let mut frames = vec![protocol::gone(id, reason, &partitions)];
-                match self.first_rows(id, &pattern, None) {
-                    Ok(rows) => frames.extend(rows),
-                    Err(error) => tracing::error!(%error, "a snapshot cannot be read"),
-                }
-                let frames: Frames = frames.into();
-                for client in clients {
-                    self.send(client, &frames);
-                }
+        for (channel, partitions) in std::mem::take(&mut self.unknown) {
+            let partitions: Vec<i32> = partitions.into_iter().collect();
+            let mut again = Vec::new();
+            for pool in self.groups.pools().filter(|pool| pool.pattern().channel == channel) {
+                // It may have been read in stores that are here no more, or before what was lost.
+                pool.make_void();
+                let members = pool.take_members().into_iter();
+                again.extend(members.map(|(id, client)| (client, id, pool.pattern().clone())));
+            }
+            for (client, id, pattern) in again {
+                self.want(client, id, &pattern, Start::Again(partitions.clone()));
             }
         }
     }
@@ -423,8 +377,18 @@ impl Hub {
     }
 
     fn remove(&mut self, client: ClientId, why: Option<End>) {
-        for (id, pattern) in self.clients.remove(client, why) {
-            self.groups.leave(&pattern, id, client);
+        self.scans.leave(client);
+        for (id, subscription) in self.clients.remove(client, why) {
+            self.leave(&subscription.pattern, id, client);
+        }
+    }
+
+    fn leave(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
+        self.groups.leave(pattern, id, client);
+        // Somebody else may wait for the same, and it was this one that was asked for.
+        let next = self.groups.pool(pattern).and_then(|pool| pool.waiting.first());
+        if let Some(next) = next {
+            self.scans.ask(next.client, pattern);
         }
     }
 
@@ -440,6 +404,9 @@ impl Hub {
         }
     }
 }
+
+#[path = "beginnings.rs"]
+mod beginnings;
 
 #[cfg(test)]
 #[path = "hub_tests.rs"]

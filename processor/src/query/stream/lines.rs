@@ -39,14 +39,14 @@ struct Line {
 }
 
 impl Line {
-    fn mark(&mut self, key: &[u8], tick: u64) {
+    fn mark(&mut self, key: &Key, tick: u64) {
         let key: Key = match self.changed.get_key_value(key) {
             Some((key, old)) => {
                 let key = Arc::clone(key);
                 self.order.remove(&(*old, Arc::clone(&key)));
                 key
             }
-            None => key.into(),
+            None => Arc::clone(key),
         };
         self.order.insert((tick, Arc::clone(&key)));
         self.changed.insert(key, tick);
@@ -117,13 +117,15 @@ impl Lines {
     }
 
     /// The key changed in this tick.
-    pub(super) fn mark(&mut self, channel: Channel, partition: i32, key: &[u8], tick: u64) {
+    pub(super) fn mark(&mut self, channel: Channel, partition: i32, key: &Key, tick: u64) {
         self.line(channel, partition).mark(key, tick);
     }
 
-    /// The tick ends.
-    pub(super) fn settle(&mut self, tick: u64) {
-        self.each.values_mut().for_each(|line| line.settle(tick));
+    /// The tick ends. A channel of which not everything that was heard is marked stays where it
+    /// stood: its offsets must not claim what nobody has been told.
+    pub(super) fn settle(&mut self, tick: u64, is_marked: impl Fn(Channel) -> bool) {
+        let lines = self.each.iter_mut().filter(|((channel, _), _)| is_marked(*channel));
+        lines.for_each(|(_, line)| line.settle(tick));
     }
 
     /// What changed in the line up to the end of `tick` is not known.
@@ -203,6 +205,10 @@ mod tests {
     const CHANNEL: Channel = Channel::Latest;
     const TOPIC: u64 = 7;
 
+    fn key(bytes: &[u8]) -> Key {
+        bytes.into()
+    }
+
     fn names(keys: &[(i32, Key)]) -> BTreeSet<Vec<u8>> {
         keys.iter().map(|(_, key)| key.to_vec()).collect()
     }
@@ -224,13 +230,13 @@ mod tests {
     #[test]
     fn what_was_forgotten_is_gone_and_what_came_after_is_known() {
         let mut lines = Lines::new(1, 0);
-        lines.mark(CHANNEL, 0, b"a", 1);
+        lines.mark(CHANNEL, 0, &key(b"a"), 1);
         let old = lines.token(CHANNEL, 1, TOPIC);
         lines.forget(CHANNEL, 0, 2);
         let gone = lines.since(&old, CHANNEL, TOPIC, &[0, 1]).unwrap_err();
         assert_eq!(gone.partitions, [0]);
         let new = lines.token(CHANNEL, 2, TOPIC);
-        lines.mark(CHANNEL, 0, b"b", 3);
+        lines.mark(CHANNEL, 0, &key(b"b"), 3);
         assert_eq!(
             names(&lines.since(&new, CHANNEL, TOPIC, &[0, 1]).unwrap()),
             [b"b".to_vec()].into()
@@ -240,8 +246,8 @@ mod tests {
     #[test]
     fn the_oldest_keys_make_room() {
         let mut lines = Lines::new(1, 0);
-        for key in 0..=MAX_KEYS {
-            lines.mark(CHANNEL, 0, &key.to_be_bytes(), 1 + key as u64);
+        for number in 0..=MAX_KEYS {
+            lines.mark(CHANNEL, 0, &key(&number.to_be_bytes()), 1 + number as u64);
         }
         assert!(lines.since(&lines.token(CHANNEL, 0, TOPIC), CHANNEL, TOPIC, &[0]).is_err());
         let kept = lines.since(&lines.token(CHANNEL, 1, TOPIC), CHANNEL, TOPIC, &[0]);
@@ -262,10 +268,10 @@ mod tests {
                 let count = i64::try_from(keys.len()).unwrap();
                 for lines in [&mut one, &mut other] {
                     lines.heard(CHANNEL, 0, Some(offset + count));
-                    for key in keys {
-                        lines.mark(CHANNEL, 0, &[*key], tick);
+                    for number in keys {
+                        lines.mark(CHANNEL, 0, &key(&[*number]), tick);
                     }
-                    lines.settle(tick);
+                    lines.settle(tick, |_| true);
                 }
                 offset += count;
                 if tick <= stop {

@@ -23,6 +23,10 @@ pub(super) struct Metrics {
     pub(super) malformed: IntCounter,
     /// Times that the hub was behind the engine and read the stores anew.
     pub(super) lost: IntCounter,
+    /// Changed keys that a tick had no time for.
+    pub(super) backlog: IntGauge,
+    /// Rows that were looked at for the beginnings of subscriptions.
+    pub(super) scanned: IntCounter,
     /// From the first change of a tick to the end of the tick's fan-out.
     pub(super) delivery: Histogram,
 }
@@ -61,13 +65,22 @@ impl Metrics {
                 "lost_total",
                 "Times that streaming was behind the engine and read the stores anew.",
             ))?,
+            backlog: IntGauge::with_opts(opts(
+                "backlog_keys",
+                "Changed keys that the last tick had no time for.",
+            ))?,
+            scanned: IntCounter::with_opts(opts(
+                "scanned_rows_total",
+                "Rows looked at for what subscriptions begin with.",
+            ))?,
             delivery: Histogram::with_opts(delivery.buckets(buckets))?,
         };
-        for metric in [&metrics.messages, &metrics.malformed, &metrics.lost] {
+        for metric in [&metrics.messages, &metrics.malformed, &metrics.lost, &metrics.scanned] {
             registry.register(Box::new(metric.clone()))?;
         }
         registry.register(Box::new(metrics.clients.clone()))?;
         registry.register(Box::new(metrics.subscriptions.clone()))?;
+        registry.register(Box::new(metrics.backlog.clone()))?;
         registry.register(Box::new(metrics.dropped.clone()))?;
         registry.register(Box::new(metrics.delivery.clone()))?;
         Ok(metrics)

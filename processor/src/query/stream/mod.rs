@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! engine ──Changes──► hub (one thread) ──bounded queue each──► WebSocket or SSE task ──► client
+//!                      │    └─ scanners read what subscriptions begin with
 //!                      │ dirty keys, the newest value of each
 //!                      └ each tick: a row is encoded once, a pattern's message is made once,
 //!                        and everybody who asked for it gets the same bytes
@@ -21,10 +22,14 @@
 //! newest value of each key, so what is told is that value; the values between are conflated, which
 //! is the contract of a compacted topic.
 //!
+//! A snapshot may hold a key twice, when it changed while the snapshot was read: the later row is the
+//! newer one.
+//!
 //! Invariants:
 //! - A client never waits for another: its queue is bounded, and who does not keep up is dropped
 //!   with the reason.
-//! - The engine never waits for a client.
+//! - The engine never waits for a client, and the hub for neither a client nor a store that is read
+//!   for one.
 //! - A token is given out only with or after everything that changed before it.
 
 mod door;
@@ -38,7 +43,9 @@ mod metrics;
 mod origin;
 mod page;
 mod pattern;
+mod plan;
 mod protocol;
+mod scans;
 mod snapshot;
 mod socket;
 mod token;

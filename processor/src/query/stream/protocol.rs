@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::pattern::{Channel, Pattern};
 use super::token::Token;
+use crate::query::budget::Text;
 
 /// Bytes of one message of a client: the longest pattern with the longest token.
 pub(super) const MAX_MESSAGE: usize = 16 << 10;
@@ -99,22 +100,52 @@ impl Request {
     }
 }
 
-/// One message to a client. Clones share the text.
+/// One message to a client. Clones share what is long.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     /// Its type, which is also in the text: the name of a server-sent event.
     pub(super) kind: &'static str,
-    /// The JSON.
-    pub(super) text: Utf8Bytes,
+    /// The JSON, or what stands before its rows.
+    head: Utf8Bytes,
+    /// The same for everybody who asked for them, whatever number they gave the subscription.
+    rows: Option<Arc<Text>>,
     /// The token in the text, for those who send it beside it.
     pub(super) resume: Option<Arc<str>>,
+}
+
+/// Stands after the rows, before the token.
+const RESUME: &str = ",\"resume\":\"";
+
+impl Frame {
+    /// Bytes of the JSON.
+    pub(super) fn len(&self) -> usize {
+        let rows = self.rows.as_ref().map_or(0, |rows| rows.len() + "]}".len());
+        let resume = self.resume.as_ref().map_or(0, |token| RESUME.len() + token.len() + 1);
+        self.head.len() + rows + resume
+    }
+
+    /// The JSON. It is written here, by whoever sends it, and not where it is given to everybody.
+    pub(super) fn text(&self) -> Utf8Bytes {
+        let Some(rows) = &self.rows else { return self.head.clone() };
+        let mut text = String::with_capacity(self.len());
+        text.push_str(&self.head);
+        text.push_str(rows);
+        text.push(']');
+        if let Some(resume) = &self.resume {
+            text.push_str(RESUME);
+            text.push_str(resume);
+            text.push('"');
+        }
+        text.push('}');
+        text.into()
+    }
 }
 
 /// Frames that belong together. Clones share them.
 pub(super) type Frames = Arc<[Frame]>;
 
 fn frame(kind: &'static str, text: String) -> Frame {
-    Frame { kind, text: text.into(), resume: None }
+    Frame { kind, head: text.into(), rows: None, resume: None }
 }
 
 /// Said first: what the client may expect, and what is expected of it.
@@ -162,7 +193,9 @@ pub(super) fn gone(id: u32, reason: &str, partitions: &[i32]) -> Frame {
     frame("gone", text.to_string())
 }
 
-/// Everybody hears it now and then: with it, and with what came before it, the tokens hold.
+/// Everybody hears it now and then: with it, and with what came before it, the tokens hold. To a
+/// client that still waits for the beginning of a subscription it names no channels: it must not take
+/// a token that is newer than what it has been sent.
 pub(super) fn heartbeat(time: &str, channels: &serde_json::Value) -> Frame {
     frame(
         "heartbeat",
@@ -177,7 +210,7 @@ pub(super) fn rows(
     id: u32,
     sequence: u64,
     part: (usize, usize),
-    rows: &str,
+    rows: &Arc<Text>,
     resume: Option<&Arc<str>>,
 ) -> Frame {
     let (part, parts) = part;
@@ -187,15 +220,7 @@ pub(super) fn rows(
         let _ = write!(text, ",\"part\":{part},\"parts\":{parts}");
     }
     text.push_str(",\"rows\":[");
-    text.push_str(rows);
-    text.push(']');
-    if let Some(resume) = resume {
-        text.push_str(",\"resume\":\"");
-        text.push_str(resume);
-        text.push('"');
-    }
-    text.push('}');
-    Frame { kind, text: text.into(), resume: resume.cloned() }
+    Frame { kind, head: text.into(), rows: Some(Arc::clone(rows)), resume: resume.cloned() }
 }
 
 #[cfg(test)]
@@ -204,6 +229,7 @@ mod tests {
 
     use super::*;
     use crate::operators::Interval;
+    use crate::query::budget::Budget;
 
     #[test]
     fn a_subscription_is_read_with_its_defaults() {
@@ -257,13 +283,15 @@ mod tests {
         fn every_frame_is_json(id: u32, sequence: u64, reason: String, many: bool) {
             let part = (1, 1 + usize::from(many));
             let token: Arc<str> = "abc-_".into();
+            let text = |text: &str| Text::new(text.into(), &Budget::new(1));
             for frame in [
-                rows("update", id, sequence, part, "{\"a\":\"1\"},{}", Some(&token)),
-                rows("snapshot", id, sequence, part, "", None),
+                rows("update", id, sequence, part, &text("{\"a\":\"1\"},{}"), Some(&token)),
+                rows("snapshot", id, sequence, part, &text(""), None),
                 refused(Some(id), &reason), gone(id, &reason, &[0, 3]), pong(), unsubscribed(id),
                 welcome(4, 5, 9),
             ] {
-                let value: serde_json::Value = serde_json::from_str(&frame.text).unwrap();
+                let value: serde_json::Value = serde_json::from_str(&frame.text()).unwrap();
+                prop_assert_eq!(frame.text().len(), frame.len());
                 prop_assert_eq!(value["type"].as_str(), Some(frame.kind));
             }
         }

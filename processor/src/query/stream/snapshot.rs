@@ -12,6 +12,7 @@ use super::lines::Key;
 use super::pattern::{Channel, Pattern};
 use crate::layout;
 use crate::operators::Interval;
+use crate::query::budget::{Budget, Text};
 use crate::query::read::{Range, Reader};
 
 /// Rows of one snapshot. A pattern that has more gets so many, and is told how many pairs it did
@@ -19,6 +20,9 @@ use crate::query::read::{Range, Reader};
 pub(super) const MAX_ROWS: usize = 20_000;
 /// Bytes of one message beyond which the next begins: the others of a client wait behind it.
 const MAX_PART: usize = 64 << 10;
+
+/// Rows as they are sent: a message each.
+pub(super) type Parts = Vec<Arc<Text>>;
 
 /// Rows in parts, each of JSON objects separated by commas.
 #[derive(Debug, Default)]
@@ -50,12 +54,17 @@ impl Rows {
         self.count >= MAX_ROWS
     }
 
+    /// The text of the only row.
+    pub(super) fn into_row(self) -> Option<String> {
+        self.parts.into_iter().next()
+    }
+
     /// The parts: at least one.
-    pub(super) fn parts(&self) -> Vec<&str> {
+    pub(super) fn into_parts(mut self, budget: &Budget) -> Parts {
         if self.parts.is_empty() {
-            return vec![""];
+            self.parts.push(String::new());
         }
-        self.parts.iter().map(String::as_str).collect()
+        self.parts.into_iter().map(|part| Text::new(part, budget)).collect()
     }
 }
 
@@ -104,14 +113,18 @@ impl Stores {
         self.here.iter().map(|here| here.partition).collect()
     }
 
-    /// What a pattern stands for now. Returns how many pairs were left out.
+    /// What a pattern stands for now. Returns how many pairs were looked at for it.
     pub(super) fn snapshot(&self, pattern: &Pattern, rows: &mut Rows) -> Result<usize> {
-        let mut left_out = 0;
+        let (mut looked_at, mut left_out) = (0, 0);
+        // The keys begin with the base, and go on with the quote.
+        let base = pattern.base.as_deref();
+        let prefix = base.map(|base| layout::pair_prefix(base, pattern.quote.as_deref()));
         for here in &self.here {
             let pairs = match pattern.pair() {
                 Some(pair) => vec![pair],
-                None => here.reader.pairs()?,
+                None => here.reader.pairs(prefix.as_deref().unwrap_or_default())?,
             };
+            looked_at += pairs.len();
             for pair in pairs.iter().filter(|pair| pattern.matches(pair)) {
                 if rows.is_full() {
                     left_out += 1;
@@ -120,7 +133,10 @@ impl Stores {
                 }
             }
         }
-        Ok(left_out)
+        if left_out > 0 {
+            tracing::warn!(left_out, "a snapshot was cut short: the pattern is too wide");
+        }
+        Ok(looked_at)
     }
 
     /// The newest price of a pair, or its newest candles: the one of the newest price and the one

@@ -18,13 +18,16 @@ use super::door::{Command, Delivery, End, MAX_SUBSCRIPTIONS, Outbox, QUEUE, queu
 use super::hub::HEARTBEAT;
 use super::protocol::{self, Frame, MAX_MESSAGE, Request};
 use crate::query::answer::Ask;
+use crate::query::budget::Budget;
 use crate::query::clock;
 use crate::query::error::Refusal;
 
 /// Of the socket's own buffers: clients say little, and updates are written as they come.
 const BUFFER: usize = 4 << 10;
+/// Of a message while it is sent: the one that is written for this client, and the socket's own.
+pub(super) const COPIES: usize = 2;
 /// How long a client that is sent away may take to hear why.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 /// Messages that a client may send at once; one more each [`PER_MESSAGE`]. A client subscribes to
 /// its screen and then pings.
 const BURST: u32 = 100;
@@ -100,6 +103,11 @@ impl Guest {
         Some(Self { streaming, transport, number, queue, end, _place: place })
     }
 
+    /// The memory of what readers have not taken yet.
+    pub(super) fn budget(&self) -> Budget {
+        self.streaming.served.budget.clone()
+    }
+
     /// Asks the hub something; false when it is too busy.
     pub(super) fn ask(&self, command: Command) -> bool {
         self.streaming.door.ask(command)
@@ -123,7 +131,7 @@ struct Farewell {
 impl Farewell {
     fn of(end: End) -> Self {
         let code = match end {
-            End::Slow => close_code::AGAIN,
+            End::Slow | End::Memory => close_code::AGAIN,
             End::Stopping => close_code::AWAY,
         };
         Self { code, reason: end.as_str() }
@@ -136,7 +144,7 @@ async fn serve(mut socket: WebSocket, streaming: Streaming, place: OwnedSemaphor
         return close(&mut socket, Farewell { code: close_code::AGAIN, reason: "busy" }).await;
     };
     let welcome = protocol::welcome(updates, HEARTBEAT.as_secs(), MAX_SUBSCRIPTIONS);
-    let farewell = match socket.send(Message::Text(welcome.text)).await {
+    let farewell = match socket.send(Message::Text(welcome.text())).await {
         Ok(()) => converse(&mut socket, &mut guest).await,
         Err(_) => None,
     };
@@ -151,6 +159,7 @@ async fn serve(mut socket: WebSocket, streaming: Streaming, place: OwnedSemaphor
 /// Speaks with a client until one of the two ends it. Returns what is to be said at last, if the
 /// client may still hear it.
 async fn converse(socket: &mut WebSocket, guest: &mut Guest) -> Option<Farewell> {
+    let budget = guest.budget();
     let mut manners = Manners { left: BURST, since: clock::instant(), malformed: 0 };
     loop {
         tokio::select! {
@@ -158,15 +167,19 @@ async fn converse(socket: &mut WebSocket, guest: &mut Guest) -> Option<Farewell>
             biased;
             end = &mut guest.end => return Some(Farewell::of(end.unwrap_or(End::Stopping))),
             delivery = guest.queue.next() => {
-                let delivery = delivery?;
+                let Some(delivery) = delivery else {
+                    // The hub closes the queue a moment before it says why.
+                    let end = (&mut guest.end).await;
+                    return Some(Farewell::of(end.unwrap_or(End::Stopping)));
+                };
                 tokio::select! {
                     biased;
                     end = &mut guest.end => {
                         return Some(Farewell::of(end.unwrap_or(End::Stopping)));
                     }
-                    sent = send(socket, &delivery) => sent.ok()?,
+                    sent = send(socket, &delivery, &budget) => sent.ok()?,
                 }
-                guest.queue.sent(&delivery);
+                guest.queue.sent(delivery.bytes);
             }
             said = socket.recv() => {
                 let answered = match said? {
@@ -179,7 +192,7 @@ async fn converse(socket: &mut WebSocket, guest: &mut Guest) -> Option<Farewell>
                 };
                 match answered {
                     Ok(None) => {}
-                    Ok(Some(frame)) => socket.send(Message::Text(frame.text)).await.ok()?,
+                    Ok(Some(frame)) => socket.send(Message::Text(frame.text())).await.ok()?,
                     Err((reason, code)) => {
                         guest.streaming.metrics.dropped.with_label_values(&[reason]).inc();
                         return Some(Farewell { code, reason });
@@ -234,9 +247,14 @@ impl Manners {
     }
 }
 
-async fn send(socket: &mut WebSocket, delivery: &Delivery) -> Result<(), axum::Error> {
+async fn send(
+    socket: &mut WebSocket,
+    delivery: &Delivery,
+    budget: &Budget,
+) -> Result<(), axum::Error> {
     for frame in delivery.frames() {
-        socket.send(Message::Text(frame.text.clone())).await?;
+        let _copies = budget.keep(COPIES * frame.len());
+        socket.send(Message::Text(frame.text())).await?;
     }
     Ok(())
 }

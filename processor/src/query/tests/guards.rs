@@ -11,9 +11,9 @@ use axum::routing::get as get_route;
 use schemas::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::world::{Outcome, get, open, send, small};
+use super::world::{Outcome, get, open, post, send, small};
 use crate::query::guard::{Gate, in_time};
-use crate::query::{Guards, Token};
+use crate::query::{Budget, Guards, Token};
 
 const PATH: &str = "/v1/latest?base=BTC&quote=USD&exchange=coinbase";
 
@@ -58,12 +58,30 @@ async fn more_reads_at_once_than_there_may_be_are_refused() -> Outcome {
 
 #[tokio::test]
 async fn a_read_that_takes_too_long_is_refused() -> Outcome {
-    let gate = Gate::new(&Guards { timeout: Duration::from_millis(1), ..open() }, || Timestamp(0));
+    let gate = Gate::new(
+        &Guards { timeout: Duration::from_millis(1), ..open() },
+        || Timestamp(0),
+        &Budget::new(1),
+    );
     let never = get_route(std::future::pending::<()>);
     let routes = Router::new().route("/", never).route_layer(from_fn_with_state(gate, in_time));
     let refused = get(&routes, "/", &[]).await?;
     assert_eq!(refused.status, 503);
     assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("longer")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_memory_a_read_is_refused_and_a_body_not_gathered() -> Outcome {
+    let mut world = small()?;
+    world.budget = Budget::new(40);
+    let routes = world.routes();
+    let pairs = r#"[{"base":"BTC","quote":"USD","exchange":"coinbase"}]"#;
+    for refused in [get(&routes, PATH, &[]).await?, post(&routes, "/v1/latest", pairs).await?] {
+        assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("1")));
+        assert!(refused.text().contains("other clients"), "{}", refused.text());
+    }
+    assert_eq!(world.budget.held(), 0);
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 mod document;
 mod guards;
+mod hostile;
 mod ranges;
 mod reads;
 mod refusals;
+mod sockets;
 mod tls;
 mod world;

@@ -114,6 +114,53 @@ async fn closed_candles_alone_are_those_that_closed() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_candle_is_complete_when_its_feed_was_up_for_all_of_it() -> Outcome {
+    let mut world = World::new()?;
+    let btc = ("BTC", "USD", "coinbase");
+    // Up for six seconds of the first minute, for all of the second, and for all of the third so far.
+    world.healthy("coinbase", minute(0) + 30_000, minute(0) + 36_000)?;
+    world.trade(btc, "1", minute(0) + 31_000)?;
+    world.healthy("coinbase", minute(1), minute(1) + 20_000)?;
+    world.trade(btc, "2", minute(1) + 21_000)?;
+    world.trade(btc, "3", minute(2) + 1_000)?;
+    world.healthy("coinbase", minute(1) + 20_000, minute(2) + 30_000)?;
+    // Another whose feed tells nothing.
+    world.trade(("BTC", "USD", "posted"), "1", minute(0))?;
+    world.trade(("BTC", "USD", "posted"), "1", minute(9))?;
+    let routes = world.routes();
+    let path = format!("/v1/candles?{BTC}&fill=null");
+    let candles = get(&routes, &path, &[]).await?.json()["candles"].clone();
+    assert_eq!(strings(&candles, "gap"), ["false", "false", "false"]);
+    assert_eq!(strings(&candles, "coverage_ms"), ["6000", "60000", "null"]);
+    assert_eq!(strings(&candles, "status"), ["CLOSED", "CLOSED", "OPEN"]);
+    assert_eq!(strings(&candles, "complete"), ["false", "true", "false"]);
+    let hours = get(&routes, &format!("{path}&interval=1h"), &[]).await?.json();
+    assert_eq!(strings(&hours["candles"], "complete"), ["false"]);
+    // Over, with more coverage than a minute has and less than an hour.
+    world.healthy("coinbase", minute(2) + 30_000, minute(60) + 5_000)?;
+    let hours = get(&world.routes(), &format!("{path}&interval=1h"), &[]).await?.json();
+    assert_eq!(strings(&hours["candles"], "status"), ["CLOSED"]);
+    assert_eq!(strings(&hours["candles"], "coverage_ms"), ["3546000"]);
+    assert_eq!(strings(&hours["candles"], "complete"), ["false"]);
+    // An hour that begins well, and of which two minutes are covered.
+    world.healthy("coinbase", minute(60) + 5_000, minute(62))?;
+    world.trade(btc, "4", minute(61))?;
+    world.healthy("coinbase", minute(120), minute(120) + 5_000)?;
+    let hours = get(&world.routes(), &format!("{path}&interval=1h"), &[]).await?.json();
+    assert_eq!(strings(&hours["candles"], "partial_start"), ["true", "false"]);
+    assert_eq!(strings(&hours["candles"], "coverage_ms"), ["3546000", "120000"]);
+    assert_eq!(strings(&hours["candles"], "complete"), ["false", "false"]);
+    let csv = get(&routes, &path, &[("accept", "text/csv")]).await?.text();
+    let last = |line: &str| line.rsplit(',').take(2).map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<_> = csv.lines().map(last).collect();
+    assert_eq!(lines[..3], [["filled", "complete"], ["false", "false"], ["false", "true"]]);
+    let posted = "/v1/candles?base=BTC&quote=USD&exchange=posted&fill=previous";
+    let posted = get(&routes, posted, &[]).await?.json()["candles"].clone();
+    assert!(strings(&posted, "complete").iter().all(|complete| complete == "false"), "{posted}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn exchanges_have_their_health_and_their_pairs() -> Outcome {
     let routes = small()?.routes();
     let answer = get(&routes, "/v1/exchanges", &[]).await?.json();

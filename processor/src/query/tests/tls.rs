@@ -1,39 +1,42 @@
 //! The routes over TLS, on a socket.
 
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
-use axum::serve::ListenerExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
+use super::sockets::{Server, limits};
 use super::world::{Outcome, small};
-use crate::query::{TlsListener, server_config};
+use crate::query::server_config;
+
+/// A certificate of a test's own as PEM, and the files of it and its key.
+pub(super) fn certificate(
+    folder: &Path,
+) -> Result<(String, [PathBuf; 2]), Box<dyn std::error::Error>> {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
+    let files = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    std::fs::write(&files[0], own.cert.pem())?;
+    std::fs::write(&files[1], own.signing_key.serialize_pem())?;
+    Ok((own.cert.pem(), files))
+}
 
 #[tokio::test]
 async fn a_read_over_tls_is_answered_while_another_client_says_nothing() -> Outcome {
     let folder = tempfile::tempdir()?;
-    let own = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
-    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    std::fs::write(&certificate, own.cert.pem())?;
-    std::fs::write(&key, own.signing_key.serialize_pem())?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let listener = TlsListener::new(listener, server_config(&certificate, &key)?)?.tap_io(|_| ());
-    let routes = small()?.routes().into_make_service_with_connect_info::<SocketAddr>();
-    let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
+    let (own, [certificate, key]) = certificate(folder.path())?;
+    let tls = server_config(&certificate, &key)?;
+    let server = Server::start(small()?.routes(), limits(), Some(tls)).await?;
 
-    let _silent = TcpStream::connect(address).await?;
-    let trusted = reqwest::Certificate::from_pem(own.cert.pem().as_bytes())?;
+    let _silent = TcpStream::connect(server.address).await?;
     let client = reqwest::Client::builder()
-        .add_root_certificate(trusted)
-        .resolve("localhost", address)
+        .add_root_certificate(reqwest::Certificate::from_pem(own.as_bytes())?)
+        .resolve("localhost", server.address)
         .build()?;
-    let url = format!("https://localhost:{}/v1/bases/BTC", address.port());
+    let url = format!("https://localhost:{}/v1/bases/BTC", server.address.port());
     let answer = client.get(&url).send().await?;
     assert_eq!(answer.status().as_u16(), 200);
     let plain = client.get(url.replace("https", "http")).send().await;
     assert!(plain.is_err());
-    serving.abort();
-    Ok(())
+    server.stop().await
 }
 
 #[test]

@@ -13,18 +13,23 @@ use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use streams::record::{Batch, Offset, Partition, SourceId};
 use streams::runtime::{Queries, Stop};
-use streams::store::{Committed, Memory};
+use streams::store::{Committed, Memory, Moment};
 use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
 use crate::query::read::Reader;
-use crate::query::{Guards, Served, router, stream};
+use crate::query::{Budget, Guards, Served, router, stream};
 use crate::topology::topology;
 
 pub(super) type Outcome = Result<(), Box<dyn Error>>;
 
 /// 2024-01-01T00:00:00Z.
 pub(super) const EPOCH: i64 = 1_704_067_200_000;
+/// A moment at which both clocks say the same.
+fn moment(time: i64) -> Moment {
+    Moment { wall: streams::record::Timestamp(time), up_ms: time }
+}
+
 /// What the clock of the routes says.
 pub(super) const NOW: Timestamp = Timestamp(EPOCH + 3_600_000);
 
@@ -38,6 +43,8 @@ pub(super) struct World {
     topology: Topology,
     task: Task,
     next: i64,
+    /// The memory of its readers.
+    pub(super) budget: Budget,
 }
 
 impl World {
@@ -48,7 +55,8 @@ impl World {
         let stores = topology.stores().iter().map(store).collect();
         let mut task = Task::new(&topology, Partition(0), stores, 1 << 20)?;
         task.run(&[]);
-        Ok(Self { codec, topology, task, next: 0 })
+        let budget = Budget::new(64 << 20);
+        Ok(Self { codec, topology, task, next: 0, budget })
     }
 
     fn pipe(&mut self, key: &[u8], value: &[u8], time: i64) -> Outcome {
@@ -79,23 +87,35 @@ impl World {
     /// A feed's clock.
     pub(super) fn mark(&mut self, exchange: &str, time: i64, received_at: i64) -> Outcome {
         let mark = FeedMark::healthy("1", Timestamp(time), Timestamp(received_at));
+        self.marked(exchange, &mark)
+    }
+
+    /// A feed was healthy for a while.
+    pub(super) fn healthy(&mut self, exchange: &str, from: i64, until: i64) -> Outcome {
+        let mark = FeedMark::healthy("1", Timestamp(until), Timestamp(until));
+        self.marked(exchange, &FeedMark { healthy_from: Some(Timestamp(from)), ..mark })
+    }
+
+    fn marked(&mut self, exchange: &str, mark: &FeedMark) -> Outcome {
         let key = self.codec.to_bytes(&PairKey::feed(exchange));
-        let value = self.codec.to_bytes(&mark);
-        self.pipe(&key, &value, time)
+        let value = self.codec.to_bytes(mark);
+        self.pipe(&key, &value, mark.received_at.0)
     }
 
     /// The stores say that they are so old.
     pub(super) fn is_of(&self, next: i64, time: i64) {
         for store in self.task.stores() {
-            store.freshness().reached(Offset(next), streams::record::Timestamp(time));
+            store.freshness().claims(Offset(next));
+            store.freshness().complete(moment(time));
         }
     }
 
     pub(super) fn served(&self) -> Served {
         let names = self.topology.stores().iter().map(|spec| spec.name.clone());
         let queries = Queries::of_partition(names.zip(self.task.stores().iter().cloned()));
-        let served = Served::new(queries, Arc::clone(&self.codec), Registry::new());
-        Served { now: || NOW, ..served }
+        let served =
+            Served::new(queries, Arc::clone(&self.codec), Registry::new(), self.budget.clone());
+        Served { now: || NOW, moment: || moment(NOW.0), ..served }
     }
 
     pub(super) fn routes(&self) -> Router {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::record::{Offset, SourceId, Timestamp};
-use crate::store::{Committed, Store};
+use crate::store::{Committed, Moment, Store};
 use crate::task::{Commit, Consumed};
 use crate::topology::StoreSpec;
 
@@ -40,9 +40,18 @@ pub enum Rebalance {
 pub struct Resume {
     /// The partition.
     pub partition: i32,
-    /// One entry for each source: the committed offset with its stream time. A source without a
-    /// committed offset goes on at its first record, so every commit has an offset to send.
+    /// The offset of each source that has one, with its stream time. [`Group::decide`] gives the
+    /// rest, so every commit has an offset to send.
     pub consumed: Vec<Consumed>,
+}
+
+/// A partition for which the group has no offset: nobody has committed yet, or it is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The partition.
+    pub partition: i32,
+    /// Its stores hold state on disk.
+    pub is_on_disk: bool,
 }
 
 /// One record of a source topic.
@@ -65,7 +74,7 @@ pub struct Record<'a> {
 /// A member of the application's group, and the one who writes its commits.
 ///
 /// ```text
-/// commit: begin ► write (a partition at a time) ► send_offsets ► commit
+/// commit: begin ► write (a partition at a time) ► flush ► send_offsets ► commit
 /// ```
 ///
 /// An error of any call ends the worker: it is dropped, and another one joins.
@@ -80,6 +89,12 @@ pub trait Group {
     /// Where partitions go on. `None` while a pending transaction of a former owner may still
     /// change the answer: ask again.
     fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>>;
+
+    /// Decides where those partitions of the last answer go on that have no offset.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] when a person has to decide: there is state of them.
+    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>>;
 
     /// Answers an assignment: records come from the positions of the last answer on.
     fn assign(&mut self, partitions: &[i32]) -> Result<()>;
@@ -105,8 +120,11 @@ pub trait Group {
     /// Hands over all records of one task's commit.
     fn write(&mut self, partition: i32, commit: &Commit) -> Result<()>;
 
-    /// Waits until all records are written, and ties consumed offsets by partition to them. The
-    /// group refuses the offsets of a member that it has given up.
+    /// Waits until all records are written.
+    fn flush(&mut self) -> Result<()>;
+
+    /// Ties consumed offsets by partition to what is written. The group refuses the offsets of a
+    /// member that it has given up.
     fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()>;
 
     /// Makes everything since [`Self::begin`] visible, all or nothing.
@@ -125,7 +143,7 @@ pub struct Extent {
     pub end: Offset,
 }
 
-/// What a followed topic has: a committed record, or its end for now.
+/// What a followed topic has: a committed record, its end for now, or nothing at this position.
 #[derive(Clone, Copy, Debug)]
 pub enum Followed<'a> {
     /// A committed record.
@@ -151,6 +169,13 @@ pub enum Followed<'a> {
         partition: i32,
         /// The next offset to come.
         next: Offset,
+    },
+    /// The position is no longer in the topic, which is not read any further: follow it anew.
+    OutOfRange {
+        /// The topic.
+        topic: &'a [u8],
+        /// Its partition.
+        partition: i32,
     },
 }
 
@@ -186,8 +211,13 @@ pub trait Topics {
     /// Wall-clock time.
     fn now(&self) -> Timestamp;
 
-    /// Monotonic time since a moment of the implementation's choice, for intervals.
+    /// Monotonic time since a moment that is the same for all clients of a process.
     fn uptime(&self) -> Duration;
+
+    /// What both clocks say, for ages.
+    fn moment(&self) -> Moment {
+        Moment::new(self.now(), self.uptime())
+    }
 
     /// Waits.
     fn wait(&mut self, time: Duration);
@@ -205,15 +235,12 @@ pub trait Topics {
     /// Follows topics of one partition no longer.
     fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()>;
 
-    /// Where a topic ends, records of open transactions included.
-    fn end(&mut self, topic: &str, partition: i32) -> Result<Offset>;
+    /// Where topics end, records of open transactions included, in one question to each broker.
+    /// `None` of a partition whose leader does not know.
+    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>>;
 
-    /// Gives what waits to `take`, and waits up to `wait` for the first. True when nothing is left.
-    fn read(
-        &mut self,
-        wait: Duration,
-        take: impl FnMut(Followed<'_>) -> Result<()>,
-    ) -> Result<bool>;
+    /// Gives what waits to `take`, and waits up to `wait` for the first.
+    fn read(&mut self, wait: Duration, take: impl FnMut(Followed<'_>) -> Result<()>) -> Result<()>;
 
     /// Begins a job. The caller has one under way at a time.
     fn submit(&mut self, job: Job) -> Result<()>;

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use super::{Group, Step, Topics, Worker};
+use super::{Group, Owned, Step, Topics, Worker};
 use crate::error::{Error, Result};
-use crate::runtime::Queries;
-use crate::store::Change;
+use crate::runtime::{Guarantee, Queries};
+use crate::store::{Change, Moment};
 use crate::task::{Commit, Consumed, State};
 use crate::topology::StoreChange;
+
+/// Between two proofs of ownership while there is nothing to commit: an answer of an idle member is no
+/// older. Each is a transaction without records: three requests, and a record of each partition in the
+/// broker's own `__consumer_offsets`.
+const PROOF_EVERY: Duration = Duration::from_secs(1);
 
 /// What a transaction carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub(super) enum Sent {
     /// The offsets of all running tasks. The group takes them from the owner only, so whoever was
     /// paused past its session finds out here, before its stores would claim another's records.
     Proof,
+    /// The same while there is nothing to commit, for the age of answers: what is here is all there is.
+    Idle,
 }
 
 /// The changes of a commit by store, when somebody listens.
@@ -49,17 +56,30 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         }
         if empty {
             self.settle();
+            if self.is_proof_due() {
+                self.then([Step::Begin(Sent::Idle), Step::SendOffsets(Sent::Idle)]);
+            }
             return Ok(());
         }
         self.committing = Some(now);
-        self.then([Step::SendOffsets(Sent::Records), Step::EndCommit(Sent::Records)]);
+        self.then([Step::Flush, Step::SendOffsets(Sent::Records)]);
         self.then(running.into_iter().map(Step::Write));
-        self.then([Step::Begin]);
+        self.then([Step::Begin(Sent::Records)]);
         Ok(())
     }
 
-    pub(super) fn begin(&mut self) -> Result<()> {
-        if self.group.is_lost() {
+    /// A running task has not been proved to be ours for a while, or never.
+    fn is_proof_due(&self) -> bool {
+        let is_known = |(_, owned): (i32, &Owned)| {
+            owned.task.stores().iter().all(|store| store.freshness().complete_at().is_some())
+        };
+        let is_due = self.since(self.last_proof) >= PROOF_EVERY || !self.running().all(is_known);
+        is_due && self.running().next().is_some() && !self.group.is_lost()
+    }
+
+    pub(super) fn begin(&mut self, sent: Sent) -> Result<()> {
+        // What an idle member would lose is nothing: the group says what has become of it.
+        if sent != Sent::Idle && self.group.is_lost() {
             return Err(Error::Fenced("the group has given the partitions away".into()));
         }
         self.group.begin()
@@ -73,18 +93,30 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     pub(super) fn send_offsets(&mut self, sent: Sent) -> Result<()> {
-        let consumed = |(partition, owned): (&i32, &super::Owned)| match sent {
+        let consumed = |(partition, owned): (&i32, &Owned)| match sent {
             Sent::Records => Some((*partition, owned.task.pending()?.consumed.clone())),
-            Sent::Proof => {
+            Sent::Proof | Sent::Idle => {
                 let is_running = owned.task.state() == State::Running;
                 is_running.then(|| (*partition, owned.task.positions()))
             }
         };
         let offsets: Vec<(i32, Vec<Consumed>)> = self.owned.iter().filter_map(consumed).collect();
-        self.group.send_offsets(&offsets)
+        let asked = self.topics.moment();
+        match (self.group.send_offsets(&offsets), sent, self.settings.guarantee) {
+            // There was nothing to lose: the age grows. A transaction that failed, on the other hand,
+            // leaves no producer to go on with.
+            (Err(error), Sent::Idle, Guarantee::AtLeastOnce) => {
+                tracing::debug!(%error, "no proof of ownership");
+                return Ok(());
+            }
+            (taken, ..) => taken?,
+        }
+        self.then([Step::EndCommit(sent, asked)]);
+        Ok(())
     }
 
-    pub(super) fn end_commit(&mut self, sent: Sent) -> Result<()> {
+    /// Ends the commit whose offsets the group was asked to take at `asked`.
+    pub(super) fn end_commit(&mut self, sent: Sent, asked: Moment) -> Result<()> {
         self.group.commit()?;
         if sent == Sent::Records {
             let metrics = &self.scene.metrics;
@@ -95,13 +127,23 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             self.count();
             self.settle();
         }
+        self.prove(asked);
         Ok(())
+    }
+
+    /// Nobody else had committed anything by `asked`, so what is here is all there was.
+    fn prove(&mut self, asked: Moment) {
+        if self.group.is_lost() {
+            return;
+        }
+        self.last_proof = self.topics.uptime();
+        for store in self.running().flat_map(|(_, owned)| owned.task.stores()) {
+            store.freshness().complete(asked);
+        }
     }
 
     /// The stores receive what is written, or learn that there was nothing to write.
     fn settle(&mut self) {
-        // Nobody else commits to these partitions, so what is here is all there is.
-        let now = (!self.group.is_lost()).then(|| self.topics.now());
         let queries = self.scene.queries;
         for (partition, owned) in &mut self.owned {
             let committed = changed(queries, owned.task.pending());
@@ -109,11 +151,6 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             // Told once they can be read.
             for (spec, changes) in self.scene.topology.stores().iter().zip(committed) {
                 queries.changes().tell_changed(&spec.name, *partition, None, changes);
-            }
-            if let Some(now) = now.filter(|_| owned.task.state() == State::Running) {
-                for store in owned.task.stores() {
-                    store.freshness().complete(now);
-                }
             }
         }
     }

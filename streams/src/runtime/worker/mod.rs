@@ -6,9 +6,11 @@
 //!
 //! ```text
 //! turn      = Poll · assign* · revoke* · Restore · Take · Process · CommitIfDue · WriteStores · Report
-//! assign    = Positions · Open (a partition: Follow a store*, Create)* · Assign
+//! assign    = Positions · Open (a partition: Follow a store*, Create)* · Decide · Assign
 //! revoke    = commit · give back · Unassign        lost: EndWriting · Forget · Unassign
-//! commit    = Commit · Begin · Write (a partition)* · SendOffsets · EndCommit   nothing new: Commit
+//! commit    = Commit · Begin · Write (a partition)* · Flush · SendOffsets · EndCommit
+//!             Commit              nothing new
+//!             Commit · prove      nothing new, and no proof for a while
 //! prove     = Begin · SendOffsets · EndCommit               offsets only
 //! round     = BeginRound ···(ends)··· commit · prove · Freeze ···(on disk)···
 //! give back = FinishRound · round · FinishRound · Forget
@@ -34,15 +36,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use client::{
-    Changelog, Done, Extent, Followed, Group, Job, Rebalance, Record, Resume, Topics,
+    Changelog, Done, Extent, Followed, Group, Job, Missing, Rebalance, Record, Resume, Topics,
 };
 
 use super::queries::Member;
 pub use super::standby::{Asks, Follower, Standby};
 use super::tail::Tail;
-use super::{Metrics, Queries, Stop};
+use super::{Guarantee, Metrics, Queries, Stop};
 use crate::error::Result;
 use crate::record::{Batch, Timestamp};
+use crate::store::Moment;
 use crate::task::{State, Task};
 use crate::topology::Topology;
 use commit::Sent;
@@ -70,6 +73,8 @@ pub struct Scene<'a> {
 /// When a worker commits, and the memory that it may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// How a commit ties outputs to offsets.
+    pub guarantee: Guarantee,
     /// Time between commits.
     pub commit_interval: Duration,
     /// Bytes of decoded state in the caches of one task; reaching it commits early.
@@ -111,6 +116,7 @@ enum Step {
     Positions(Vec<i32>),
     Open(Opening),
     Follow(Opening),
+    Decide(Vec<i32>),
     Assign(Vec<i32>),
     Revoke { partitions: Vec<i32>, lost: bool },
     Unassign { partitions: Vec<i32>, lost: bool },
@@ -120,10 +126,11 @@ enum Step {
     Process,
     CommitIfDue,
     Commit,
-    Begin,
+    Begin(Sent),
     Write(i32),
+    Flush,
     SendOffsets(Sent),
-    EndCommit(Sent),
+    EndCommit(Sent, Moment),
     WriteStores,
     BeginRound(Vec<i32>),
     FinishRound,
@@ -154,6 +161,8 @@ pub struct Worker<'a, G, T> {
     /// When the commit under way began.
     committing: Option<Duration>,
     last_commit: Duration,
+    /// When the group last took offsets.
+    last_proof: Duration,
     /// A job is under way.
     writing: bool,
     last_flush: Duration,
@@ -189,6 +198,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             owned: BTreeMap::new(),
             committing: None,
             last_commit: now,
+            last_proof: now,
             writing: false,
             last_flush: now,
             flush_took: Duration::ZERO,
@@ -283,6 +293,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             Step::Positions(partitions) => self.ask_positions(partitions),
             Step::Open(opening) => self.open(opening),
             Step::Follow(opening) => self.follow(opening),
+            Step::Decide(partitions) => self.decide(&partitions),
             Step::Assign(partitions) => self.assign(&partitions),
             Step::Revoke { partitions, lost } => {
                 self.revoke(partitions, lost);
@@ -303,10 +314,11 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
                 Ok(())
             }
             Step::Commit => self.commit(),
-            Step::Begin => self.begin(),
+            Step::Begin(sent) => self.begin(sent),
             Step::Write(partition) => self.write(partition),
+            Step::Flush => self.group.flush(),
             Step::SendOffsets(sent) => self.send_offsets(sent),
-            Step::EndCommit(sent) => self.end_commit(sent),
+            Step::EndCommit(sent, asked) => self.end_commit(sent, asked),
             Step::WriteStores => self.write_stores(),
             Step::BeginRound(partitions) => self.begin_round(&partitions),
             Step::FinishRound => self.finish_round(),
@@ -343,6 +355,10 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             self.topics.wait(MAX_WAIT);
             return Ok(());
         }
+        // Else what waits behind a record of many steps would grow.
+        if self.owned.values().any(|owned| owned.task.is_unfinished()) {
+            return Ok(());
+        }
         let left = self.settings.commit_interval.saturating_sub(self.since(self.last_commit));
         let wait = if self.tail.is_empty() { left.min(MAX_WAIT) } else { Duration::ZERO };
         let Self { group, owned, .. } = self;
@@ -372,12 +388,18 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             return Ok(());
         }
         let now = self.topics.now();
-        for owned in self.owned.values_mut() {
+        let Self { topics, owned, last_commit, settings, .. } = self;
+        let is_due = || topics.uptime().saturating_sub(*last_commit) >= settings.commit_interval;
+        for owned in owned.values_mut() {
             if owned.task.state() != State::Running {
                 continue;
             }
             owned.task.punctuate(now)?;
-            while !owned.task.wants_commit() && process_some(&mut owned.task)? {}
+            while !owned.task.wants_commit() && process_some(&mut owned.task)? {
+                if owned.task.is_unfinished() && is_due() {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -400,11 +422,15 @@ impl Owned {
     }
 }
 
-/// Processes up to [`LOOK_EVERY`] records; false when none waits any more.
+/// Processes up to [`LOOK_EVERY`] records, or one step of a record of many; false when none waits any
+/// more.
 fn process_some(task: &mut Task) -> Result<bool> {
     for _ in 0..LOOK_EVERY {
         if !task.process()? {
             return Ok(false);
+        }
+        if task.is_unfinished() {
+            break;
         }
     }
     Ok(true)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Group, Owned, Rebalance, Resume, Step, Topics, Worker};
+use super::{Group, Missing, Owned, Rebalance, Resume, Step, Topics, Worker};
 use crate::error::Result;
 use crate::record::{Batch, Partition};
 use crate::replica::Replica;
@@ -29,6 +29,15 @@ pub(super) struct Opening {
     stores: Vec<Arc<Committed>>,
 }
 
+fn is_on_disk(task: &Task) -> Result<bool> {
+    for store in task.stores() {
+        if store.position()?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl<G: Group, T: Topics> Worker<'_, G, T> {
     pub(super) fn poll(&mut self) -> Result<()> {
         let rebalances = self.group.poll()?;
@@ -52,7 +61,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             self.then([Step::Positions(partitions)]);
             return Ok(());
         };
-        self.then([Step::Assign(partitions)]);
+        self.then([Step::Decide(partitions.clone()), Step::Assign(partitions)]);
         let asked = self.topics.uptime();
         let openings = resumes.into_iter().map(|resume| Opening {
             claim: self.standby.claim(resume.partition, self.index),
@@ -115,6 +124,27 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             restored: 0,
         };
         self.owned.insert(partition, owned);
+        Ok(())
+    }
+
+    /// Finds out where those go on for which the group has no offset. It depends on what their stores
+    /// hold, so these are open by now.
+    pub(super) fn decide(&mut self, partitions: &[i32]) -> Result<()> {
+        let mut missing = Vec::new();
+        for (partition, owned) in self.owned.iter().filter(|(p, _)| partitions.contains(p)) {
+            if owned.resume.consumed.len() < self.scene.topology.sources().len() {
+                let is_on_disk = is_on_disk(&owned.task)?;
+                missing.push(Missing { partition: *partition, is_on_disk });
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for resume in self.group.decide(&missing)? {
+            if let Some(owned) = self.owned.get_mut(&resume.partition) {
+                owned.resume = resume;
+            }
+        }
         Ok(())
     }
 

@@ -100,9 +100,8 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         // The ends were asked while a commit may have been open; it has to be closed first.
         self.then([
             Step::Commit,
-            Step::Begin,
+            Step::Begin(Sent::Proof),
             Step::SendOffsets(Sent::Proof),
-            Step::EndCommit(Sent::Proof),
             Step::Freeze(ends),
         ]);
     }

@@ -1,0 +1,53 @@
+//! The flags of those who change a pair.
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use schemas::{PairKey, Timestamp};
+
+use super::ask::pair;
+use super::{Kafka, Server, topic_prefix};
+
+/// `processor pairs`.
+#[derive(Debug, Subcommand)]
+pub enum Pairs {
+    /// Set pairs back whose clock, or whose exchange's, ran ahead: prices and candles after a time are
+    /// forgotten, and prices are accepted again.
+    Reset(Box<ChangePairs>),
+    /// Say that pairs have ended: they leave `latest` a week later, unless they trade again.
+    End(Box<ChangePairs>),
+}
+
+/// `processor pairs reset`, `processor pairs end`.
+#[derive(Args, Clone, Debug)]
+pub struct ChangePairs {
+    /// BASE-QUOTE@EXCHANGE.
+    #[arg(required = true, value_parser = pair)]
+    pub pairs: Vec<PairKey>,
+    /// When, RFC 3339 or milliseconds, not in the future; now, if it is not given.
+    #[arg(long, env = "PAIRS_AT", value_parser = time)]
+    pub at: Option<Timestamp>,
+    /// Write the records; without it they are only shown.
+    #[arg(long, env = "PAIRS_YES")]
+    pub yes: bool,
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub kafka: Kafka,
+    /// Put before the name of `events` instead of the prefix of every topic, as for `processor run`.
+    #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
+    pub input_prefix: Option<String>,
+    /// The schema registry's Confluent-compatible API.
+    #[arg(
+        long,
+        env = "SCHEMA_REGISTRY_URL",
+        default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
+    )]
+    pub schema_registry_url: String,
+    /// Who knows the pairs.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+fn time(text: &str) -> Result<Timestamp> {
+    let parsed = text.parse().ok().map(Timestamp).or_else(|| Timestamp::parse_rfc3339(text));
+    parsed.filter(|time| time.0 > 0).context("a time is RFC 3339 or milliseconds since 1970")
+}

@@ -1,0 +1,139 @@
+//! The hub's part in what subscriptions begin with: who waits, what is read next, and who becomes a
+//! member of a pool with what was read.
+//!
+//! Invariant: a subscription becomes a member in the moment in which it is sent everything up to the
+//! last tick, so that it neither misses a change nor hears one twice as an update.
+
+use super::super::door::ClientId;
+use super::super::pattern::Pattern;
+use super::super::plan;
+use super::super::protocol;
+use super::super::scans::{Gone, JOB_READINGS, Read, Reading, Start, Wanted, What};
+use super::super::snapshot::{Parts, Stores};
+use super::Hub;
+
+impl Hub {
+    /// A subscription waits for its beginning.
+    pub(super) fn want(&mut self, client: ClientId, id: u32, pattern: &Pattern, start: Start) {
+        let number = self.scans.number();
+        let known = self.clients.get(client).and_then(|known| known.subscriptions.get_mut(&id));
+        let Some(subscription) = known else { return };
+        subscription.waits = Some(number);
+        self.groups.open(pattern).waiting.push(Wanted { client, id, number, start });
+        self.scans.ask(client, pattern);
+    }
+
+    /// Gives the scanners what they have room for.
+    pub(super) fn begin_scans(&mut self) {
+        while self.scans.has_place() {
+            let Some(mut client) = self.scans.turn() else { return };
+            let stores = Stores::new(&self.queries, &self.codec);
+            let here = stores.partitions();
+            let mut readings = Vec::new();
+            for _ in 0..JOB_READINGS {
+                let Some(pattern) = self.scans.next(client) else { break };
+                self.plan(&pattern, &here, &mut readings);
+                let is_wide = readings
+                    .iter()
+                    .any(|(read, what)| matches!(what, What::All) && read.pattern.pair().is_none());
+                if is_wide || readings.len() >= JOB_READINGS {
+                    break;
+                }
+                client = self.scans.turn().unwrap_or(client);
+            }
+            if !readings.is_empty() {
+                self.scans.give(stores, readings);
+            }
+        }
+    }
+
+    /// What is to be read for those who wait in a pool. From now on it keeps what changes.
+    fn plan(&mut self, pattern: &Pattern, here: &[i32], readings: &mut Vec<(Reading, What)>) {
+        let topic = self.topic(pattern.channel);
+        let Some(pool) = self.groups.pool(pattern) else { return };
+        // Whoever waits is asked for when that reading ends.
+        if pool.is_read() || pool.waiting.is_empty() {
+            return;
+        }
+        pool.begin();
+        let plan = plan::of(std::mem::take(&mut pool.waiting), pattern, here, |token| {
+            self.lines.since(token, pattern.channel, topic, here)
+        });
+        pool.waiting = plan.later;
+        readings.extend(plan.readings);
+    }
+
+    /// Those who waited for what was read become members, and hear of every later change.
+    pub(super) fn end_scans(&mut self) {
+        while let Some(finished) = self.scans.finished() {
+            // The readings of a pool stand together.
+            let mut changed: Option<(Pattern, Option<Parts>)> = None;
+            for (reading, Read { parts, looked_at }) in finished {
+                self.metrics.scanned.inc_by(looked_at as u64);
+                let Reading { pattern, wanted, kind, .. } = reading;
+                if changed.as_ref().is_none_or(|(of, _)| *of != pattern) {
+                    let rows = self.groups.open(&pattern).end();
+                    let parts = rows.map(|rows| match rows.is_empty() {
+                        true => Parts::new(),
+                        false => rows.into_parts(&self.budget),
+                    });
+                    changed = Some((pattern.clone(), parts));
+                }
+                match changed.as_ref().and_then(|(_, parts)| parts.as_ref()) {
+                    Some(changed) => self.admit(&pattern, kind, wanted, parts, changed),
+                    None => {
+                        let again = wanted.into_iter().map(|(wanted, _)| wanted);
+                        self.groups.open(&pattern).waiting.extend(again);
+                    }
+                }
+                let pool = self.groups.open(&pattern);
+                if let Some(next) = pool.waiting.first() {
+                    self.scans.ask(next.client, &pattern);
+                }
+            }
+            self.deliver();
+        }
+    }
+
+    /// What was read, and what has changed since, for those who still want it.
+    fn admit(
+        &mut self,
+        pattern: &Pattern,
+        kind: &'static str,
+        wanted: Vec<(Wanted, Option<Gone>)>,
+        parts: streams::Result<Parts>,
+        changed: &Parts,
+    ) {
+        let parts = parts.map(|parts| [&parts[..], changed].concat());
+        if let Err(error) = &parts {
+            tracing::error!(%error, "what a subscription begins with cannot be read");
+        }
+        let (sequence, token) = (self.groups.open(pattern).sequence(), self.token(pattern.channel));
+        for (Wanted { client, id, number, start }, gone) in wanted {
+            let known = self.clients.get(client).and_then(|known| known.subscriptions.get_mut(&id));
+            let Some(subscription) = known.filter(|known| known.waits == Some(number)) else {
+                continue;
+            };
+            subscription.waits = None;
+            let mut frames = Vec::new();
+            if !matches!(start, Start::Again(_)) {
+                frames.push(protocol::subscribed(id, pattern, sequence));
+            }
+            if let Some(Gone { reason, partitions }) = gone {
+                frames.push(protocol::gone(id, reason, &partitions));
+            }
+            match &parts {
+                Ok(parts) => {
+                    let count = parts.len();
+                    frames.extend(parts.iter().enumerate().map(|(index, part)| {
+                        let resume = (index + 1 == count).then_some(&token);
+                        protocol::rows(kind, id, sequence, (index + 1, count), part, resume)
+                    }));
+                }
+                Err(_) => frames.push(protocol::refused(Some(id), "the store cannot be read")),
+            }
+            self.groups.join(pattern, id, client);
+            self.clients.give(client, &frames.into());
+        }
+    }
+}
