@@ -176,7 +176,9 @@ impl Sink {
         if let Some((_, reason)) = self.client.client().fatal_error() {
             return Err(SinkError::Fatal(reason));
         }
-        let waiting = if kept > 0 { 0 } else { self.metrics.queue_messages.get() };
+        let refusals = i64::try_from(self.client.context().refusals.len()).unwrap_or(i64::MAX);
+        let waiting =
+            if kept > 0 { 0 } else { self.metrics.queue_messages.get().saturating_add(refusals) };
         let refused = self.metrics.undeliverable.get();
         match (waiting, refused) {
             (0, 0) => Ok(()),
