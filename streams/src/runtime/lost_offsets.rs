@@ -116,12 +116,11 @@ pub(super) fn resolve(
         };
         let (low, high) = consumer.ends(partition)?;
         let (next, stream_time) = match (held, config.reset_offsets) {
-            (Held::Nothing, _) => (low, Timestamp::MIN),
+            (Held::Nothing, _) | (_, Some(ResetOffsets::Earliest)) => (low, Timestamp::MIN),
             (_, None) => {
                 refused.push(partition);
                 continue;
             }
-            (_, Some(ResetOffsets::Earliest)) => (low, Timestamp::MIN),
             (_, Some(ResetOffsets::Latest)) => (high, Timestamp::MIN),
             (Held::Position(next, time), Some(ResetOffsets::Position)) => (next.0, time),
             (Held::Something, Some(ResetOffsets::Position)) => {

@@ -142,6 +142,16 @@ enum Step {
     Leave,
 }
 
+/// Whether a worker goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// It was told to stop.
+    Asked,
+    /// It has given everything back.
+    Reached,
+}
+
 /// A member of the group, and its tasks.
 pub struct Worker<'a, G, T> {
     // Dropped first: a member leaves its group before its stores are written.
@@ -154,8 +164,7 @@ pub struct Worker<'a, G, T> {
     /// The next step is the last.
     plan: Vec<Step>,
     joined: bool,
-    stopping: bool,
-    stopped: bool,
+    end: End,
     tail: Tail,
     owned: BTreeMap<i32, Owned>,
     /// When the commit under way began.
@@ -192,8 +201,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             index,
             plan: Vec::new(),
             joined: false,
-            stopping: false,
-            stopped: false,
+            end: End::Open,
             tail: Tail::default(),
             owned: BTreeMap::new(),
             committing: None,
@@ -218,7 +226,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
     }
 
     fn run_until_stopped(&mut self, stop: &Stop) -> Result<()> {
-        while !self.stopped {
+        while !self.has_stopped() {
             if stop.is_set() {
                 self.stop();
             }
@@ -229,12 +237,14 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
 
     /// After the turn under way it commits, gives everything back, and has stopped.
     pub const fn stop(&mut self) {
-        self.stopping = true;
+        if matches!(self.end, End::Open) {
+            self.end = End::Asked;
+        }
     }
 
     /// It has given everything back.
     pub const fn has_stopped(&self) -> bool {
-        self.stopped
+        matches!(self.end, End::Reached)
     }
 
     /// The turn under way is complete.
@@ -271,7 +281,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
     }
 
     fn begin_turn(&mut self) {
-        if self.stopping {
+        if self.end == End::Asked {
             let all = self.owned.keys().copied().collect();
             self.then([Step::Commit, Step::GiveBack(all), Step::Leave]);
             return;
@@ -334,7 +344,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
                 Ok(())
             }
             Step::Leave => {
-                self.stopped = true;
+                self.end = End::Reached;
                 Ok(())
             }
         }
