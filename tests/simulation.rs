@@ -113,6 +113,7 @@ fn every_fault_happens() -> Result<()> {
         "joins again: fenced: epoch",
         "joins again: fenced: not in the group",
         "joins again: unavailable: a fetch failed",
+        "follows all of it anew",
         "the follower of",
     ] {
         ensure!(traces.iter().any(|line| line.contains(what)), "no world in which one {what}");

@@ -158,6 +158,19 @@ impl Topics for SimTopics {
         Ok(Extent { first: Offset(0), end: offset(end.max(place(next))) })
     }
 
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent> {
+        let mut env = self.env.borrow_mut();
+        let end = offset(env.broker.log(topic, index(partition)).high_watermark());
+        Ok(Extent { first: Offset(0), end })
+    }
+
+    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()> {
+        let all = all.iter().map(|(topic, at, next)| (((*topic).to_owned(), *at), place(*next)));
+        self.followed = all.collect();
+        self.env.borrow_mut().note("follows all of it anew".into());
+        Ok(())
+    }
+
     fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()> {
         for topic in topics {
             self.followed.remove(&((*topic).to_owned(), partition));
@@ -199,6 +212,12 @@ impl Topics for SimTopics {
             take(Followed::End { topic, partition, next })?;
         }
         let mut env = self.env.borrow_mut();
+        if env.fault(1)
+            && let Some((topic, partition)) = self.followed.keys().next()
+        {
+            // A refusal without a reason.
+            take(Followed::OutOfRange { topic: topic.as_bytes(), partition: *partition })?;
+        }
         if records.is_empty() {
             env.now += i64::try_from(wait.as_millis()).unwrap_or(0);
         }

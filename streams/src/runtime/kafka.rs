@@ -160,13 +160,14 @@ pub(super) struct KafkaTopics<'a> {
     consumer: BaseConsumer,
     /// Sees what is not committed, and so the true ends of topics.
     probe: BaseConsumer,
+    /// What the consumer was made of.
+    client: ClientConfig,
     flusher: Flusher,
     state_dir: &'a StateDir,
 }
 
 impl<'a> KafkaTopics<'a> {
-    /// A consumer that follows nothing yet, and knows where the topics of `stores` are: those of which
-    /// it heard by an assignment it would ask for once a second.
+    /// A consumer that follows nothing yet, and knows where the topics of `stores` are.
     pub(super) fn new(
         config: &StoreConfig,
         stores: &[StoreSpec],
@@ -188,23 +189,33 @@ impl<'a> KafkaTopics<'a> {
         for (name, value) in &config.kafka {
             client.set(name, value);
         }
-        let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
-        for store in stores {
-            let met = consumer.fetch_metadata(Some(&store.topic), BROKER_TIMEOUT);
-            met.map_err(errors::plain)?;
-        }
-        let records = Records::new(consumer.client())?;
-        let probe = client.set("isolation.level", "read_uncommitted");
-        let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
+        let (records, consumer) = open(&client, stores.iter().map(|store| store.topic.as_str()))?;
+        let probe = client.clone().set("isolation.level", "read_uncommitted").create();
+        let probe = probe.map_err(errors::setting)?;
         let flusher = Flusher::start(config)?;
-        Ok(Self { records, consumer, probe, flusher, state_dir })
+        Ok(Self { records, consumer, probe, client, flusher, state_dir })
     }
 
-    fn extent(&self, topic: &str, partition: i32) -> Result<Extent> {
-        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
-        let (first, end) = marks.map_err(errors::plain)?;
-        Ok(Extent { first: Offset(first), end: Offset(end) })
+    fn assign(&self, topic: &str, partition: i32, next: Offset) -> Result<()> {
+        self.records.forward(self.consumer.client(), topic, partition)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, NativeOffset::Offset(next.0))
+            .map_err(errors::plain)?;
+        self.consumer.incremental_assign(&list).map_err(errors::plain)
     }
+}
+
+/// A consumer and its queue. It asks where the topics are: those of which it heard by an assignment it
+/// would ask for once a second.
+fn open<'a>(
+    client: &ClientConfig,
+    topics: impl Iterator<Item = &'a str>,
+) -> Result<(Records, BaseConsumer)> {
+    let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
+    for topic in topics {
+        consumer.fetch_metadata(Some(topic), BROKER_TIMEOUT).map_err(errors::plain)?;
+    }
+    Ok((Records::new(consumer.client())?, consumer))
 }
 
 impl Topics for KafkaTopics<'_> {
@@ -230,12 +241,21 @@ impl Topics for KafkaTopics<'_> {
 
     fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent> {
         let extent = self.extent(topic, partition)?;
-        self.records.forward(self.consumer.client(), topic, partition)?;
-        let mut list = TopicPartitionList::new();
-        let next = NativeOffset::Offset(next.max(extent.first).0);
-        list.add_partition_offset(topic, partition, next).map_err(errors::plain)?;
-        self.consumer.incremental_assign(&list).map_err(errors::plain)?;
+        self.assign(topic, partition, next.max(extent.first))?;
         Ok(extent)
+    }
+
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent> {
+        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
+        let (first, end) = marks.map_err(errors::plain)?;
+        Ok(Extent { first: Offset(first), end: Offset(end) })
+    }
+
+    /// With a new consumer: librdkafka does not seek in a partition whose position was refused, and one
+    /// that is assigned again loses its queue at a moment that cannot be known.
+    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()> {
+        (self.records, self.consumer) = open(&self.client, all.iter().map(|(topic, ..)| *topic))?;
+        all.iter().try_for_each(|(topic, partition, next)| self.assign(topic, *partition, *next))
     }
 
     fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()> {

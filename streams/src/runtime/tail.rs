@@ -122,8 +122,7 @@ impl Followed {
     fn begin_again(&mut self, topics: &mut impl Topics) -> Result<()> {
         let (topic, partition) = (self.replica.spec().topic.clone(), self.partition);
         let was = self.replica.next();
-        topics.unfollow(&[&topic], partition)?;
-        let Extent { first, end } = topics.follow(&topic, partition, was)?;
+        let Extent { first, end } = topics.extent(&topic, partition)?;
         check_position(&self.replica, partition, end)?;
         self.refused += 1;
         if self.refused > MAX_REFUSED {
@@ -223,10 +222,19 @@ impl Tail {
         // A partition's records come together: what was found last is looked at first.
         let mut last = 0;
         topics.read(wait, |found| take(followed, &mut last, &found))?;
+        let mut moved = false;
         for followed in &mut self.followed {
             if std::mem::take(&mut followed.out_of_range) {
                 followed.begin_again(topics)?;
+                moved = true;
             }
+        }
+        if moved {
+            let all = self.followed.iter().map(|f| {
+                let (replica, partition) = (&f.replica, f.partition);
+                (replica.spec().topic.as_str(), partition, replica.next())
+            });
+            topics.follow_anew(&all.collect::<Vec<_>>())?;
         }
         let uptime = topics.uptime();
         let mut restored = Vec::new();

@@ -170,7 +170,8 @@ pub enum Followed<'a> {
         /// The next offset to come.
         next: Offset,
     },
-    /// The position is no longer in the topic, which is not read any further: follow it anew.
+    /// The position is no longer in the topic, which is not read any further: see
+    /// [`Topics::follow_anew`].
     OutOfRange {
         /// The topic.
         topic: &'a [u8],
@@ -231,6 +232,13 @@ pub trait Topics {
     /// Follows a topic under `read_committed`, from `next` or from where the topic begins if that
     /// is later. Returns where it begins and ends.
     fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent>;
+
+    /// Where a topic begins and ends.
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent>;
+
+    /// Follows these, each from an offset that it has, and nothing else: what is out of range is not
+    /// read any further otherwise.
+    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()>;
 
     /// Follows topics of one partition no longer.
     fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()>;
