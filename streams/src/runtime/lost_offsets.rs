@@ -105,13 +105,13 @@ pub(super) fn resolve(
     topology: &Topology,
     consumer: &GroupConsumer,
     resumes: &mut [Resume],
-    is_on_disk: impl Fn(i32) -> Result<bool>,
+    is_on_disk: impl Fn(i32) -> bool,
 ) -> Result<()> {
     let (mut refused, mut unknown) = (Vec::new(), Vec::new());
     for resume in resumes.iter_mut().filter(|resume| resume.next.is_none()) {
         let partition = resume.partition;
         let held = match held(&last_records(config, topology, partition)?) {
-            Held::Nothing if is_on_disk(partition)? => Held::Something,
+            Held::Nothing if is_on_disk(partition) => Held::Something,
             held => held,
         };
         let (low, high) = consumer.ends(partition)?;
