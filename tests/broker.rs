@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use schemas::avro::{self, Record as _};
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
-use schemas::{Basis, Codec, Decimal, Kind, MarketEvent, PairKey, Timestamp};
+use schemas::{Basis, Codec, Decimal, FeedMark, Kind, MarketEvent, PairKey, Timestamp};
 use serde_json::{Value, json};
 use tests::support::fold::Outputs;
 use tests::support::installation::{IMPATIENT, Member};

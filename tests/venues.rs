@@ -207,7 +207,9 @@ fn outputs(installation: &Installation, fault: &Fault) -> Result<Outputs> {
     let unread: Vec<&Record> = letters.iter().filter(source).collect();
     let (count, malformed) = (unread.len(), fault.name == "malformed");
     ensure!((count > 0) == malformed, "{}: {count} frames could not be read", fault.name);
-    unread.into_iter().for_each(|letter| set_apart(&mut expected.dead_letters, origin(letter)));
+    for letter in unread {
+        set_apart(&mut expected.dead_letters, origin(letter));
+    }
     actual.equals(&expected)?;
     Ok(actual)
 }

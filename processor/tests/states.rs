@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::topic::Topic;
 use schemas::{
-    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
-    Part, TakerSide, Timestamp, VolumeSource,
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairChange,
+    PairKey, Part, TakerSide, Timestamp, VolumeSource,
 };
 use streams::{Driver, Output};
 
@@ -111,10 +111,11 @@ prop_compose! {
         (first_missing_id, missing) in (optional(number()), optional(number())),
         state in prop_oneof![30 => Just(Vec::new()), 1 => any::<Vec<u8>>()],
         part in prop::sample::select(vec![None, None, Some(Part::Connection), Some(Part::Trades), Some(Part::Tickers)]),
+        change in prop_oneof![12 => Just(None), 1 => Just(Some(PairChange::Ended)), 1 => Just(Some(PairChange::Reset))],
     ) -> FeedMark {
         let gap = gap.map(|(a, b)| if torn { (a, b) } else { (a.min(b), a.max(b)) });
         FeedMark {
-            feed, healthy_until, reason, received_at, first_missing_id, missing, state, part,
+            feed, healthy_until, reason, received_at, first_missing_id, missing, state, part, change,
             healthy_from: healthy_from.map(|from| if torn { from } else { from.min(healthy_until) }),
             gap_from: gap.map(|(from, _)| from),
             gap_until: gap.map(|(_, until)| until).filter(|_| !torn),

@@ -140,8 +140,12 @@ impl Refusals {
         self.queue().pop_front()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.queue().len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue().is_empty()
+        self.len() == 0
     }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! The new connection stands before the old one ends, so together they miss nothing; the old one
 //! is read alone until then, so ids never seem to jump. Events that the old one brought in the
-//! meantime are left out when the new one brings them.
+//! meantime are left out when the new one brings them, also those that were still on their way
+//! when it took over: on a busy machine it is read later than the old one.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -31,6 +32,9 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Frames that are kept of a new connection: a minute of the busiest one there is. Beyond it the
 /// old one is left at once.
 const MAX_KEPT: usize = 200_000;
+/// After it took over, a connection's events are compared with what the old one brought for so long:
+/// more than a socket that is read too late may be behind.
+const COMPARED_FOR: Duration = Duration::from_mins(1);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Socket, Failed>> + Send>>;
 
@@ -79,8 +83,10 @@ impl Next {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     events: FxHashSet<(PairKey, Basis, i64)>,
-    /// What the kept frames bring is compared with what was seen.
+    /// What the new connection brings is compared with what was seen.
     state: State,
+    /// When comparing ends; set once the new connection has taken over.
+    until: Option<Duration>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -106,6 +112,18 @@ impl Seen {
                 false
             }
             _ => self.events.contains(&event),
+        }
+    }
+
+    /// The new connection has said all that was kept of it; more may be on its way.
+    fn took_over(&mut self, now: Duration) {
+        self.until = Some(now + COMPARED_FOR);
+    }
+
+    /// Ends the comparison when it is time.
+    fn forget(&mut self, now: Duration) {
+        if self.until.is_some_and(|until| now >= until) {
+            *self = Self::default();
         }
     }
 }
@@ -139,6 +157,7 @@ impl<R: Rng> Feed<R> {
     ) -> Result<(), End> {
         match next {
             Next::None => {
+                self.seen.forget(now);
                 if connection.rotate_at.is_none_or(|at| now < at) {
                     return Ok(());
                 }
@@ -247,7 +266,7 @@ impl<R: Rng> Feed<R> {
         for (at, text) in std::mem::take(&mut standing.kept) {
             self.kept(&text, at, connection).await?;
         }
-        self.seen = Seen::default();
+        self.seen.took_over(self.around.now());
         let venue = self.config.venue.as_str();
         self.around.metrics.rotations.with_label_values(&[venue]).inc();
         tracing::info!(venue, feed = self.config.line.name, "the connection is replaced");
@@ -281,6 +300,24 @@ mod tests {
         seen.state = State::Comparing;
         let left_out: Vec<_> = (1..=3).filter(|id| seen.repeats(&pair, &trade(*id))).collect();
         assert_eq!(left_out, [2]);
+    }
+
+    #[test]
+    fn what_is_still_on_its_way_is_left_out_for_a_while() {
+        let pair = PairKey::new("BTC", "USDT", "binance");
+        let trade = MarketEvent {
+            trade_id: Some(1),
+            ..MarketEvent::trade(schemas::Decimal::ONE, schemas::Decimal::ONE, Timestamp(1))
+        };
+        let mut seen = Seen { state: State::Noting, ..Seen::default() };
+        seen.repeats(&pair, &trade);
+        seen.state = State::Comparing;
+        let taken = Duration::from_secs(5);
+        seen.took_over(taken);
+        for (after, is_left_out) in [(0, true), (59, true), (60, false)] {
+            seen.forget(taken + Duration::from_secs(after));
+            assert_eq!(seen.repeats(&pair, &trade), is_left_out, "after {after} s");
+        }
     }
 
     #[test]

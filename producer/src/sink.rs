@@ -179,7 +179,9 @@ impl Sink {
             return Err(SinkError::Fatal(reason));
         }
         self.check_denials()?;
-        let waiting = if kept > 0 { 0 } else { self.metrics.queue_messages.get() };
+        let refusals = i64::try_from(self.client.context().refusals.len()).unwrap_or(i64::MAX);
+        let waiting =
+            if kept > 0 { 0 } else { self.metrics.queue_messages.get().saturating_add(refusals) };
         let refused = self.metrics.undeliverable.get();
         match (waiting, refused) {
             (0, 0) => Ok(()),

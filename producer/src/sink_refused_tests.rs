@@ -142,6 +142,25 @@ fn a_refused_dead_letter_is_kept_beside_the_spool_and_told() -> anyhow::Result<(
 }
 
 #[test]
+fn a_refused_record_that_is_left_at_the_end_is_told_of() -> anyhow::Result<()> {
+    let mut bench = connected()?;
+    bench.sink.publish(&output(0, 0))?;
+    bench.sink.finish()?;
+    refuse(&bench.cluster, 1);
+    bench.sink.publish(&output(0, 1))?;
+    for _ in 0..POLLS {
+        if bench.sink.client.context().refusals.is_empty() {
+            bench.sink.client.poll(Duration::from_millis(100));
+        }
+    }
+    // Nothing is waited for any more, and there is no spool.
+    bench.sink.stopping().store(true, Ordering::Relaxed);
+    bench.cluster.broker_down(1)?;
+    assert_eq!(bench.sink.finish(), Err(SinkError::Undelivered(1)));
+    Ok(())
+}
+
+#[test]
 fn a_record_that_is_too_large_for_the_client_does_not_end_it() -> anyhow::Result<()> {
     let Bench { cluster, .. } = connected()?;
     let metrics = Arc::new(Metrics::new()?);

@@ -70,7 +70,7 @@ impl Skew {
 
     /// The middle of what is possible, in seconds.
     pub fn seconds(self) -> f64 {
-        let millis = i32::try_from((self.least + self.most) / 2).unwrap_or(i32::MAX);
+        let millis = i32::try_from(i64::midpoint(self.least, self.most)).unwrap_or(i32::MAX);
         f64::from(millis) / 1_000.0
     }
 }

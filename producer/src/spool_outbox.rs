@@ -9,7 +9,8 @@
 //!
 //! A record is on disk before it is in the client's queue: a process that is killed with a full
 //! queue loses nothing. What was delivered and not yet acknowledged here is sent again by the next
-//! process, in order; a trade's id makes it count once.
+//! process, in order: a trade's id, or what a sample says, makes it count once. Kafka has a record
+//! when it has its dead letter.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -256,9 +256,11 @@ impl Broker {
         !self.transactions.iter().any(|t| t.offsets.contains_key(&partition))
     }
 
-    /// The committed offsets of a partition, for the member that now takes it.
+    /// The committed offsets of a partition. Its owner holds it from here on.
     pub(crate) fn take_offsets(&mut self, partition: usize, member: u64) -> Option<Consumed> {
-        self.holder[partition] = member;
+        if self.owner[partition] == Some(member) {
+            self.holder[partition] = member;
+        }
         self.offsets[partition]
     }
 

@@ -4,19 +4,23 @@
 //! the group. In the end all is healed, and outputs equal those of one task that nothing happened
 //! to.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
 
+use prometheus::Registry;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use streams::record::Timestamp;
-use streams::store::Store as _;
-use streams::{Driver, Task, Topology};
+use streams::runtime::worker::{DiskSettings, Scene, Settings};
+use streams::runtime::{Guarantee, Metrics, Queries};
+use streams::{Driver, Topology};
 
 use super::broker::{Broker, Event};
-use super::disk::Disk;
+use super::env::{Env, Shared, number};
 use super::log::Pairs;
 use super::member::Member;
-use super::rules::{Rule, Stop};
+use super::rules::Rule;
 use super::sample::{self, DEAD_LETTERS, PULSE};
 
 /// Steps with faults.
@@ -24,105 +28,54 @@ const STEPS: usize = 600;
 /// Rounds of all members within which a healed world must be done: more than it ever takes.
 const HEALING: usize = 1000;
 
-/// What a member's turn may use.
-pub(crate) struct Env<'a> {
-    pub(crate) rng: &'a mut SmallRng,
-    pub(crate) broker: &'a mut Broker,
-    pub(crate) topology: &'a Topology,
-    pub(crate) incarnations: &'a mut u64,
-    broken: &'static [Rule],
-    pub(crate) faults: bool,
-    pub(crate) now: Timestamp,
-    pub(crate) cache_max_bytes: usize,
-    trace: &'a mut Vec<String>,
+/// A life: how it ended, and what happened in it, line by line.
+pub(crate) struct Life {
+    pub(crate) outcome: Result<(), String>,
+    pub(crate) trace: Vec<String>,
 }
 
-impl Env<'_> {
-    /// Whether the members keep to a rule.
-    pub(crate) fn keeps(&self, rule: Rule) -> bool {
-        !self.broken.contains(&rule)
-    }
-
-    /// True so many times of a hundred.
-    pub(crate) fn chance(&mut self, percent: u32) -> bool {
-        self.rng.random_ratio(percent, 100)
-    }
-
-    /// The same, and never when faults are over.
-    pub(crate) fn fault(&mut self, percent: u32) -> bool {
-        self.faults && self.chance(percent)
-    }
-
-    /// Dies here, sometimes.
-    pub(crate) fn die(&mut self, percent: u32, place: &'static str) -> Result<(), Stop> {
-        if self.fault(percent) { Err(Stop::Died(place)) } else { Ok(()) }
-    }
-
-    /// Stands still here, sometimes.
-    pub(crate) fn stall(&mut self) -> Result<(), Stop> {
-        if self.fault(4) { Err(Stop::Stalled) } else { Ok(()) }
-    }
-
-    /// Writes a line of the trace.
-    pub(crate) fn note(&mut self, line: String) {
-        self.trace.push(line);
-    }
-
-    /// A store and the rest of its changelog make what the whole changelog makes.
-    pub(crate) fn audit_disk(
-        &mut self,
-        topic: &str,
-        partition: usize,
-        disk: &Disk,
-    ) -> Result<(), Stop> {
-        let position = disk.position()?.map_or(0, |offset| usize::try_from(offset.0).unwrap_or(0));
-        let pairs = disk.pairs()?;
-        let log = self.broker.log(topic, partition);
-        let end = log.high_watermark();
-        if log.fold(pairs, position, end) == log.fold(Pairs::new(), 0, end) {
-            return Ok(());
-        }
-        Err(Stop::Broken(format!("{topic}-{partition} on disk is wrong at position {position}")))
-    }
-
-    /// The committed state of a running task is what its changelogs make, while it holds the
-    /// partition.
-    pub(crate) fn audit_task(
-        &mut self,
-        member: u64,
-        partition: usize,
-        task: &Task,
-    ) -> Result<(), Stop> {
-        if !self.broker.holds(partition, member) {
-            return Ok(());
-        }
-        for (spec, store) in self.topology.stores().iter().zip(task.stores()) {
-            let pairs: Pairs = store.range(&[], &[0xff; 64], usize::MAX)?.into_iter().collect();
-            let log = self.broker.log(&spec.topic, partition);
-            if pairs != log.fold(Pairs::new(), 0, log.high_watermark()) {
-                let topic = &spec.topic;
-                return Err(Stop::Broken(format!("{topic}-{partition} of {member} is wrong")));
-            }
-        }
-        Ok(())
-    }
+/// Lives through the world of that seed; its clients break these rules.
+pub(crate) fn live(seed: u64, broken: &'static [Rule]) -> Life {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let topology = sample::topology(rng.random());
+    let metrics = match Metrics::new("simulated", &Registry::new()) {
+        Ok(metrics) => metrics,
+        Err(error) => return Life { outcome: Err(error.to_string()), trace: Vec::new() },
+    };
+    let queries: Vec<Queries> = (0..rng.random_range(1..5)).map(|_| Queries::default()).collect();
+    let scenes =
+        queries.iter().map(|queries| Scene { topology: &topology, metrics: &metrics, queries });
+    let mut world = World::new(rng, scenes.collect(), broken);
+    let outcome = world.run();
+    let trace = std::mem::take(&mut world.env.borrow_mut().trace);
+    Life { outcome, trace }
 }
 
 /// Everything there is.
-pub(crate) struct World {
-    rng: SmallRng,
-    topology: Topology,
-    broker: Broker,
-    members: Vec<Member>,
+struct World<'a> {
+    env: Shared,
+    topology: &'a Topology,
+    members: Vec<Member<'a>>,
     /// By partition: what has not arrived yet.
     coming: Vec<VecDeque<Event>>,
-    broken: &'static [Rule],
-    faults: bool,
-    incarnations: u64,
-    now: Timestamp,
-    cache_max_bytes: usize,
-    /// What happened, line by line.
-    pub(crate) trace: Vec<String>,
+}
+
+fn settings(rng: &mut SmallRng) -> Settings {
+    // Small enough that each bound is met, or never met.
+    let mut bytes = |some: [usize; 2]| *some.get(rng.random_range(0..3)).unwrap_or(&(1 << 20));
+    let (cache_max_bytes, buffer_max_bytes) = (bytes([300, 1_000]), bytes([0, 100]));
+    let (overlay_max_bytes, restore_max_bytes) = (bytes([5_000, 9_000]), bytes([5_000, 9_000]));
+    Settings {
+        guarantee: Guarantee::ExactlyOnceV2,
+        commit_interval: Duration::from_millis(rng.random_range(1..40)),
+        cache_max_bytes,
+        buffer_max_bytes,
+        disk: DiskSettings {
+            overlay_max_bytes,
+            flush_interval: Duration::from_millis(rng.random_range(1..80)),
+            restore_max_bytes,
+        },
+    }
 }
 
 fn events(rng: &mut SmallRng) -> VecDeque<Event> {
@@ -140,31 +93,36 @@ fn events(rng: &mut SmallRng) -> VecDeque<Event> {
     events.collect()
 }
 
-impl World {
-    /// The world of that seed, before anything has happened; its members break these rules.
-    pub(crate) fn new(seed: u64, broken: &'static [Rule]) -> Self {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let (partitions, members) = (rng.random_range(1..5), rng.random_range(1..5));
-        let cache_max_bytes = [300, 1_000, 1 << 20][rng.random_range(0..3)];
-        Self {
-            topology: sample::topology(rng.random()),
-            broker: Broker::new(partitions, members),
-            members: (0..members).map(|id| Member::new(id, rng.random())).collect(),
-            coming: (0..partitions).map(|_| events(&mut rng)).collect(),
+impl<'a> World<'a> {
+    fn new(mut rng: SmallRng, scenes: Vec<Scene<'a>>, broken: &'static [Rule]) -> Self {
+        let topology = scenes[0].topology;
+        let (partitions, settings) = (rng.random_range(1..5), settings(&mut rng));
+        let coming = (0..partitions).map(|_| events(&mut rng)).collect();
+        let standbys: Vec<bool> = scenes.iter().map(|_| rng.random()).collect();
+        let env = Rc::new(RefCell::new(Env {
+            rng,
+            broker: Broker::new(partitions, scenes.len()),
+            topology: topology.clone(),
             broken,
             faults: true,
+            now: 0,
             incarnations: 0,
-            now: Timestamp(0),
-            cache_max_bytes,
+            died: None,
+            stands_still: false,
+            audit_due: false,
             trace: Vec::new(),
-            rng,
-        }
+        }));
+        let members = scenes.into_iter().zip(standbys).enumerate().map(|(id, (scene, standby))| {
+            Member::new(&env, scene, settings, number(partitions), (id, standby))
+        });
+        let members = members.collect();
+        Self { env, topology, members, coming }
     }
 
     /// Lives through all of it.
-    pub(crate) fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self) -> Result<(), String> {
         let expected = self.undisturbed().map_err(|error| error.to_string())?;
-        let quiet = [0, 0, STEPS / 3][self.rng.random_range(0..3)];
+        let quiet = [0, 0, STEPS / 3][self.dice(3)];
         for step in 0..STEPS {
             self.step(step >= quiet)?;
         }
@@ -172,134 +130,132 @@ impl World {
         self.compare(&expected)
     }
 
-    fn act<R>(&mut self, index: usize, act: impl FnOnce(&mut Member, &mut Env<'_>) -> R) -> R {
-        let mut env = Env {
-            rng: &mut self.rng,
-            broker: &mut self.broker,
-            topology: &self.topology,
-            incarnations: &mut self.incarnations,
-            broken: self.broken,
-            faults: self.faults,
-            now: self.now,
-            cache_max_bytes: self.cache_max_bytes,
-            trace: &mut self.trace,
-        };
-        act(&mut self.members[index], &mut env)
+    fn dice(&mut self, sides: usize) -> usize {
+        self.env.borrow_mut().rng.random_range(0..sides)
+    }
+
+    fn note(&mut self, line: String) {
+        self.env.borrow_mut().note(line);
     }
 
     fn step(&mut self, arriving: bool) -> Result<(), String> {
-        let member = self.rng.random_range(0..self.members.len());
-        let partition = self.rng.random_range(0..self.coming.len());
-        match self.rng.random_range(0..100) {
+        let (member, partition) = (self.dice(self.members.len()), self.dice(self.coming.len()));
+        match self.dice(100) {
             0..14 if arriving => self.arrive(partition),
-            0..80 => self.turn(member)?,
-            80..82 => self.crash(member, "killed"),
+            0..79 => self.turn(member)?,
+            79 => self.stop(member),
+            80..82 => self.kill(member),
             82..88 => self.start(member),
-            88..91 => {
-                let incarnation = self.members[member].incarnation;
-                self.trace.push(format!("{incarnation} is expelled"));
-                self.broker.expel(incarnation);
+            88..91 => self.expel(member),
+            91..93 => {
+                let broker = &mut self.env.borrow_mut().broker;
+                broker.revoking[partition] = broker.owner[partition].is_some();
             }
-            91..93 => self.broker.revoking[partition] = self.broker.owner[partition].is_some(),
-            93 => self.remember(member)?,
-            94 if !self.members[member].up => {
-                self.trace.push(format!("the disk of {member} falls back"));
+            93 => self.members[member].snapshot().map_err(|error| error.to_string())?,
+            94 if !self.members[member].is_up() => {
+                self.note(format!("the disk of {member} falls back"));
                 self.members[member].fall_back();
             }
-            94..97 => self.broker.settle(member),
-            _ => self.now = Timestamp(self.now.0 + self.rng.random_range(1..40)),
+            94..97 => self.env.borrow_mut().broker.settle(member),
+            _ => self.pass(40),
         }
         self.assign();
-        self.broker.violation.take().map_or(Ok(()), Err)
+        self.violation()
+    }
+
+    fn violation(&mut self) -> Result<(), String> {
+        self.env.borrow_mut().broker.violation.take().map_or(Ok(()), Err)
+    }
+
+    fn pass(&mut self, most: i64) {
+        let env = &mut self.env.borrow_mut();
+        env.now += env.rng.random_range(1..most);
     }
 
     fn arrive(&mut self, partition: usize) {
-        for _ in 0..self.rng.random_range(1..4) {
+        for _ in 0..=self.dice(3) {
             let Some(event) = self.coming[partition].pop_front() else {
                 return;
             };
-            self.broker.inputs[partition].push(event);
+            self.env.borrow_mut().broker.inputs[partition].push(event);
         }
     }
 
     fn start(&mut self, member: usize) {
-        if self.members[member].up {
-            return;
+        if !self.members[member].is_up() {
+            self.members[member].start();
+            self.note(format!("{member} starts as {}", self.members[member].incarnation));
         }
-        self.act(member, Member::start);
-        self.trace.push(format!("{member} starts as {}", self.members[member].incarnation));
     }
 
-    fn crash(&mut self, member: usize, place: &str) {
-        self.trace.push(format!("{} dies {place}", self.members[member].incarnation));
-        self.members[member].stop();
+    fn stop(&mut self, member: usize) {
+        if self.members[member].is_up() {
+            self.note(format!("{} is told to stop", self.members[member].incarnation));
+            self.members[member].stop();
+        }
     }
 
-    fn remember(&mut self, member: usize) -> Result<(), String> {
-        match self.members[member].snapshot() {
-            Err(Stop::Broken(what)) => Err(what),
-            _ => Ok(()),
+    fn kill(&mut self, member: usize) {
+        if self.members[member].is_up() {
+            self.note(format!("{} is killed", self.members[member].incarnation));
+            self.members[member].crash();
         }
+    }
+
+    fn expel(&mut self, member: usize) {
+        let incarnation = self.members[member].incarnation;
+        self.note(format!("{incarnation} is expelled"));
+        self.env.borrow_mut().broker.expel(incarnation);
     }
 
     fn turn(&mut self, member: usize) -> Result<(), String> {
-        if !self.members[member].up {
-            return Ok(());
-        }
-        match self.act(member, Member::turn) {
-            Ok(()) => {}
-            Err(Stop::Stalled) => {
-                self.trace.push(format!("{} stands still", self.members[member].incarnation));
-            }
-            Err(Stop::Died(place)) => self.crash(member, place),
-            Err(Stop::Rejoin(reason)) => {
-                let incarnation = self.members[member].incarnation;
-                self.trace.push(format!("{incarnation} joins again: {reason}"));
-                self.members[member].stop();
-                self.start(member);
-            }
-            Err(Stop::Broken(what)) => return Err(what),
-        }
-        Ok(())
+        self.pass(4);
+        self.members[member].turn().map_err(|error| error.to_string())
     }
 
     /// Partitions that nobody has go to members.
     fn assign(&mut self) {
-        let members = self.broker.members();
-        for partition in 0..self.coming.len() {
-            if self.broker.owner[partition].is_none() && !members.is_empty() {
-                let chosen = members[self.rng.random_range(0..members.len())];
-                self.broker.owner[partition] = Some(chosen);
+        let env = &mut *self.env.borrow_mut();
+        let members = env.broker.members();
+        for owner in env.broker.owner.iter_mut().filter(|owner| owner.is_none()) {
+            if !members.is_empty() {
+                *owner = Some(members[env.rng.random_range(0..members.len())]);
             }
         }
     }
 
     /// No more faults: everyone starts, and everything is processed and committed.
     fn heal(&mut self) -> Result<(), String> {
-        self.faults = false;
-        self.trace.push("healed".into());
+        self.env.borrow_mut().faults = false;
+        self.note("healed".into());
         for partition in 0..self.coming.len() {
             let rest = std::mem::take(&mut self.coming[partition]);
-            self.broker.inputs[partition].extend(rest);
+            self.env.borrow_mut().broker.inputs[partition].extend(rest);
         }
         for _ in 0..HEALING {
             for member in 0..self.members.len() {
-                if !self.members[member].up {
+                if !self.members[member].is_up() {
                     // The dead are noticed: their sessions end.
-                    self.broker.expel(self.members[member].incarnation);
+                    let incarnation = self.members[member].incarnation;
+                    self.env.borrow_mut().broker.expel(incarnation);
                     self.start(member);
                 }
                 self.assign();
                 self.turn(member)?;
             }
-            self.broker.violation.take().map_or(Ok(()), Err)?;
-            let offsets = self.broker.offsets.iter().zip(&self.broker.inputs);
-            let done = |next: i64, input: &[Event]| usize::try_from(next) == Ok(input.len());
-            if offsets.into_iter().all(|(c, input)| done(c.map_or(0, |c| c.next.0), input)) {
+            self.violation()?;
+            if self.is_done() {
                 return Ok(());
             }
         }
         Err("a healed world makes no progress".into())
+    }
+
+    fn is_done(&self) -> bool {
+        let broker = &self.env.borrow().broker;
+        let mut offsets = broker.offsets.iter().zip(&broker.inputs);
+        let done = |next: i64, input: &[Event]| usize::try_from(next) == Ok(input.len());
+        offsets.all(|(consumed, input)| done(consumed.map_or(0, |c| c.next.0), input))
     }
 
     /// What each output would be if nothing had happened.
@@ -331,10 +287,11 @@ impl World {
         Ok(all)
     }
 
-    fn compare(&mut self, all: &[BTreeMap<String, Expected>]) -> Result<(), String> {
+    fn compare(&self, all: &[BTreeMap<String, Expected>]) -> Result<(), String> {
+        let broker = &mut self.env.borrow_mut().broker;
         for (partition, expected) in all.iter().enumerate() {
             for (topic, expected) in expected {
-                let log = self.broker.log(topic, partition);
+                let log = broker.log(topic, partition);
                 let end = log.high_watermark();
                 let equal = match expected {
                     Expected::State(pairs) => log.fold(Pairs::new(), 0, end) == *pairs,

@@ -485,8 +485,9 @@ mod tests {
     fn a_record_that_is_set_apart_for_another_or_twice_is_a_difference() -> Result<()> {
         let letters = |offsets: &[i64]| {
             let mut outputs = Outputs::default();
-            let records = offsets.iter().map(|offset| outputs::unusable(0, *offset));
-            records.for_each(|record| outputs::set_apart(&mut outputs.dead_letters, record));
+            for offset in offsets {
+                outputs::set_apart(&mut outputs.dead_letters, outputs::unusable(0, *offset));
+            }
             outputs
         };
         let (right, other, twice) = (letters(&[7, 9]), letters(&[7, 8]), letters(&[7, 9, 9]));

@@ -82,7 +82,9 @@ mod tests {
     fn store(next: i64, asked: Option<Moment>) -> Committed {
         let store = Committed::new(Box::new(Memory::default()));
         store.freshness().claims(Offset(next));
-        asked.into_iter().for_each(|asked| store.freshness().complete(asked));
+        if let Some(asked) = asked {
+            store.freshness().complete(asked);
+        }
         store
     }
 

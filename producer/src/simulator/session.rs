@@ -44,8 +44,8 @@ pub enum Session {
     Coinbase(coinbase::Session),
     /// With Binance.
     Binance(binance::Session),
-    /// With Kraken.
-    Kraken(kraken::Session),
+    /// With Kraken. Its books and faults are several times as large as what the others have.
+    Kraken(Box<kraken::Session>),
     /// With Deribit.
     Deribit(deribit::Session),
 }
@@ -56,7 +56,7 @@ impl Session {
         match venue {
             Venue::Coinbase => Self::Coinbase(coinbase::Session::default()),
             Venue::Binance => Self::Binance(binance::Session::default()),
-            Venue::Kraken => Self::Kraken(kraken::Session::new(faults)),
+            Venue::Kraken => Self::Kraken(Box::new(kraken::Session::new(faults))),
             Venue::Deribit => Self::Deribit(deribit::Session::new(Arc::clone(credits))),
         }
     }

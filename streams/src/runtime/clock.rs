@@ -1,7 +1,7 @@
 //! The clock, read here and nowhere else in this crate.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::record::Timestamp;
 use crate::store::Moment;
@@ -19,15 +19,19 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
+/// Monotonic time since this process first asked. It is the same for all threads.
+pub(crate) fn uptime() -> Duration {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    BEGAN.get_or_init(instant).elapsed()
+}
+
 /// The moment that it is: what an age is counted from, and to. Moments of one process compare.
 pub fn moment() -> Moment {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    let up = BEGAN.get_or_init(instant).elapsed();
-    Moment { wall: now(), up_ms: i64::try_from(up.as_millis()).unwrap_or(i64::MAX) }
+    Moment::new(now(), uptime())
 }
 
 /// Waits.
 #[expect(clippy::disallowed_methods, reason = "back-off happens only in the runtime")]
-pub(crate) fn wait(time: std::time::Duration) {
+pub(crate) fn wait(time: Duration) {
     std::thread::sleep(time);
 }

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::worker::{DiskSettings, Settings};
 use crate::error::{Error, Result};
 use crate::store::Engine;
+
+/// A restoring task's waiting records, in bytes, beyond which its partition is paused.
+const BUFFER_MAX_BYTES: usize = 4 << 20;
 
 /// How a commit ties outputs to consumed offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,17 @@ impl Config {
         )
     }
 
+    /// What a worker takes of it.
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            guarantee: self.processing_guarantee,
+            commit_interval: self.commit_interval,
+            cache_max_bytes: self.cache_max_bytes,
+            buffer_max_bytes: BUFFER_MAX_BYTES,
+            disk: self.stores().disk_settings(),
+        }
+    }
+
     /// What keeping stores takes of it.
     pub(super) fn stores(&self) -> StoreConfig {
         StoreConfig {
@@ -145,6 +160,15 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
+    /// When stores are written.
+    pub(super) const fn disk_settings(&self) -> DiskSettings {
+        DiskSettings {
+            overlay_max_bytes: self.overlay_max_bytes,
+            flush_interval: self.flush_interval,
+            restore_max_bytes: self.restore_max_bytes,
+        }
+    }
+
     /// The rules that hold before anything connects; the message is the rule.
     pub fn validate(&self) -> Result<()> {
         ensure(!self.application_id.is_empty(), "application_id must not be empty")?;

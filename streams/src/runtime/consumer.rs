@@ -19,6 +19,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::config::{Config, GroupProtocol};
 use super::errors;
 use super::native::{Records, Taken};
+use super::worker::Rebalance;
 use crate::error::{Error, Result};
 use crate::record::Timestamp;
 
@@ -39,15 +40,6 @@ const MAX_FETCH_WAIT_MS: u128 = 500;
 
 fn fetch_wait(commit_interval: Duration) -> String {
     (commit_interval.as_millis() / FETCHES_A_COMMIT).clamp(1, MAX_FETCH_WAIT_MS).to_string()
-}
-
-/// What the group decided.
-#[derive(Debug)]
-pub(super) enum Rebalance {
-    /// Partitions to take.
-    Assign(Vec<i32>),
-    /// Partitions to give back; `lost` when they are another's already.
-    Revoke { partitions: Vec<i32>, lost: bool },
 }
 
 /// Where a partition goes on.

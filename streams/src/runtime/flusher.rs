@@ -5,16 +5,11 @@
 //!   │── ends? ──────────────────────►│ asks the broker for the changelogs' ends
 //!   │◄──────────── ends ─────────────│
 //! (next commit boundary)
-//!   │ freeze(ends)                    
+//!   │ freeze(ends)
 //!   │── write ───────────────────────►│ sorted, position last
 //! ```
-//!
-//! Why the end is a position: this worker is the only writer of the partition. Every record before
-//! the end was committed (or aborted, and is invisible) by the next commit boundary, and is then
-//! in the overlay or the store. What is written after the end only makes the replay longer.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,45 +18,20 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::config::StoreConfig;
 use super::errors;
+use super::worker::{Changelog, Done, Job};
 use crate::error::{Error, Result};
 use crate::record::Offset;
-use crate::store::Committed;
 
 /// A request for a partition's end.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Jobs waiting for the thread: a worker has one round under way, so this is never reached.
 const MAX_JOBS: usize = 1024;
 
-/// One store's changelog.
-#[derive(Clone)]
-pub(super) struct Changelog {
-    /// Its topic.
-    pub(super) topic: String,
-    /// Its partition.
-    pub(super) partition: i32,
-    /// The store.
-    pub(super) store: Arc<Committed>,
-}
-
-enum Job {
-    Ends(Vec<Changelog>),
-    Write(Vec<Changelog>),
-}
-
-/// What the thread has done.
-pub(super) enum Done {
-    /// The ends of the changelogs that were asked for.
-    Ends(Vec<(Changelog, Offset)>),
-    /// What was frozen is written.
-    Written,
-}
-
 /// The thread that writes one worker's stores.
 pub(super) struct Flusher {
     jobs: Option<SyncSender<Job>>,
     done: Receiver<Result<Done>>,
     thread: Option<JoinHandle<()>>,
-    busy: bool,
 }
 
 impl Flusher {
@@ -81,55 +51,25 @@ impl Flusher {
             .name("flusher".into())
             .spawn(move || work(&client, &inbox, &outbox))
             .map_err(|error| Error::Invalid(format!("no thread for the flusher: {error}")))?;
-        Ok(Self { jobs: Some(jobs), done, thread: Some(thread), busy: false })
+        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
     }
 
-    /// A round is under way.
-    pub(super) const fn is_busy(&self) -> bool {
-        self.busy
-    }
-
-    fn submit(&mut self, job: Job) -> Result<()> {
-        self.busy = true;
+    /// Begins a job.
+    pub(super) fn submit(&self, job: Job) -> Result<()> {
         let jobs = self.jobs.as_ref();
         let sent = jobs.is_some_and(|jobs| jobs.try_send(job).is_ok());
         if sent { Ok(()) } else { Err(Error::Unavailable("the flusher has stopped".into())) }
     }
 
-    /// Begins a round: asks for the ends.
-    pub(super) fn ask_ends(&mut self, changelogs: Vec<Changelog>) -> Result<()> {
-        self.submit(Job::Ends(changelogs))
-    }
-
-    /// Ends a round: writes what is frozen.
-    pub(super) fn write(&mut self, changelogs: Vec<Changelog>) -> Result<()> {
-        self.submit(Job::Write(changelogs))
-    }
-
-    /// What has been done since the last call.
-    pub(super) fn poll(&mut self) -> Result<Option<Done>> {
-        match self.done.try_recv() {
-            Ok(done) => self.settle(done).map(Some),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => {
+    /// The job under way, once it is done; waits for it up to `wait`.
+    pub(super) fn done(&self, wait: Duration) -> Result<Option<Done>> {
+        match self.done.recv_timeout(wait) {
+            Ok(done) => done.map(Some),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
                 Err(Error::Unavailable("the flusher has stopped".into()))
             }
         }
-    }
-
-    /// Waits for what is under way.
-    pub(super) fn wait(&mut self) -> Result<Option<Done>> {
-        if !self.busy {
-            return Ok(None);
-        }
-        let done =
-            self.done.recv().map_err(|_| Error::Unavailable("the flusher has stopped".into()))?;
-        self.settle(done).map(Some)
-    }
-
-    fn settle(&mut self, done: Result<Done>) -> Result<Done> {
-        self.busy = false;
-        done
     }
 }
 

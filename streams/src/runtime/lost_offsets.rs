@@ -105,23 +105,22 @@ pub(super) fn resolve(
     topology: &Topology,
     consumer: &GroupConsumer,
     resumes: &mut [Resume],
-    is_on_disk: impl Fn(i32) -> Result<bool>,
+    is_on_disk: impl Fn(i32) -> bool,
 ) -> Result<()> {
     let (mut refused, mut unknown) = (Vec::new(), Vec::new());
     for resume in resumes.iter_mut().filter(|resume| resume.next.is_none()) {
         let partition = resume.partition;
         let held = match held(&last_records(config, topology, partition)?) {
-            Held::Nothing if is_on_disk(partition)? => Held::Something,
+            Held::Nothing if is_on_disk(partition) => Held::Something,
             held => held,
         };
         let (low, high) = consumer.ends(partition)?;
         let (next, stream_time) = match (held, config.reset_offsets) {
-            (Held::Nothing, _) => (low, Timestamp::MIN),
+            (Held::Nothing, _) | (_, Some(ResetOffsets::Earliest)) => (low, Timestamp::MIN),
             (_, None) => {
                 refused.push(partition);
                 continue;
             }
-            (_, Some(ResetOffsets::Earliest)) => (low, Timestamp::MIN),
             (_, Some(ResetOffsets::Latest)) => (high, Timestamp::MIN),
             (Held::Position(next, time), Some(ResetOffsets::Position)) => (next.0, time),
             (Held::Something, Some(ResetOffsets::Position)) => {

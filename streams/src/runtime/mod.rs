@@ -1,15 +1,16 @@
 //! Everything that can block, fail or be late; the only place that knows Kafka.
 //!
 //! ```text
-//! App ─┬─ worker thread ─┬─ GroupConsumer   the group, and records in batches
-//!      │                 ├─ tasks           one for each partition it owns
-//!      │                 ├─ OutputProducer  one transaction a commit
-//!      │                 ├─ Tail            restores stores from output topics
-//!      │                 └─ Flusher         writes stores, off the processing path
+//! App ─┬─ worker thread ─┬─ tasks            one for each partition it owns
+//!      │                 ├─ Tail             restores stores from output topics
+//!      │                 ├─ Group            KafkaGroup: GroupConsumer, OutputProducer
+//!      │                 └─ Topics           KafkaTopics: a consumer, the Flusher, the state directory
 //!      ├─ worker thread ─ …
-//!      └─ follower       ─┬─ Tail            keeps warm what others own (standby)
-//! View ── follower        └─ Flusher         the same, outside any group
+//!      └─ follower       ─┬─ Tail             keeps warm what others own (standby)
+//! View ── follower        └─ Topics           the same, outside any group
 //! ```
+//!
+//! [`worker`] knows no Kafka: it calls two traits, which `kafka.rs` implements.
 //!
 //! A worker that fails is dropped whole, and after a pause another takes its place: it fences what
 //! the first one left, rejoins the group, and restores the tail. [`Error::Invalid`] and
@@ -21,6 +22,7 @@ mod config;
 mod consumer;
 mod errors;
 mod flusher;
+mod kafka;
 mod letters;
 mod lost_offsets;
 mod metrics;
@@ -31,7 +33,7 @@ mod standby;
 mod state_dir;
 mod tail;
 mod view;
-mod worker;
+pub mod worker;
 mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,10 +52,11 @@ pub use write::{NewRecord, write_records};
 
 use crate::error::{Error, Result};
 use crate::topology::Topology;
+use kafka::{KafkaGroup, KafkaTopics};
 use letters::Letters;
-use standby::{Asks, Scene, Standby};
+use standby::{Asks, Follower, Standby};
 use state_dir::StateDir;
-use worker::Worker;
+use worker::{Scene, Worker};
 
 /// The pause before a failed worker is replaced, doubled for each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -91,6 +94,12 @@ struct Shared {
     stop: Stop,
     standby: Standby,
     letters: Letters,
+}
+
+impl Shared {
+    const fn scene(&self) -> Scene<'_> {
+        Scene { topology: &self.topology, metrics: &self.metrics, queries: &self.queries }
+    }
 }
 
 /// An application: a topology and the threads that run it.
@@ -137,14 +146,9 @@ impl App {
     }
 
     /// Keeps warm what others own, until told to stop.
-    fn follow(&self, asks: &Asks) -> Result<()> {
-        let Shared { topology, config, state_dir, metrics, queries, stop, .. } = &self.shared;
-        let config = &config.stores();
-        let partitions = self.partitions;
-        standby::follow(
-            Scene { topology, config, state_dir, metrics, queries, stop, partitions },
-            asks,
-        )
+    fn follow(&self, asks: &mut Asks) -> Result<()> {
+        let Shared { config, state_dir, stop, .. } = &self.shared;
+        follow(self.shared.scene(), &config.stores(), state_dir, self.partitions, asks, stop)
     }
 
     /// Runs until told to stop. Blocks: on a thread of its own.
@@ -156,7 +160,8 @@ impl App {
         std::thread::scope(|scope| {
             let workers = (0..shared.config.threads)
                 .map(|index| scope.spawn(move || or_stop(run_worker(shared, index))));
-            let follower = asks.map(|asks| scope.spawn(move || or_stop(self.follow(&asks))));
+            let follower =
+                asks.map(|mut asks| scope.spawn(move || or_stop(self.follow(&mut asks))));
             // All are started before the first is waited for, and all are joined before the first
             // error is returned.
             let threads: Vec<_> = workers.chain(follower).collect();
@@ -170,15 +175,39 @@ impl App {
 
 fn run_worker(shared: &Shared, index: usize) -> Result<()> {
     supervise(&shared.stop, &shared.metrics, "worker", || {
-        let Shared { config, topology, state_dir, queries, .. } = shared;
+        let Shared { config, topology, state_dir, queries, stop, standby, .. } = shared;
         // Each time anew: what looks like a broker that has just taken over may be a topic that is
         // no longer there.
         let ran = admin::check_app(config, topology)
             .and_then(|_| admin::check_identity(&config.stores(), topology, state_dir, queries))
-            .and_then(|()| Worker::start(shared, index)?.run());
+            .and_then(|()| {
+                let group = KafkaGroup::join(shared, index)?;
+                // While the group answers.
+                let topics = KafkaTopics::new(&config.stores(), topology.stores(), state_dir)?;
+                let (scene, settings) = (shared.scene(), config.settings());
+                Worker::new(scene, settings, standby.clone(), index, group, topics).run(stop)
+            });
         // However it ended, nothing is its own any more.
-        shared.standby.release_all(index);
+        standby.release_all(index);
         ran
+    })
+}
+
+/// Follows every partition that no worker of this process owns, until told to stop. Blocks.
+fn follow(
+    scene: Scene<'_>,
+    config: &StoreConfig,
+    state_dir: &StateDir,
+    partitions: i32,
+    asks: &mut Asks,
+    stop: &Stop,
+) -> Result<()> {
+    let Scene { topology, metrics, queries } = scene;
+    supervise(stop, metrics, "follower", || {
+        admin::check_stores(config, topology)?;
+        admin::check_identity(config, topology, state_dir, queries)?;
+        let topics = KafkaTopics::new(config, topology.stores(), state_dir)?;
+        Follower::new(scene, config.disk_settings(), partitions, topics).run(asks, stop)
     })
 }
 

@@ -332,15 +332,19 @@ impl OutputProducer {
         self.check_deliveries()
     }
 
-    /// Ties the consumed offsets to the open transaction, and commits it.
-    pub(super) fn commit(
+    /// Ties the consumed offsets to the open transaction.
+    pub(super) fn send_offsets(
         &self,
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
     ) -> Result<()> {
         self.call("send_offsets_to_transaction", || {
             self.producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
-        })?;
+        })
+    }
+
+    /// Commits the open transaction.
+    pub(super) fn commit(&self) -> Result<()> {
         let call = || self.producer.commit_transaction(CALL_TIMEOUT);
         self.call("commit_transaction", call).map_err(|error| match error {
             // Nobody knows whether the broker took it: restore tells.
@@ -372,12 +376,12 @@ impl OutputProducer {
 /// What a commit consumes of each partition, with the stream time beside the offset.
 pub(super) fn offsets(
     sources: &[String],
-    partitions: impl Iterator<Item = (i32, Vec<Consumed>)>,
+    partitions: &[(i32, Vec<Consumed>)],
 ) -> Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for (partition, all) in partitions {
         for consumed in all {
-            let mut element = list.add_partition(&sources[consumed.source.0], partition);
+            let mut element = list.add_partition(&sources[consumed.source.0], *partition);
             element.set_offset(NativeOffset::Offset(consumed.next.0)).map_err(errors::plain)?;
             element.set_metadata(consumed.stream_time.to_string());
         }

@@ -5,60 +5,43 @@
 //! worker ──release(partition)─► follower     opened again, from where the disk is
 //! ```
 //!
-//! A replica is in one place at a time, so a store has one writer. Its readers keep what they hold
-//! all the while: an answer becomes older, and does not fail.
+//! A replica is in one place at a time, so a store has one writer. A write that the follower has begun
+//! goes on when the replica moves, so the store is not opened anew before it has ended. Its readers
+//! keep what they hold all the while: an answer becomes older, and does not fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::time::Duration;
 
-use super::clock;
-use super::config::StoreConfig;
-use super::flusher::Flusher;
-use super::metrics::Metrics;
-use super::queries::{Member, Queries};
-use super::state_dir::StateDir;
+use super::Stop;
+use super::queries::Member;
 use super::tail::Tail;
-use super::{Stop, admin, supervise};
+use super::worker::{DiskSettings, Job, Scene, Topics};
 use crate::error::Result;
 use crate::replica::Replica;
 use crate::store::Committed;
-use crate::topology::Topology;
 
 /// How long to wait for records when there are none.
 const WAIT: Duration = Duration::from_millis(10);
-/// A worker that gets no answer in this time opens the stores itself, which fences the follower.
-const HAND_OVER: Duration = Duration::from_secs(10);
 /// Between two looks at the ends of the topics: an answer is no younger than the last that was reached.
 /// Each asks each broker once.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
-
-/// What a follower needs of its process.
-#[derive(Clone, Copy)]
-pub(super) struct Scene<'a> {
-    pub(super) topology: &'a Topology,
-    pub(super) config: &'a StoreConfig,
-    pub(super) state_dir: &'a StateDir,
-    pub(super) metrics: &'a Metrics,
-    pub(super) queries: &'a Queries,
-    pub(super) stop: &'a Stop,
-    pub(super) partitions: i32,
-}
+/// How long a stopping follower waits at a time for what is being written.
+const JOB_WAIT: Duration = Duration::from_millis(100);
 
 /// Opens the stores of a partition, as they are on disk.
 pub(super) fn open(
-    topology: &Topology,
-    state_dir: &StateDir,
-    queries: &Queries,
+    scene: &Scene<'_>,
+    topics: &mut impl Topics,
     partition: i32,
 ) -> Result<Vec<Replica>> {
-    let replicas = topology.stores().iter().map(|spec| {
-        let disk = state_dir.database().store(&spec.name_on_disk(partition))?;
+    let replicas = scene.topology.stores().iter().map(|spec| {
+        let disk = topics.open(spec, partition)?;
         let replica = Replica::new(spec.clone(), Arc::new(Committed::new(disk)))?;
-        Ok(replica.telling(partition, queries.changes()))
+        Ok(replica.telling(partition, scene.queries.changes()))
     });
     replicas.collect()
 }
@@ -69,18 +52,49 @@ enum Ask {
     ReleaseAll { worker: usize },
 }
 
-/// How workers talk to the follower of their process, if there is one.
-#[derive(Default)]
-pub(super) struct Standby(Option<Sender<Ask>>);
+/// How workers talk to the follower of their process, if there is one. Clones are the same line.
+#[derive(Clone, Default)]
+pub struct Standby(Option<Sender<Ask>>);
 
-/// What a follower hears.
-pub(super) struct Asks(Receiver<Ask>);
+/// The requests of workers to a follower, and the partitions that they own. It outlives a follower
+/// that fails.
+pub struct Asks {
+    inbox: Receiver<Ask>,
+    /// By partition, the worker that owns what must not be followed.
+    owners: BTreeMap<i32, usize>,
+    /// Claims of partitions whose stores are still written: one for each partition at most.
+    deferred: Vec<Ask>,
+}
+
+/// A partition that the follower is asked for.
+pub(super) struct Claim(Receiver<Vec<Replica>>);
+
+/// The follower's answer to a claim.
+pub(super) enum Answer {
+    /// The replicas that it kept warm.
+    Replicas(Vec<Replica>),
+    /// It has not answered yet.
+    Waits,
+    /// It keeps none.
+    None,
+}
+
+impl Claim {
+    /// The answer so far.
+    pub(super) fn answer(&self) -> Answer {
+        match self.0.try_recv() {
+            Ok(replicas) if !replicas.is_empty() => Answer::Replicas(replicas),
+            Err(TryRecvError::Empty) => Answer::Waits,
+            Ok(_) | Err(TryRecvError::Disconnected) => Answer::None,
+        }
+    }
+}
 
 impl Standby {
     /// A line to a follower that is still to be started.
-    pub(super) fn new() -> (Self, Asks) {
-        let (sender, receiver) = channel();
-        (Self(Some(sender)), Asks(receiver))
+    pub fn new() -> (Self, Asks) {
+        let (sender, inbox) = channel();
+        (Self(Some(sender)), Asks { inbox, owners: BTreeMap::new(), deferred: Vec::new() })
     }
 
     /// Partitions that are given away are followed.
@@ -92,13 +106,10 @@ impl Standby {
         self.0.as_ref().is_some_and(|follower| follower.send(ask).is_ok())
     }
 
-    /// Takes a partition from the follower, with the replicas that it keeps of it.
-    pub(super) fn claim(&self, partition: i32, worker: usize) -> Option<Vec<Replica>> {
+    /// Asks the follower for a partition, with the replicas that it keeps of it.
+    pub(super) fn claim(&self, partition: i32, worker: usize) -> Option<Claim> {
         let (reply, answer) = sync_channel(1);
-        if !self.tell(Ask::Claim { partition, worker, reply }) {
-            return None;
-        }
-        answer.recv_timeout(HAND_OVER).ok().filter(|replicas| !replicas.is_empty())
+        self.tell(Ask::Claim { partition, worker, reply }).then_some(Claim(answer))
     }
 
     /// Leaves a partition to the follower.
@@ -106,97 +117,112 @@ impl Standby {
         self.tell(Ask::Release { partition, worker });
     }
 
-    /// Leaves everything that a worker had.
-    pub(super) fn release_all(&self, worker: usize) {
+    /// Leaves everything that a worker had, once it is gone.
+    pub fn release_all(&self, worker: usize) {
         self.tell(Ask::ReleaseAll { worker });
     }
 }
 
-/// Follows every partition that no worker of this process owns, until told to stop. Blocks.
-pub(super) fn follow(scene: Scene<'_>, asks: &Asks) -> Result<()> {
-    let mut owners = BTreeMap::new();
-    supervise(scene.stop, scene.metrics, "follower", || {
-        let Scene { config, topology, state_dir, queries, .. } = scene;
-        admin::check_stores(config, topology)?;
-        admin::check_identity(config, topology, state_dir, queries)?;
-        Follower::start(scene, asks, &mut owners)?.run()
-    })
-}
-
-struct Follower<'a> {
+/// Follows every partition that no worker of this process owns.
+pub struct Follower<'a, T> {
+    topics: T,
     scene: Scene<'a>,
-    asks: &'a Asks,
-    /// Which worker owns what it must not follow.
-    owners: &'a mut BTreeMap<i32, usize>,
+    settings: DiskSettings,
+    partitions: i32,
     tail: Tail,
-    flusher: Flusher,
+    /// The partitions of the job under way.
+    writing: Option<BTreeSet<i32>>,
     followed: BTreeSet<i32>,
     shown: BTreeSet<i32>,
-    last_flush: Instant,
-    last_look: Instant,
-    last_metrics: Instant,
+    last_flush: Duration,
+    last_look: Duration,
+    last_metrics: Duration,
 }
 
-impl<'a> Follower<'a> {
-    fn start(
-        scene: Scene<'a>,
-        asks: &'a Asks,
-        owners: &'a mut BTreeMap<i32, usize>,
-    ) -> Result<Self> {
-        let now = clock::instant();
-        Ok(Self {
+impl<'a, T: Topics> Follower<'a, T> {
+    /// A follower of so many partitions, which follows none yet.
+    pub fn new(scene: Scene<'a>, settings: DiskSettings, partitions: i32, topics: T) -> Self {
+        let now = topics.uptime();
+        Self {
+            topics,
             scene,
-            asks,
-            owners,
-            tail: Tail::new(scene.config, scene.topology.stores())?,
-            flusher: Flusher::start(scene.config)?,
+            settings,
+            partitions,
+            tail: Tail::default(),
+            writing: None,
             followed: BTreeSet::new(),
             shown: BTreeSet::new(),
             last_flush: now,
             last_look: now,
             last_metrics: now,
-        })
-    }
-
-    fn run(&mut self) -> Result<()> {
-        while !self.scene.stop.is_set() {
-            self.turn()?;
         }
-        self.flusher.wait()?;
-        self.flusher.write(self.tail.freeze()?)?;
-        self.flusher.wait().map(|_| ())
     }
 
-    fn turn(&mut self) -> Result<()> {
-        self.answer()?;
-        self.take_up()?;
-        self.follow()?;
-        self.flush()?;
-        self.report()
+    /// Follows until told to stop. Blocks.
+    pub fn run(&mut self, asks: &mut Asks, stop: &Stop) -> Result<()> {
+        while !stop.is_set() {
+            self.turn(asks)?;
+        }
+        self.finish()?;
+        self.write()?;
+        self.finish()
     }
 
-    fn answer(&mut self) -> Result<()> {
-        while let Ok(ask) = self.asks.0.try_recv() {
-            match ask {
-                Ask::Claim { partition, worker, reply } => {
-                    self.owners.insert(partition, worker);
-                    let replicas = self.give_away(partition)?;
-                    // A worker that waits no longer has opened them itself.
-                    let _ = reply.try_send(replicas);
-                }
-                Ask::Release { partition, worker } => {
-                    self.owners.retain(|owned, owner| (*owned, *owner) != (partition, worker));
-                }
-                Ask::ReleaseAll { worker } => self.owners.retain(|_, owner| *owner != worker),
+    fn finish(&mut self) -> Result<()> {
+        while self.writing.is_some() {
+            if self.topics.done(JOB_WAIT)?.is_some() {
+                self.writing = None;
             }
         }
         Ok(())
     }
 
+    /// The replicas that it follows, with their partitions.
+    pub fn replicas(&self) -> impl Iterator<Item = (i32, &Replica)> {
+        self.tail.all()
+    }
+
+    /// Answers the workers, follows, and writes when it is due.
+    pub fn turn(&mut self, asks: &mut Asks) -> Result<()> {
+        self.answer(asks)?;
+        self.take_up(asks)?;
+        self.follow()?;
+        self.flush()?;
+        self.report(asks)
+    }
+
+    fn answer(&mut self, asks: &mut Asks) -> Result<()> {
+        let deferred = std::mem::take(&mut asks.deferred);
+        for ask in deferred.into_iter().chain(asks.inbox.try_iter()) {
+            match ask {
+                Ask::Claim { partition, worker, reply } => {
+                    asks.owners.insert(partition, worker);
+                    // The worker would open what is written.
+                    if self.is_writing(partition) && !self.followed.contains(&partition) {
+                        asks.deferred.push(Ask::Claim { partition, worker, reply });
+                        continue;
+                    }
+                    let replicas = self.give_away(partition)?;
+                    // A worker that waits no longer has opened them itself.
+                    let _ = reply.try_send(replicas);
+                }
+                Ask::Release { partition, worker } => {
+                    asks.owners.retain(|owned, owner| (*owned, *owner) != (partition, worker));
+                }
+                Ask::ReleaseAll { worker } => asks.owners.retain(|_, owner| *owner != worker),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_writing(&self, partition: i32) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.contains(&partition))
+    }
+
     fn give_away(&mut self, partition: i32) -> Result<Vec<Replica>> {
         self.followed.remove(&partition);
         self.shown.remove(&partition);
-        let replicas = self.tail.remove(partition)?;
+        let replicas = self.tail.remove(&mut self.topics, partition)?;
         self.show_progress(partition, 0);
         Ok(replicas)
     }
@@ -211,16 +237,16 @@ impl<'a> Follower<'a> {
     }
 
     /// Opens one partition a turn, so that a claim does not wait for all of them.
-    fn take_up(&mut self) -> Result<()> {
+    fn take_up(&mut self, asks: &Asks) -> Result<()> {
         let free = |partition: &i32| {
-            !self.followed.contains(partition) && !self.owners.contains_key(partition)
+            let is_ours = self.followed.contains(partition) || self.is_writing(*partition);
+            !is_ours && !asks.owners.contains_key(partition)
         };
-        let Some(partition) = (0..self.scene.partitions).find(free) else {
+        let Some(partition) = (0..self.partitions).find(free) else {
             return Ok(());
         };
-        let Scene { topology, state_dir, queries, .. } = self.scene;
-        for replica in open(topology, state_dir, queries, partition)? {
-            self.tail.add(partition, replica)?;
+        for replica in open(&self.scene, &mut self.topics, partition)? {
+            self.tail.add(&mut self.topics, partition, replica)?;
         }
         self.followed.insert(partition);
         Ok(())
@@ -228,14 +254,14 @@ impl<'a> Follower<'a> {
 
     fn follow(&mut self) -> Result<()> {
         // Twice the bound waits for a disk that is slow: nothing more is taken until it is written.
-        let config = self.scene.config;
-        if self.tail.overlay_bytes() > 2 * config.overlay_max_bytes
-            || self.tail.restoring_bytes() > config.restore_max_bytes
+        let settings = self.settings;
+        if self.tail.overlay_bytes() > 2 * settings.overlay_max_bytes
+            || self.tail.restoring_bytes() > settings.restore_max_bytes
         {
-            clock::wait(WAIT);
+            self.topics.wait(WAIT);
             return Ok(());
         }
-        for restored in self.tail.poll(WAIT)? {
+        for restored in self.tail.poll(&mut self.topics, WAIT)? {
             self.scene.metrics.restore_records.inc_by(restored.records);
         }
         let Self { tail, followed, shown, .. } = self;
@@ -257,38 +283,48 @@ impl<'a> Follower<'a> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.flusher.poll()?.is_some() {
+        if self.writing.is_some() && self.topics.done(Duration::ZERO)?.is_some() {
+            self.writing = None;
             self.scene.metrics.store_writes.inc();
         }
-        let config = self.scene.config;
-        let full = self.tail.overlay_bytes() > config.overlay_max_bytes
-            || self.tail.restoring_bytes() > config.restore_max_bytes / 2;
-        let due = full || self.last_flush.elapsed() >= self.scene.config.flush_interval;
-        if self.flusher.is_busy() || !due {
+        let settings = self.settings;
+        let full = self.tail.overlay_bytes() > settings.overlay_max_bytes
+            || self.tail.restoring_bytes() > settings.restore_max_bytes / 2;
+        let due = full || self.since(self.last_flush) >= settings.flush_interval;
+        if self.writing.is_some() || !due {
             return Ok(());
         }
-        self.last_flush = clock::instant();
-        self.flusher.write(self.tail.freeze()?)
+        self.last_flush = self.topics.uptime();
+        self.write()
     }
 
-    fn report(&mut self) -> Result<()> {
+    fn write(&mut self) -> Result<()> {
+        let frozen = self.tail.freeze()?;
+        self.writing = Some(frozen.iter().map(|changelog| changelog.partition).collect());
+        self.topics.submit(Job::Write(frozen))
+    }
+
+    fn since(&self, then: Duration) -> Duration {
+        self.topics.uptime().saturating_sub(then)
+    }
+
+    fn report(&mut self, asks: &Asks) -> Result<()> {
         let running = self.shown.len();
-        let missing = usize::try_from(self.scene.partitions).unwrap_or(0) - self.owners.len();
+        let missing = usize::try_from(self.partitions).unwrap_or(0) - asks.owners.len();
         let restoring = missing.saturating_sub(running);
         self.scene.queries.set_follower(Member { joined: true, restoring, running });
-        if self.last_look.elapsed() >= LOOK_EVERY {
-            self.last_look = clock::instant();
-            self.tail.look_ahead()?;
+        if self.since(self.last_look) >= LOOK_EVERY {
+            self.last_look = self.topics.uptime();
+            self.tail.look_ahead(&mut self.topics)?;
         }
-        if self.last_metrics.elapsed() < METRICS_EVERY {
+        if self.since(self.last_metrics) < METRICS_EVERY {
             return Ok(());
         }
-        self.last_metrics = clock::instant();
+        self.last_metrics = self.topics.uptime();
         for partition in &self.followed {
             self.show_progress(*partition, self.tail.remaining(*partition));
         }
-        let bytes = self.scene.state_dir.database().size_bytes();
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(self.topics.disk_bytes()).unwrap_or(i64::MAX);
         self.scene.metrics.store_size.with_label_values(&["all"]).set(bytes);
         Ok(())
     }

@@ -15,27 +15,16 @@
 //! The start of a topic moves when its retention deletes segments. A replica that has not come so far
 //! goes on at the new start, as one that begins there does.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
-
-use super::clock;
-use super::config::StoreConfig;
-use super::errors;
-use super::flusher::Changelog;
-use super::native::{Records, Taken};
+use super::worker::{Changelog, Extent, Followed as Found, Topics};
 use crate::error::{Error, Result};
-use crate::record::{Offset, Timestamp};
+use crate::record::Offset;
 use crate::replica::Replica;
 use crate::store::Moment;
-use crate::topology::StoreSpec;
 
 /// Between two progress lines of one restore.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// A request for where a topic is, or for a partition's first and last offset.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Positions of one replica that the broker refuses in a row, without a record in between. Retention
 /// deletes whole segments and looks for them every five minutes (`log.retention.check.interval.ms`): so
 /// many are a broker that contradicts itself.
@@ -66,13 +55,12 @@ struct Followed {
     /// How often that was so since the last record.
     refused: u32,
     caught_up: bool,
-    started: Instant,
-    reported: Instant,
+    started: Duration,
+    reported: Duration,
 }
 
 impl Followed {
-    fn new(replica: Replica, partition: i32, look: Look) -> Self {
-        let now = clock::instant();
+    fn new(replica: Replica, partition: i32, look: Look, now: Duration) -> Self {
         Self {
             taken_before: replica.taken(),
             replica,
@@ -130,12 +118,36 @@ impl Followed {
         Ok(false)
     }
 
-    fn report(&mut self) {
-        if self.caught_up || self.reported.elapsed() < PROGRESS_EVERY {
+    /// Goes on at the start of the topic, which has moved past the replica.
+    fn begin_again(&mut self, topics: &mut impl Topics) -> Result<()> {
+        let (topic, partition) = (self.replica.spec().topic.clone(), self.partition);
+        let was = self.replica.next();
+        let Extent { first, end } = topics.extent(&topic, partition)?;
+        check_position(&self.replica, partition, end)?;
+        self.refused += 1;
+        if self.refused > MAX_REFUSED {
+            return Err(Error::Unavailable(format!(
+                "{topic}/{partition}: the broker refuses position {was} although the topic begins \
+                 at {first} and ends at {end}"
+            )));
+        }
+        self.replica.pass(first);
+        tracing::warn!(
+            topic,
+            partition,
+            position = was.0,
+            start = first.0,
+            "the topic's start has moved while it was read: going on there"
+        );
+        Ok(())
+    }
+
+    fn report(&mut self, now: Duration) {
+        if self.caught_up || now.saturating_sub(self.reported) < PROGRESS_EVERY {
             return;
         }
-        self.reported = clock::instant();
-        let seconds = self.started.elapsed().as_secs().max(1);
+        self.reported = now;
+        let seconds = now.saturating_sub(self.started).as_secs().max(1);
         tracing::info!(
             store = self.replica.spec().name,
             partition = self.partition,
@@ -155,173 +167,100 @@ pub(super) struct Restored {
     pub(super) records: u64,
 }
 
-/// Follows any number of replicas, in one consumer outside any group.
+/// Follows any number of replicas, outside any group.
+#[derive(Default)]
 pub(super) struct Tail {
-    // Dropped in this order: a queue must go before its client.
-    records: Records,
-    consumer: BaseConsumer,
-    /// Sees what is not committed, and so the true ends of topics.
-    probe: BaseConsumer,
     /// Few enough that a search costs less than a map: stores times partitions of one thread.
     followed: Vec<Followed>,
 }
 
 impl Tail {
-    /// A consumer that follows nothing yet, and knows where the topics of `stores` are: those of which
-    /// it heard by an assignment it would ask for once a second.
-    pub(super) fn new(config: &StoreConfig, stores: &[StoreSpec]) -> Result<Self> {
-        let mut client = ClientConfig::new();
-        client
-            .set("bootstrap.servers", &config.bootstrap_servers)
-            // Assigning needs a name; nothing is ever committed under it.
-            .set("group.id", format!("{}-tail", config.application_id))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.wait.max.ms", "50")
-            .set("queued.max.messages.kbytes", "65536");
-        for (name, value) in &config.kafka {
-            client.set(name, value);
-        }
-        let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
-        for store in stores {
-            let met = consumer.fetch_metadata(Some(&store.topic), BROKER_TIMEOUT);
-            met.map_err(errors::plain)?;
-        }
-        let records = Records::new(consumer.client())?;
-        let probe = client.set("isolation.level", "read_uncommitted");
-        let probe: BaseConsumer = probe.create().map_err(errors::setting)?;
-        Ok(Self { records, consumer, probe, followed: Vec::new() })
-    }
-
-    fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
-        marks.map_err(errors::plain)
-    }
-
     /// Follows a replica's topic to the end, and beyond it.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
-    pub(super) fn add(&mut self, partition: i32, mut replica: Replica) -> Result<()> {
-        let asked = clock::moment();
-        let (low, end) = self.watermarks(&replica.spec().topic, partition)?;
+    pub(super) fn add(
+        &mut self,
+        topics: &mut impl Topics,
+        partition: i32,
+        mut replica: Replica,
+    ) -> Result<()> {
+        let asked = topics.moment();
+        let Extent { first, end } =
+            topics.follow(&replica.spec().topic, partition, replica.next())?;
         check_position(&replica, partition, end)?;
-        self.records.forward(self.consumer.client(), &replica.spec().topic, partition)?;
-        replica.pass(Offset(low));
-        self.assign(&replica, partition)?;
-        let look = Look { asked, end: Offset(end) };
-        self.followed.push(Followed::new(replica, partition, look));
+        replica.pass(first);
+        let look = Look { asked, end };
+        self.followed.push(Followed::new(replica, partition, look, topics.uptime()));
         Ok(())
     }
 
-    /// Fetches from where the replica is.
-    fn assign(&self, replica: &Replica, partition: i32) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        let next = NativeOffset::Offset(replica.next().0);
-        list.add_partition_offset(&replica.spec().topic, partition, next).map_err(errors::plain)?;
-        self.consumer.incremental_assign(&list).map_err(errors::plain)
-    }
-
-    /// Goes on at the start of the topic, which has moved past the replica.
-    fn begin_again(&mut self, index: usize) -> Result<()> {
-        let Followed { replica, partition, .. } = &self.followed[index];
-        let (topic, partition, was) = (replica.spec().topic.clone(), *partition, replica.next());
-        let (low, end) = self.watermarks(&topic, partition)?;
-        check_position(replica, partition, end)?;
-        let followed = &mut self.followed[index];
-        followed.refused += 1;
-        if followed.refused > MAX_REFUSED {
-            return Err(Error::Unavailable(format!(
-                "{topic}/{partition}: the broker refuses position {was} although the topic begins \
-                 at {low} and ends at {end}"
-            )));
-        }
-        followed.replica.pass(Offset(low));
-        tracing::warn!(
-            topic,
-            partition,
-            position = was.0,
-            start = low,
-            "the topic's start has moved while it was read: going on there"
-        );
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&topic, partition);
-        self.consumer.incremental_unassign(&list).map_err(errors::plain)?;
-        self.assign(&self.followed[index].replica, partition)
-    }
-
     /// Follows a partition no longer; gives its replicas back, with everything that they took.
-    pub(super) fn remove(&mut self, partition: i32) -> Result<Vec<Replica>> {
+    pub(super) fn remove(
+        &mut self,
+        topics: &mut impl Topics,
+        partition: i32,
+    ) -> Result<Vec<Replica>> {
         let ours = self.followed.extract_if(.., |followed| followed.partition == partition);
         let mut replicas: Vec<Replica> = ours.map(|followed| followed.replica).collect();
         if replicas.is_empty() {
             return Ok(replicas);
         }
-        let mut list = TopicPartitionList::new();
-        for replica in &replicas {
-            list.add_partition(&replica.spec().topic, partition);
-        }
-        self.consumer.incremental_unassign(&list).map_err(errors::plain)?;
+        let names: Vec<&str> = replicas.iter().map(|r| r.spec().topic.as_str()).collect();
+        topics.unfollow(&names, partition)?;
         replicas.iter_mut().try_for_each(Replica::write)?;
         Ok(replicas)
     }
 
     /// Takes what waits. Returns the replicas that have just reached the end.
-    pub(super) fn poll(&mut self, wait: Duration) -> Result<Vec<Restored>> {
-        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
-            errors::consumer(&error)?;
-        }
-        let mut failed = Ok(());
-        let Self { records, followed, .. } = self;
+    pub(super) fn poll(
+        &mut self,
+        topics: &mut impl Topics,
+        wait: Duration,
+    ) -> Result<Vec<Restored>> {
+        let Self { followed } = self;
         // A partition's records come together: what was found last is looked at first.
         let mut last = 0;
-        records.take(wait, |taken| {
-            if let Err(error) = take(followed, &mut last, &taken) {
-                failed = Err(error);
-            }
-        });
-        failed?;
-        for index in 0..self.followed.len() {
-            if std::mem::take(&mut self.followed[index].out_of_range) {
-                self.begin_again(index)?;
+        topics.read(wait, |found| take(followed, &mut last, &found))?;
+        let mut moved = false;
+        for followed in &mut self.followed {
+            if std::mem::take(&mut followed.out_of_range) {
+                followed.begin_again(topics)?;
+                moved = true;
             }
         }
+        if moved {
+            let all = self.followed.iter().map(|f| {
+                let (replica, partition) = (&f.replica, f.partition);
+                (replica.spec().topic.as_str(), partition, replica.next())
+            });
+            topics.follow_anew(&all.collect::<Vec<_>>())?;
+        }
+        let uptime = topics.uptime();
         let mut restored = Vec::new();
         for followed in &mut self.followed {
             if followed.write()? {
                 let (partition, records) = (followed.partition, followed.restored());
                 restored.push(Restored { partition, records });
             }
-            followed.report();
+            followed.report(uptime);
         }
         Ok(restored)
     }
 
-    /// Asks the broker again where the topics end, each broker once: what has caught up is behind
-    /// anew. One whose leader does not know is passed over: its age grows.
-    pub(super) fn look_ahead(&mut self) -> Result<()> {
+    /// Asks the broker again where the topics end: what has caught up is behind anew. One whose leader
+    /// does not know is passed over: its age grows.
+    pub(super) fn look_ahead(&mut self, topics: &mut impl Topics) -> Result<()> {
         if self.followed.is_empty() {
             return Ok(());
         }
-        let mut list = TopicPartitionList::new();
-        for Followed { replica, partition, .. } in &self.followed {
-            // As a time to look for, it is the end.
-            list.add_partition_offset(&replica.spec().topic, *partition, NativeOffset::End)
-                .map_err(errors::plain)?;
-        }
-        let asked = clock::moment();
-        let ends = self.probe.offsets_for_times(list, BROKER_TIMEOUT).map_err(errors::plain)?;
-        for element in ends.elements() {
-            let NativeOffset::Offset(end) = element.offset() else { continue };
-            let topic = element.topic().as_bytes();
-            let found = find(&mut self.followed, &mut 0, topic, element.partition());
-            if let Some(followed) = found.filter(|_| element.error().is_ok()) {
-                followed.end = Offset(end);
-                followed.look.get_or_insert(Look { asked, end: Offset(end) });
+        let asked = topics.moment();
+        let all = self.followed.iter().map(|f| (f.replica.spec().topic.as_str(), f.partition));
+        let ends = topics.ends(&all.collect::<Vec<_>>())?;
+        for (followed, end) in self.followed.iter_mut().zip(ends) {
+            if let Some(end) = end {
+                followed.end = end;
+                followed.look.get_or_insert(Look { asked, end });
                 followed.tell_age();
             }
         }
@@ -345,6 +284,11 @@ impl Tail {
     /// Every replica of the partition has reached its end.
     pub(super) fn is_caught_up(&self, partition: i32) -> bool {
         self.of(partition).all(|followed| followed.caught_up)
+    }
+
+    /// All replicas, with their partitions.
+    pub(super) fn all(&self) -> impl Iterator<Item = (i32, &Replica)> {
+        self.followed.iter().map(|followed| (followed.partition, &followed.replica))
     }
 
     /// The replicas of a partition, in the topology's order.
@@ -380,9 +324,9 @@ impl Tail {
 
 /// # Errors
 /// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
-fn check_position(replica: &Replica, partition: i32, end: i64) -> Result<()> {
+fn check_position(replica: &Replica, partition: i32, end: Offset) -> Result<()> {
     let (spec, position) = (replica.spec(), replica.next());
-    if position.0 <= end {
+    if position <= end {
         return Ok(());
     }
     Err(Error::Corrupt(format!(
@@ -407,32 +351,29 @@ fn find<'a>(
 
 /// Gives one record to its replica. What belongs to a partition that is no longer followed, or was
 /// fetched before it was given away and came back, is passed over.
-fn take(all: &mut [Followed], last: &mut usize, taken: &Taken<'_>) -> Result<()> {
-    match *taken {
-        Taken::Record { topic, partition, offset, timestamp, key, value } => {
+fn take(all: &mut [Followed], last: &mut usize, found: &Found<'_>) -> Result<()> {
+    match *found {
+        Found::Record { topic, partition, offset, timestamp, key, value } => {
             match find(all, last, topic, partition) {
-                Some(followed) if followed.replica.next() <= Offset(offset) => {
+                Some(followed) if followed.replica.next() <= offset => {
                     followed.refused = 0;
-                    followed.replica.take(Offset(offset), Timestamp(timestamp), key, value)
+                    followed.replica.take(offset, timestamp, key, value)
                 }
                 _ => Ok(()),
             }
         }
-        Taken::End { topic, partition, offset } => {
-            if let Some(followed) = find(all, last, topic, partition) {
-                followed.replica.pass(Offset(offset));
-                followed.at_end = true;
-            }
-            Ok(())
-        }
-        Taken::Failed { topic, partition, code } if errors::is_out_of_range(code) => {
+        Found::OutOfRange { topic, partition } => {
             if let Some(followed) = find(all, last, topic, partition) {
                 followed.out_of_range = true;
             }
             Ok(())
         }
-        Taken::Failed { topic, partition, code } => {
-            errors::changelog(&String::from_utf8_lossy(topic), partition, code)
+        Found::End { topic, partition, next } => {
+            if let Some(followed) = find(all, last, topic, partition) {
+                followed.replica.pass(next);
+                followed.at_end = true;
+            }
+            Ok(())
         }
     }
 }

@@ -6,9 +6,10 @@
 use super::config::StoreConfig;
 use super::metrics::Metrics;
 use super::queries::Queries;
-use super::standby::{Scene, Standby, follow};
+use super::standby::Standby;
 use super::state_dir::StateDir;
-use super::{Stop, admin};
+use super::worker::Scene;
+use super::{Stop, admin, follow};
 use crate::error::Result;
 use crate::topology::Topology;
 
@@ -43,8 +44,8 @@ impl View {
     pub fn run(&self) -> Result<()> {
         let Self { topology, config, state_dir, metrics, queries, stop, partitions } = self;
         // Nobody claims anything, and the line stays open.
-        let (_nobody, asks) = Standby::new();
-        let partitions = *partitions;
-        follow(Scene { topology, config, state_dir, metrics, queries, stop, partitions }, &asks)
+        let (_nobody, mut asks) = Standby::new();
+        let scene = Scene { topology, metrics, queries };
+        follow(scene, config, state_dir, *partitions, &mut asks, stop)
     }
 }

@@ -11,6 +11,7 @@
 //! Invariant: both only grow, and say less than is true rather than more.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::record::{Offset, Timestamp};
 
@@ -28,6 +29,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// What the two clocks say.
+    pub fn new(wall: Timestamp, up: Duration) -> Self {
+        Self { wall, up_ms: i64::try_from(up.as_millis()).unwrap_or(i64::MAX) }
+    }
+
     /// Milliseconds from `earlier` until now: the more of what the two clocks say, so that an age is
     /// too great rather than too small.
     ///

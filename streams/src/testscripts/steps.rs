@@ -55,7 +55,7 @@ fn driver() -> Result<Driver, Error> {
 }
 
 fn steps(driver: &Driver) -> Vec<u8> {
-    driver.output("steps").iter().flat_map(|output| output.value.clone()).flatten().collect()
+    driver.output("steps").iter().filter_map(|output| output.value.clone()).flatten().collect()
 }
 
 #[test]

@@ -73,18 +73,16 @@ impl Hub {
                 let Reading { pattern, wanted, kind, .. } = reading;
                 if changed.as_ref().is_none_or(|(of, _)| *of != pattern) {
                     let rows = self.groups.open(&pattern).end();
-                    let parts = rows.map(|rows| match rows.is_empty() {
-                        true => Parts::new(),
-                        false => rows.into_parts(&self.budget),
+                    let parts = rows.map(|rows| {
+                        if rows.is_empty() { Parts::new() } else { rows.into_parts(&self.budget) }
                     });
                     changed = Some((pattern.clone(), parts));
                 }
-                match changed.as_ref().and_then(|(_, parts)| parts.as_ref()) {
-                    Some(changed) => self.admit(&pattern, kind, wanted, parts, changed),
-                    None => {
-                        let again = wanted.into_iter().map(|(wanted, _)| wanted);
-                        self.groups.open(&pattern).waiting.extend(again);
-                    }
+                if let Some(changed) = changed.as_ref().and_then(|(_, parts)| parts.as_ref()) {
+                    self.admit(&pattern, kind, wanted, parts, changed);
+                } else {
+                    let again = wanted.into_iter().map(|(wanted, _)| wanted);
+                    self.groups.open(&pattern).waiting.extend(again);
                 }
                 let pool = self.groups.open(&pattern);
                 if let Some(next) = pool.waiting.first() {

@@ -107,7 +107,9 @@ impl Pool {
         match std::mem::take(&mut self.since) {
             Since::Changed(changed) => {
                 let mut rows = Rows::default();
-                changed.values().for_each(|row| rows.push(|out| out.push_str(row)));
+                for row in changed.values() {
+                    rows.push(|out| out.push_str(row));
+                }
                 Some(rows)
             }
             Since::Idle | Since::Void => None,

@@ -224,7 +224,7 @@ impl Hub {
                 self.clients.add(client, queue, end);
             }
             Command::Subscribe { client, id, pattern, resume } => {
-                self.subscribe(client, id, pattern, resume);
+                self.subscribe(client, id, &pattern, resume);
             }
             Command::Unsubscribe { client, id } => {
                 let Some(known) = self.clients.get(client) else { return };
@@ -242,7 +242,7 @@ impl Hub {
         }
     }
 
-    fn subscribe(&mut self, client: ClientId, id: u32, pattern: Pattern, resume: Option<Resume>) {
+    fn subscribe(&mut self, client: ClientId, id: u32, pattern: &Pattern, resume: Option<Resume>) {
         let Some(known) = self.clients.get(client) else { return };
         let refused = if known.subscriptions.contains_key(&id) {
             Some("there is a subscription of this id".to_owned())
@@ -256,7 +256,7 @@ impl Hub {
         }
         known.subscriptions.insert(id, Subscription { pattern: pattern.clone(), waits: None });
         self.metrics.subscriptions.inc();
-        self.want(client, id, &pattern, resume.map_or(Start::New, Start::From));
+        self.want(client, id, pattern, resume.map_or(Start::New, Start::From));
     }
 
     fn topic(&self, channel: Channel) -> u64 {

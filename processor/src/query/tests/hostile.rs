@@ -24,7 +24,7 @@ const HEARTBEAT: &str = "\"type\":\"heartbeat\"";
 /// A message as a client sends it: masked with zeros, so that it stays what it is.
 fn message(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap().to_be_bytes();
-    [&[0x81, 0x80 | 126][..], &length, &[0; 4], text.as_bytes()].concat()
+    [&[0x81, 0x80 | 0x7e][..], &length, &[0; 4], text.as_bytes()].concat()
 }
 
 /// No two of its patterns are the same, and none is anybody else's.

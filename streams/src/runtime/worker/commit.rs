@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Owned, Worker};
+use super::{Group, Owned, Step, Topics, Worker};
 use crate::error::{Error, Result};
-use crate::runtime::clock;
-use crate::runtime::config::Guarantee;
-use crate::runtime::{Queries, producer};
+use crate::runtime::{Guarantee, Queries};
 use crate::store::{Change, Moment};
 use crate::task::{Commit, Consumed, State};
 use crate::topology::StoreChange;
@@ -15,6 +13,18 @@ use crate::topology::StoreChange;
 /// older. Each is a transaction without records: three requests, and a record of each partition in the
 /// broker's own `__consumer_offsets`.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
+
+/// What a transaction carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The records of all prepared commits, and their offsets.
+    Records,
+    /// The offsets of all running tasks. The group takes them from the owner only, so whoever was
+    /// paused past its session finds out here, before its stores would claim another's records.
+    Proof,
+    /// The same while there is nothing to commit, for the age of answers: what is here is all there is.
+    Idle,
+}
 
 /// The changes of a commit by store, when somebody listens.
 fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
@@ -25,116 +35,131 @@ fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
     stores.map(|drained| drained.iter().map(change).collect()).collect()
 }
 
-impl Worker<'_> {
+impl<G: Group, T: Topics> Worker<'_, G, T> {
+    pub(super) fn commit_if_due(&mut self) {
+        let due = self.since(self.last_commit) >= self.settings.commit_interval;
+        if due || self.owned.values().any(|owned| owned.task.wants_commit()) {
+            self.then([Step::Commit]);
+        }
+    }
+
     /// Everything that the tasks have done since the last commit, all or nothing.
     pub(super) fn commit(&mut self) -> Result<()> {
-        self.last_commit = clock::instant();
-        let mut empty = true;
-        for owned in self.owned.values_mut().filter(|o| o.task.state() == State::Running) {
-            empty &= owned.task.prepare_commit()?.is_empty();
-        }
-        let proven = if empty {
-            self.prove()?
-        } else {
-            let started = clock::instant();
-            let written = self.write();
-            let outcome = if written.is_ok() { "committed" } else { "failed" };
-            self.shared.metrics.commits.with_label_values(&[outcome]).inc();
-            let asked = written?;
-            self.shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
-            self.count();
-            Some(asked)
-        };
-        let proven = proven.filter(|_| !self.consumer.assignment_lost());
-        if proven.is_some() {
-            self.last_proof = clock::instant();
-        }
+        let now = self.topics.uptime();
+        self.last_commit = now;
+        let (mut empty, mut running) = (true, Vec::new());
         for (partition, owned) in &mut self.owned {
-            let committed = changed(&self.shared.queries, owned.task.pending());
-            owned.task.post_commit();
-            // Told once they can be read.
-            for (spec, changes) in self.shared.topology.stores().iter().zip(committed) {
-                self.shared.queries.changes().tell_changed(&spec.name, *partition, None, changes);
-            }
-            if let Some(asked) = proven.filter(|_| owned.task.state() == State::Running) {
-                for store in owned.task.stores() {
-                    store.freshness().complete(asked);
-                }
+            if owned.task.state() == State::Running {
+                empty &= owned.task.prepare_commit()?.is_empty();
+                running.push(*partition);
             }
         }
+        if empty {
+            self.settle();
+            if self.is_proof_due() {
+                self.then([Step::Begin(Sent::Idle), Step::SendOffsets(Sent::Idle)]);
+            }
+            return Ok(());
+        }
+        self.committing = Some(now);
+        self.then([Step::Flush, Step::SendOffsets(Sent::Records)]);
+        self.then(running.into_iter().map(Step::Write));
+        self.then([Step::Begin(Sent::Records)]);
         Ok(())
     }
 
-    /// Proves at times, while there is nothing to write, that what is here is all there is: the group
-    /// takes offsets from the owner only. Returns when it was asked.
-    ///
-    /// There must be nothing that is processed and not committed.
-    fn prove(&self) -> Result<Option<Moment>> {
-        let mut running =
-            self.owned.values().filter(|o| o.task.state() == State::Running).peekable();
-        let is_known = |o: &Owned| {
-            o.task.stores().iter().all(|store| store.freshness().complete_at().is_some())
+    /// A running task has not been proved to be ours for a while, or never.
+    fn is_proof_due(&self) -> bool {
+        let is_known = |(_, owned): (i32, &Owned)| {
+            owned.task.stores().iter().all(|store| store.freshness().complete_at().is_some())
         };
-        if running.peek().is_none() || self.consumer.assignment_lost() {
-            return Ok(None);
-        }
-        if self.last_proof.elapsed() < PROOF_EVERY && running.all(is_known) {
-            return Ok(None);
-        }
-        let asked = clock::moment();
-        match (self.confirm_ownership(), self.config().processing_guarantee) {
-            (Ok(()), _) => Ok(Some(asked)),
-            // A transaction that failed leaves no producer to go on with.
-            (Err(error), Guarantee::ExactlyOnceV2) => Err(error),
-            // There was nothing to lose: the age grows, and the group says what has become of it.
-            (Err(error), Guarantee::AtLeastOnce) => {
-                tracing::debug!(%error, "no proof of ownership");
-                Ok(None)
-            }
-        }
+        let is_due = self.since(self.last_proof) >= PROOF_EVERY || !self.running().all(is_known);
+        is_due && self.running().next().is_some() && !self.group.is_lost()
     }
 
-    /// Writes what is prepared. Returns a moment before the group was asked whether this member is the
-    /// owner: nobody else had committed anything by then.
-    fn write(&self) -> Result<Moment> {
-        if self.consumer.assignment_lost() {
+    pub(super) fn begin(&mut self, sent: Sent) -> Result<()> {
+        // What an idle member would lose is nothing: the group says what has become of it.
+        if sent != Sent::Idle && self.group.is_lost() {
             return Err(Error::Fenced("the group has given the partitions away".into()));
         }
-        let commits =
-            || self.owned.iter().filter_map(|(partition, o)| Some((*partition, o.task.pending()?)));
-        self.producer.begin()?;
-        for (partition, commit) in commits() {
-            self.producer.produce(partition, commit)?;
-        }
-        self.producer.flush()?;
-        let asked = clock::moment();
-        self.commit_offsets(
-            commits().map(|(partition, commit)| (partition, commit.consumed.clone())),
-        )?;
-        Ok(asked)
+        self.group.begin()
     }
 
-    /// Commits offsets, and with them the open transaction. The group refuses them from a member
-    /// that it has given up.
-    pub(super) fn commit_offsets(
-        &self,
-        consumed: impl Iterator<Item = (i32, Vec<Consumed>)>,
-    ) -> Result<()> {
-        let offsets = producer::offsets(self.shared.topology.sources(), consumed)?;
-        match self.config().processing_guarantee {
-            // A rebalance makes metadata stale: it is taken afresh.
-            Guarantee::ExactlyOnceV2 => {
-                self.producer.commit(&offsets, &self.consumer.group_metadata()?)
+    pub(super) fn write(&mut self, partition: i32) -> Result<()> {
+        match self.owned.get(&partition).and_then(|owned| owned.task.pending()) {
+            Some(commit) => self.group.write(partition, commit),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn send_offsets(&mut self, sent: Sent) -> Result<()> {
+        let consumed = |(partition, owned): (&i32, &Owned)| match sent {
+            Sent::Records => Some((*partition, owned.task.pending()?.consumed.clone())),
+            Sent::Proof | Sent::Idle => {
+                let is_running = owned.task.state() == State::Running;
+                is_running.then(|| (*partition, owned.task.positions()))
             }
-            Guarantee::AtLeastOnce => self.consumer.commit(&offsets),
+        };
+        let offsets: Vec<(i32, Vec<Consumed>)> = self.owned.iter().filter_map(consumed).collect();
+        let asked = self.topics.moment();
+        match (self.group.send_offsets(&offsets), sent, self.settings.guarantee) {
+            // There was nothing to lose: the age grows. A transaction that failed, on the other hand,
+            // leaves no producer to go on with.
+            (Err(error), Sent::Idle, Guarantee::AtLeastOnce) => {
+                tracing::debug!(%error, "no proof of ownership");
+                return Ok(());
+            }
+            (taken, ..) => taken?,
+        }
+        self.then([Step::EndCommit(sent, asked)]);
+        Ok(())
+    }
+
+    /// Ends the commit whose offsets the group was asked to take at `asked`.
+    pub(super) fn end_commit(&mut self, sent: Sent, asked: Moment) -> Result<()> {
+        self.group.commit()?;
+        if sent == Sent::Records {
+            let metrics = &self.scene.metrics;
+            metrics.commits.with_label_values(&["committed"]).inc();
+            if let Some(started) = self.committing.take() {
+                metrics.commit_duration.observe(self.since(started).as_secs_f64());
+            }
+            self.count();
+            self.settle();
+        }
+        self.prove(asked);
+        Ok(())
+    }
+
+    /// Nobody else had committed anything by `asked`, so what is here is all there was.
+    fn prove(&mut self, asked: Moment) {
+        if self.group.is_lost() {
+            return;
+        }
+        self.last_proof = self.topics.uptime();
+        for store in self.running().flat_map(|(_, owned)| owned.task.stores()) {
+            store.freshness().complete(asked);
+        }
+    }
+
+    /// The stores receive what is written, or learn that there was nothing to write.
+    fn settle(&mut self) {
+        let queries = self.scene.queries;
+        for (partition, owned) in &mut self.owned {
+            let committed = changed(queries, owned.task.pending());
+            owned.task.post_commit();
+            // Told once they can be read.
+            for (spec, changes) in self.scene.topology.stores().iter().zip(committed) {
+                queries.changes().tell_changed(&spec.name, *partition, None, changes);
+            }
         }
     }
 
     /// Counts what was written, once it was.
     fn count(&mut self) {
-        let metrics = &self.shared.metrics;
-        let topology = &self.shared.topology;
-        let now = clock::now();
+        let metrics = &self.scene.metrics;
+        let topology = &self.scene.topology;
+        let now = self.topics.now();
         for owned in self.owned.values_mut() {
             let Some(commit) = owned.task.pending() else {
                 continue;

@@ -1,110 +1,222 @@
-//! The worker loop: one thread, one member of the group, one producer, the tasks it owns.
+//! The worker: one member of the group, the tasks that it owns, and a plan of the next steps.
+//!
+//! A step does at most one call that another member can notice. A composite step calls nothing: it
+//! puts its parts on the plan, so a fault can be placed between any two calls. This grammar is the
+//! whole machine; [`Worker::step`] takes the next step, and [`Worker::run`] takes all of them.
 //!
 //! ```text
-//! loop: answer the group ► restore ► take records ► process ► commit when due ► write stores
+//! turn      = Poll · assign* · revoke* · Restore · Take · Process · CommitIfDue · WriteStores · Report
+//! assign    = Positions · Open (a partition: Follow a store*, Create)* · Decide · Assign
+//! revoke    = commit · give back · Unassign        lost: EndWriting · Forget · Unassign
+//! commit    = Commit · Begin · Write (a partition)* · Flush · SendOffsets · EndCommit
+//!             Commit              nothing new
+//!             Commit · prove      nothing new, and no proof for a while
+//! prove     = Begin · SendOffsets · EndCommit               offsets only
+//! round     = BeginRound ···(ends)··· commit · prove · Freeze ···(on disk)···
+//! give back = FinishRound · round · FinishRound · Forget
+//! stop      = commit · give back · Leave
 //! ```
 //!
-//! Any error ends the loop: the worker is dropped with everything it had not committed, and a new
-//! one joins the group and restores the tail. There is no second, special way back.
+//! Invariants:
+//! - Between two turns no commit is prepared and nothing uncommitted is in an overlay.
+//! - A store receives a commit only after [`Group::commit`] has returned.
+//! - A store is written up to an end that was asked before a commit of this member: whoever was
+//!   replaced since then cannot have made that commit.
+//!
+//! Any error ends the worker: it is dropped with everything it had not committed, and a new one
+//! joins the group and restores the tail. There is no second, special way back.
 
+mod client;
 mod commit;
 mod ownership;
 mod report;
 mod stores;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::config::Config;
-use super::consumer::{GroupConsumer, Rebalance};
-use super::flusher::Flusher;
-use super::native::Taken;
-use super::producer::OutputProducer;
+pub use client::{
+    Changelog, Done, Extent, Followed, Group, Job, Missing, Rebalance, Record, Resume, Topics,
+};
+
 use super::queries::Member;
+pub use super::standby::{Asks, Follower, Standby};
 use super::tail::Tail;
-use super::{Shared, clock, errors};
+use super::{Guarantee, Metrics, Queries, Stop};
 use crate::error::Result;
-use crate::record::{Batch, Offset, SourceId, Timestamp};
-use crate::task::{Consumed, State, Task};
+use crate::record::{Batch, Timestamp};
+use crate::store::Moment;
+use crate::task::{State, Task};
+use crate::topology::Topology;
+use commit::Sent;
+use ownership::Opening;
 
 /// How long to wait for records when there are none; bounds how late a commit may be.
 const MAX_WAIT: Duration = Duration::from_millis(10);
-/// A restoring task's waiting records, in bytes, beyond which its partition is paused.
-const MAX_BUFFERED: usize = 4 << 20;
 /// Records between two looks at what the caches hold: each look asks every store, and so few records
 /// cannot overshoot the bound by more than their own size.
 const LOOK_EVERY: usize = 64;
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
-/// A task and what the runtime knows of it.
+/// What workers and followers of one application share.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The graph that every task runs.
+    pub topology: &'a Topology,
+    /// Where everything is counted.
+    pub metrics: &'a Metrics,
+    /// Where readable stores are shown.
+    pub queries: &'a Queries,
+}
+
+/// When a worker commits, and the memory that it may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How a commit ties outputs to offsets.
+    pub guarantee: Guarantee,
+    /// Time between commits.
+    pub commit_interval: Duration,
+    /// Bytes of decoded state in the caches of one task; reaching it commits early.
+    pub cache_max_bytes: usize,
+    /// Bytes of records that wait for a restoring task, beyond which its partition is paused.
+    pub buffer_max_bytes: usize,
+    /// When stores are written.
+    pub disk: DiskSettings,
+}
+
+/// When stores are written to disk.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskSettings {
+    /// Bytes of one store that wait for the disk; reaching it writes early.
+    pub overlay_max_bytes: usize,
+    /// Time between writes of a store.
+    pub flush_interval: Duration,
+    /// Bytes of restored state in memory, before a restore waits for the disk.
+    pub restore_max_bytes: usize,
+}
+
+/// A task and what the worker knows of it.
 struct Owned {
     task: Task,
-    resume: Vec<Consumed>,
-    /// Records since the last hand-over.
-    incoming: Batch,
+    resume: Resume,
+    /// By source: records since the last hand-over.
+    incoming: Vec<Batch>,
     /// The newest timestamp taken since the last commit.
     newest: Option<Timestamp>,
     paused: bool,
     label: String,
-    started: Instant,
+    started: Duration,
     restored: u64,
 }
 
-/// A member of the group.
-pub(super) struct Worker<'a> {
-    shared: &'a Shared,
-    index: usize,
-    joined: bool,
-    consumer: GroupConsumer,
-    producer: OutputProducer,
-    tail: Tail,
-    flusher: Flusher,
-    owned: BTreeMap<i32, Owned>,
-    last_commit: Instant,
-    /// When the group last took offsets.
-    last_proof: Instant,
-    last_flush: Instant,
-    /// How long the last writing of the stores took.
-    flush_took: Duration,
-    last_metrics: Instant,
+/// One step of the plan; the module's grammar says which follow it.
+enum Step {
+    Poll,
+    Positions(Vec<i32>),
+    Open(Opening),
+    Follow(Opening),
+    Decide(Vec<i32>),
+    Assign(Vec<i32>),
+    Revoke { partitions: Vec<i32>, lost: bool },
+    Unassign { partitions: Vec<i32>, lost: bool },
+    Joined,
+    Restore,
+    Take,
+    Process,
+    CommitIfDue,
+    Commit,
+    Begin(Sent),
+    Write(i32),
+    Flush,
+    SendOffsets(Sent),
+    EndCommit(Sent, Moment),
+    WriteStores,
+    BeginRound(Vec<i32>),
+    FinishRound,
+    EndWriting,
+    Freeze(Vec<(Changelog, crate::record::Offset)>),
+    GiveBack(Vec<i32>),
+    Forget(Vec<i32>),
+    Report,
+    Leave,
 }
 
-impl<'a> Worker<'a> {
-    /// Fences the worker's earlier incarnation and joins the group.
-    pub(super) fn start(shared: &'a Shared, index: usize) -> Result<Self> {
-        let config = &shared.config;
-        let name = format!("{}-{}-{index}", config.application_id, shared.instance);
-        let producer = OutputProducer::new(config, &shared.topology, &shared.letters, &name)?;
-        let consumer = GroupConsumer::new(config, &shared.topology.sources()[0], &name)?;
-        // While the group answers.
-        let tail = Tail::new(&config.stores(), shared.topology.stores())?;
-        let now = clock::instant();
-        shared.queries.set_member(index, Member::default());
-        Ok(Self {
-            shared,
+/// Whether a worker goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// It was told to stop.
+    Asked,
+    /// It has given everything back.
+    Reached,
+}
+
+/// A member of the group, and its tasks.
+pub struct Worker<'a, G, T> {
+    // Dropped first: a member leaves its group before its stores are written.
+    group: G,
+    topics: T,
+    scene: Scene<'a>,
+    settings: Settings,
+    standby: Standby,
+    index: usize,
+    /// The next step is the last.
+    plan: Vec<Step>,
+    joined: bool,
+    end: End,
+    tail: Tail,
+    owned: BTreeMap<i32, Owned>,
+    /// When the commit under way began.
+    committing: Option<Duration>,
+    last_commit: Duration,
+    /// When the group last took offsets.
+    last_proof: Duration,
+    /// A job is under way.
+    writing: bool,
+    last_flush: Duration,
+    /// How long the last writing of the stores took.
+    flush_took: Duration,
+    last_metrics: Duration,
+}
+
+impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
+    /// A member that owns nothing yet; `index` is its number among the workers of its process.
+    pub fn new(
+        scene: Scene<'a>,
+        settings: Settings,
+        standby: Standby,
+        index: usize,
+        group: G,
+        topics: T,
+    ) -> Self {
+        let now = topics.uptime();
+        scene.queries.set_member(index, Member::default());
+        Self {
+            group,
+            topics,
+            scene,
+            settings,
+            standby,
             index,
+            plan: Vec::new(),
             joined: false,
-            consumer,
-            producer,
-            tail,
-            flusher: Flusher::start(&config.stores())?,
+            end: End::Open,
+            tail: Tail::default(),
             owned: BTreeMap::new(),
+            committing: None,
             last_commit: now,
             last_proof: now,
+            writing: false,
             last_flush: now,
             flush_took: Duration::ZERO,
             last_metrics: now,
-        })
-    }
-
-    fn config(&self) -> &'a Config {
-        &self.shared.config
+        }
     }
 
     /// Runs until it is told to stop, then gives everything back.
-    pub(super) fn run(&mut self) -> Result<()> {
-        let ran = self.run_until_stopped();
+    pub fn run(&mut self, stop: &Stop) -> Result<()> {
+        let ran = self.run_until_stopped(stop);
         if ran.is_err() && !self.owned.is_empty() {
             // The log tells of every partition where it went, whoever reads it at night.
             let partitions: Vec<i32> = self.owned.keys().copied().collect();
@@ -113,98 +225,210 @@ impl<'a> Worker<'a> {
         ran
     }
 
-    fn run_until_stopped(&mut self) -> Result<()> {
-        while !self.shared.stop.is_set() {
-            self.turn()?;
-        }
-        self.commit()?;
-        let all: Vec<i32> = self.owned.keys().copied().collect();
-        self.give_back(&all)
-    }
-
-    fn turn(&mut self) -> Result<()> {
-        for rebalance in self.consumer.poll()? {
-            self.shared.metrics.rebalances.inc();
-            match rebalance {
-                Rebalance::Assign(partitions) => self.take_over(&partitions)?,
-                Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost)?,
+    fn run_until_stopped(&mut self, stop: &Stop) -> Result<()> {
+        while !self.has_stopped() {
+            if stop.is_set() {
+                self.stop();
             }
-            // Not before: a member that has only begun to open its partitions is not ready.
-            self.joined = true;
-            self.show_member();
+            self.step()?;
         }
-        self.restore()?;
-        if self.is_ahead_of_disk() {
-            clock::wait(MAX_WAIT);
-        } else {
-            // Else what waits behind a record of many steps would grow.
-            if !self.owned.values().any(|owned| owned.task.is_unfinished()) {
-                self.take_records()?;
-            }
-            self.process()?;
-        }
-        let due = self.last_commit.elapsed() >= self.config().commit_interval;
-        if due || self.owned.values().any(|owned| owned.task.wants_commit()) {
-            self.commit()?;
-        }
-        self.write_stores()?;
-        self.report();
         Ok(())
     }
 
+    /// After the turn under way it commits, gives everything back, and has stopped.
+    pub const fn stop(&mut self) {
+        if matches!(self.end, End::Open) {
+            self.end = End::Asked;
+        }
+    }
+
+    /// It has given everything back.
+    pub const fn has_stopped(&self) -> bool {
+        matches!(self.end, End::Reached)
+    }
+
+    /// The turn under way is complete.
+    pub const fn is_between_turns(&self) -> bool {
+        self.plan.is_empty()
+    }
+
+    /// The tasks that it owns, by partition.
+    pub fn tasks(&self) -> impl Iterator<Item = (i32, &Task)> {
+        self.owned.iter().map(|(partition, owned)| (*partition, &owned.task))
+    }
+
+    /// Takes the next step.
+    ///
+    /// # Errors
+    /// After an error the worker is of no more use: drop it.
+    pub fn step(&mut self) -> Result<()> {
+        if self.plan.is_empty() {
+            self.begin_turn();
+        }
+        let Some(step) = self.plan.pop() else {
+            return Ok(());
+        };
+        let taken = self.take_step(step);
+        if taken.is_err() && self.committing.take().is_some() {
+            self.scene.metrics.commits.with_label_values(&["failed"]).inc();
+        }
+        taken
+    }
+
+    /// Puts steps in front of the plan.
+    fn then(&mut self, steps: impl IntoIterator<Item = Step, IntoIter: DoubleEndedIterator>) {
+        self.plan.extend(steps.into_iter().rev());
+    }
+
+    fn begin_turn(&mut self) {
+        if self.end == End::Asked {
+            let all = self.owned.keys().copied().collect();
+            self.then([Step::Commit, Step::GiveBack(all), Step::Leave]);
+            return;
+        }
+        self.then([
+            Step::Poll,
+            Step::Restore,
+            Step::Take,
+            Step::Process,
+            Step::CommitIfDue,
+            Step::WriteStores,
+            Step::Report,
+        ]);
+    }
+
+    fn take_step(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Poll => self.poll(),
+            Step::Positions(partitions) => self.ask_positions(partitions),
+            Step::Open(opening) => self.open(opening),
+            Step::Follow(opening) => self.follow(opening),
+            Step::Decide(partitions) => self.decide(&partitions),
+            Step::Assign(partitions) => self.assign(&partitions),
+            Step::Revoke { partitions, lost } => {
+                self.revoke(partitions, lost);
+                Ok(())
+            }
+            Step::Unassign { partitions, lost } => self.unassign(&partitions, lost),
+            Step::Joined => {
+                // Not before: a member that has only begun to open its partitions is not ready.
+                self.joined = true;
+                self.show_member();
+                Ok(())
+            }
+            Step::Restore => self.restore(),
+            Step::Take => self.take_records(),
+            Step::Process => self.process(),
+            Step::CommitIfDue => {
+                self.commit_if_due();
+                Ok(())
+            }
+            Step::Commit => self.commit(),
+            Step::Begin(sent) => self.begin(sent),
+            Step::Write(partition) => self.write(partition),
+            Step::Flush => self.group.flush(),
+            Step::SendOffsets(sent) => self.send_offsets(sent),
+            Step::EndCommit(sent, asked) => self.end_commit(sent, asked),
+            Step::WriteStores => self.write_stores(),
+            Step::BeginRound(partitions) => self.begin_round(&partitions),
+            Step::FinishRound => self.finish_round(),
+            Step::EndWriting => self.end_writing(),
+            Step::Freeze(ends) => self.freeze(ends),
+            Step::GiveBack(partitions) => {
+                self.give_back(partitions);
+                Ok(())
+            }
+            Step::Forget(partitions) => self.forget(&partitions),
+            Step::Report => {
+                self.report();
+                Ok(())
+            }
+            Step::Leave => {
+                self.end = End::Reached;
+                Ok(())
+            }
+        }
+    }
+
+    /// The partitions whose tasks process.
+    fn running(&self) -> impl Iterator<Item = (i32, &Owned)> {
+        let all = self.owned.iter().map(|(partition, owned)| (*partition, owned));
+        all.filter(|(_, owned)| owned.task.state() == State::Running)
+    }
+
+    fn since(&self, then: Duration) -> Duration {
+        self.topics.uptime().saturating_sub(then)
+    }
+
     fn take_records(&mut self) -> Result<()> {
-        let left = self.config().commit_interval.saturating_sub(self.last_commit.elapsed());
-        let restoring = !self.tail.is_empty();
-        let wait = if restoring { Duration::ZERO } else { left.min(MAX_WAIT) };
-        let Self { consumer, owned, .. } = self;
-        let mut failed = Ok(());
-        consumer.take(wait, |taken| match taken {
-            Taken::Record { partition, offset, timestamp, key, value, .. } => {
-                // A partition that was given back may still have records under way.
-                if let Some(owned) = owned.get_mut(&partition) {
-                    owned.incoming.push(Offset(offset), Timestamp(timestamp), key, value);
-                }
+        if self.is_ahead_of_disk() {
+            self.topics.wait(MAX_WAIT);
+            return Ok(());
+        }
+        // Else what waits behind a record of many steps would grow.
+        if self.owned.values().any(|owned| owned.task.is_unfinished()) {
+            return Ok(());
+        }
+        let left = self.settings.commit_interval.saturating_sub(self.since(self.last_commit));
+        let wait = if self.tail.is_empty() { left.min(MAX_WAIT) } else { Duration::ZERO };
+        let Self { group, owned, .. } = self;
+        group.take(wait, |record| {
+            // A partition that was given back may still have records under way.
+            if let Some(owned) = owned.get_mut(&record.partition) {
+                let Record { source, offset, timestamp, key, value, .. } = record;
+                owned.incoming[source.0].push(offset, timestamp, key, value);
             }
-            Taken::End { .. } => {}
-            Taken::Failed { topic, partition, code } => {
-                let topic = String::from_utf8_lossy(topic);
-                if let Err(error) = errors::partition(&topic, partition, code) {
-                    failed = Err(error);
-                }
-            }
-        });
-        failed?;
+        })?;
+        let limit = self.settings.buffer_max_bytes;
         for (partition, owned) in &mut self.owned {
-            if owned.incoming.is_empty() {
+            if !owned.hand_over() {
                 continue;
             }
-            let newest = owned.incoming.iter().map(|row| row.timestamp).max();
-            owned.newest = owned.newest.max(newest);
-            owned.task.add_records(SourceId(0), std::mem::take(&mut owned.incoming));
-            let full = owned.task.buffered_bytes() > MAX_BUFFERED;
+            let full = owned.task.buffered_bytes() > limit;
             if full && owned.task.state() == State::Restoring && !owned.paused {
                 owned.paused = true;
-                self.consumer.pause(*partition)?;
+                self.group.pause(*partition)?;
             }
         }
         Ok(())
     }
 
     fn process(&mut self) -> Result<()> {
-        let now = clock::now();
-        let (last_commit, interval) = (self.last_commit, self.config().commit_interval);
-        for owned in self.owned.values_mut() {
+        if self.is_ahead_of_disk() {
+            return Ok(());
+        }
+        let now = self.topics.now();
+        let Self { topics, owned, last_commit, settings, .. } = self;
+        let is_due = || topics.uptime().saturating_sub(*last_commit) >= settings.commit_interval;
+        for owned in owned.values_mut() {
             if owned.task.state() != State::Running {
                 continue;
             }
             owned.task.punctuate(now)?;
             while !owned.task.wants_commit() && process_some(&mut owned.task)? {
-                if owned.task.is_unfinished() && last_commit.elapsed() >= interval {
+                if owned.task.is_unfinished() && is_due() {
                     break;
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Owned {
+    /// Gives the task what has come for it. False when that is nothing.
+    fn hand_over(&mut self) -> bool {
+        let Self { incoming, newest, task, .. } = self;
+        let mut any = false;
+        for (source, incoming) in incoming.iter_mut().enumerate() {
+            if incoming.is_empty() {
+                continue;
+            }
+            any = true;
+            *newest = (*newest).max(incoming.iter().map(|row| row.timestamp).max());
+            task.add_records(crate::record::SourceId(source), std::mem::take(incoming));
+        }
+        any
     }
 }
 

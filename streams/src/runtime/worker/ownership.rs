@@ -1,21 +1,36 @@
 //! Partitions come and go: tasks are opened, restored, run, and given back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Owned, Worker};
+use super::{Group, Missing, Owned, Rebalance, Resume, Step, Topics, Worker};
 use crate::error::Result;
-use crate::record::{Batch, Offset, Partition, SourceId};
-use crate::runtime::{clock, lost_offsets, standby};
-use crate::task::{Consumed, State, Task};
+use crate::record::{Batch, Partition};
+use crate::replica::Replica;
+use crate::runtime::standby::{self, Answer, Claim};
+use crate::store::Committed;
+use crate::task::{State, Task};
 
-/// How long to wait for records of a restore, or for the disk that it is ahead of.
+/// How long to wait for records of a restore, for the disk that it is ahead of, or between two looks
+/// for a follower's answer.
 const RESTORE_WAIT: Duration = Duration::from_millis(1);
+/// A worker that gets no answer from the follower in this time opens the stores itself.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
-fn is_on_disk(owned: &BTreeMap<i32, Owned>, partition: i32) -> Result<bool> {
-    let stores = owned.get(&partition).into_iter().flat_map(|owned| owned.task.stores());
-    for store in stores {
+/// A partition on its way to a task.
+pub(super) struct Opening {
+    resume: Resume,
+    /// The follower is asked for its replicas.
+    claim: Option<Claim>,
+    asked: Duration,
+    /// Replicas that the tail does not follow yet, in the topology's order.
+    waiting: std::vec::IntoIter<Replica>,
+    /// Stores of those that it follows.
+    stores: Vec<Arc<Committed>>,
+}
+
+fn is_on_disk(task: &Task) -> Result<bool> {
+    for store in task.stores() {
         if store.position()?.is_some() {
             return Ok(true);
         }
@@ -23,63 +38,120 @@ fn is_on_disk(owned: &BTreeMap<i32, Owned>, partition: i32) -> Result<bool> {
     Ok(false)
 }
 
-impl Worker<'_> {
+impl<G: Group, T: Topics> Worker<'_, G, T> {
+    pub(super) fn poll(&mut self) -> Result<()> {
+        let rebalances = self.group.poll()?;
+        self.scene.metrics.rebalances.inc_by(rebalances.len() as u64);
+        let steps = rebalances.into_iter().flat_map(|rebalance| match rebalance {
+            Rebalance::Assign(partitions) => [Step::Positions(partitions), Step::Joined],
+            Rebalance::Revoke { partitions, lost } => {
+                [Step::Revoke { partitions, lost }, Step::Joined]
+            }
+        });
+        self.then(steps);
+        Ok(())
+    }
+
     /// Takes partitions: the group's offsets first, then the stores that belong to them.
     ///
     /// The order matters. The offsets are stable only when no transaction of a former owner is
     /// pending, so what the changelogs hold after that is all that they will ever hold of it.
-    pub(super) fn take_over(&mut self, partitions: &[i32]) -> Result<()> {
-        let mut resumes = self.consumer.committed(partitions)?;
-        for resume in &resumes {
-            let owned = self.open(resume.partition)?;
-            self.owned.insert(resume.partition, owned);
-        }
-        let Self { shared, consumer, owned, .. } = self;
-        let is_on_disk = |partition| is_on_disk(owned, partition);
-        lost_offsets::resolve(
-            &shared.config,
-            &shared.topology,
-            consumer,
-            &mut resumes,
-            is_on_disk,
-        )?;
-        for resume in &resumes {
-            let source = SourceId(0);
-            if let (Some(owned), Some(next)) = (owned.get_mut(&resume.partition), resume.next) {
-                let (next, stream_time) = (Offset(next), resume.stream_time);
-                owned.resume = vec![Consumed { source, next, stream_time }];
-            }
-        }
-        self.consumer.assign(&resumes)?;
-        tracing::info!(?partitions, "partitions assigned");
+    pub(super) fn ask_positions(&mut self, partitions: Vec<i32>) -> Result<()> {
+        let Some(resumes) = self.group.positions(&partitions)? else {
+            self.then([Step::Positions(partitions)]);
+            return Ok(());
+        };
+        self.then([Step::Decide(partitions.clone()), Step::Assign(partitions)]);
+        let asked = self.topics.uptime();
+        let openings = resumes.into_iter().map(|resume| Opening {
+            claim: self.standby.claim(resume.partition, self.index),
+            resume,
+            asked,
+            waiting: Vec::new().into_iter(),
+            stores: Vec::new(),
+        });
+        let openings: Vec<Step> = openings.map(Step::Open).collect();
+        self.then(openings);
         Ok(())
     }
 
-    fn open(&mut self, partition: i32) -> Result<Owned> {
-        let shared = self.shared;
-        let replicas = match shared.standby.claim(partition, self.index) {
-            Some(warm) => warm,
-            None => standby::open(&shared.topology, &shared.state_dir, &shared.queries, partition)?,
+    /// Takes the replicas that the follower keeps warm, or opens them as they are on disk.
+    pub(super) fn open(&mut self, mut opening: Opening) -> Result<()> {
+        let answer = opening.claim.as_ref().map_or(Answer::None, Claim::answer);
+        let replicas = match answer {
+            Answer::Replicas(warm) => warm,
+            Answer::Waits if self.since(opening.asked) < HAND_OVER => {
+                self.topics.wait(RESTORE_WAIT);
+                self.then([Step::Open(opening)]);
+                return Ok(());
+            }
+            Answer::Waits | Answer::None => {
+                standby::open(&self.scene, &mut self.topics, opening.resume.partition)?
+            }
         };
-        let stores = replicas.iter().map(|replica| Arc::clone(replica.store())).collect();
-        for replica in replicas {
-            self.tail.add(partition, replica)?;
-        }
-        let cache = self.config().cache_max_bytes;
-        let mut task = Task::new(&self.shared.topology, Partition(partition), stores, cache)?;
+        opening.waiting = replicas.into_iter();
+        self.then([Step::Follow(opening)]);
+        Ok(())
+    }
+
+    /// Follows the next store; the task is made when all are followed.
+    pub(super) fn follow(&mut self, mut opening: Opening) -> Result<()> {
+        let Some(replica) = opening.waiting.next() else {
+            return self.create(opening);
+        };
+        opening.stores.push(Arc::clone(replica.store()));
+        self.tail.add(&mut self.topics, opening.resume.partition, replica)?;
+        self.then([Step::Follow(opening)]);
+        Ok(())
+    }
+
+    fn create(&mut self, opening: Opening) -> Result<()> {
+        let Opening { resume, stores, .. } = opening;
+        let (topology, partition) = (self.scene.topology, resume.partition);
+        let cache = self.settings.cache_max_bytes;
+        let mut task = Task::new(topology, Partition(partition), stores, cache)?;
         task.begin_restore();
         let label = format!("0_{partition}");
         self.show_state(&label, Some(State::Restoring));
-        Ok(Owned {
+        let owned = Owned {
             task,
-            resume: Vec::new(),
-            incoming: Batch::default(),
+            resume,
+            incoming: topology.sources().iter().map(|_| Batch::default()).collect(),
             newest: None,
             paused: false,
             label,
-            started: clock::instant(),
+            started: self.topics.uptime(),
             restored: 0,
-        })
+        };
+        self.owned.insert(partition, owned);
+        Ok(())
+    }
+
+    /// Finds out where those go on for which the group has no offset. It depends on what their stores
+    /// hold, so these are open by now.
+    pub(super) fn decide(&mut self, partitions: &[i32]) -> Result<()> {
+        let mut missing = Vec::new();
+        for (partition, owned) in self.owned.iter().filter(|(p, _)| partitions.contains(p)) {
+            if owned.resume.consumed.len() < self.scene.topology.sources().len() {
+                let is_on_disk = is_on_disk(&owned.task)?;
+                missing.push(Missing { partition: *partition, is_on_disk });
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for resume in self.group.decide(&missing)? {
+            if let Some(owned) = self.owned.get_mut(&resume.partition) {
+                owned.resume = resume;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn assign(&mut self, partitions: &[i32]) -> Result<()> {
+        self.group.assign(partitions)?;
+        tracing::info!(?partitions, "partitions assigned");
+        Ok(())
     }
 
     pub(super) fn restore(&mut self) -> Result<()> {
@@ -87,11 +159,11 @@ impl Worker<'_> {
             return Ok(());
         }
         if !self.write_restored()? {
-            clock::wait(RESTORE_WAIT);
+            self.topics.wait(RESTORE_WAIT);
             return Ok(());
         }
-        for restored in self.tail.poll(RESTORE_WAIT)? {
-            self.shared.metrics.restore_records.inc_by(restored.records);
+        for restored in self.tail.poll(&mut self.topics, RESTORE_WAIT)? {
+            self.scene.metrics.restore_records.inc_by(restored.records);
             if let Some(owned) = self.owned.get_mut(&restored.partition) {
                 owned.restored += restored.records;
             }
@@ -105,30 +177,30 @@ impl Worker<'_> {
     /// Writes what the tail has gathered when it is half of what may be; the rest of the records
     /// fill the other half meanwhile. False when there is no room: the disk is behind.
     fn write_restored(&mut self) -> Result<bool> {
-        let (held, limit) = (self.tail.restoring_bytes(), self.config().restore_max_bytes);
-        if held > limit / 2 && !self.flusher.is_busy() {
+        let (held, limit) = (self.tail.restoring_bytes(), self.settings.disk.restore_max_bytes);
+        if held > limit / 2 && !self.writing {
             let frozen = self.tail.freeze()?;
-            self.flusher.write(frozen)?;
+            self.write_frozen(frozen)?;
         }
         Ok(held <= limit)
     }
 
     fn start_task(&mut self, partition: i32) -> Result<()> {
-        self.tail.remove(partition)?;
+        self.tail.remove(&mut self.topics, partition)?;
         let Some(owned) = self.owned.get_mut(&partition) else {
             return Ok(());
         };
-        owned.task.run(&owned.resume);
-        for (spec, store) in self.shared.topology.stores().iter().zip(owned.task.stores()) {
-            self.shared.queries.add(&spec.name, partition, Arc::clone(store));
+        owned.task.run(&owned.resume.consumed);
+        for (spec, store) in self.scene.topology.stores().iter().zip(owned.task.stores()) {
+            self.scene.queries.add(&spec.name, partition, Arc::clone(store));
         }
         if std::mem::take(&mut owned.paused) {
-            self.consumer.resume(partition)?;
+            self.group.resume(partition)?;
         }
         tracing::info!(
             task = owned.label,
             restored = owned.restored,
-            milliseconds = owned.started.elapsed().as_millis(),
+            milliseconds = self.topics.uptime().saturating_sub(owned.started).as_millis(),
             "restored"
         );
         let label = owned.label.clone();
@@ -137,48 +209,44 @@ impl Worker<'_> {
     }
 
     /// Commits what is still ours, and lets go.
-    pub(super) fn revoke(&mut self, partitions: &[i32], lost: bool) -> Result<()> {
+    pub(super) fn revoke(&mut self, partitions: Vec<i32>, lost: bool) {
+        let unassign = Step::Unassign { partitions: partitions.clone(), lost };
         if lost {
             // Another's already: what is not committed is theirs to do again.
-            self.forget(partitions)?;
+            self.then([Step::EndWriting, Step::Forget(partitions), unassign]);
         } else {
-            self.commit()?;
-            self.give_back(partitions)?;
+            self.then([Step::Commit, Step::GiveBack(partitions), unassign]);
         }
-        self.consumer.unassign(partitions)?;
+    }
+
+    pub(super) fn unassign(&mut self, partitions: &[i32], lost: bool) -> Result<()> {
+        self.group.unassign(partitions)?;
         tracing::info!(?partitions, lost, "partitions revoked");
         Ok(())
     }
 
     /// Writes the stores of these partitions to disk while they are still ours, so that whoever
     /// opens them next has little to restore, and forgets the tasks.
-    pub(super) fn give_back(&mut self, partitions: &[i32]) -> Result<()> {
-        self.finish_flush()?;
-        let running: Vec<i32> = partitions
-            .iter()
-            .copied()
-            .filter(|p| self.owned.get(p).is_some_and(|o| o.task.state() == State::Running))
-            .collect();
-        self.begin_round(&running)?;
-        self.finish_flush()?;
-        self.forget(partitions)
+    pub(super) fn give_back(&mut self, partitions: Vec<i32>) {
+        let round = Step::BeginRound(partitions.clone());
+        self.then([Step::FinishRound, round, Step::FinishRound, Step::Forget(partitions)]);
     }
 
-    fn forget(&mut self, partitions: &[i32]) -> Result<()> {
+    pub(super) fn forget(&mut self, partitions: &[i32]) -> Result<()> {
         for partition in partitions {
-            self.tail.remove(*partition)?;
+            self.tail.remove(&mut self.topics, *partition)?;
             if let Some(mut owned) = self.owned.remove(partition) {
                 owned.task.suspend();
                 owned.task.close();
                 self.show_gone(*partition, &owned.label);
             }
-            if self.shared.standby.is_on() {
+            if self.standby.is_on() {
                 // What is followed from here on is readable until the replica has caught up.
-                self.shared.standby.release(*partition, self.index);
+                self.standby.release(*partition, self.index);
                 continue;
             }
-            for spec in self.shared.topology.stores() {
-                self.shared.queries.remove(&spec.name, *partition);
+            for spec in self.scene.topology.stores() {
+                self.scene.queries.remove(&spec.name, *partition);
             }
         }
         Ok(())

@@ -1,110 +1,131 @@
 //! Writing the stores, a round every few seconds: ask for the changelogs' ends, close the commit that
 //! may be open, make sure that we are still the owner, set the changes apart, write them.
+//!
+//! Why the end is a position: this worker is the only writer of the partition. Every record before
+//! the end was committed (or aborted, and is invisible) by the next commit boundary, and is then
+//! in the overlay or the store. What is written after the end only makes the replay longer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Worker;
+use super::commit::Sent;
+use super::{Changelog, Done, Group, Job, Step, Topics, Worker};
 use crate::error::Result;
-use crate::runtime::clock;
-use crate::runtime::flusher::{Changelog, Done};
-use crate::task::State;
+use crate::record::Offset;
 
 /// Of the time, writing stores takes at most one part in so many, unless one is full: the longer a
 /// round takes, the more changes the next one merges.
 const WRITE_SHARE: u32 = 4;
+/// How long one step waits for a job that has to end before anything else.
+const JOB_WAIT: Duration = Duration::from_millis(100);
 
-impl Worker<'_> {
-    /// The stores of these partitions with changes that are not on disk.
+impl<G: Group, T: Topics> Worker<'_, G, T> {
+    /// The stores of these partitions with changes that are not on disk. What is still restored
+    /// is written by its own rule.
     fn changelogs(&self, partitions: &[i32]) -> Vec<Changelog> {
         let mut changelogs = Vec::new();
-        for partition in partitions {
-            let Some(owned) = self.owned.get(partition) else {
-                continue;
-            };
-            for (spec, store) in self.shared.topology.stores().iter().zip(owned.task.stores()) {
+        for (partition, owned) in self.running().filter(|(p, _)| partitions.contains(p)) {
+            for (spec, store) in self.scene.topology.stores().iter().zip(owned.task.stores()) {
                 if store.overlay_bytes() > 0 {
                     let (topic, store) = (spec.topic.clone(), Arc::clone(store));
-                    changelogs.push(Changelog { topic, partition: *partition, store });
+                    changelogs.push(Changelog { topic, partition, store });
                 }
             }
         }
         changelogs
     }
 
-    /// One step of writing the stores; called at a commit boundary or between records, where
-    /// nothing uncommitted is in any overlay.
+    /// One step of writing the stores; called between two records, where nothing uncommitted is in
+    /// any overlay.
     pub(super) fn write_stores(&mut self) -> Result<()> {
-        if let Some(done) = self.flusher.poll()? {
-            return self.go_on(done);
-        }
-        if self.flusher.is_busy() {
+        if self.writing {
+            if let Some(done) = self.done(Duration::ZERO)? {
+                self.go_on(done);
+            }
             return Ok(());
         }
-        let limit = self.config().overlay_max_bytes;
+        let limit = self.settings.disk.overlay_max_bytes;
         let stores = self.owned.values().flat_map(|owned| owned.task.stores());
         let full = stores.map(|store| store.overlay_bytes()).any(|bytes| bytes > limit);
-        let pause = self.config().flush_interval.max(self.flush_took * WRITE_SHARE);
-        if !full && self.last_flush.elapsed() < pause {
+        let pause = self.settings.disk.flush_interval.max(self.flush_took * WRITE_SHARE);
+        if !full && self.since(self.last_flush) < pause {
             return Ok(());
         }
-        self.last_flush = clock::instant();
-        let running = self.owned.iter().filter(|(_, o)| o.task.state() == State::Running);
-        let running: Vec<i32> = running.map(|(partition, _)| *partition).collect();
-        self.begin_round(&running)
+        self.last_flush = self.topics.uptime();
+        let all: Vec<i32> = self.owned.keys().copied().collect();
+        self.begin_round(&all)
     }
 
     /// The disk is behind by twice the bound: nothing more is processed until it has caught up.
     pub(super) fn is_ahead_of_disk(&self) -> bool {
-        let limit = 2 * self.config().overlay_max_bytes;
+        let limit = 2 * self.settings.disk.overlay_max_bytes;
         let mut stores = self.owned.values().flat_map(|owned| owned.task.stores());
-        self.flusher.is_busy() && stores.any(|store| store.live_bytes() > limit)
+        self.writing && stores.any(|store| store.live_bytes() > limit)
     }
 
     /// Asks for the ends of what has changed in these partitions.
     pub(super) fn begin_round(&mut self, partitions: &[i32]) -> Result<()> {
         let changed = self.changelogs(partitions);
-        if changed.is_empty() { Ok(()) } else { self.flusher.ask_ends(changed) }
-    }
-
-    fn go_on(&mut self, done: Done) -> Result<()> {
-        let Done::Ends(ends) = done else {
-            self.flush_took = self.last_flush.elapsed();
-            self.shared.metrics.store_writes.inc();
-            return Ok(());
-        };
-        // The ends were asked while a commit may have been open; it has to be closed first.
-        self.commit()?;
-        self.confirm_ownership()?;
-        let mut frozen = Vec::new();
-        for (changelog, end) in ends {
-            // A partition that has left meanwhile, and perhaps come back, has other stores now.
-            if self.holds(&changelog) && changelog.store.freeze(end) {
-                frozen.push(changelog);
-            }
-        }
-        self.flusher.write(frozen)
-    }
-
-    fn holds(&self, changelog: &Changelog) -> bool {
-        let owned = self.owned.get(&changelog.partition);
-        owned.is_some_and(|o| o.task.stores().iter().any(|s| Arc::ptr_eq(s, &changelog.store)))
-    }
-
-    /// Makes sure that nobody else has written to the changelogs before their ends were asked: the
-    /// group takes offsets from the owner only, so whoever was paused past its session finds out
-    /// here, before its stores would claim another's records.
-    pub(super) fn confirm_ownership(&self) -> Result<()> {
-        let running = self.owned.iter().filter(|(_, o)| o.task.state() == State::Running);
-        let positions = running.map(|(partition, o)| (*partition, o.task.positions()));
-        self.producer.begin()?;
-        self.commit_offsets(positions)
+        if changed.is_empty() { Ok(()) } else { self.submit(Job::Ends(changed)) }
     }
 
     /// Waits for the round under way.
-    pub(super) fn finish_flush(&mut self) -> Result<()> {
-        while let Some(done) = self.flusher.wait()? {
-            self.go_on(done)?;
+    pub(super) fn finish_round(&mut self) -> Result<()> {
+        if !self.writing {
+            return Ok(());
+        }
+        let done = self.done(JOB_WAIT)?;
+        self.then([Step::FinishRound]);
+        if let Some(done) = done {
+            self.go_on(done);
         }
         Ok(())
+    }
+
+    /// Waits for the job under way, and goes on with no round: whoever opens the stores of a lost
+    /// partition next, in this process, must be their only writer.
+    pub(super) fn end_writing(&mut self) -> Result<()> {
+        if self.writing && self.done(JOB_WAIT)?.is_none() {
+            self.then([Step::EndWriting]);
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self, done: Done) {
+        let Done::Ends(ends) = done else {
+            self.flush_took = self.since(self.last_flush);
+            self.scene.metrics.store_writes.inc();
+            return;
+        };
+        // The ends were asked while a commit may have been open; it has to be closed first.
+        self.then([
+            Step::Commit,
+            Step::Begin(Sent::Proof),
+            Step::SendOffsets(Sent::Proof),
+            Step::Freeze(ends),
+        ]);
+    }
+
+    /// Sets apart what the round writes. No partition has left since it began: each waits for the
+    /// round to end before its task is forgotten.
+    pub(super) fn freeze(&mut self, ends: Vec<(Changelog, Offset)>) -> Result<()> {
+        let frozen = ends.into_iter().filter(|(changelog, end)| changelog.store.freeze(*end));
+        let frozen = frozen.map(|(changelog, _)| changelog).collect();
+        self.write_frozen(frozen)
+    }
+
+    pub(super) fn write_frozen(&mut self, frozen: Vec<Changelog>) -> Result<()> {
+        self.submit(Job::Write(frozen))
+    }
+
+    fn submit(&mut self, job: Job) -> Result<()> {
+        self.writing = true;
+        self.topics.submit(job)
+    }
+
+    fn done(&mut self, wait: Duration) -> Result<Option<Done>> {
+        let done = self.topics.done(wait)?;
+        self.writing &= done.is_none();
+        Ok(done)
     }
 }

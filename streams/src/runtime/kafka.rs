@@ -1,0 +1,326 @@
+//! The worker's calls over librdkafka: a group member with its producer, and topics with the disk.
+//!
+//! This file only translates. How each client is set up and what its errors mean is in
+//! `consumer.rs`, `producer.rs`, `flusher.rs` and `errors.rs`.
+
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+
+use super::config::{Guarantee, StoreConfig};
+use super::consumer::{self, GroupConsumer};
+use super::flusher::Flusher;
+use super::native::{Records, Taken};
+use super::producer::{self, OutputProducer};
+use super::state_dir::StateDir;
+use super::worker::{
+    Done, Extent, Followed, Group, Job, Missing, Rebalance, Record, Resume, Topics,
+};
+use super::{Shared, clock, errors, lost_offsets};
+use crate::error::Result;
+use crate::record::{Offset, SourceId, Timestamp};
+use crate::store::Store;
+use crate::task::{Commit, Consumed};
+use crate::topology::StoreSpec;
+
+/// A request for where a topic is, or for a partition's first and last offset.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A member of the group, and its producer.
+pub(super) struct KafkaGroup<'a> {
+    consumer: GroupConsumer,
+    producer: OutputProducer,
+    shared: &'a Shared,
+    /// Where the partitions of the assignment under way go on.
+    resumes: Vec<consumer::Resume>,
+}
+
+impl<'a> KafkaGroup<'a> {
+    /// Fences the worker's earlier incarnation and joins the group.
+    pub(super) fn join(shared: &'a Shared, index: usize) -> Result<Self> {
+        let (config, topology) = (&shared.config, &shared.topology);
+        let name = format!("{}-{}-{index}", config.application_id, shared.instance);
+        let producer = OutputProducer::new(config, topology, &shared.letters, &name)?;
+        let consumer = GroupConsumer::new(config, &topology.sources()[0], &name)?;
+        Ok(Self { consumer, producer, shared, resumes: Vec::new() })
+    }
+
+    const fn guarantee(&self) -> Guarantee {
+        self.shared.config.processing_guarantee
+    }
+}
+
+fn resumes_at(resume: &consumer::Resume) -> Resume {
+    let (source, stream_time) = (SourceId(0), resume.stream_time);
+    let consumed = resume.next.map(|next| Consumed { source, next: Offset(next), stream_time });
+    Resume { partition: resume.partition, consumed: consumed.into_iter().collect() }
+}
+
+impl Group for KafkaGroup<'_> {
+    fn poll(&mut self) -> Result<Vec<Rebalance>> {
+        self.consumer.poll()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
+    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>> {
+        self.resumes = self.consumer.committed(partitions)?;
+        Ok(Some(self.resumes.iter().map(resumes_at).collect()))
+    }
+
+    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>> {
+        let Self { consumer, shared, resumes, .. } = self;
+        let of = |partition| missing.iter().find(move |missing| missing.partition == partition);
+        let is_on_disk = |partition| of(partition).is_some_and(|missing| missing.is_on_disk);
+        lost_offsets::resolve(&shared.config, &shared.topology, consumer, resumes, is_on_disk)?;
+        Ok(resumes.iter().filter(|resume| of(resume.partition).is_some()).map(resumes_at).collect())
+    }
+
+    fn assign(&mut self, _: &[i32]) -> Result<()> {
+        self.consumer.assign(&self.resumes)
+    }
+
+    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
+        self.consumer.unassign(partitions)
+    }
+
+    fn take(&mut self, wait: Duration, mut take: impl FnMut(Record<'_>)) -> Result<()> {
+        let mut failed = Ok(());
+        self.consumer.take(wait, |taken| match taken {
+            Taken::Record { partition, offset, timestamp, key, value, .. } => take(Record {
+                source: SourceId(0),
+                partition,
+                offset: Offset(offset),
+                timestamp: Timestamp(timestamp),
+                key,
+                value,
+            }),
+            Taken::End { .. } => {}
+            Taken::Failed { topic, partition, code } => {
+                let topic = String::from_utf8_lossy(topic);
+                if let Err(error) = errors::partition(&topic, partition, code) {
+                    failed = Err(error);
+                }
+            }
+        });
+        failed
+    }
+
+    fn pause(&mut self, partition: i32) -> Result<()> {
+        self.consumer.pause(partition)
+    }
+
+    fn resume(&mut self, partition: i32) -> Result<()> {
+        self.consumer.resume(partition)
+    }
+
+    fn lag(&mut self, _: SourceId, partition: i32, position: Offset) -> Option<i64> {
+        self.consumer.lag(partition, position.0)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.producer.begin()
+    }
+
+    fn write(&mut self, partition: i32, commit: &Commit) -> Result<()> {
+        self.producer.produce(partition, commit)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.producer.flush()
+    }
+
+    fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()> {
+        let offsets = producer::offsets(self.shared.topology.sources(), offsets)?;
+        match self.guarantee() {
+            // A rebalance makes metadata stale: it is taken afresh.
+            Guarantee::ExactlyOnceV2 => {
+                self.producer.send_offsets(&offsets, &self.consumer.group_metadata()?)
+            }
+            Guarantee::AtLeastOnce => self.consumer.commit(&offsets),
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        match self.guarantee() {
+            Guarantee::ExactlyOnceV2 => self.producer.commit(),
+            Guarantee::AtLeastOnce => Ok(()),
+        }
+    }
+}
+
+/// Output topics, followed by one consumer outside any group, and the stores of a state directory.
+pub(super) struct KafkaTopics<'a> {
+    // Dropped in this order: a queue must go before its client.
+    records: Records,
+    consumer: BaseConsumer,
+    /// Sees what is not committed, and so the true ends of topics.
+    probe: BaseConsumer,
+    /// What the consumer was made of.
+    client: ClientConfig,
+    flusher: Flusher,
+    state_dir: &'a StateDir,
+}
+
+impl<'a> KafkaTopics<'a> {
+    /// A consumer that follows nothing yet, and knows where the topics of `stores` are.
+    pub(super) fn new(
+        config: &StoreConfig,
+        stores: &[StoreSpec],
+        state_dir: &'a StateDir,
+    ) -> Result<Self> {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &config.bootstrap_servers)
+            // Assigning needs a name; nothing is ever committed under it.
+            .set("group.id", format!("{}-tail", config.application_id))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "50")
+            .set("queued.max.messages.kbytes", "65536");
+        for (name, value) in &config.kafka {
+            client.set(name, value);
+        }
+        let (records, consumer) = open(&client, stores.iter().map(|store| store.topic.as_str()))?;
+        let probe = client.clone().set("isolation.level", "read_uncommitted").create();
+        let probe = probe.map_err(errors::setting)?;
+        let flusher = Flusher::start(config)?;
+        Ok(Self { records, consumer, probe, client, flusher, state_dir })
+    }
+
+    fn assign(&self, topic: &str, partition: i32, next: Offset) -> Result<()> {
+        self.records.forward(self.consumer.client(), topic, partition)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, NativeOffset::Offset(next.0))
+            .map_err(errors::plain)?;
+        self.consumer.incremental_assign(&list).map_err(errors::plain)
+    }
+}
+
+/// A consumer and its queue. It asks where the topics are: those of which it heard by an assignment it
+/// would ask for once a second.
+fn open<'a>(
+    client: &ClientConfig,
+    topics: impl Iterator<Item = &'a str>,
+) -> Result<(Records, BaseConsumer)> {
+    let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
+    for topic in topics {
+        consumer.fetch_metadata(Some(topic), BROKER_TIMEOUT).map_err(errors::plain)?;
+    }
+    Ok((Records::new(consumer.client())?, consumer))
+}
+
+impl Topics for KafkaTopics<'_> {
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
+    fn uptime(&self) -> Duration {
+        clock::uptime()
+    }
+
+    fn wait(&mut self, time: Duration) {
+        clock::wait(time);
+    }
+
+    fn open(&mut self, spec: &StoreSpec, partition: i32) -> Result<Box<dyn Store>> {
+        self.state_dir.database().store(&spec.name_on_disk(partition))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.state_dir.database().size_bytes()
+    }
+
+    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent> {
+        let extent = self.extent(topic, partition)?;
+        self.assign(topic, partition, next.max(extent.first))?;
+        Ok(extent)
+    }
+
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent> {
+        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
+        let (first, end) = marks.map_err(errors::plain)?;
+        Ok(Extent { first: Offset(first), end: Offset(end) })
+    }
+
+    /// With a new consumer: librdkafka does not seek in a partition whose position was refused, and one
+    /// that is assigned again loses its queue at a moment that cannot be known.
+    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()> {
+        (self.records, self.consumer) = open(&self.client, all.iter().map(|(topic, ..)| *topic))?;
+        all.iter().try_for_each(|(topic, partition, next)| self.assign(topic, *partition, *next))
+    }
+
+    fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for topic in topics {
+            list.add_partition(topic, partition);
+        }
+        self.consumer.incremental_unassign(&list).map_err(errors::plain)
+    }
+
+    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in topics {
+            // As a time to look for, it is the end.
+            list.add_partition_offset(topic, *partition, NativeOffset::End)
+                .map_err(errors::plain)?;
+        }
+        let ends = self.probe.offsets_for_times(list, BROKER_TIMEOUT).map_err(errors::plain)?;
+        let end = |(topic, partition): &(&str, i32)| {
+            let found = ends.find_partition(topic, *partition)?;
+            match found.offset() {
+                NativeOffset::Offset(end) if found.error().is_ok() => Some(Offset(end)),
+                _ => None,
+            }
+        };
+        Ok(topics.iter().map(end).collect())
+    }
+
+    fn read(
+        &mut self,
+        wait: Duration,
+        mut take: impl FnMut(Followed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
+            errors::consumer(&error)?;
+        }
+        let mut failed = Ok(());
+        self.records.take(wait, |taken| {
+            let taken = match taken {
+                Taken::Record { topic, partition, offset, timestamp, key, value } => {
+                    let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
+                    take(Followed::Record { topic, partition, offset, timestamp, key, value })
+                }
+                Taken::End { topic, partition, offset } => {
+                    take(Followed::End { topic, partition, next: Offset(offset) })
+                }
+                Taken::Failed { topic, partition, code } if errors::is_out_of_range(code) => {
+                    take(Followed::OutOfRange { topic, partition })
+                }
+                Taken::Failed { topic, partition, code } => {
+                    errors::changelog(&String::from_utf8_lossy(topic), partition, code)
+                }
+            };
+            if let Err(error) = taken {
+                failed = Err(error);
+            }
+        });
+        failed
+    }
+
+    fn submit(&mut self, job: Job) -> Result<()> {
+        self.flusher.submit(job)
+    }
+
+    fn done(&mut self, wait: Duration) -> Result<Option<Done>> {
+        self.flusher.done(wait)
+    }
+}

@@ -1,0 +1,258 @@
+//! The seam of the engine: the calls of a worker and of a follower to the world outside them.
+//!
+//! | trait | calls | worker | follower, view |
+//! |---|---|---|---|
+//! | [`Group`] | membership, source records, the commit | yes | no |
+//! | [`Topics`] | changelogs to follow, stores on disk, time | yes | yes |
+//!
+//! They are two traits because a follower is in no group and writes no commit. `runtime/kafka.rs`
+//! implements both over librdkafka, and the simulation in `tests/` over a broker in memory. A source
+//! is named by [`SourceId`], so a worker with several source topics needs no other calls.
+//!
+//! A call that has to wait for another member answers "not yet" or takes a longest wait, so a
+//! caller that drives several workers on one thread can let the others go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::record::{Offset, SourceId, Timestamp};
+use crate::store::{Committed, Moment, Store};
+use crate::task::{Commit, Consumed};
+use crate::topology::StoreSpec;
+
+/// A decision of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rebalance {
+    /// Partitions to take.
+    Assign(Vec<i32>),
+    /// Partitions to give back.
+    Revoke {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// They belong to another member already: nothing of them may be written.
+        lost: bool,
+    },
+}
+
+/// Where a partition goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The partition.
+    pub partition: i32,
+    /// The offset of each source that has one, with its stream time. [`Group::decide`] gives the
+    /// rest, so every commit has an offset to send.
+    pub consumed: Vec<Consumed>,
+}
+
+/// A partition for which the group has no offset: nobody has committed yet, or it is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The partition.
+    pub partition: i32,
+    /// Its stores hold state on disk.
+    pub is_on_disk: bool,
+}
+
+/// One record of a source topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The source.
+    pub source: SourceId,
+    /// The partition of the source topic.
+    pub partition: i32,
+    /// Where it stands.
+    pub offset: Offset,
+    /// The record's own timestamp.
+    pub timestamp: Timestamp,
+    /// Empty when there is none.
+    pub key: &'a [u8],
+    /// `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A member of the application's group, and the one who writes its commits.
+///
+/// ```text
+/// commit: begin ► write (a partition at a time) ► flush ► send_offsets ► commit
+/// ```
+///
+/// An error of any call ends the worker: it is dropped, and another one joins.
+pub trait Group {
+    /// Serves the group, and returns its decisions since the last call, oldest first. Each is
+    /// answered by [`Self::assign`] or [`Self::unassign`].
+    fn poll(&mut self) -> Result<Vec<Rebalance>>;
+
+    /// The group has given the partitions to others, as far as this member knows.
+    fn is_lost(&self) -> bool;
+
+    /// Where partitions go on. `None` while a pending transaction of a former owner may still
+    /// change the answer: ask again.
+    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>>;
+
+    /// Decides where those partitions of the last answer go on that have no offset.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] when a person has to decide: there is state of them.
+    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>>;
+
+    /// Answers an assignment: records come from the positions of the last answer on.
+    fn assign(&mut self, partitions: &[i32]) -> Result<()>;
+
+    /// Answers a revocation.
+    fn unassign(&mut self, partitions: &[i32]) -> Result<()>;
+
+    /// Gives waiting records to `take`, and waits up to `wait` for the first.
+    fn take(&mut self, wait: Duration, take: impl FnMut(Record<'_>)) -> Result<()>;
+
+    /// Takes no further records of a partition.
+    fn pause(&mut self, partition: i32) -> Result<()>;
+
+    /// Takes records of a paused partition again.
+    fn resume(&mut self, partition: i32) -> Result<()>;
+
+    /// Records between `position` and the committed end of a source, as far as known.
+    fn lag(&mut self, source: SourceId, partition: i32, position: Offset) -> Option<i64>;
+
+    /// Opens a commit.
+    fn begin(&mut self) -> Result<()>;
+
+    /// Hands over all records of one task's commit.
+    fn write(&mut self, partition: i32, commit: &Commit) -> Result<()>;
+
+    /// Waits until all records are written.
+    fn flush(&mut self) -> Result<()>;
+
+    /// Ties consumed offsets by partition to what is written. The group refuses the offsets of a
+    /// member that it has given up.
+    fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()>;
+
+    /// Makes everything since [`Self::begin`] visible, all or nothing.
+    ///
+    /// # Errors
+    /// [`crate::Error::Indeterminate`] when the outcome is not known.
+    fn commit(&mut self) -> Result<()>;
+}
+
+/// Where a topic begins and ends, records of open transactions included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The first offset.
+    pub first: Offset,
+    /// The offset after the last record.
+    pub end: Offset,
+}
+
+/// What a followed topic has: a committed record, its end for now, or nothing at this position.
+#[derive(Clone, Copy, Debug)]
+pub enum Followed<'a> {
+    /// A committed record.
+    Record {
+        /// The topic.
+        topic: &'a [u8],
+        /// Its partition.
+        partition: i32,
+        /// Where it stands.
+        offset: Offset,
+        /// The record's own timestamp.
+        timestamp: Timestamp,
+        /// The key.
+        key: &'a [u8],
+        /// `None` is a tombstone.
+        value: Option<&'a [u8]>,
+    },
+    /// The end of the topic, as of now.
+    End {
+        /// The topic.
+        topic: &'a [u8],
+        /// Its partition.
+        partition: i32,
+        /// The next offset to come.
+        next: Offset,
+    },
+    /// The position is no longer in the topic, which is not read any further: see
+    /// [`Topics::follow_anew`].
+    OutOfRange {
+        /// The topic.
+        topic: &'a [u8],
+        /// Its partition.
+        partition: i32,
+    },
+}
+
+/// One store's changelog.
+#[derive(Clone)]
+pub struct Changelog {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// The store.
+    pub store: Arc<Committed>,
+}
+
+/// Work off the processing path.
+pub enum Job {
+    /// Ask where the first open transaction of each changelog begins, or where it ends if none is open.
+    Ends(Vec<Changelog>),
+    /// Write the frozen changes of these stores ([`Committed::write_frozen`]).
+    Write(Vec<Changelog>),
+}
+
+/// A finished [`Job`].
+pub enum Done {
+    /// The ends of the changelogs.
+    Ends(Vec<(Changelog, Offset)>),
+    /// The frozen changes are on disk.
+    Written,
+}
+
+/// Output topics to follow, stores on disk, and time.
+pub trait Topics {
+    /// Wall-clock time.
+    fn now(&self) -> Timestamp;
+
+    /// Monotonic time since a moment that is the same for all clients of a process.
+    fn uptime(&self) -> Duration;
+
+    /// What both clocks say, for ages.
+    fn moment(&self) -> Moment {
+        Moment::new(self.now(), self.uptime())
+    }
+
+    /// Waits.
+    fn wait(&mut self, time: Duration);
+
+    /// Opens one store of a partition, as it is on disk.
+    fn open(&mut self, spec: &StoreSpec, partition: i32) -> Result<Box<dyn Store>>;
+
+    /// Bytes of all stores on disk.
+    fn disk_bytes(&self) -> u64;
+
+    /// Follows a topic under `read_committed`, from `next` or from where the topic begins if that
+    /// is later. Returns where it begins and ends.
+    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent>;
+
+    /// Where a topic begins and ends.
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent>;
+
+    /// Follows these, each from an offset that it has, and nothing else: what is out of range is not
+    /// read any further otherwise.
+    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()>;
+
+    /// Follows topics of one partition no longer.
+    fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()>;
+
+    /// Where topics end, records of open transactions included, in one question to each broker.
+    /// `None` of a partition whose leader does not know.
+    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>>;
+
+    /// Gives what waits to `take`, and waits up to `wait` for the first.
+    fn read(&mut self, wait: Duration, take: impl FnMut(Followed<'_>) -> Result<()>) -> Result<()>;
+
+    /// Begins a job. The caller has one under way at a time.
+    fn submit(&mut self, job: Job) -> Result<()>;
+
+    /// The job under way, once it is done; waits for it up to `wait`.
+    fn done(&mut self, wait: Duration) -> Result<Option<Done>>;
+}

@@ -1,0 +1,179 @@
+//! What all simulated members share: one broker, one clock, one source of chance, and the auditor.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use rand::rngs::SmallRng;
+use streams::record::{Offset, Timestamp};
+use streams::store::{Committed, Store as _};
+use streams::task::State;
+use streams::{Error, Replica, Result, Task, Topology};
+
+use super::broker::Broker;
+use super::disk::Disk;
+use super::log::Pairs;
+use super::rules::Rule;
+
+/// A handle for the clients of all members. One thread uses it, a call at a time.
+pub(crate) type Shared = Rc<RefCell<Env>>;
+
+/// A member's disks, by topic and partition. They outlive its processes.
+pub(crate) type Disks = Rc<RefCell<BTreeMap<(String, i32), Disk>>>;
+
+/// Everything that a client's call may use.
+pub(crate) struct Env {
+    pub(crate) rng: SmallRng,
+    pub(crate) broker: Broker,
+    pub(crate) topology: Topology,
+    pub(crate) broken: &'static [Rule],
+    pub(crate) faults: bool,
+    /// Milliseconds.
+    pub(crate) now: i64,
+    pub(crate) incarnations: u64,
+    /// The process of the call under way is dead.
+    pub(crate) died: Option<&'static str>,
+    /// The member of the call under way stands still: another one is next.
+    pub(crate) stands_still: bool,
+    /// The call under way has changed what tasks must agree with.
+    pub(crate) audit_due: bool,
+    /// What happened, line by line.
+    pub(crate) trace: Vec<String>,
+}
+
+impl Env {
+    /// Whether the clients keep to a rule.
+    pub(crate) fn keeps(&self, rule: Rule) -> bool {
+        !self.broken.contains(&rule)
+    }
+
+    /// True so many times of a hundred.
+    pub(crate) fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_ratio(percent, 100)
+    }
+
+    /// The same, and never when faults are over.
+    pub(crate) fn fault(&mut self, percent: u32) -> bool {
+        self.faults && self.chance(percent)
+    }
+
+    /// Dies here, sometimes.
+    pub(crate) fn die(&mut self, percent: u32, place: &'static str) -> Result<()> {
+        if self.fault(percent) { Err(self.dead(place)) } else { Ok(()) }
+    }
+
+    /// Dies here.
+    pub(crate) fn dead(&mut self, place: &'static str) -> Error {
+        self.died = Some(place);
+        Error::Unavailable(place.into())
+    }
+
+    /// Stands still after this call, sometimes.
+    pub(crate) fn stall(&mut self, who: u64) {
+        if self.fault(4) {
+            self.note(format!("{who} stands still"));
+            self.stands_still = true;
+        }
+    }
+
+    /// Waits: time goes on, and so do others.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now += i64::try_from(time.as_millis()).unwrap_or(0);
+        self.stands_still = true;
+    }
+
+    /// Writes a line of the trace.
+    pub(crate) fn note(&mut self, line: String) {
+        self.trace.push(line);
+    }
+
+    /// Wall-clock time.
+    pub(crate) fn time(&self) -> Timestamp {
+        Timestamp(self.now)
+    }
+
+    /// A store and the rest of its changelog make what the whole changelog makes.
+    pub(crate) fn audit_disk(&mut self, topic: &str, partition: i32, disk: &Disk) -> Result<()> {
+        let position = disk.position()?.map_or(0, place);
+        let pairs = disk.pairs()?;
+        let log = self.broker.log(topic, index(partition));
+        let end = log.high_watermark();
+        if log.fold(pairs, position, end) != log.fold(Pairs::new(), 0, end) {
+            let what = format!("{topic}-{partition} on disk is wrong at position {position}");
+            self.broker.violated(what);
+        }
+        Ok(())
+    }
+
+    /// The running tasks of a member, after a call that they must agree with.
+    pub(crate) fn audit_tasks<'t>(
+        &mut self,
+        member: u64,
+        tasks: impl Iterator<Item = (i32, &'t Task)>,
+    ) -> Result<()> {
+        if !std::mem::take(&mut self.audit_due) {
+            return Ok(());
+        }
+        let mut running = tasks.filter(|(_, task)| task.state() == State::Running);
+        running.try_for_each(|(partition, task)| self.audit_task(member, partition, task))
+    }
+
+    /// The committed state of a running task is what its changelogs make, while the member holds
+    /// the partition.
+    fn audit_task(&mut self, member: u64, partition: i32, task: &Task) -> Result<()> {
+        if !self.broker.holds(index(partition), member) {
+            return Ok(());
+        }
+        let specs = self.topology.stores().to_vec();
+        for (spec, store) in specs.iter().zip(task.stores()) {
+            let topic = &spec.topic;
+            let end = self.broker.log(topic, index(partition)).high_watermark();
+            if !self.is_fold(topic, partition, store, end)? {
+                self.broker.violated(format!("{topic}-{partition} of {member} is wrong"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows the log holds what the log makes up to there.
+    pub(crate) fn audit_replica(&mut self, partition: i32, replica: &Replica) -> Result<()> {
+        let (topic, next) = (&replica.spec().topic, place(replica.next()));
+        if replica.is_following() && !self.is_fold(topic, partition, replica.store(), next)? {
+            self.broker.violated(format!("a standby of {topic}-{partition} is wrong at {next}"));
+        }
+        Ok(())
+    }
+
+    fn is_fold(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        store: &Committed,
+        end: usize,
+    ) -> Result<bool> {
+        let pairs: Pairs = store.range(&[], &[0xff; 64], usize::MAX)?.into_iter().collect();
+        Ok(pairs == self.broker.log(topic, index(partition)).fold(Pairs::new(), 0, end))
+    }
+}
+
+/// The place of a partition in the broker's lists.
+pub(crate) fn index(partition: i32) -> usize {
+    usize::try_from(partition).unwrap_or(0)
+}
+
+/// A partition's number.
+pub(crate) fn number(index: usize) -> i32 {
+    i32::try_from(index).unwrap_or(i32::MAX)
+}
+
+/// An offset of a place in a log.
+pub(crate) fn offset(place: usize) -> Offset {
+    Offset(i64::try_from(place).unwrap_or(i64::MAX))
+}
+
+/// A place in a log of an offset.
+pub(crate) fn place(offset: Offset) -> usize {
+    usize::try_from(offset.0).unwrap_or(0)
+}
