@@ -1,7 +1,9 @@
 //! The sink against librdkafka's own mock brokers: real protocol, real queue, no installation.
 
+use std::collections::BTreeMap;
 use std::thread;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::mocking::MockCluster;
