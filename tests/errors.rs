@@ -29,7 +29,7 @@ use app::{Api, Code, World, committed};
 use streams::Error;
 
 /// What is said when the broker does not allow something.
-const ACL: &[&str] = &["uthorization", "check the broker's ACLs"];
+const ACL: &[&str] = &["uthorization", "ACLs"];
 /// Requests that two consumers make: one of them may be of a store that has just been restored, and
 /// nobody hears its answer.
 const FETCHERS: usize = 8;

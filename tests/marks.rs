@@ -209,8 +209,10 @@ fn product(world: &mut World) -> Result<(Outputs, BTreeMap<&'static str, u64>)> 
     let codec = Arc::clone(&world.codec);
     let step = STEP_WINDOWS[usize::try_from(world.seed)? % STEP_WINDOWS.len()];
     let mut driver = Driver::new(topology_in_steps(&codec, "", "", step))?;
+    // Written when all of it had happened.
+    let written = world.now;
     for (key, value) in std::mem::take(&mut world.log) {
-        driver.add(&Topic::Events.name(""), START, &codec.to_bytes(&key), Some(&value))?;
+        driver.add(&Topic::Events.name(""), written, &codec.to_bytes(&key), Some(&value))?;
         loop {
             let more = driver.step()?;
             match world.rng.random_range(0..80) {

@@ -20,6 +20,8 @@ const MINUTE: i64 = 60_000;
 /// Each has as many minutes, an hour and a day, of one basis.
 const PAIRS: i64 = 60;
 const MINUTES: i64 = 30;
+/// When all records were written: after whatever they tell of.
+const WRITTEN: i64 = EPOCH + 2 * MINUTES * MINUTE;
 /// Windows of a pair that a step may look at beyond its bound: those there may be, of either basis.
 const OF_A_PAIR: usize = 2 * (30 + 2 + 1 + 1) + 1;
 /// No mark here takes so many steps: one that begins anew each time would never end.
@@ -54,7 +56,7 @@ impl World {
 
     fn add<R: Record>(&mut self, key: &PairKey, value: &R) -> Outcome<()> {
         let (key, value) = (self.codec.to_bytes(key), self.codec.to_bytes(value));
-        self.driver.add(&Topic::Events.name(""), EPOCH, &key, Some(&value)).map(drop)
+        self.driver.add(&Topic::Events.name(""), WRITTEN, &key, Some(&value)).map(drop)
     }
 
     /// The gap, with a clock that closes the last minute of all pairs, and a trade behind it.

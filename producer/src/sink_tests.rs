@@ -246,7 +246,8 @@ fn stopping_ends_the_wait_and_says_how_much_is_lost() -> anyhow::Result<()> {
 #[test]
 fn a_missing_topic_is_named_with_the_way_out() -> anyhow::Result<()> {
     let (_cluster, _, sink) = bench(&[Topic::DeadLetters])?;
-    let words = "topic t-events does not exist: create it with 'processor topics create'";
+    let words = "topic t-events does not exist, or this user may not write to it: create it with \
+                 'processor topics create', or allow that user Write on it";
     assert_eq!(sink.map(|_| ()).map_err(|error| error.to_string()), Err(words.into()));
     Ok(())
 }
