@@ -157,7 +157,10 @@ pub fn load(config: &LoadConfig) -> anyhow::Result<()> {
         pick: config.pick,
         disorder_percent: config.disorder_percent,
         disorder_ms: config.disorder_ms,
-        start: config.start_ms.map_or_else(clock::now, Timestamp),
+        start: config.start_ms.map_or_else(
+            || load::latest_start(clock::now(), config.events, config.event_rate, config.rate),
+            Timestamp,
+        ),
     };
     let rate = config.rate;
     interruptible(&config.kafka.clone(), move |mut publisher, metrics| {

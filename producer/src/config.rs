@@ -240,7 +240,8 @@ pub struct LoadConfig {
     /// How much earlier at most, in milliseconds: within the grace of a minute, none is late.
     #[arg(long, env = "LOAD_DISORDER_MS", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub disorder_ms: u32,
-    /// Event time of the first trade, in milliseconds since the epoch; now without it.
+    /// Event time of the first trade, in milliseconds since the epoch. Without it the latest at which
+    /// no event is ahead of the clock: the processor refuses those.
     #[arg(long, env = "LOAD_START_MS", value_name = "MS")]
     pub start_ms: Option<i64>,
     /// Where to publish.

@@ -65,6 +65,26 @@ pub struct Load {
     pub start: Timestamp,
 }
 
+/// The latest start at which no event is ahead of the clock when it is sent: event time may pass
+/// faster than the load is sent, and an event must not be later than its record.
+///
+/// ```
+/// use producer::load::latest_start;
+/// use schemas::Timestamp;
+/// let now = Timestamp(1_000_000);
+/// // A hundred seconds of event time, sent at once, in real time, and in half of it.
+/// assert_eq!(latest_start(now, 1_000, 10, 0), Timestamp(900_000));
+/// assert_eq!(latest_start(now, 1_000, 10, 10), now);
+/// assert_eq!(latest_start(now, 1_000, 10, 20), Timestamp(950_000));
+/// ```
+pub fn latest_start(now: Timestamp, events: u64, event_rate: u32, rate: u32) -> Timestamp {
+    let millis = |a_second: u32| {
+        events.saturating_mul(1000).checked_div(u64::from(a_second)).unwrap_or_default()
+    };
+    let ahead = millis(event_rate).saturating_sub(millis(rate));
+    Timestamp(now.0.saturating_sub_unsigned(ahead).max(1))
+}
+
 impl Load {
     /// The pairs, by index.
     pub fn pairs(&self) -> Vec<PairKey> {
