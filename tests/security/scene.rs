@@ -264,7 +264,9 @@ impl Scene {
             ("apicurio.registry.request.ssl.truststore.type", "PKCS12"),
             ("apicurio.registry.request.ssl.truststore.password", "changeit"),
         ] {
-            settings += &format!("key.converter.{name}={value}\nvalue.converter.{name}={value}\n");
+            for converter in ["key", "value"] {
+                settings.extend([converter, ".converter.", name, "=", value, "\n"]);
+            }
         }
         let file = self.folder.join("worker.properties");
         fs::write(&file, settings)?;
