@@ -10,7 +10,7 @@
 //! brokers' decides about no record. The times in the feed would show a slow clock only, and show
 //! a fast one as a slow network.
 //!
-//! Time is an argument, except for [`ask`].
+//! Time is an argument, except for [`Watch`].
 
 use std::fmt;
 use std::time::Duration;
