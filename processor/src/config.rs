@@ -187,7 +187,7 @@ pub struct Run {
 pub enum Reset {
     /// Behind the last event that the stores hold: no event is lost or counted twice.
     Position,
-    /// At the first event of the topic: samples, which have no id, are counted twice.
+    /// At the first event of the topic: trades without an id are counted twice.
     Earliest,
     /// Behind the last event of the topic: events that were not yet processed are lost.
     Latest,
