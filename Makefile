@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down status demo build test chaos load sim promtool compose-check lint check clean mutants flaky-check venues fuzz schemathesis page clients \
+.PHONY: help install up down status demo programs build test chaos load sim promtool compose-check lint check clean mutants flaky-check venues fuzz schemathesis page clients \
   bench bench-up bench-check bench-floor bench-growth restore takeover soak reads
 
 TOOLS := $(CURDIR)/.run/tools
@@ -27,8 +27,10 @@ down: ## Stop everything that this project started
 status: ## What runs, consumer lag, connector state
 	@infra/status.sh
 
-# The whole workspace at once, programs and tests, whoever asks: one choice of features, so that nothing
-# is built twice.
+# Both select the features of the whole workspace (see tests/Cargo.toml), so no crate is compiled twice.
+programs: ## The producer and the processor
+	cargo build --release --workspace --bin producer --bin processor --locked
+
 build: ## The programs, and the tests with them
 	cargo build --release --workspace --bins --tests --examples --locked
 

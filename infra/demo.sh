@@ -87,7 +87,7 @@ live() {
 }
 
 "$ROOT/infra/install.sh"
-make -C "$ROOT" --no-print-directory build
+make -C "$ROOT" --no-print-directory programs
 
 trap finish EXIT
 trap 'exit 130' INT

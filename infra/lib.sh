@@ -33,7 +33,7 @@ TOOLS_DIR=$RUN_DIR/tools
 broker_port() { echo $((KAFKA_PORT + 2 * ($1 - 1))); }
 controller_port() { echo $((KAFKA_CONTROLLER_PORT + 2 * ($1 - 1))); }
 # The same broker for clients whose network a test breaks: it sends them to the port above this one,
-# where the test's proxy listens (tests/chaos/proxy.rs).
+# where the test's proxy listens (tests/support/proxy.rs).
 proxied_port() { echo $((KAFKA_PROXIED_PORT + 2 * ($1 - 1))); }
 
 bootstrap_servers() {
