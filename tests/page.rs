@@ -59,10 +59,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     )?;
     let installation = Installation::new("page")?;
     // Patient: while it stands still, its group waits for it.
-    let mut member = installation.member("one", &["--session-timeout", "3m"])?;
-    let mut view = installation.view("view", &[])?;
-    member.ready()?;
-    view.ready()?;
+    let (mut member, mut view) = installation.member_and_view(&["--session-timeout", "3m"], &[])?;
     let mut browser = Browser::start(&program, installation.folder())?;
 
     // Nothing yet.

@@ -139,10 +139,7 @@ fn a_killed_member_without_offsets_goes_on_exactly_behind_its_last_commit() -> R
 fn a_view_goes_on_where_the_topic_begins_when_its_start_has_moved() -> Result<()> {
     let installation = Installation::new("start")?;
     let bootstrap = &installation.stack.bootstrap_servers;
-    let mut member = installation.member("one", &[])?;
-    let mut view = installation.view("view", &[])?;
-    member.ready()?;
-    view.ready()?;
+    let (mut member, mut view) = installation.member_and_view(&[], &[])?;
     installation.produce(&[&LOAD[..], &START].concat())?;
     installation.caught_up(&mut [&mut member])?;
     // It is stopped, and what it has not read is deleted, as retention does it.

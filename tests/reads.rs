@@ -266,10 +266,7 @@ ETH   USD    coinbase     10     1  2024-01-01T00:04:00.000Z                -
 #[test]
 fn each_requirement_of_readers_is_answered_exactly() -> Result<()> {
     let installation = Installation::new("reads")?;
-    let mut member = installation.member("one", &[])?;
-    let mut view = installation.view("view", &[])?;
-    member.ready()?;
-    view.ready()?;
+    let (mut member, mut view) = installation.member_and_view(&[], &[])?;
     write(&installation)?;
     installation.caught_up(&mut [&mut member])?;
     let reader = Reader::of(&mut view)?;

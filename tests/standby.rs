@@ -127,10 +127,7 @@ fn a_partition_that_comes_and_goes_between_threads_and_standby_is_never_wrong() 
 #[test]
 fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
     let installation = Installation::new("view")?;
-    let mut member = installation.member("one", &[])?;
-    member.ready()?;
-    let mut view = installation.view("view", &[])?;
-    view.ready()?;
+    let (mut member, mut view) = installation.member_and_view(&[], &[])?;
     installation.produce(&[&LOAD[..], &START].concat())?;
     installation.caught_up(&mut [&mut member])?;
     let changes = changes(&installation)?;

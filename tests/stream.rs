@@ -111,10 +111,7 @@ fn resume(socket: &mut Socket, token: &str) -> Result<Value> {
 #[test]
 fn a_client_hears_a_snapshot_then_changes_and_misses_nothing_when_it_comes_back() -> Result<()> {
     let installation = Installation::new("stream")?;
-    let mut member = installation.member("one", &[])?;
-    let mut view = installation.view("view", &[])?;
-    member.ready()?;
-    view.ready()?;
+    let (mut member, mut view) = installation.member_and_view(&[], &[])?;
     installation.produce(&[&LOAD[..], &START].concat())?;
     installation.caught_up(&mut [&mut member])?;
     let first = committed(&installation)?;
@@ -342,10 +339,8 @@ fn no_frame_of_any_client_breaks_the_view_or_disturbs_another() -> Result<()> {
     };
     let (seed, clients) = (number("STREAM_SEED", 6)?, number("STREAM_CLIENTS", 1_000)?);
     let installation = Installation::new("stream-frames")?;
-    let mut member = installation.member("one", &[])?;
-    let mut view = installation.view("view", &["--stream-updates-per-second", "20"])?;
-    member.ready()?;
-    view.ready()?;
+    let pace = ["--stream-updates-per-second", "20"];
+    let (member, mut view) = installation.member_and_view(&[], &pace)?;
     let load = ["load", "--events", "4000000", "--keys", "40", "--event-rate", "1000"];
     let load = installation.producer(&[&load[..], &START, &["--rate", "1000"]].concat())?;
     let (address, url) = (view.address()?, url(&mut view)?);

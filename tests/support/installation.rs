@@ -116,7 +116,7 @@ impl Installation {
 
     /// A command of the producer, with the addresses and the prefix.
     pub fn producer(&self, arguments: &[&str]) -> Result<Process> {
-        self.start("producer", &[arguments, &self.producer_addresses()].concat())
+        self.start("producer", &[arguments, &self.addresses()].concat())
     }
 
     /// The same, behind everything else that wants a processor. librdkafka's idempotent producer
@@ -128,11 +128,11 @@ impl Installation {
         let script = "echo 19 2>/dev/null >/proc/self/autogroup; exec nice -n 19 \"$0\" \"$@\"";
         let mut behind = Command::new("setsid");
         behind.args(["sh", "-c", script]).arg(binary("producer")?);
-        let addresses = self.producer_addresses();
+        let addresses = self.addresses();
         self.start_by(behind, "producer", &[arguments, &addresses].concat())
     }
 
-    fn producer_addresses(&self) -> [&str; 6] {
+    fn addresses(&self) -> [&str; 6] {
         [
             "--bootstrap-servers",
             &self.stack.bootstrap_servers,
@@ -156,48 +156,32 @@ impl Installation {
 
     /// The same by a launcher, which ends as the processor.
     pub fn member_by(&self, by: Command, state: &str, arguments: &[&str]) -> Result<Member> {
-        let state = self.folder.join("state").join(state);
-        let state = state.to_string_lossy();
         let application = self.application_id();
-        let own = [
-            "run",
-            "--bootstrap-servers",
-            &self.stack.bootstrap_servers,
-            "--schema-registry-url",
-            &self.stack.registry,
-            "--topic-prefix",
-            &self.prefix,
-            "--application-id",
-            &application,
-            "--state-dir",
-            &state,
-        ];
-        // A free port, which its log names, unless one is given.
-        let listen = ["--listen", "127.0.0.1:0"];
-        let listen = if arguments.contains(&"--listen") { &[][..] } else { &listen };
-        let process = self.start_by(by, "processor", &[&own[..], listen, arguments].concat())?;
-        Ok(Member { process })
+        self.serve(by, &["run", "--application-id", &application], state, arguments)
     }
 
     /// Starts a read view; the same `state` is the same view.
     pub fn view(&self, state: &str, arguments: &[&str]) -> Result<Member> {
-        let state = self.folder.join("state").join(state);
-        let state = state.to_string_lossy();
-        let own = [
-            "serve",
-            "--bootstrap-servers",
-            &self.stack.bootstrap_servers,
-            "--schema-registry-url",
-            &self.stack.registry,
-            "--topic-prefix",
-            &self.prefix,
-            "--state-dir",
-            &state,
-        ];
+        self.serve(Command::new(binary("processor")?), &["serve"], state, arguments)
+    }
+
+    /// Starts a member and a read view, and waits until both are ready. Both take further arguments.
+    pub fn member_and_view(&self, member: &[&str], view: &[&str]) -> Result<(Member, Member)> {
+        let mut member = self.member("one", member)?;
+        let mut view = self.view("view", view)?;
+        member.ready()?;
+        view.ready()?;
+        Ok((member, view))
+    }
+
+    fn serve(&self, by: Command, own: &[&str], state: &str, arguments: &[&str]) -> Result<Member> {
+        let state = self.state(state).to_string_lossy().into_owned();
+        let state = ["--state-dir", &state];
+        // A free port, which its log names, unless one is given.
         let listen = ["--listen", "127.0.0.1:0"];
         let listen = if arguments.contains(&"--listen") { &[][..] } else { &listen };
-        let process = self.start("processor", &[&own[..], listen, arguments].concat())?;
-        Ok(Member { process })
+        let arguments = [own, &self.addresses(), &state, listen, arguments].concat();
+        Ok(Member { process: self.start_by(by, "processor", &arguments)? })
     }
 
     /// Where a member with this `state` keeps it.
