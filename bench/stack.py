@@ -33,7 +33,7 @@ def say(*words):
 
 def addresses():
     """What our own programs read from their environment."""
-    return {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": BOOTSTRAP, "SCHEMA_REGISTRY_URL": REGISTRY, "NO_COLOR": "1"}
+    return {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": BOOTSTRAP, "SCHEMA_REGISTRY_URL": REGISTRY}
 
 
 def program(name, *arguments):

@@ -31,7 +31,7 @@ export SIM_SEEDS=${SIM_SEEDS:-300} RUST_BACKTRACE=0 CARGO_INCREMENTAL=1 RUST_TES
 # Dependencies are built once, as in `make build`. Our own crates are built again for each bug: without optimisation,
 # but for those two in which the simulation spends its time.
 quick=()
-for crate in schemas=1 streams=1 producer=0 processor=0 tests=0; do
+for crate in cli=0 schemas=1 streams=1 producer=0 processor=0 tests=0; do
     for setting in opt-level="${crate#*=}" debug=false codegen-units=16; do
         quick+=(--config "profile.release.package.${crate%=*}.$setting")
     done

@@ -3,23 +3,25 @@
 mod ask;
 mod http;
 mod pairs;
-mod registry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use ::cli::kafka::topic_prefix;
+use ::cli::log::Log;
+use ::cli::secret::Setting;
+use ::cli::units::{positive_bytes as bytes, positive_duration as duration};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use schemas::setting::Setting;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::runtime::{self, GroupProtocol, Guarantee, ResetOffsets};
 use streams::store::Engine;
 
+pub use ::cli::kafka::{Kafka, SchemaRegistry};
 pub use ask::{AskCandles, Format, Query, Server, Source};
 pub use http::{Http, read_token};
 pub use pairs::{ChangePairs, Pairs};
-pub use registry::SchemaRegistry;
 
 use crate::operators::Interval;
 use crate::query::{HistoryUrl, stream};
@@ -28,6 +30,9 @@ use crate::query::{HistoryUrl, stream};
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
+    /// Logging.
+    #[command(flatten)]
+    pub log: Log,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -51,26 +56,6 @@ pub enum Command {
     /// Repair a pair, or say that it has ended, by a record in the log.
     #[command(subcommand)]
     Pairs(Pairs),
-}
-
-/// Where Kafka is.
-#[derive(Args, Clone, Debug)]
-pub struct Kafka {
-    /// Kafka's addresses, host:port, separated by commas.
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
-    pub bootstrap_servers: String,
-    /// Put before the name of every topic.
-    #[arg(long, env = "TOPIC_PREFIX", default_value = "", value_parser = topic_prefix)]
-    pub topic_prefix: String,
-    /// A raw setting of the Kafka client; may be given again. Secrets are never printed.
-    #[arg(
-        long = "kafka",
-        env = "KAFKA_SETTINGS",
-        value_name = "KEY=VALUE",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    pub settings: Vec<Setting>,
 }
 
 /// What whoever keeps stores and answers reads is told.
@@ -309,41 +294,6 @@ impl Serve {
     }
 }
 
-/// `250ms`, `30s`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => bail!("a time is a whole number and ms, s, m or h, as in 250ms"),
-    };
-    let number: u64 = number.parse()?;
-    match number.checked_mul(milliseconds) {
-        Some(total) if total > 0 => Ok(Duration::from_millis(total)),
-        _ => bail!("out of range"),
-    }
-}
-
-/// `512KiB`, `64MiB`, `1GiB`.
-fn bytes(text: &str) -> Result<usize> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let shift = match unit {
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => bail!("a size is a whole number and KiB, MiB or GiB, as in 64MiB"),
-    };
-    let number: usize = number.parse()?;
-    match number.checked_mul(1 << shift) {
-        Some(total) if total > 0 => Ok(total),
-        _ => bail!("out of range"),
-    }
-}
-
 fn engine(text: &str) -> Result<Engine> {
     Ok(text.parse()?)
 }
@@ -352,30 +302,9 @@ fn interval(text: &str) -> Result<Interval> {
     Interval::parse(text).ok_or_else(|| anyhow::anyhow!("an interval is 1m, 1h or 1d"))
 }
 
-fn topic_prefix(text: &str) -> Result<String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if text.len() <= 64 && text.chars().all(legal) {
-        return Ok(text.into());
-    }
-    bail!("a prefix is at most 64 letters, digits, '.', '_' and '-'")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn units_are_read_and_nonsense_is_refused() {
-        assert_eq!(duration("250ms").ok(), Some(Duration::from_millis(250)));
-        assert_eq!(duration("2m").ok(), Some(Duration::from_mins(2)));
-        assert_eq!(bytes("64MiB").ok(), Some(64 << 20));
-        for text in ["", "5", "s", "-1s", "1.5s", "0s", "99999999999999999999s"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-        for text in ["64", "64MB", "0KiB", "99999999999GiB"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn the_flags_are_consistent() {

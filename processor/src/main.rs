@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ::cli::secret::Setting;
+use ::cli::signal;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use clap::Parser as _;
@@ -16,21 +18,22 @@ use processor::{ask, candles, pairs, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
 use schemas::PairChange;
-use schemas::setting::Setting;
 use schemas::topic::Topic;
 use streams::Topology;
 use streams::runtime::{App, Metrics, Queries, Stop, TopicSpec, View, create_topics};
-use tokio::signal::unix::{SignalKind, signal};
 
-// Halves the cost of catching up against glibc's: records are freed on another thread than the one
-// that allocated them (bench/).
+// Records are freed on another thread than the one that allocated them, which costs glibc more.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log();
-    let result = match cli.command {
+    ::cli::exit_code("processor", start(cli))
+}
+
+fn start(cli: Cli) -> Result<()> {
+    cli.log.start()?;
+    match cli.command {
         Command::Run(config) => run(&config),
         Command::Serve(config) => view(&config),
         Command::Candles(config) => print_candles(&config),
@@ -39,22 +42,7 @@ fn main() -> ExitCode {
         Command::Topics(Topics::List { topic_prefix }) => list_topics(&topic_prefix),
         Command::Pairs(Pairs::Reset(config)) => change_pairs(PairChange::Reset, &config),
         Command::Pairs(Pairs::End(config)) => change_pairs(PairChange::Ended, &config),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let mut stderr = std::io::stderr().lock();
-            // With nobody left to read it there is nobody to tell.
-            let _ = writeln!(stderr, "processor: {error:#}");
-            ExitCode::FAILURE
-        }
     }
-}
-
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 fn run(config: &Run) -> Result<()> {
@@ -155,12 +143,10 @@ impl Process {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         tracing::info!(?limits, %address, "serving metrics, health and reads");
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut signal = signal::Stop::listen()?;
         let stopped = async move {
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+                () = signal.wait() => {}
                 () = application_stopped(&stop) => {}
             }
             tracing::info!("stopping");

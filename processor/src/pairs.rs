@@ -6,8 +6,8 @@
 
 use std::io::Write;
 
+use ::cli::secret::Setting;
 use anyhow::{Context as _, Result, ensure};
-use schemas::setting::Setting;
 use schemas::topic::Topic;
 use schemas::{FeedMark, PairChange, PairKey, Timestamp};
 use streams::runtime::{NewRecord, write_records};

@@ -68,6 +68,7 @@ fn the_log_and_the_errors_of_a_start_hold_no_secret() -> Outcome {
                 let shown = shown(&output);
                 assert!(!output.status.success() && shown.contains("linger.ms=7"), "{shown}");
                 assert!(!shown.contains(SECRET), "{command}: {shown}");
+                assert!(!shown.contains('\u{1b}'), "colours beside a terminal: {shown:?}");
             }
         }
     }

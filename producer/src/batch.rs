@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use cli::signal::Stop;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
@@ -27,7 +28,6 @@ use crate::price_event;
 use crate::replay::{self, Replay};
 use crate::run::connect;
 use crate::shuffle::shuffle;
-use crate::signal::Stop;
 use crate::sink::Sink;
 
 /// Events between two lines of progress.

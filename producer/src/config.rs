@@ -9,9 +9,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use schemas::registry::{Access, Login};
-use schemas::setting::{Address, Setting};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use cli::kafka::{Kafka, SchemaRegistry};
+use cli::log::Log;
+use cli::secret::Setting;
+use cli::units::{self, Share};
 
 use crate::backoff::Backoff;
 use crate::capture::Capture;
@@ -25,27 +27,17 @@ use crate::sink_config::{self, SinkConfig};
 use crate::skew::MAX_BOUND;
 use crate::spool;
 use crate::spool_outbox::SpoolConfig;
-use crate::units::{self, Share};
 
 /// Feeds the log with market data: live, recorded, simulated or handed in.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Config {
-    /// How log lines look.
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text", global = true)]
-    pub log_format: LogFormat,
+    /// Logging.
+    #[command(flatten)]
+    pub log: Log,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// What to do.
@@ -67,32 +59,19 @@ pub enum Command {
 
 /// Where Kafka and the schema registry are.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("settings", |setting| {
+    setting
+        .env("PRODUCER_KAFKA")
+        .value_delimiter(';')
+        .help("A further setting of the Kafka client, key=value; repeatable, or separated by ';'")
+}))]
 pub struct KafkaConfig {
-    /// Kafka brokers, host:port, comma separated.
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
-    pub bootstrap_servers: String,
-    /// Schema registry.
-    #[arg(
-        long,
-        env = "SCHEMA_REGISTRY_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
-    )]
-    pub schema_registry_url: Address,
-    /// A file of PEM certificates that may sign the schema registry's, beside the public authorities.
-    #[arg(long, env = "SCHEMA_REGISTRY_CA", value_name = "FILE")]
-    pub schema_registry_ca: Option<PathBuf>,
-    /// The user of the schema registry, as USER:PASSWORD. It is never printed.
-    #[arg(
-        long,
-        env = "SCHEMA_REGISTRY_USER",
-        hide_env_values = true,
-        value_name = "USER:PASSWORD"
-    )]
-    pub schema_registry_user: Option<Login>,
-    /// What the names of all topics begin with.
-    #[arg(long, env = "TOPIC_PREFIX", default_value = "")]
-    pub topic_prefix: String,
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub cluster: Kafka,
+    /// Where the schema registry is.
+    #[command(flatten)]
+    pub registry: SchemaRegistry,
     /// Records that may wait for the broker; a full queue stops the reading of the feed.
     #[arg(long, env = "PRODUCER_QUEUE_MAX_MESSAGES", default_value_t = 100_000,
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -113,15 +92,6 @@ pub struct KafkaConfig {
     /// Bytes that may wait there; a full spool stops the reading of the feed.
     #[arg(long, env = "PRODUCER_SPOOL_MAX", default_value = "1GiB", value_parser = units::bytes)]
     pub spool_max: u64,
-    /// A further setting of the Kafka client, key=value; repeatable, or separated by ';'.
-    #[arg(
-        long = "kafka",
-        env = "PRODUCER_KAFKA",
-        value_delimiter = ';',
-        value_name = "KEY=VALUE",
-        hide_env_values = true
-    )]
-    pub kafka: Vec<Setting>,
 }
 
 /// Publish a venue's live feed until stopped.
@@ -345,16 +315,12 @@ impl ReplayConfig {
 
 impl KafkaConfig {
     fn validate(&self) -> anyhow::Result<()> {
-        ensure!(!self.bootstrap_servers.trim().is_empty(), "--bootstrap-servers must not be empty");
+        let servers = self.cluster.bootstrap_servers.trim();
+        ensure!(!servers.is_empty(), "--bootstrap-servers must not be empty");
+        let registry = &self.registry.schema_registry_url;
         ensure!(
-            self.schema_registry_url.starts_with("http://")
-                || self.schema_registry_url.starts_with("https://"),
+            registry.starts_with("http://") || registry.starts_with("https://"),
             "--schema-registry-url must begin with http:// or https://"
-        );
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        ensure!(
-            self.topic_prefix.chars().all(legal) && self.topic_prefix.len() <= 100,
-            "--topic-prefix may have 100 letters, digits, '.', '_' and '-'"
         );
         ensure!(!self.connect_timeout.is_zero(), "--connect-timeout must be longer than nothing");
         ensure!(
@@ -362,7 +328,7 @@ impl KafkaConfig {
             "--spool-max must be {} KiB at least",
             spool::MIN_BYTES >> 10
         );
-        for setting in &self.kafka {
+        for setting in &self.cluster.settings {
             ensure!(
                 !setting.key.is_empty(),
                 "--kafka: a setting is KEY=VALUE, and one has no key; a value cannot hold ';'"
@@ -376,22 +342,17 @@ impl KafkaConfig {
         Ok(())
     }
 
-    /// How the schema registry is spoken to.
-    pub fn registry_access(&self) -> Access {
-        Access { ca: self.schema_registry_ca.clone(), login: self.schema_registry_user.clone() }
-    }
-
     /// The sink's part.
     pub fn sink(&self) -> SinkConfig {
         SinkConfig {
-            bootstrap_servers: self.bootstrap_servers.clone(),
-            topic_prefix: self.topic_prefix.clone(),
+            bootstrap_servers: self.cluster.bootstrap_servers.clone(),
+            topic_prefix: self.cluster.topic_prefix.clone(),
             queue_max_messages: self.queue_max_messages,
             queue_max_kbytes: self.queue_max_kbytes,
             connect_timeout: self.connect_timeout,
             flush_timeout: self.flush_timeout,
             spool: self.spool_dir.clone().map(|dir| SpoolConfig { dir, max_bytes: self.spool_max }),
-            overrides: Setting::pairs(&self.kafka),
+            overrides: Setting::pairs(&self.cluster.settings),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use cli::units;
 use serde::Deserialize;
 
 use crate::budget::Budget;
@@ -12,7 +13,6 @@ use crate::exchange::{Instrument, Venue};
 use crate::instruments;
 use crate::lines::{self, Lines};
 use crate::plan::{Plan, Wanted};
-use crate::units;
 
 /// Stands for every product.
 const ALL: &str = "*";

@@ -43,7 +43,6 @@ pub mod replay;
 mod rotation;
 pub mod run;
 pub mod shuffle;
-pub mod signal;
 pub mod simulator;
 pub mod sink;
 mod sink_client;
@@ -59,4 +58,3 @@ pub mod spool_start;
 mod surroundings;
 #[cfg(test)]
 mod test_data;
-pub mod units;

@@ -1,14 +1,12 @@
 //! The `producer` program: reads its settings, starts logging, does what it is told.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use producer::config::{Command, Config, LogFormat, SimulateConfig};
+use producer::config::{Command, Config, SimulateConfig};
 use producer::simulator::Simulator;
 use producer::{batch, run};
-use tracing_subscriber::EnvFilter;
 
 /// Frees what many threads allocated better than the system's.
 #[global_allocator]
@@ -16,19 +14,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    match start(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // One line; nothing can be done when standard error is closed.
-            let _ = writeln!(io::stderr(), "producer: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::exit_code("producer", start(&config))
 }
 
 fn start(config: &Config) -> anyhow::Result<()> {
     config.validate()?;
-    log_to_stderr(config.log_format)?;
+    config.log.start()?;
     tracing::info!(?config, "starting");
     match &config.command {
         Command::Run(run) => run::run(run),
@@ -40,25 +31,11 @@ fn start(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// `RUST_LOG` decides what is logged; `info` without it.
-fn log_to_stderr(format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env()
-        .context("RUST_LOG cannot be read")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
-}
-
 fn serve(config: &SimulateConfig) -> anyhow::Result<()> {
     let simulator = config.simulator();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let mut stop = producer::signal::Stop::listen()?;
+        let mut stop = cli::signal::Stop::listen()?;
         let simulator = Simulator::bind(&config.listen.to_string(), &simulator).await?;
         tracing::info!(
             venue = config.venue.as_str(),

@@ -22,9 +22,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use cli::signal::Stop;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use schemas::registry::{Registry, RegistryError};
+use schemas::registry::RegistryError;
 use schemas::{Codec, Kind};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -40,7 +41,6 @@ use crate::follow::FollowConfig;
 use crate::metrics::Metrics;
 use crate::pipeline::Output;
 use crate::plan::Plan;
-use crate::signal::Stop;
 use crate::sink::Sink;
 use crate::sink_config::SinkError;
 use crate::skew::Watch;
@@ -56,7 +56,7 @@ const KNOCK: Duration = Duration::from_secs(1);
 /// beside the spool. Blocks, and must not be called on a runtime.
 pub fn connect(config: &KafkaConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Sink> {
     let dir = config.spool_dir.as_deref();
-    let remembered = dir.and_then(|dir| Start::read(dir, &config.topic_prefix));
+    let remembered = dir.and_then(|dir| Start::read(dir, &config.cluster.topic_prefix));
     let codec = codec(config, remembered.as_ref())?;
     Ok(Sink::connect(&config.sink(), codec, Arc::clone(metrics))?)
 }
@@ -65,13 +65,12 @@ pub fn connect(config: &KafkaConfig, metrics: &Arc<Metrics>) -> anyhow::Result<S
 fn codec(config: &KafkaConfig, remembered: Option<&Start>) -> anyhow::Result<Codec> {
     // The registry keeps its schemas in Kafka: without Kafka it lets whoever asks wait.
     if let Some(start) = remembered
-        && !answers(&config.bootstrap_servers)
+        && !answers(&config.cluster.bootstrap_servers)
     {
         tracing::warn!("kafka is away: the schemas of the last start are taken as registered");
         return Ok(start.codec());
     }
-    let registry = Registry::with(&config.schema_registry_url, &config.registry_access())?;
-    let registered = registry.codec(&config.topic_prefix);
+    let registered = config.registry.client()?.codec(&config.cluster.topic_prefix);
     match (registered, remembered) {
         // Nothing is decoded here, so nothing needs to be looked up.
         (Ok(codec), _) => {

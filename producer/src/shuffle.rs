@@ -8,10 +8,9 @@
 
 use std::time::Duration;
 
+use cli::units::Share;
 use rand::Rng;
 use schemas::Timestamp;
-
-use crate::units::Share;
 
 /// How much disorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub struct Disorder {
 /// ```
 /// use std::time::Duration;
 /// use producer::shuffle::{Disorder, shuffle};
-/// use producer::units::Share;
+/// use cli::units::Share;
 /// use rand::SeedableRng;
 /// use schemas::Timestamp;
 /// let disorder = Disorder { within: Duration::ZERO, repeat: Share(Share::WHOLE) };

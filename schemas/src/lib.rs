@@ -32,7 +32,6 @@ pub mod latest;
 pub mod mark;
 pub mod pair;
 pub mod registry;
-pub mod setting;
 pub mod time;
 pub mod topic;
 

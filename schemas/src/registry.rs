@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::codec::{Codec, Kind};
-use crate::setting::masked;
 use crate::topic::Topic;
 
 /// A registry that has not answered in this time is unavailable.
@@ -333,4 +332,16 @@ fn subjects(prefix: &str) -> Vec<(String, Kind)> {
     }
     subjects.push((format!("{}-market.FeedMark", Topic::Events.name(prefix)), Kind::FeedMark));
     subjects
+}
+
+/// A URL as it may be shown: without user and password.
+pub fn masked(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    // The last @ before the path: a password may hold one.
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}{separator}***@{host}{path}"),
+        None => url.to_owned(),
+    }
 }

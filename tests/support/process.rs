@@ -53,7 +53,6 @@ impl Process {
         let child = launcher
             .args(arguments)
             .env_clear()
-            .env("NO_COLOR", "1")
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(File::create(folder.join(format!("{name}.out")))?)

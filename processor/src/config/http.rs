@@ -133,7 +133,7 @@ impl Http {
 }
 
 fn memory(text: &str) -> Result<usize> {
-    let bytes = bytes(text)?;
+    let bytes = bytes(text).map_err(anyhow::Error::msg)?;
     ensure!(bytes >= MIN_MEMORY, "at least {}MiB: one large answer must fit", MIN_MEMORY >> 20);
     Ok(bytes)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Args;
+use cli::units;
 
 use super::SimulatorConfig;
 use super::faults::Faults;
 use crate::exchange::Venue;
-use crate::units;
 
 /// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
 #[derive(Clone, Debug, Args)]

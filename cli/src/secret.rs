@@ -1,7 +1,5 @@
 //! Flags that may hold a secret: raw settings of the Kafka client, and addresses with a password.
 //!
-//! They are here because both programs have these flags, and this is the crate that both use.
-//!
 //! Invariant: neither `Debug` nor a parse error repeats a secret. Both programs log their flags at
 //! start, and clap prints the text that a parser refuses. So parsing accepts any text, and the rules
 //! of the configuration refuse what is malformed without repeating it.
@@ -10,6 +8,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
+
+use schemas::registry::masked;
 
 /// Parts of the names of secret settings: `sasl.password`, `ssl.key.pem`, `sasl.jaas.config`,
 /// `sasl.oauthbearer.client.secret` and their like.
@@ -20,7 +20,7 @@ const MASK: &str = "***";
 /// A raw setting of the Kafka client, `key=value`.
 ///
 /// ```
-/// use schemas::setting::Setting;
+/// use cli::secret::Setting;
 ///
 /// let setting: Setting = "sasl.password=hunter2".parse().unwrap();
 /// assert_eq!(format!("{setting:?}"), "sasl.password=***");
@@ -60,7 +60,7 @@ impl fmt::Debug for Setting {
 /// The URL of a service, whose user and password are not shown.
 ///
 /// ```
-/// use schemas::setting::Address;
+/// use cli::secret::Address;
 ///
 /// let address: Address = "http://user:hunter2@registry:8081/x".parse().unwrap();
 /// assert_eq!(format!("{address:?}"), "http://***@registry:8081/x");
@@ -87,18 +87,6 @@ impl FromStr for Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&masked(&self.0))
-    }
-}
-
-/// A URL as it may be shown: without user and password.
-pub fn masked(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    // The last @ before the path: a password may hold one.
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}{separator}{MASK}@{host}{path}"),
-        None => url.to_owned(),
     }
 }
 
