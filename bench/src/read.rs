@@ -36,25 +36,47 @@ pub struct Row<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// A consumer outside any group.
-pub fn consumer(bootstrap: &str, isolation: Isolation) -> Result<BaseConsumer> {
+/// A consumer outside any group, with further settings of the client.
+pub fn consumer(
+    bootstrap: &str,
+    isolation: Isolation,
+    settings: &[(&str, &str)],
+) -> Result<BaseConsumer> {
     let isolation = match isolation {
         Isolation::Uncommitted => "read_uncommitted",
         Isolation::Committed => "read_committed",
     };
-    Ok(ClientConfig::new()
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "bench")
         .set("isolation.level", isolation)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .create()?)
+        .set("auto.offset.reset", "error");
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+    Ok(config.create()?)
 }
 
-/// The number of a topic's partitions.
-pub fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
+/// Assigns every partition of a topic, each at the offset that `start` gives. Returns their number.
+pub fn assign(
+    consumer: &BaseConsumer,
+    topic: &str,
+    mut start: impl FnMut(i32) -> Result<Offset>,
+) -> Result<i32> {
+    let partitions = partitions(consumer, topic)?;
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..partitions {
+        assignment.add_partition_offset(topic, partition, start(partition)?)?;
+    }
+    consumer.assign(&assignment)?;
+    Ok(partitions)
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
     let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     ensure!(found > 0, "topic {topic} does not exist");
@@ -68,13 +90,8 @@ pub fn read(
     isolation: Isolation,
     mut take: impl FnMut(Row<'_>) -> Result<()>,
 ) -> Result<u64> {
-    let consumer = consumer(bootstrap, isolation)?;
-    let mut open = partitions(&consumer, topic)?;
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..open {
-        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&assignment)?;
+    let consumer = consumer(bootstrap, isolation, &[])?;
+    let mut open = assign(&consumer, topic, |_| Ok(Offset::Beginning))?;
     let (mut records, mut progress) = (0, Instant::now());
     while open > 0 {
         match consumer.poll(ANSWER) {

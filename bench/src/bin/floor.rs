@@ -12,13 +12,14 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use bench::read::{Isolation, assign, consumer};
 use clap::{Parser, ValueEnum};
+use cli::kafka::SchemaRegistry;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use schemas::registry::Registry;
 use schemas::topic::Topic;
 use schemas::{Codec, MarketEvent, PairKey};
 use serde_json::json;
@@ -61,8 +62,8 @@ struct Options {
     mode: Mode,
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
     bootstrap_servers: String,
-    #[arg(long, env = "SCHEMA_REGISTRY_URL")]
-    schema_registry_url: String,
+    #[command(flatten)]
+    registry: SchemaRegistry,
     /// The prefix of `events`.
     #[arg(long)]
     input_prefix: String,
@@ -89,15 +90,15 @@ struct Writer {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &options.bootstrap_servers)
-        .set("group.id", format!("bench-floor-{}", std::process::id()))
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("queued.min.messages", "100000")
-        .set("fetch.queue.backoff.ms", "10")
-        .create()?;
+    // A group of its own: `pass` commits offsets.
+    let group = format!("bench-floor-{}", std::process::id());
+    let settings = [
+        ("group.id", group.as_str()),
+        ("enable.partition.eof", "false"),
+        ("queued.min.messages", "100000"),
+        ("fetch.queue.backoff.ms", "10"),
+    ];
+    let consumer = consumer(&options.bootstrap_servers, Isolation::Committed, &settings)?;
     // A queue is dropped before its client: it is declared after it.
     let mut queue = native::Records::new(consumer.client())?;
     let (seconds, cpu, events) = run(&options, &consumer, &mut queue)?;
@@ -118,20 +119,17 @@ fn run(
     queue: &mut native::Records,
 ) -> Result<(f64, f64, u64)> {
     let input = Topic::Events.name(&options.input_prefix);
-    let partitions = bench::read::partitions(consumer, &input)?;
+    let codec = options.registry.client()?.codec(&options.input_prefix)?;
+    let writer = (options.mode == Mode::Pass).then(|| Writer::new(options)).transpose()?;
     let mut total = 0;
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..partitions {
+    let partitions = assign(consumer, &input, |partition| {
         total += consumer.fetch_watermarks(&input, partition, ANSWER)?.1.unsigned_abs();
         queue.forward(consumer.client(), &input, partition)?;
-        assignment.add_partition_offset(&input, partition, Offset::Beginning)?;
-    }
+        Ok(Offset::Beginning)
+    })?;
     ensure!(total > 0, "{input} is empty");
-    let codec = Registry::new(&options.schema_registry_url)?.codec(&options.input_prefix)?;
     let batches = (0..partitions).map(|_| (Batch::default(), 0)).collect();
     let mut floor = Floor { mode: options.mode, codec, batches, records: 0, failed: None };
-    let writer = (options.mode == Mode::Pass).then(|| Writer::new(options)).transpose()?;
-    consumer.assign(&assignment)?;
     let cpu = cpu_seconds()?;
     let mut first: Option<Instant> = None;
     let (mut committed, mut progress) = (Instant::now(), Instant::now());

@@ -14,16 +14,16 @@ use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use bench::read::{Isolation, consumer, partitions};
+use bench::read::{Isolation, assign, consumer};
 use clap::Parser;
+use cli::kafka::SchemaRegistry;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::Offset;
 use schemas::codec::HEADER_BYTES;
-use schemas::registry::Registry;
 use schemas::topic::Topic;
 use schemas::{Codec, Decimal, MarketEvent, PairKey, TakerSide, Timestamp, avro};
 use serde_json::json;
@@ -39,8 +39,8 @@ const PAIRS: usize = 16;
 struct Options {
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
     bootstrap_servers: String,
-    #[arg(long, env = "SCHEMA_REGISTRY_URL")]
-    schema_registry_url: String,
+    #[command(flatten)]
+    registry: SchemaRegistry,
     /// The prefix of `events`.
     #[arg(long)]
     input_prefix: String,
@@ -89,19 +89,16 @@ fn main() -> Result<()> {
 
 /// A consumer that begins at the end of the topic.
 fn tail(bootstrap: &str, topic: &str) -> Result<BaseConsumer> {
-    let consumer = consumer(bootstrap, Isolation::Committed)?;
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..partitions(&consumer, topic)? {
-        let (_, end) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
-        assignment.add_partition_offset(topic, partition, Offset::Offset(end))?;
-    }
-    consumer.assign(&assignment)?;
+    let consumer = consumer(bootstrap, Isolation::Committed, &[])?;
+    assign(&consumer, topic, |partition| {
+        Ok(Offset::Offset(consumer.fetch_watermarks(topic, partition, ANSWER)?.1))
+    })?;
     Ok(consumer)
 }
 
 impl Probe {
     fn new(options: Options) -> Result<Self> {
-        let codec = Registry::new(&options.schema_registry_url)?.codec(&options.input_prefix)?;
+        let codec = options.registry.client()?.codec(&options.input_prefix)?;
         let consumer =
             tail(&options.bootstrap_servers, &Topic::Latest.name(&options.topic_prefix))?;
         let producer = ClientConfig::new()

@@ -11,9 +11,9 @@ use anyhow::{Result, ensure};
 use bench::fold::{Expected, Fold};
 use bench::read::{Isolation, read};
 use clap::Parser;
+use cli::kafka::SchemaRegistry;
 use rustc_hash::FxHashMap;
 use schemas::avro::Record;
-use schemas::registry::Registry;
 use schemas::topic::Topic;
 use schemas::{Candle, Codec};
 use serde_json::{Map, Value, json};
@@ -25,8 +25,8 @@ const SHOWN: usize = 5;
 struct Options {
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
     bootstrap_servers: String,
-    #[arg(long, env = "SCHEMA_REGISTRY_URL")]
-    schema_registry_url: String,
+    #[command(flatten)]
+    registry: SchemaRegistry,
     /// The prefix of `events`.
     #[arg(long)]
     input_prefix: String,
@@ -47,7 +47,7 @@ struct Verify {
 
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
-    let codec = Registry::new(&options.schema_registry_url)?.codec(&options.topic_prefix)?;
+    let codec = options.registry.client()?.codec(&options.topic_prefix)?;
     let mut verify = Verify { options, codec, report: Map::new(), mismatched: 0 };
     verify.run()?;
     let agreed = verify.mismatched == 0;
