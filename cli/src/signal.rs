@@ -1,4 +1,6 @@
-//! The wish to stop: SIGINT or SIGTERM, once.
+//! SIGINT and SIGTERM, which ask a program to stop in order.
+//!
+//! A second signal changes nothing while the program stops: SIGKILL ends it at once.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,7 +12,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Catches them. Needs a runtime.
+    /// Catches them from now on. Requires a Tokio runtime.
     pub fn listen() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");
         Ok(Self {
