@@ -36,7 +36,7 @@ build: ## The programs, and the tests with them
 
 test: up build ## Every test: Rust, end to end on the real stack, the page in a browser, alert rules, compose file
 	@infra/install.sh chromium:chromium
-	@RUST_TEST_THREADS=1 infra/with-addresses.sh cargo test --release --workspace --locked
+	@tests/all.sh
 	@$(MAKE) --no-print-directory promtool compose-check bench-check
 
 chaos: install build ## Faults under load on three brokers of its own, under both group protocols; a table (CHAOS=PART: some of them)

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use source::Source;
 
@@ -235,6 +235,21 @@ fn each_planted_bug_has_a_name_a_file_and_tests_that_may_catch_it() -> Result<()
         }
     }
     none(&found)
+}
+
+#[test]
+fn each_group_of_the_suite_names_tests_that_exist() -> Result<()> {
+    // A name that is gone would end `cargo test` before its first test.
+    let script = fs::read_to_string(root().join("tests/all.sh"))?;
+    for group in ["beside=(", "alone=("] {
+        let line = script.lines().find_map(|line| line.strip_prefix(group));
+        let names = line.and_then(|line| line.strip_suffix(')'));
+        let names = names.with_context(|| format!("tests/all.sh has no {group}…)"))?;
+        for name in names.split(' ') {
+            ensure!(root().join(format!("tests/{name}.rs")).is_file(), "there is no {name}.rs");
+        }
+    }
+    Ok(())
 }
 
 #[test]
