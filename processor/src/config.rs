@@ -1,8 +1,8 @@
 //! The flags, their environment variables, and the rules that they obey.
 
-mod ask;
 mod http;
 mod pairs;
+mod query;
 mod registry;
 
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::runtime::{self, GroupProtocol, Guarantee, ResetOffsets};
 use streams::store::Engine;
 
-pub use ask::{AskCandles, Format, Query, Server, Source};
 pub use http::{Http, read_token};
 pub use pairs::{ChangePairs, Pairs};
+pub use query::{CandlesQuery, Format, Query, Server, Source};
 pub use registry::SchemaRegistry;
 
+use crate::api::{HistoryUrl, stream};
 use crate::operators::Interval;
-use crate::query::{HistoryUrl, stream};
 
 /// Turns market events into latest prices and candles, exactly once.
 #[derive(Debug, Parser)]
@@ -41,7 +41,7 @@ pub enum Command {
     /// Follow the output topics and answer reads, outside any group.
     Serve(Box<Serve>),
     /// Compute candles from trade files, without a broker.
-    Candles(Candles),
+    Candles(ComputeArgs),
     /// Ask a member or a view, over HTTP.
     #[command(subcommand)]
     Query(Query),
@@ -88,9 +88,9 @@ pub struct Stores {
     /// Time between writes of the state stores: what a crash restores from the topics.
     #[arg(long, env = "FLUSH_INTERVAL", default_value = "5s", value_parser = duration)]
     pub flush_interval: Duration,
-    /// Streaming.
+    /// Settings of streaming.
     #[command(flatten)]
-    pub stream: stream::Options,
+    pub stream: stream::StreamOptions,
     /// Where candles are that the topics no longer hold: the database with the sink's tables, as
     /// postgresql://USER@HOST:PORT/DATABASE. It is never printed.
     #[arg(long, env = "HISTORY_URL", hide_env_values = true,
@@ -214,7 +214,7 @@ pub enum Protocol {
 
 /// `processor candles`.
 #[derive(Args, Clone, Debug)]
-pub struct Candles {
+pub struct ComputeArgs {
     /// Trade files, JSON Lines, plain or .zst; `-` is standard input.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,

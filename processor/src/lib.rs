@@ -2,12 +2,11 @@
 //!
 //! Read [`topology`] first: it is one page, and everything else hangs from it.
 
-pub mod ask;
-pub mod candles;
+pub mod api;
+pub mod cli;
+pub mod compute;
 pub mod config;
-pub mod layout;
 pub mod operators;
-pub mod pairs;
-pub mod query;
+pub mod store_keys;
 pub mod topology;
 pub mod trades;

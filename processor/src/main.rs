@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use clap::Parser as _;
+use processor::api::{self, ConnectionMetrics, History, Limits, ReadService, router, stream};
 use processor::config::{
-    Candles, ChangePairs, Cli, Command, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
+    ChangePairs, Cli, Command, ComputeArgs, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
     Stores, Topics,
 };
-use processor::query::{self, Connections, History, Limits, Served, router, stream};
-use processor::{ask, candles, pairs, topology};
+use processor::{cli, compute, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
 use schemas::PairChange;
@@ -28,9 +28,9 @@ use tokio::signal::unix::{SignalKind, signal};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments = Cli::parse();
     log();
-    let result = match cli.command {
+    let result = match arguments.command {
         Command::Run(config) => run(&config),
         Command::Serve(config) => view(&config),
         Command::Candles(config) => print_candles(&config),
@@ -83,11 +83,11 @@ fn view(config: &Serve) -> Result<()> {
 struct Process {
     listener: std::net::TcpListener,
     topic_prefix: String,
-    served: Served,
+    service: ReadService,
     routes: Router,
     tls: Option<Arc<ServerConfig>>,
     limits: Limits,
-    connections: Connections,
+    connections: ConnectionMetrics,
     stop: Stop,
 }
 
@@ -96,35 +96,35 @@ impl Process {
         let guards = http.guards(stores.listen)?;
         let limits = http.limits()?;
         let files = http.tls_cert.as_ref().zip(http.tls_key.as_ref());
-        let tls = files.map(|(cert, key)| query::server_config(cert, key)).transpose()?;
+        let tls = files.map(|(cert, key)| api::server_config(cert, key)).transpose()?;
         let listener = std::net::TcpListener::bind(stores.listen).with_context(|| {
             format!("cannot listen on {}: is it in use? set --listen", stores.listen)
         })?;
         let topic_prefix = kafka.topic_prefix.clone();
         let codec = Arc::new(stores.registry.client()?.codec(&topic_prefix)?);
         let (registry, budget) = (Registry::new(), http.budget());
-        let connections = Connections::new(&registry)?;
+        let connections = ConnectionMetrics::new(&registry)?;
         budget.register(&registry)?;
-        let mut served = Served::new(Queries::default(), codec, registry, budget);
+        let mut service = ReadService::new(Queries::default(), codec, registry, budget);
         let history = stores.history_url.as_ref();
-        let history = history.map(|url| History::new(url, &served.registry)).transpose()?;
-        served.history = history.map(Arc::new);
+        let history = history.map(|url| History::new(url, &service.registry)).transpose()?;
+        service.history = history.map(Arc::new);
         let stop = Stop::default();
-        let streaming = stream::router(&served, &stores.stream, &stop)?;
-        let routes = router(served.clone(), &guards, streaming)?;
-        Ok(Self { listener, topic_prefix, served, routes, tls, limits, connections, stop })
+        let streaming = stream::router(&service, &stores.stream, &stop)?;
+        let routes = router(service.clone(), &guards, streaming)?;
+        Ok(Self { listener, topic_prefix, service, routes, tls, limits, connections, stop })
     }
 
     fn topology(&self, input_prefix: &str) -> Topology {
-        topology::topology_from(&self.served.codec, input_prefix, &self.topic_prefix)
+        topology::topology_from(&self.service.codec, input_prefix, &self.topic_prefix)
     }
 
     fn metrics(&self) -> Result<Metrics> {
-        Ok(Metrics::new("processor", &self.served.registry)?)
+        Ok(Metrics::new("processor", &self.service.registry)?)
     }
 
     fn queries(&self) -> Queries {
-        self.served.queries.clone()
+        self.service.queries.clone()
     }
 
     /// Runs the engine on a thread of its own and answers, until one of them ends or a signal comes.
@@ -166,7 +166,7 @@ impl Process {
             tracing::info!("stopping");
             stop.set();
         };
-        query::serve(listener, routes, tls, limits, connections, stopped).await;
+        api::serve(listener, routes, tls, limits, connections, stopped).await;
         Ok(())
     }
 }
@@ -178,20 +178,20 @@ async fn application_stopped(stop: &Stop) {
     }
 }
 
-fn print_candles(config: &Candles) -> Result<()> {
-    let options = candles::Options { interval: config.interval, closed: config.closed };
+fn print_candles(config: &ComputeArgs) -> Result<()> {
+    let options = compute::ComputeOptions { interval: config.interval, closed: config.closed };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    read_enough(candles::run(&config.files, options, &mut out))
+    read_enough(compute::run(&config.files, options, &mut out))
 }
 
 fn print_answer(query: &Query) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    read_enough(ask::run(query, &mut out).and_then(|()| Ok(out.flush()?)))
+    read_enough(cli::run(query, &mut out).and_then(|()| Ok(out.flush()?)))
 }
 
 fn change_pairs(change: PairChange, config: &ChangePairs) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let changed = pairs::run(change, config, query::now(), &mut out);
+    let changed = cli::pairs::run(change, config, api::now(), &mut out);
     read_enough(changed.and_then(|()| Ok(out.flush()?)))
 }
 

@@ -19,10 +19,10 @@ use schemas::Codec;
 use schemas::topic::Topic;
 use streams::{Output, Topology};
 
-use crate::layout;
 use crate::operators::{
-    Candles, Entry, Interval, LatestPrices, Pairs, STEP_WINDOWS, Stores, entry,
+    Candles, Entry, Interval, LatestPrices, PairCache, STEP_WINDOWS, TaskStores, entry,
 };
+use crate::store_keys;
 
 /// The name of a topic's store: the topic's own, without a prefix.
 pub const fn store_name(topic: Topic) -> &'static str {
@@ -50,25 +50,27 @@ pub fn topology_in_steps(
     let events = Topic::Events.name(input_prefix);
     let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
     Topology::new(move |builder| {
-        let candles = |interval: Interval| layout::candles(&codec, interval, &prefix);
-        let stores = Stores {
+        let candles = |interval: Interval| store_keys::candles(&codec, interval, &prefix);
+        let stores = TaskStores {
             latest: builder.store(
                 store_name(Topic::Latest),
-                layout::latest(&codec, Topic::Latest.name(&prefix)),
+                store_keys::latest(&codec, Topic::Latest.name(&prefix)),
             ),
             minutes: builder.store(store_name(Topic::Ohlc1m), candles(Interval::Minute)),
             hours: builder.store(store_name(Topic::Ohlc1h), candles(Interval::Hour)),
             days: builder.store(store_name(Topic::Ohlc1d), candles(Interval::Day)),
-            feeds: builder
-                .store(store_name(Topic::Feeds), layout::feeds(&codec, Topic::Feeds.name(&prefix))),
+            feeds: builder.store(
+                store_name(Topic::Feeds),
+                store_keys::feeds(&codec, Topic::Feeds.name(&prefix)),
+            ),
         };
         let decoder = Arc::clone(&codec);
-        let pairs = RefCell::<Pairs>::default();
+        let pairs = RefCell::<PairCache>::default();
         let entries = builder.source(events.clone(), move |record| entry(&decoder, &pairs, record));
         let late = entries.process(builder, Candles::in_steps(stores.clone(), step_windows));
         let encoder = Arc::clone(&codec);
         late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| Output {
-            key: layout::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),
+            key: store_keys::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),
             value: entry.event().map(|event| encoder.to_bytes(event)),
         });
         entries.process(builder, LatestPrices::new(stores.latest));

@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 use clap::Args;
 
 use super::{bytes, duration};
-use crate::query::{Budget, Guards, Limits, Token};
+use crate::api::{AccessPolicy, AccessToken, Budget, Limits};
 
 /// The longest token that is read: longer than anybody's, and short enough to compare each time.
 const MAX_TOKEN_BYTES: usize = 4096;
@@ -82,7 +82,7 @@ pub struct Http {
 
 impl Http {
     /// What readers may at `listen`. An address that others can reach needs TLS and a token.
-    pub fn guards(&self, listen: SocketAddr) -> Result<Guards> {
+    pub fn guards(&self, listen: SocketAddr) -> Result<AccessPolicy> {
         let token = self.auth_token_file.as_deref().map(read_token).transpose()?;
         let secured = token.is_some() && self.tls_cert.is_some();
         ensure!(
@@ -90,7 +90,7 @@ impl Http {
             "--listen {listen} can be reached from other machines: give --tls-cert, --tls-key and \
              --auth-token-file, or say --insecure-listen"
         );
-        Ok(Guards {
+        Ok(AccessPolicy {
             token,
             origins: self.cors_origins.clone(),
             rate: (self.rate > 0).then_some((self.rate, self.rate_burst)),
@@ -154,11 +154,12 @@ fn is_loopback(address: IpAddr) -> bool {
 }
 
 /// The token of a file.
-pub fn read_token(path: &Path) -> Result<Token> {
+pub fn read_token(path: &Path) -> Result<AccessToken> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the token of {}", path.display()))?;
     ensure!(text.len() <= MAX_TOKEN_BYTES, "{} is too long for a token", path.display());
-    Token::new(&text).with_context(|| format!("{} is empty: it holds no token", path.display()))
+    AccessToken::new(&text)
+        .with_context(|| format!("{} is empty: it holds no token", path.display()))
 }
 
 /// A browser says where a page is from: scheme and host, and nothing after them.
@@ -228,7 +229,7 @@ mod tests {
         }
         assert!(http(&["--tls-cert", "cert.pem"]).is_err());
         assert!(http(&["--cors-origin", "*"]).is_err());
-        assert_eq!(http(&both)?.guards(inside)?.token, Token::new("secret"));
+        assert_eq!(http(&both)?.guards(inside)?.token, AccessToken::new("secret"));
         assert!(!format!("{:?}", http(&both)?.guards(inside)?).contains("secret"));
         Ok(())
     }

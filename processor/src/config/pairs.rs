@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use schemas::{PairKey, Timestamp};
 
-use super::ask::pair;
+use super::query::pair;
 use super::{Kafka, SchemaRegistry, Server, topic_prefix};
 
 /// `processor pairs`.

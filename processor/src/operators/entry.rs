@@ -23,9 +23,9 @@ use schemas::{Basis, Codec, DecodeError, FeedMark, Kind, MarketEvent, PairKey, P
 use streams::record::SourceRecord;
 use streams::{Error, Failure};
 
-use super::pairs::{Pair, Pairs, is_key_of_mark};
+use super::pairs::{Pair, PairCache, is_key_of_mark};
 use super::rules::{END_OF_TIME, MAX_AHEAD_MS};
-use crate::layout;
+use crate::store_keys;
 
 /// Bytes kept of why a feed lost something: text for people, which no rule reads. It is cut and not
 /// refused, because the gap counts.
@@ -81,7 +81,7 @@ fn failure(error: DecodeError) -> Failure {
 /// Reads one record of `events`; what its key says may be known from `pairs`.
 pub fn entry(
     codec: &Codec,
-    pairs: &RefCell<Pairs>,
+    pairs: &RefCell<PairCache>,
     record: &SourceRecord<'_>,
 ) -> Result<Entry, Failure> {
     let value = record.value.ok_or(Failure::Drop("tombstone"))?;
@@ -90,7 +90,7 @@ pub fn entry(
             let pair = pairs.borrow_mut().get(record.key, || {
                 // Written anew: a key has one form, however its sender wrote the lengths.
                 let key = codec.decode::<PairKey>(record.key).map_err(failure)?;
-                Pair::read(&layout::pair_key(&key)).ok_or(Failure::Drop("invalid_key"))
+                Pair::read(&store_keys::pair_key(&key)).ok_or(Failure::Drop("invalid_key"))
             })?;
             let event = codec.decode(value).map_err(failure)?;
             check(&event, record)?;
@@ -98,7 +98,7 @@ pub fn entry(
         }
         Some(Kind::FeedMark) => {
             let key = codec.decode::<PairKey>(record.key).map_err(failure)?;
-            let feed = layout::pair_key(&key);
+            let feed = store_keys::pair_key(&key);
             if !is_key_of_mark(&feed) {
                 return Err(Failure::Drop("invalid_key"));
             }

@@ -93,21 +93,21 @@ fn names(key: &[u8]) -> Option<[&[u8]; 3]> {
 }
 
 /// The pairs that were met lately, by the bytes of a key in its topic.
-pub struct Pairs(Vec<Option<Place>>);
+pub struct PairCache(Vec<Option<Place>>);
 
 struct Place {
     topic_key: Box<[u8]>,
     pair: Rc<Pair>,
 }
 
-impl Default for Pairs {
+impl Default for PairCache {
     /// None yet.
     fn default() -> Self {
         Self((0..PLACES).map(|_| None).collect())
     }
 }
 
-impl Pairs {
+impl PairCache {
     /// The pair of that key; `read` is asked for one that was not met lately.
     pub fn get<E>(
         &mut self,
@@ -139,12 +139,12 @@ mod tests {
     use schemas::PairKey;
 
     use super::*;
-    use crate::layout;
+    use crate::store_keys;
 
     #[test]
     fn a_key_is_read_once() {
-        let mut pairs = Pairs::default();
-        let key = layout::pair_key(&PairKey::new("BTC", "USD", "coinbase"));
+        let mut pairs = PairCache::default();
+        let key = store_keys::pair_key(&PairKey::new("BTC", "USD", "coinbase"));
         let mut reads = 0;
         for _ in 0..3 {
             let found = pairs.get(&key, || {
@@ -154,22 +154,22 @@ mod tests {
             let found = found.unwrap();
             assert_eq!(found.key(), key);
             assert_eq!(found.exchange(), b"\x10coinbase");
-            assert_eq!(found.feed(), layout::pair_key(&PairKey::feed("coinbase")));
+            assert_eq!(found.feed(), store_keys::pair_key(&PairKey::feed("coinbase")));
         }
         assert_eq!(reads, 1);
     }
 
     #[test]
     fn what_is_no_pair_is_not_kept() {
-        let mut pairs = Pairs::default();
-        let key = layout::pair_key(&PairKey::new("", "USD", "coinbase"));
+        let mut pairs = PairCache::default();
+        let key = store_keys::pair_key(&PairKey::new("", "USD", "coinbase"));
         assert!(pairs.get(&key, || Pair::read(&key).ok_or("invalid")).is_err());
         assert!(pairs.get(&key, || Err("asked again")).is_err_and(|error| error == "asked again"));
     }
 
     #[test]
     fn a_key_of_other_bytes_than_its_names_have_is_none() {
-        let key = layout::pair_key(&PairKey::new("BTC", "USD", "x"));
+        let key = store_keys::pair_key(&PairKey::new("BTC", "USD", "x"));
         assert!(Pair::read(&key).is_some() && is_key_of_mark(&key));
         // The length 3 in two bytes, and a byte too many.
         let long = [&[0x86, 0x00][..], &key[1..]].concat();
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_mark_is_of_an_exchange_or_of_a_pair() {
         let is_key = |base: &str, quote: &str, exchange: &str| {
-            is_key_of_mark(&layout::pair_key(&PairKey::new(base, quote, exchange)))
+            is_key_of_mark(&store_keys::pair_key(&PairKey::new(base, quote, exchange)))
         };
         assert!(is_key("", "", "x") && is_key("BTC", "USD", "x"));
         for (base, quote, exchange) in
@@ -194,9 +194,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_key_gets_its_own_pair(bases in prop::collection::vec("[A-C]{1,3}", 1..60)) {
-            let mut pairs = Pairs::default();
+            let mut pairs = PairCache::default();
             for base in bases {
-                let key = layout::pair_key(&PairKey::new(base, "USD", "x"));
+                let key = store_keys::pair_key(&PairKey::new(base, "USD", "x"));
                 let pair = pairs.get(&key, || Pair::read(&key).ok_or("invalid"));
                 prop_assert_eq!(pair.map(|pair| pair.key().to_vec()), Ok(key));
             }

@@ -1,0 +1,88 @@
+//! What streaming counts, each declared once.
+
+use anyhow::Result;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Buckets of a change's way through the hub, in seconds: most of it is waiting for the tick.
+const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// The metrics of the streaming routes. Clones share them.
+#[derive(Clone)]
+pub(super) struct StreamMetrics {
+    /// Clients, by transport.
+    pub(super) clients: IntGaugeVec,
+    /// Subscriptions of all clients.
+    pub(super) subscriptions: IntGauge,
+    /// Clients that were sent away or not let in, by reason.
+    pub(super) dropped: IntCounterVec,
+    /// Messages given to clients' queues.
+    pub(super) messages: IntCounter,
+    /// Messages of clients that could not be understood.
+    pub(super) malformed: IntCounter,
+    /// Times that the hub was behind the engine and read the stores anew.
+    pub(super) lost: IntCounter,
+    /// Changed keys that a tick had no time for.
+    pub(super) backlog: IntGauge,
+    /// Rows that were looked at for the beginnings of subscriptions.
+    pub(super) scanned: IntCounter,
+    /// From the first change of a tick to the end of the tick's fan-out.
+    pub(super) delivery: Histogram,
+}
+
+impl StreamMetrics {
+    /// Registers all of them.
+    pub(super) fn new(registry: &Registry) -> Result<Self> {
+        let opts = |name: &str, help: &str| Opts::new(format!("processor_stream_{name}"), help);
+        let buckets = DELIVERY_BUCKETS.to_vec();
+        let delivery = HistogramOpts::from(opts(
+            "delivery_seconds",
+            "From the first change of a tick to the end of its fan-out.",
+        ));
+        let metrics = Self {
+            clients: IntGaugeVec::new(
+                opts("clients", "StreamService clients by transport."),
+                &["transport"],
+            )?,
+            subscriptions: IntGauge::with_opts(opts(
+                "subscriptions",
+                "Subscriptions of all streaming clients.",
+            ))?,
+            dropped: IntCounterVec::new(
+                opts("clients_dropped_total", "StreamService clients sent away, by reason."),
+                &["reason"],
+            )?,
+            messages: IntCounter::with_opts(opts(
+                "messages_total",
+                "Messages given to the queues of streaming clients.",
+            ))?,
+            malformed: IntCounter::with_opts(opts(
+                "malformed_total",
+                "Messages of streaming clients that could not be understood.",
+            ))?,
+            lost: IntCounter::with_opts(opts(
+                "lost_total",
+                "Times that streaming was behind the engine and read the stores anew.",
+            ))?,
+            backlog: IntGauge::with_opts(opts(
+                "backlog_keys",
+                "Changed keys that the last tick had no time for.",
+            ))?,
+            scanned: IntCounter::with_opts(opts(
+                "scanned_rows_total",
+                "Rows looked at for what subscriptions begin with.",
+            ))?,
+            delivery: Histogram::with_opts(delivery.buckets(buckets))?,
+        };
+        for metric in [&metrics.messages, &metrics.malformed, &metrics.lost, &metrics.scanned] {
+            registry.register(Box::new(metric.clone()))?;
+        }
+        registry.register(Box::new(metrics.clients.clone()))?;
+        registry.register(Box::new(metrics.subscriptions.clone()))?;
+        registry.register(Box::new(metrics.backlog.clone()))?;
+        registry.register(Box::new(metrics.dropped.clone()))?;
+        registry.register(Box::new(metrics.delivery.clone()))?;
+        Ok(metrics)
+    }
+}

@@ -1,0 +1,62 @@
+//! The state that the streaming routes share, and its settings.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use clap::Args;
+use tokio::sync::Semaphore;
+
+use super::client_queue::HubHandle;
+use super::metrics::StreamMetrics;
+use super::origin::{Origins, origin};
+use crate::api::ReadService;
+
+/// What streaming is told.
+#[derive(Args, Clone, Debug)]
+pub struct StreamOptions {
+    /// How often a second a key is told to streaming clients at most; its newest value wins.
+    #[arg(long, env = "STREAM_UPDATES_PER_SECOND", default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub stream_updates_per_second: u32,
+    /// Streaming clients at once; one more is refused with 503.
+    #[arg(long, env = "STREAM_MAX_CLIENTS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub stream_max_clients: u32,
+    /// Web origins besides our own that may stream, a scheme and a host each, separated by commas;
+    /// * is any.
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub allowed_origins: Vec<String>,
+}
+
+/// The state that the streaming routes share. Clones share it.
+#[derive(Clone)]
+pub(in crate::api) struct StreamService {
+    pub(super) reads: ReadService,
+    pub(super) hub: HubHandle,
+    /// A permit for each client.
+    pub(super) client_permits: Arc<Semaphore>,
+    /// The next client's number.
+    pub(super) next: Arc<AtomicU64>,
+    pub(super) origins: Arc<Origins>,
+    pub(super) metrics: StreamMetrics,
+}
+
+impl StreamService {
+    /// Joins the reads with a hub that has been started.
+    pub(super) fn new(
+        reads: &ReadService,
+        hub: HubHandle,
+        metrics: StreamMetrics,
+        options: &StreamOptions,
+    ) -> Self {
+        let clients = usize::try_from(options.stream_max_clients).unwrap_or(usize::MAX);
+        Self {
+            reads: reads.clone(),
+            hub,
+            client_permits: Arc::new(Semaphore::new(clients.min(Semaphore::MAX_PERMITS))),
+            next: Arc::default(),
+            origins: Arc::new(Origins::new(options.allowed_origins.clone())),
+            metrics,
+        }
+    }
+}

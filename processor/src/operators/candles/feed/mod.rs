@@ -1,0 +1,471 @@
+//! What is known of an exchange's feed: its clock, when it was healthy, and what it lost.
+//!
+//! ```text
+//! clock mark   healthy_from ──────── healthy_until        a stretch; joined to the one it touches
+//! gap mark            gap_from ─── gap_until              of the feed, or of one pair
+//!                     first_missing_id, missing           counts down as the ids arrive
+//!
+//! state bytes  version | forgotten_until | stretches (from, length)* | gaps*     as Avro longs
+//!   version 2: | parts (connection, stretches)* | carriers (ticker?, since, connection)*
+//!   version 3: | spilled_until | overflow_until | work?
+//! ```
+//!
+//! A pair may have a state of its own beside that of its exchange. It holds the connections that
+//! carry the pair where there are several (`parts.rs`), and the pair's gaps for which the exchange's
+//! state has no room. An event reads it only when it is older than `spilled_until`.
+//!
+//! A mark over many windows is worked off in steps; what is left of it is `work` (`work.rs`).
+//!
+//! What a candle says of its feed is a function of this value and of the window, for minutes, hours
+//! and days alike: [`Feed::marks`]. A gap of the feed is one gap to every window over it, so its
+//! missing trades are those of the gap, and at most so many belong to the window.
+//!
+//! Invariants:
+//! - A gap with ids is here only while some of them are missing.
+//! - A window that begins before `forgotten_until` may overlap a gap that is no longer here.
+//! - No gap in the own state of a pair ends after its exchange's `spilled_until`.
+
+pub(super) mod carriers;
+mod gap;
+pub(super) mod stretches;
+
+pub use carriers::Carrier;
+pub use gap::Gap;
+
+use schemas::avro::{self, Reader};
+use schemas::{Basis, FeedMark, MarketEvent, PairChange, Timestamp};
+
+use stretches::{Span, Stretches, count, union, write_count};
+
+use super::work::Work;
+use crate::operators::rules::{Interval, REVISION_HORIZON_MS};
+
+/// Gaps remembered in one state. An event looks at each of its exchange's, while there are any, and
+/// that state is written with each clock mark: 256 are some 15 KB. Beyond it the pair's gap that
+/// ends first moves into the pair's own state.
+///
+/// A pair has room for as many more, and an exchange-wide gap moves nowhere. Beyond that the gap that
+/// ends first is forgotten, which is counted as `gap_overflow`: windows that bear its mark keep it,
+/// and a window that an event makes later says `gap`, because it may lie over what is forgotten.
+pub(super) const MAX_GAPS: usize = 256;
+/// An id that a gap in a pair's own state lost is looked for in events up to this long after the
+/// end of all such gaps: a venue's times are in the order of its ids to within that.
+const SPILLED_SLACK_MS: i64 = Interval::Minute.length_ms();
+/// Connections remembered of an exchange: twice what the largest budget allows. Beyond it the one
+/// that has been silent for longest is forgotten.
+const MAX_PARTS: usize = 64;
+/// The form of the state bytes: of a sole connection; of one of several; with gaps in the own states
+/// of pairs, or with work left.
+const VERSIONS: [i64; 3] = [1, 2, 3];
+
+/// What a candle says of its feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said, or kept back, on its own")]
+pub struct Marks {
+    /// Part of the window was lost.
+    pub gap: bool,
+    /// Trades known to be missing from gaps over the window.
+    pub missing: Option<i64>,
+    /// Milliseconds of the window in which the feed was healthy.
+    pub coverage_ms: Option<i64>,
+    /// The feed was not healthy when the window began, and was later in it.
+    pub partial_start: bool,
+    /// The window may overlap a gap that is forgotten, for its age or for want of room.
+    pub forgotten: bool,
+    /// For want of room.
+    pub overflowed: bool,
+}
+
+/// What an event has to know of its feed's gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to questions that are asked at once")]
+pub struct Near {
+    /// The feed has left marks, so its windows bear them.
+    pub marked: bool,
+    /// A gap of the pair overlaps the event's minute.
+    pub window: bool,
+    /// A gap of the pair lost the event's id.
+    pub id: bool,
+    /// The pair's own state may have another one.
+    pub spilled: bool,
+}
+
+impl Near {
+    /// With what the pair's own state has.
+    pub fn and(self, own: Self) -> Self {
+        Self { window: self.window | own.window, id: self.id | own.id, ..self }
+    }
+}
+
+/// What the own state of a pair adds to what its exchange's feed knows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Own {
+    pub(super) carriers: Vec<Carrier>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) forgotten_until: Timestamp,
+    pub(super) overflow_until: Timestamp,
+}
+
+/// What is known of one exchange's feed, in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The mark that moved the clock last; before there was one, its `healthy_until` is 0. Its own
+    /// `state` is empty: the rest stands for it.
+    mark: FeedMark,
+    /// Told for all of the exchange.
+    stretches: Stretches,
+    /// Told by each connection of several, by name.
+    parts: Vec<(String, Stretches)>,
+    /// Of a pair's own state, which has nothing else.
+    carriers: Vec<Carrier>,
+    gaps: Vec<Gap>,
+    forgotten_until: Timestamp,
+    /// Of those that were forgotten for want of room.
+    overflow_until: Timestamp,
+    spilled_until: Timestamp,
+    /// What is left to do of the last mark.
+    work: Option<Box<Work>>,
+}
+
+impl Feed {
+    /// Nothing is known, but who made the first mark.
+    pub fn new(first: &FeedMark) -> Self {
+        let mark = FeedMark::healthy(first.feed.clone(), Timestamp(0), first.received_at);
+        Self {
+            mark,
+            stretches: Stretches::default(),
+            parts: Vec::new(),
+            carriers: Vec::new(),
+            gaps: Vec::new(),
+            forgotten_until: Timestamp(0),
+            overflow_until: Timestamp(0),
+            spilled_until: Timestamp(0),
+            work: None,
+        }
+    }
+
+    /// How far it is healthy, if it has said so.
+    pub fn clock(&self) -> Option<Timestamp> {
+        Some(self.mark.healthy_until).filter(|until| until.0 > 0)
+    }
+
+    /// The gap that ends last, of those that are not complete.
+    pub fn last_gap(&self) -> Option<&Gap> {
+        self.gaps.iter().max_by_key(|gap| gap.until)
+    }
+
+    /// Takes a clock mark: one that is newer than the clock, or one of a connection of several,
+    /// which may be behind the clock that another has told.
+    pub fn tick(&mut self, mark: &FeedMark) {
+        if let Some(from) = mark.healthy_from {
+            let span = (from, mark.healthy_until);
+            match mark.part {
+                Some(_) => self.part(&mark.feed).add(span),
+                None => self.stretches.add(span),
+            }
+        }
+        if self.clock().is_some_and(|clock| clock >= mark.healthy_until) {
+            return;
+        }
+        self.mark = FeedMark { state: Vec::new(), ..mark.clone() };
+        self.forget_old(mark.healthy_until);
+    }
+
+    /// Forgets what is behind the horizon: nothing of it can arrive any more.
+    pub(super) fn forget_old(&mut self, clock: Timestamp) {
+        let horizon = Timestamp(clock.0.saturating_sub(REVISION_HORIZON_MS));
+        for old in self.gaps.extract_if(.., |gap| gap.until < horizon) {
+            self.forgotten_until = self.forgotten_until.max(old.until);
+        }
+    }
+
+    /// What that connection has told.
+    fn part(&mut self, name: &str) -> &mut Stretches {
+        let at = self.parts.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            if self.parts.len() >= MAX_PARTS {
+                let silent = (0..self.parts.len()).min_by_key(|&index| self.parts[index].1.end());
+                self.parts.remove(silent.unwrap_or_default());
+            }
+            self.parts.push((name.to_owned(), Stretches::default()));
+            self.parts.len() - 1
+        });
+        &mut self.parts[at].1
+    }
+
+    /// Some connection has told a clock of its own.
+    pub(super) fn has_parts(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// The pair whose state this is has ended at `time`, told at that stream time.
+    pub(super) fn end(&mut self, time: Timestamp, told: Timestamp) {
+        // A pair's own state has no clock: its mark's times are free.
+        let mark = &mut self.mark;
+        (mark.healthy_until, mark.received_at) = (time, told);
+        mark.change = Some(PairChange::Ended);
+    }
+
+    /// The pair whose state this is has ended: when, and the stream time at which that was told.
+    pub(super) fn ended(&self) -> Option<(Timestamp, Timestamp)> {
+        let times = (self.mark.healthy_until, self.mark.received_at);
+        self.mark.change.map(|_| times)
+    }
+
+    /// The pair whose state this is has not ended.
+    pub(super) fn begin_again(&mut self) {
+        self.mark.change = None;
+        self.mark.healthy_until = Timestamp(0);
+    }
+
+    /// Forgets what was told of the time after `at`; whether the clock was ahead of it.
+    pub(super) fn set_back(&mut self, at: Timestamp) -> bool {
+        self.carriers.retain(|carrier| carrier.since <= at);
+        if self.clock().is_none_or(|clock| clock <= at) {
+            return false;
+        }
+        self.mark.healthy_until = at;
+        self.stretches.cut(at);
+        self.parts.iter_mut().for_each(|(_, part)| part.cut(at));
+        self.gaps.retain(|gap| gap.from < at);
+        self.gaps.iter_mut().for_each(|gap| gap.until = gap.until.min(at));
+        self.forgotten_until = self.forgotten_until.min(at);
+        self.overflow_until = self.overflow_until.min(at);
+        true
+    }
+
+    /// Remembers which connection carries the pair whose state this is.
+    pub(super) fn carry(&mut self, carrier: Carrier) {
+        carriers::add(&mut self.carriers, carrier);
+    }
+
+    /// What this state, a pair's own, adds to that of its exchange.
+    pub(super) fn own(&self) -> Own {
+        Own {
+            carriers: self.carriers.clone(),
+            gaps: self.gaps.clone(),
+            forgotten_until: self.forgotten_until,
+            overflow_until: self.overflow_until,
+        }
+    }
+
+    /// Whether a pair's own state may have a gap over what happens at that time, or an id of then.
+    pub(super) const fn has_spilled(&self, time: Timestamp) -> bool {
+        time.0 < self.spilled_until.0.saturating_add(SPILLED_SLACK_MS)
+    }
+
+    /// What is left to do of the last mark.
+    pub(super) fn work(&self) -> Option<&Work> {
+        self.work.as_deref()
+    }
+
+    /// Remembers what is left to do, or that nothing is.
+    pub(super) fn set_work(&mut self, work: Option<Work>) {
+        self.work = work.map(Box::new);
+    }
+
+    /// When the connection was healthy that carried that basis; when any was, where that is not
+    /// known.
+    fn healthy(&self, carriers: &[Carrier], basis: Basis) -> Vec<Span> {
+        let mut spans = self.stretches.spans().to_vec();
+        let terms = carriers::terms(carriers, basis);
+        for (name, part) in &self.parts {
+            if terms.is_empty() {
+                spans.extend(part.spans());
+            }
+            for (_, (from, until)) in terms.iter().filter(|(carrier, _)| carrier == name) {
+                let within = part.spans().iter().map(|&(a, b)| (a.max(*from), b.min(*until)));
+                spans.extend(within.filter(|(a, b)| a < b));
+            }
+        }
+        union(spans)
+    }
+
+    /// Remembers a gap. False when it is known, or when nothing of it is missing.
+    pub fn add(&mut self, gap: Gap) -> bool {
+        if gap.is_complete() || self.knows(&gap) {
+            return false;
+        }
+        self.gaps.push(gap);
+        true
+    }
+
+    /// Whether the gap is here.
+    pub(super) fn knows(&self, gap: &Gap) -> bool {
+        self.gaps.iter().any(|known| known.is_same(gap))
+    }
+
+    /// When there are too many gaps, gives away that of a pair which ends first, for its own state.
+    pub(super) fn spill(&mut self) -> Option<Gap> {
+        let of_pairs = |index: &usize| !self.gaps[*index].pair.is_empty();
+        let too_many = (self.gaps.len() > MAX_GAPS).then_some(0..self.gaps.len())?;
+        let oldest = too_many.filter(of_pairs).min_by_key(|&index| self.gaps[index].until)?;
+        let gap = self.gaps.remove(oldest);
+        self.spilled_until = self.spilled_until.max(gap.until);
+        Some(gap)
+    }
+
+    /// Forgets the gap that ends first when there are too many; whether it did.
+    pub fn overflow(&mut self) -> bool {
+        if self.gaps.len() <= MAX_GAPS {
+            return false;
+        }
+        let oldest = (0..self.gaps.len()).min_by_key(|&index| self.gaps[index].until);
+        if let Some(oldest) = oldest {
+            let gap = self.gaps.remove(oldest);
+            self.forgotten_until = self.forgotten_until.max(gap.until);
+            self.overflow_until = self.overflow_until.max(gap.until);
+        }
+        true
+    }
+
+    /// An id of a pair has arrived; returns the gaps that are now complete, and whether any had lost
+    /// it.
+    pub fn arrived(&mut self, pair: &[u8], id: i64) -> (bool, Vec<Gap>) {
+        let mut lost = false;
+        for gap in self.gaps.iter_mut().filter(|gap| *gap.pair == *pair && gap.lost(id)) {
+            gap.missing -= 1;
+            lost = true;
+        }
+        (lost, self.gaps.extract_if(.., |gap| gap.is_complete()).collect())
+    }
+
+    /// What an event of that minute has to know. O(1) when there is no gap.
+    #[inline]
+    pub fn near(&self, pair: &[u8], event: &MarketEvent, start: Timestamp, end: Timestamp) -> Near {
+        let mut near = Near {
+            marked: true,
+            window: start < self.overflow_until,
+            spilled: self.has_spilled(event.event_time),
+            ..Near::default()
+        };
+        for gap in &self.gaps {
+            let lost = event.trade_id.is_some_and(|id| gap.lost(id));
+            let over = gap.overlaps(start, end);
+            if (lost || over) && gap.concerns(pair, event.basis) {
+                near.id |= lost;
+                near.window |= over;
+            }
+        }
+        near
+    }
+
+    /// What a candle of that window says; `own` is of the pair, if any is known.
+    pub(super) fn marks(&self, pair: &[u8], basis: Basis, own: &Own, (start, end): Span) -> Marks {
+        let gaps = self.gaps.iter().chain(&own.gaps);
+        let over: Vec<&Gap> =
+            gaps.filter(|gap| gap.overlaps(start, end) && gap.concerns(pair, basis)).collect();
+        let counted = over.iter().filter(|gap| gap.ids.is_some());
+        let missing = counted.map(|gap| gap.missing).reduce(i64::saturating_add);
+        let told = |stretches: &Stretches| !stretches.spans().is_empty();
+        let told = told(&self.stretches) || self.parts.iter().any(|(_, part)| told(part));
+        let healthy = self.healthy(&own.carriers, basis);
+        let coverage = told.then(|| covered(&healthy, &over, (start, end)));
+        let begins_healthy = healthy.iter().any(|&(a, b)| a <= start && start < b);
+        Marks {
+            gap: !over.is_empty(),
+            missing,
+            coverage_ms: coverage,
+            partial_start: !begins_healthy && coverage.is_some_and(|covered| covered > 0),
+            forgotten: start < self.forgotten_until.max(own.forgotten_until),
+            overflowed: start < self.overflow_until.max(own.overflow_until),
+        }
+    }
+
+    /// As it stands in the private changelog.
+    pub fn to_mark(&self) -> FeedMark {
+        let mut state = Vec::new();
+        let is_known = !self.stretches.spans().is_empty() || !self.gaps.is_empty();
+        if is_known || self.version() > VERSIONS[0] || self.forgotten_until.0 != 0 {
+            self.write(&mut state);
+        }
+        FeedMark { state, ..self.mark.clone() }
+    }
+
+    /// The least that can hold it.
+    fn version(&self) -> i64 {
+        let times = self.spilled_until.max(self.overflow_until);
+        if times.0 != 0 || self.work.is_some() {
+            return VERSIONS[2];
+        }
+        VERSIONS[usize::from(self.is_shared())]
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let version = self.version();
+        avro::long(out, version);
+        avro::long(out, self.forgotten_until.0);
+        self.stretches.write(out);
+        write_count(out, self.gaps.len());
+        self.gaps.iter().for_each(|gap| gap.write(out));
+        if version >= VERSIONS[1] {
+            write_count(out, self.parts.len());
+            for (name, part) in &self.parts {
+                avro::string(out, name);
+                part.write(out);
+            }
+            carriers::write(&self.carriers, out);
+        }
+        if version >= VERSIONS[2] {
+            avro::long(out, self.spilled_until.0);
+            avro::long(out, self.overflow_until.0);
+            avro::optional(out, self.work.as_deref(), |out, work| work.write(out));
+        }
+    }
+
+    /// Something of it is known of one connection of several.
+    fn is_shared(&self) -> bool {
+        !self.parts.is_empty() || !self.carriers.is_empty()
+    }
+
+    /// Out of the private changelog.
+    pub fn of_mark(mut mark: FeedMark) -> Result<Self, String> {
+        let state = std::mem::take(&mut mark.state);
+        let mut feed = Self::new(&mark);
+        feed.mark = mark;
+        if !state.is_empty() {
+            feed.read(&mut Reader::new(&state)).ok_or("the state of a feed is malformed")?;
+        }
+        Ok(feed)
+    }
+
+    fn read(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        let version = reader.long().ok().filter(|version| VERSIONS.contains(version))?;
+        self.forgotten_until = Timestamp(reader.long().ok()?);
+        self.stretches = Stretches::read(reader)?;
+        for _ in 0..count(reader, MAX_GAPS)? {
+            self.gaps.push(Gap::read(reader)?);
+        }
+        if version >= VERSIONS[1] {
+            for _ in 0..count(reader, MAX_PARTS)? {
+                let name = reader.string().ok()?.to_owned();
+                self.parts.push((name, Stretches::read(reader)?));
+            }
+            self.carriers = carriers::read(reader)?;
+        }
+        if version >= VERSIONS[2] {
+            self.spilled_until = Timestamp(reader.long().ok()?);
+            self.overflow_until = Timestamp(reader.long().ok()?);
+            self.work = reader.optional(Work::read).ok()?.map(Box::new);
+        }
+        reader.is_empty().then_some(())
+    }
+}
+
+/// Milliseconds of the window that lie in a stretch and in none of the gaps.
+fn covered(healthy: &[Span], gaps: &[&Gap], (start, end): Span) -> i64 {
+    let mut gaps: Vec<(i64, i64)> = gaps.iter().map(|gap| (gap.from.0, gap.until.0)).collect();
+    gaps.sort_unstable();
+    let mut covered = 0;
+    for &(from, until) in healthy {
+        let (mut from, until) = (from.max(start).0, until.min(end).0);
+        for &(a, b) in &gaps {
+            covered += (a.min(until) - from).max(0);
+            from = from.max(b);
+        }
+        covered += (until - from).max(0);
+    }
+    covered
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! The stores of a task, by name.
+
+use schemas::LatestPrice;
+use streams::store::StoreHandle;
+
+use super::candles::{Feed, Window};
+
+/// The stores of a task.
+#[derive(Clone)]
+pub struct TaskStores {
+    /// The newest price by pair: also the pair's clock.
+    pub latest: StoreHandle<LatestPrice>,
+    /// Candles of one minute: the only tier that events reach.
+    pub minutes: StoreHandle<Window>,
+    /// Merged from closed minutes.
+    pub hours: StoreHandle<Window>,
+    /// Merged from closed minutes.
+    pub days: StoreHandle<Window>,
+    /// How far each exchange's feed is known to be healthy, and what it lost; of a pair, which of
+    /// several connections carries it.
+    pub feeds: StoreHandle<Feed>,
+}
