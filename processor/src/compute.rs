@@ -1,7 +1,7 @@
 //! `processor candles FILE…`: the same topology over trade files, without a broker.
 //!
-//! The task is the real one; its stores are in memory. What is printed at the end is what the
-//! topics would hold, with hours and days as readers see them: merged with their open minutes.
+//! The task is the real one, with stores in memory. The output at the end equals the content of the
+//! topics, with hours and days as readers see them: merged with their open minutes.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,12 +24,12 @@ const CACHE_MAX_BYTES: usize = 256 << 20;
 /// Candles read at once.
 const PAGE: usize = 10_000;
 
-/// What to print.
+/// The options of the command.
 #[derive(Clone, Copy, Debug)]
 pub struct ComputeOptions {
-    /// Which candles.
+    /// The interval of the candles.
     pub interval: Interval,
-    /// Without those that are still open.
+    /// Leave out open candles.
     pub closed: bool,
 }
 
@@ -88,7 +88,7 @@ pub fn run(files: &[PathBuf], options: ComputeOptions, out: &mut impl Write) -> 
     run.commit()?;
     print(&run, options, out)?;
     if run.dropped > 0 {
-        tracing::warn!(records = run.dropped, "trades were dirty or too late for any candle");
+        tracing::warn!(records = run.dropped, "trades were invalid or too late for any candle");
     }
     Ok(())
 }

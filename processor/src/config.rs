@@ -28,7 +28,7 @@ use crate::operators::Interval;
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -48,7 +48,7 @@ pub enum Command {
     /// Look after the topics.
     #[command(subcommand)]
     Topics(Topics),
-    /// Repair a pair, or say that it has ended, by a record in the log.
+    /// Set a pair back, or end it, by a record in the log.
     #[command(subcommand)]
     Pairs(Pairs),
 }
@@ -73,7 +73,7 @@ pub struct Kafka {
     pub settings: Vec<Setting>,
 }
 
-/// What whoever keeps stores and answers reads is told.
+/// Settings shared by `run` and `serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Stores {
     /// Where the schema registry is.
@@ -82,7 +82,7 @@ pub struct Stores {
     /// The address of metrics, health and reads.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Committed state of one store that waits for the disk; reaching it writes early.
+    /// Committed state per store that waits for the disk; at this size it is written early.
     #[arg(long, env = "OVERLAY_MAX", default_value = "32MiB", value_parser = bytes)]
     pub overlay_max: usize,
     /// Time between writes of the state stores: what a crash restores from the topics.
@@ -91,19 +91,19 @@ pub struct Stores {
     /// Settings of streaming.
     #[command(flatten)]
     pub stream: stream::StreamOptions,
-    /// Where candles are that the topics no longer hold: the database with the sink's tables, as
+    /// The database of candles older than the topics' retention, with the sink's tables, as
     /// postgresql://USER@HOST:PORT/DATABASE. It is never printed.
     #[arg(long, env = "HISTORY_URL", hide_env_values = true,
         value_parser = |text: &str| Ok::<_, std::convert::Infallible>(HistoryUrl::new(text)))]
     pub history_url: Option<HistoryUrl>,
-    /// Memory that the store database may keep of what was read, one half, and written, the other.
+    /// Memory of the store database: one half caches reads, the other buffers writes.
     #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
     pub store_cache: usize,
-    /// What keeps the stores on disk: sled, or fjall for state that is larger than the caches. A
-    /// state directory keeps the one that it was made with.
+    /// The engine that keeps the stores on disk: sled, or fjall for state larger than the caches. A
+    /// state directory keeps the engine that created it.
     #[arg(long, env = "STORE_ENGINE", default_value_t = Engine::default(), value_parser = engine)]
     pub store_engine: Engine,
-    /// State that a thread gathers in memory while it restores, before it waits for the disk.
+    /// State that a restoring thread buffers in memory before it waits for the disk.
     #[arg(long, env = "RESTORE_MAX", default_value = "1GiB", value_parser = bytes)]
     pub restore_max: usize,
 }
@@ -114,10 +114,10 @@ pub struct Serve {
     /// Where Kafka is.
     #[command(flatten)]
     pub kafka: Kafka,
-    /// What it keeps and answers.
+    /// Settings shared with `run`.
     #[command(flatten)]
     pub stores: Stores,
-    /// Who may read it.
+    /// Settings of the HTTP server.
     #[command(flatten)]
     pub http: Http,
     /// The name of its folder in the state directory; no group of that name is joined.
@@ -134,10 +134,10 @@ pub struct Run {
     /// Where Kafka is.
     #[command(flatten)]
     pub kafka: Kafka,
-    /// What it keeps and answers.
+    /// Settings shared with `serve`.
     #[command(flatten)]
     pub stores: Stores,
-    /// Who may read it.
+    /// Settings of the HTTP server.
     #[command(flatten)]
     pub http: Http,
     /// Put before the name of `events` instead of the prefix of every topic: several installations
@@ -157,7 +157,7 @@ pub struct Run {
     #[arg(long, env = "PROCESSING_GUARANTEE", value_enum,
         default_value_t = ProcessingGuarantee::ExactlyOnceV2)]
     pub processing_guarantee: ProcessingGuarantee,
-    /// Who assigns partitions: the members (classic) or the broker (consumer, KIP-848).
+    /// The assignor of partitions: the members (classic) or the broker (consumer, KIP-848).
     #[arg(long, env = "GROUP_PROTOCOL", value_enum, default_value_t = Protocol::Classic)]
     pub group_protocol: Protocol,
     /// Time between commits.
@@ -176,8 +176,9 @@ pub struct Run {
     /// every partition can be read here.
     #[arg(long, env = "STANDBY")]
     pub standby: bool,
-    /// Where to go on when the group's offsets have expired or were deleted although the stores hold
-    /// state. Without it such a member does not start. With offsets it changes nothing.
+    /// The position to start from when the group's offsets have expired or were deleted although
+    /// the stores hold state. Without it such a member does not start. With offsets it has no
+    /// effect.
     #[arg(long, env = "RESET_OFFSETS", value_enum)]
     pub reset_offsets: Option<Reset>,
 }
@@ -185,11 +186,11 @@ pub struct Run {
 /// See [`ResetOffsets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Reset {
-    /// Behind the last event that the stores hold: no event is lost or counted twice.
+    /// After the last event that the stores hold: no event is lost or counted twice.
     Position,
     /// At the first event of the topic: trades without an id are counted twice.
     Earliest,
-    /// Behind the last event of the topic: events that were not yet processed are lost.
+    /// After the last event of the topic: unprocessed events are lost.
     Latest,
 }
 

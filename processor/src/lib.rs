@@ -1,6 +1,6 @@
-//! What this product computes: `events` in, `latest` and candles out.
+//! The processor: `events` in, `latest` and candles out.
 //!
-//! Read [`topology`] first: it is one page, and everything else hangs from it.
+//! Read [`topology`] first: it is one page, and all other modules follow from it.
 
 pub mod api;
 pub mod cli;

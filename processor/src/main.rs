@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut stderr = std::io::stderr().lock();
-            // With nobody left to read it there is nobody to tell.
+            // A closed stderr cannot be reported.
             let _ = writeln!(stderr, "processor: {error:#}");
             ExitCode::FAILURE
         }
@@ -79,7 +79,7 @@ fn view(config: &Serve) -> Result<()> {
     process.serve_while(move || view.run())
 }
 
-/// What a member of the group and a view have in common.
+/// The state that a member of the group and a view share.
 struct Process {
     listener: std::net::TcpListener,
     topic_prefix: String,
@@ -127,7 +127,7 @@ impl Process {
         self.service.queries.clone()
     }
 
-    /// Runs the engine on a thread of its own and answers, until one of them ends or a signal comes.
+    /// Runs the engine on its own thread and serves, until one of them ends or a signal comes.
     fn serve_while(self, run: impl FnOnce() -> streams::Result<()> + Send + 'static) -> Result<()> {
         let stop = self.stop.clone();
         let engine = std::thread::Builder::new().name("engine".into()).spawn({
@@ -141,7 +141,7 @@ impl Process {
         let runtime = tokio::runtime::Runtime::new()?;
         let serving = runtime.block_on(self.serve());
         stop.set();
-        // Who has not gone by now is cut off: a read that still runs is nobody's any more.
+        // Cuts off connections and reads that are still open.
         runtime.shutdown_background();
         let ran = engine.join().map_err(|_| anyhow::anyhow!("the engine panicked"))?;
         ran?;
@@ -195,7 +195,7 @@ fn change_pairs(change: PairChange, config: &ChangePairs) -> Result<()> {
     read_enough(changed.and_then(|()| Ok(out.flush()?)))
 }
 
-/// Whoever reads may have read enough.
+/// A reader that closes the pipe, such as `head`, is no error.
 fn read_enough(printed: Result<()>) -> Result<()> {
     match &printed {
         Err(error) if is_broken_pipe(error) => Ok(()),

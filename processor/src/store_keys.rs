@@ -1,4 +1,4 @@
-//! How keys stand in the stores.
+//! The keys of the stores.
 //!
 //! ```text
 //! topic  pair    header | base | quote | exchange                      (Avro PairKey)
@@ -8,13 +8,13 @@
 //! store  candle  n n n n n n | base | quote | exchange | b | t t t t t t t t
 //! ```
 //!
-//! `b` is 0 for TRADE and 1 for TICKER; `t` is `open_time` big-endian with its sign bit flipped, so
-//! that the candles of a pair and basis lie in the order of time. Avro's own long does not.
+//! `b` is 0 for TRADE and 1 for TICKER. `t` is `open_time` big-endian with its sign bit flipped, so that
+//! the candles of a pair and basis are in the order of time. Avro's own long is not.
 //!
-//! `n` numbers the segments of [`SEGMENT`] windows, big-endian from the middle of its range. What
-//! changes now lies together, and what is over stays away from it: a store on disk writes whole
-//! leaves, and with the pair first each flush wrote one for every pair that changed, full of its past.
-//! The price is one look-up for each segment of a range that is read.
+//! `n` numbers the segments of [`SEGMENT`] windows, big-endian from the middle of its range. Candles that
+//! change now are adjacent, apart from old ones. A store on disk writes whole leaves: with the pair
+//! first, each flush would write one leaf per changed pair, full of old candles. The cost is one look-up
+//! per segment of a range.
 
 use std::sync::Arc;
 
@@ -24,14 +24,15 @@ use streams::Layout;
 
 use crate::operators::{Feed, Interval, Window};
 
-/// Windows of a pair that lie together: half an hour of minutes, a day and a bit of hours, a month of
-/// days.
+/// Windows of a pair that are adjacent: half an hour of minutes, a day and a bit of hours, a month
+/// of days.
 pub const SEGMENT: i64 = 32;
-/// Of the keys of candles: those of another version are not looked at, and restored from the topic.
+/// The version of the candle keys. Stores of another version are ignored and restored from the
+/// topic.
 const CANDLES_VERSION: u32 = 2;
 /// Bytes of the segment at the beginning of a candle's store key.
 pub const PREFIX: usize = 6;
-/// Added to the number of a segment so that it is never negative. The shortest segment has 2^20 ms.
+/// Added to a segment's number so that it is never negative. The shortest segment has 2^20 ms.
 const MIDDLE: i64 = 1 << 47;
 /// Bytes of basis and time at the end of a candle's store key.
 const SUFFIX: usize = 9;
@@ -89,19 +90,19 @@ const fn segment_length(interval: Interval) -> i64 {
     SEGMENT * interval.length_ms()
 }
 
-/// The beginning of the store keys of all candles of the segment that a time lies in.
+/// The prefix of the store keys of all candles in the segment of a time.
 pub fn segment_prefix(interval: Interval, time: Timestamp) -> [u8; PREFIX] {
     let number = time.0.div_euclid(segment_length(interval)) + MIDDLE;
     let [_, _, prefix @ ..] = number.to_be_bytes();
     prefix
 }
 
-/// The first instant of the segment that a time lies in.
+/// The first instant of the segment of a time.
 pub const fn segment_start(interval: Interval, time: Timestamp) -> Timestamp {
     Timestamp(time.0.saturating_sub(time.0.rem_euclid(segment_length(interval))))
 }
 
-/// The first instant after the segment that a time lies in.
+/// The first instant after the segment of a time.
 pub const fn segment_end(interval: Interval, time: Timestamp) -> Timestamp {
     let left = segment_length(interval) - time.0.rem_euclid(segment_length(interval));
     Timestamp(time.0.saturating_add(left))
@@ -168,7 +169,7 @@ pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
     pairs(codec, Layout::new(topic, encode, decode))
 }
 
-/// What is known of each exchange's feed.
+/// The state of each exchange's feed.
 pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
     let encode = move |feed: &Feed, out: &mut Vec<u8>| writer.encode(&feed.to_mark(), out);
@@ -176,7 +177,7 @@ pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
     pairs(codec, Layout::new(topic, encode, decode))
 }
 
-/// Candles of a length by segment, pair, basis and time; `prefix` is that of the topics' names.
+/// Candles of one interval by segment, pair, basis and time; `prefix` is that of the topics' names.
 pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Window> {
     let topic = interval.topic().name(prefix);
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
@@ -198,7 +199,7 @@ pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<W
         move |key, out| {
             let body = reader.body::<CandleKey>(key).map_err(text)?;
             let mut rest = Reader::new(&body);
-            // The pair stands in both as it is; the body is one whole key.
+            // The pair has the same bytes in both; the body is one whole key.
             for _ in 0..3 {
                 rest.bytes().map_err(text)?;
             }

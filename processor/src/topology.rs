@@ -3,14 +3,14 @@
 //! ```text
 //! events ──decode, check──┬─► Candles ──too late──► late
 //!    │                    │      └─ stores ohlc_1m, ohlc_1h, ohlc_1d, feeds (each its own topic)
-//!    └─cannot be used──►  │
+//!    └─invalid──►         │
 //!      dead_letters       └─► LatestPrices
 //!                                └─ store latest (its own topic)
 //! ```
 //!
-//! Each store publishes its changes once: the topic that readers read is the changelog that
-//! restores the store. `Candles` comes before `LatestPrices` because a pair's clock is the event
-//! time of its latest price *before* the event at hand.
+//! Each store publishes its changes once: the topic that consumers read is the changelog that restores
+//! the store. `Candles` comes before `LatestPrices`, because a pair's clock is the event time of its
+//! latest price *before* the current event.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -24,23 +24,23 @@ use crate::operators::{
 };
 use crate::store_keys;
 
-/// The name of a topic's store: the topic's own, without a prefix.
+/// The name of a topic's store: the topic's own, without the prefix.
 pub const fn store_name(topic: Topic) -> &'static str {
     topic.base_name()
 }
 
-/// The computation, over topics whose names begin with `prefix`.
+/// The topology over topics whose names begin with `prefix`.
 pub fn topology(codec: &Arc<Codec>, prefix: &str) -> Topology {
     topology_from(codec, prefix, prefix)
 }
 
-/// The same, reading the events of another prefix.
+/// The same, with the events of another prefix.
 pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> Topology {
     topology_in_steps(codec, input_prefix, prefix, STEP_WINDOWS)
 }
 
-/// The same, with another bound on the windows that a step of a mark looks at; for tests, which show
-/// that it changes no candle.
+/// The same, with another bound on the windows per step of a mark. Tests use it to show that the
+/// bound changes no candle.
 pub fn topology_in_steps(
     codec: &Arc<Codec>,
     input_prefix: &str,

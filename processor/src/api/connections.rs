@@ -330,7 +330,7 @@ impl Server {
         match shaken {
             Ok(Ok(stream)) => self.http(stream, address).await,
             Ok(Err(error)) => {
-                tracing::debug!(%address, %error, "no TLS");
+                tracing::debug!(%address, %error, "TLS handshake failed");
                 self.metrics.dropped("handshake");
             }
             Err(_) => self.metrics.dropped("handshake"),
@@ -374,7 +374,7 @@ impl Server {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(address = %of, %error, "a connection broke off");
+            tracing::debug!(address = %of, %error, "connection failed");
             if error.is_timeout() {
                 self.metrics.dropped("idle");
             }

@@ -35,7 +35,7 @@ impl Refusal {
 
     /// 401: the token is missing or wrong.
     pub fn unauthorized() -> Self {
-        let reason = "a token is needed: send authorization: Bearer TOKEN";
+        let reason = "the token is missing or wrong: send authorization: Bearer TOKEN";
         Self::new(StatusCode::UNAUTHORIZED, reason)
     }
 
@@ -51,7 +51,8 @@ impl Refusal {
 
     /// 405: the route has no such method.
     pub fn method() -> Self {
-        let reason = "this route has no such method: /v1/openapi.json lists them";
+        let reason =
+            "this route does not support the method: /v1/openapi.json lists those that it does";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, reason)
     }
 
@@ -73,26 +74,26 @@ impl Refusal {
 
     /// 503: the limit of concurrent reads is reached.
     pub fn busy() -> Self {
-        let reason = "too many reads at once: try again, or ask another view";
+        let reason = "too many concurrent reads: try again, or use another view";
         Self::unavailable(reason).retry_after(BUSY_RETRY_S)
     }
 
     /// 503: readers hold all the memory that they may.
     pub fn no_memory() -> Self {
-        let reason = "too much waits to be sent to other clients: try again, or ask for less";
+        let reason = "other clients hold too much memory: try again, or request fewer rows";
         Self::unavailable(reason).retry_after(BUSY_RETRY_S)
     }
 
     /// 503: the limit of streaming clients is reached, or the hub is behind.
     pub fn full() -> Self {
-        let reason = "no place for another streaming client: try again later";
+        let reason = "too many streaming clients: try again later";
         Self::unavailable(reason).retry_after(BUSY_RETRY_S)
     }
 
     /// 500: an internal failure. `cause` is logged.
     pub fn broken(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "a read failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the read failed: the log says why")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error: see the server's log")
     }
 
     /// Adds a field.
@@ -148,7 +149,7 @@ impl From<PathRejection> for Refusal {
 
 impl From<WebSocketUpgradeRejection> for Refusal {
     fn from(rejection: WebSocketUpgradeRejection) -> Self {
-        let reason = format!("this is a WebSocket: {}", rejection.body_text());
+        let reason = format!("this route needs a WebSocket upgrade: {}", rejection.body_text());
         Self::new(rejection.status(), reason)
     }
 }

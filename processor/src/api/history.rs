@@ -53,7 +53,7 @@ impl HistoryUrl {
         ensure!(config.get_dbname().is_some(), "it names no database");
         ensure!(
             config.get_ssl_mode() != SslMode::Require,
-            "TLS is not spoken with the database: use a tunnel, and sslmode=disable"
+            "TLS to the database is not supported: use a tunnel, and sslmode=disable"
         );
         let timeout = BUDGET.as_millis();
         let own = format!("-c default_transaction_read_only=on -c statement_timeout={timeout}");

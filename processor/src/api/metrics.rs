@@ -75,7 +75,7 @@ impl ConnectionMetrics {
 
 /// The gauge of [`Budget`](super::Budget).
 pub(super) fn reader_memory() -> prometheus::Result<IntGauge> {
-    let help = "Memory of what readers have not taken yet.";
+    let help = "Memory of answers and messages that readers have not taken yet.";
     IntGauge::new("processor_reader_memory_bytes", help)
 }
 

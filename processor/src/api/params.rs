@@ -114,7 +114,7 @@ impl Params {
 /// A valid part of a pair's name.
 pub(super) fn part(name: &str, value: &str) -> Result<String, Refusal> {
     if value.is_empty() || value.len() > MAX_PART_BYTES {
-        return Err(Refusal::bad(format!("{name}: 1 to {MAX_PART_BYTES} bytes are a name")));
+        return Err(Refusal::bad(format!("{name}: must be 1 to {MAX_PART_BYTES} bytes")));
     }
     Ok(value.to_owned())
 }

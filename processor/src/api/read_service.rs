@@ -118,8 +118,10 @@ fn within(max_lag: Option<u64>, extent: &Extent, now: Moment) -> Result<(), Refu
         return Ok(());
     }
     let shown = lag.map_or("of unknown age".into(), |lag| format!("{lag} ms old"));
-    let reason =
-        format!("{}: the answer would be {shown}, and {max} is asked for", params::MAX_LAG);
+    let reason = format!(
+        "{}: the answer would be {shown}, and at most {max} ms is accepted",
+        params::MAX_LAG
+    );
     Err(Refusal::unavailable(reason).with("lag_ms", lag))
 }
 

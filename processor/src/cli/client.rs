@@ -1,4 +1,4 @@
-//! One request, and its answer or the reason that the server gives.
+//! One HTTP request, and its answer or the server's reason for refusing it.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use crate::config::{Format, Server, read_token};
 
-/// Longer than the server takes before it refuses.
+/// Longer than the server's own timeout.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server to ask.
+/// The client of a server.
 pub(super) struct ApiClient {
     http: Http,
     url: String,
 }
 
-/// What it said.
+/// An answer.
 pub(super) struct ApiAnswer {
     pub(super) body: String,
     pub(super) next_cursor: Option<String>,
-    /// The stores that it was read from, as `STORE/PARTITION=OFFSET`.
+    /// The positions of the stores that it was read from, as `STORE/PARTITION=OFFSET`.
     pub(super) positions: Option<String>,
 }
 

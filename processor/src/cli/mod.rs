@@ -1,4 +1,4 @@
-//! The command line as a reader: the same questions as over HTTP, as tables for people.
+//! The command-line client of the HTTP API: the same reads, printed as tables.
 
 mod client;
 pub mod pairs;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::config::{CandlesQuery, Format, Query, Source};
 use client::ApiClient;
 
-/// Candles that the server gives in one answer.
+/// The server's maximum of candles per answer.
 const PAGE: u32 = 10_000;
 const LATEST: [&str; 7] =
     ["base", "quote", "exchange", "price", "size", "event_time", "base_volume_24h"];
@@ -31,7 +31,7 @@ const CANDLES: [&str; 10] = [
 ];
 const EXCHANGES: [&str; 5] = ["exchange", "state", "pairs", "last_event_time", "gap_since"];
 
-/// Asks, and prints what comes back.
+/// Sends the query and prints the answer.
 pub fn run(query: &Query, out: &mut impl Write) -> Result<()> {
     match query {
         Query::Latest { pairs, source } => latest(pairs, source, out),
@@ -54,7 +54,7 @@ fn latest(pairs: &[PairKey], source: &Source, out: &mut impl Write) -> Result<()
         _ => table::write(&LATEST, rows(&answer, "found"), out)?,
     }
     let missing: Vec<String> = rows(&answer, "missing").iter().map(shown).collect();
-    if missing.is_empty() { Ok(()) } else { bail!("not there: {}", missing.join(", ")) }
+    if missing.is_empty() { Ok(()) } else { bail!("not found: {}", missing.join(", ")) }
 }
 
 fn shown(pair: &Value) -> String {
@@ -87,7 +87,7 @@ fn candles(wanted: &CandlesQuery, out: &mut impl Write) -> Result<()> {
         let answer =
             client.get("/v1/candles", &parameters(wanted, limit, cursor.take()), format)?;
         if format == Format::Csv {
-            // The names of the columns stand once.
+            // The header of the columns is printed once.
             let rest = answer.body.split_once('\n').map_or("", |(_, rest)| rest);
             out.write_all(if header { answer.body.as_bytes() } else { rest.as_bytes() })?;
             header = false;
@@ -112,7 +112,7 @@ fn candles(wanted: &CandlesQuery, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// What is asked for, and not left to the server's defaults.
+/// The parameters that are always sent, and those that were given.
 fn parameters(wanted: &CandlesQuery, limit: u32, cursor: Option<String>) -> Vec<(&str, String)> {
     let pair = &wanted.pair;
     let mut parameters = vec![

@@ -1,8 +1,8 @@
 //! `processor pairs`: a record in the log that ends a pair, or sets one back whose clock ran ahead.
 //!
-//! The record is a mark whose key is the pair. It stands in the partition in which the pair is, which a
-//! member or a view knows: a pair's partition is where its writers put it. A member does what the mark
-//! says when it comes to it, so that a replay of the log does the same.
+//! The record is a mark whose key is the pair. It goes to the pair's partition, which a member or a
+//! view knows, because the writers chose it. Members apply the mark when they process it, so a
+//! replay of the log does the same.
 
 use std::io::Write;
 
@@ -16,10 +16,10 @@ use super::client::ApiClient;
 use crate::config::{ChangePairs, Format};
 use crate::topology::store_name;
 
-/// Whose mark it is, for people who read the log.
+/// The feed's name in the mark, for people who read the log.
 const FEED: &str = "processor pairs";
 
-/// Shows what is to be written, and writes it with `--yes`.
+/// Prints the records, and writes them with `--yes`.
 pub fn run(
     change: PairChange,
     config: &ChangePairs,
@@ -35,7 +35,7 @@ pub fn run(
         .map(|pair| Ok((pair, find(&client, pair, (change, at), out)?)))
         .collect::<Result<_>>()?;
     if !config.yes {
-        writeln!(out, "nothing is written without --yes")?;
+        writeln!(out, "not written: add --yes to write the records")?;
         return Ok(());
     }
     let prefix = &config.kafka.topic_prefix;
@@ -56,7 +56,7 @@ pub fn run(
     Ok(())
 }
 
-/// Says what is known of the pair and what will become of it; returns its partition.
+/// Prints the pair's newest price and the change; returns its partition.
 fn find(
     client: &ApiClient,
     pair: &PairKey,
@@ -78,13 +78,13 @@ fn find(
     let (price, time) = (field("price"), field("event_time"));
     write!(out, "{pair} in partition {partition}: {price} at {time}; ")?;
     match change {
-        PairChange::Reset => writeln!(out, "what is newer than {at} is forgotten")?,
+        PairChange::Reset => writeln!(out, "prices and candles newer than {at} are deleted")?,
         PairChange::Ended => writeln!(out, "it ended at {at}")?,
     }
     Ok(partition)
 }
 
-/// The partition of the newest price that was read, of a `positions` header that names one.
+/// The partition in a `positions` header of the newest price.
 fn partition(positions: &str) -> Option<i32> {
     let place = positions.strip_prefix(store_name(Topic::Latest))?.strip_prefix('/')?;
     place.split_once('=')?.0.parse().ok()

@@ -1,13 +1,13 @@
-//! Rows as columns that people can read: numbers to the right, everything else to the left.
+//! Rows as columns: numbers to the right, all other values to the left.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// What stands where there is nothing.
+/// The text of a null value.
 const NOTHING: &str = "-";
 
-/// Writes these fields of each row, under their names.
+/// Writes these fields of each row, with a header.
 pub(super) fn write(names: &[&str], rows: &[Value], out: &mut impl Write) -> io::Result<()> {
     let cells = |row: &Value| names.iter().map(|name| cell(&row[*name])).collect::<Vec<_>>();
     let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
@@ -37,7 +37,7 @@ fn width(text: &str) -> usize {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => NOTHING.into(),
-        // What a server sends is text, and no orders to a terminal.
+        // Control characters of a server must not reach the terminal.
         Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
         other => other.to_string(),
     }

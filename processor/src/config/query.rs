@@ -1,4 +1,4 @@
-//! The flags of those who ask.
+//! The flags of `processor query`.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use schemas::PairKey;
 
-/// Whom to ask.
+/// The server to query.
 #[derive(Args, Clone, Debug)]
 pub struct Server {
-    /// A member or a view.
+    /// The URL of a member or a view.
     #[arg(
         long,
         env = "QUERY_URL",
@@ -17,21 +17,21 @@ pub struct Server {
         default_value = "http://127.0.0.1:8080"
     )]
     pub url: String,
-    /// A file with the token that it asks for.
+    /// A file with the token of the server.
     #[arg(long, env = "AUTH_TOKEN_FILE")]
     pub auth_token_file: Option<PathBuf>,
-    /// Trust this certificate, PEM, besides the usual ones.
+    /// Trust this certificate, PEM, besides the public authorities.
     #[arg(long, env = "TLS_CA")]
     pub tls_ca: Option<PathBuf>,
 }
 
-/// Where to ask.
+/// The server to query, and the output format.
 #[derive(Args, Clone, Debug)]
 pub struct Source {
-    /// Whom to ask.
+    /// The server to query.
     #[command(flatten)]
     pub server: Server,
-    /// How to print it.
+    /// The output format.
     #[arg(long, env = "FORMAT", value_enum, default_value_t = Format::Table)]
     pub format: Format,
 }
@@ -41,9 +41,9 @@ pub struct Source {
 pub enum Format {
     /// Columns, for people.
     Table,
-    /// As the server says it.
+    /// As the server sends it.
     Csv,
-    /// As the server says it.
+    /// As the server sends it.
     Json,
 }
 
@@ -55,15 +55,15 @@ pub enum Query {
         /// BASE-QUOTE@EXCHANGE.
         #[arg(required = true, value_parser = pair)]
         pairs: Vec<PairKey>,
-        /// Where to ask.
+        /// The server and the format.
         #[command(flatten)]
         source: Source,
     },
     /// The candles of a pair.
     Candles(Box<CandlesQuery>),
-    /// The exchanges, and how their feeds are.
+    /// The exchanges and the health of their feeds.
     Exchanges {
-        /// Where to ask.
+        /// The server and the format.
         #[command(flatten)]
         source: Source,
     },
@@ -75,19 +75,19 @@ pub struct CandlesQuery {
     /// BASE-QUOTE@EXCHANGE.
     #[arg(value_parser = pair)]
     pub pair: PairKey,
-    /// Which candles: 1m, 1h, 1d or auto.
+    /// The interval: 1m, 1h, 1d or auto.
     #[arg(long, default_value = "1m")]
     pub interval: String,
-    /// From this time on, RFC 3339 or milliseconds.
+    /// The beginning of the range, RFC 3339 or milliseconds.
     #[arg(long)]
     pub from: Option<String>,
-    /// Before this time.
+    /// The end of the range, exclusive.
     #[arg(long)]
     pub to: Option<String>,
-    /// At most so many, the oldest first.
+    /// The maximum number, the oldest first.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
-    /// What stands for windows without trades: none, previous or null.
+    /// The fill of windows without trades: none, previous or null.
     #[arg(long, default_value = "none")]
     pub fill: String,
     /// Trades or price samples.
@@ -96,7 +96,7 @@ pub struct CandlesQuery {
     /// Without candles that are still open.
     #[arg(long)]
     pub closed: bool,
-    /// Where to ask.
+    /// The server and the format.
     #[command(flatten)]
     pub source: Source,
 }

@@ -123,7 +123,9 @@ impl Cursor {
             part().is_none().then_some(Self { interval, next, anchor })
         };
         let mut read = read;
-        read().ok_or_else(|| Refusal::bad("cursor: is none of ours; take next_cursor as it is"))
+        read().ok_or_else(|| {
+            Refusal::bad("cursor: not a cursor of this server: send next_cursor unchanged")
+        })
     }
 
     fn text(self) -> String {

@@ -165,7 +165,9 @@ fn read_cursor(text: &str) -> Result<(String, String), Refusal> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         text(base).zip(text(quote))
     };
-    read().ok_or_else(|| Refusal::bad("cursor: is none of ours; take next_cursor as it is"))
+    read().ok_or_else(|| {
+        Refusal::bad("cursor: not a cursor of this server: send next_cursor unchanged")
+    })
 }
 
 #[cfg(test)]

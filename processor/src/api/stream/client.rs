@@ -1,4 +1,5 @@
-//! One streaming client, whatever its transport: admitted, known to the hub, and gone when dropped.
+//! One streaming client of either transport. Dropping it frees its permit and removes it from the
+//! hub.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,12 +12,12 @@ use super::service::StreamService;
 use crate::api::budget::Budget;
 use crate::api::error::Refusal;
 
-/// Of a message while it is sent: the one that is written for this client, and the socket's own.
+/// Copies of a message while it is sent: one written for this client, and the socket's own.
 pub(super) const COPIES: usize = 2;
-/// How long a client that is sent away may take to hear why.
-pub(super) const FAREWELL: Duration = Duration::from_secs(5);
+/// The time in which a client that is disconnected may read the reason.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A place for one more client, or why there is none.
+/// A permit for one more client, or the refusal.
 pub(super) fn enter(
     streaming: &StreamService,
     headers: &HeaderMap,
@@ -26,28 +27,28 @@ pub(super) fn enter(
         refusal
     };
     if !streaming.origins.allow(headers) {
-        let text = "this origin may not stream here: --allowed-origins";
+        let text = "this origin may not stream: add it to --allowed-origins";
         return Err(refuse("origin", Refusal::forbidden(text)));
     }
     let place = streaming.client_permits.clone().try_acquire_owned();
     place.map_err(|_| refuse("full", Refusal::full()))
 }
 
-/// A client that the hub knows.
+/// A client that has joined the hub.
 pub(super) struct StreamClient {
     pub(super) streaming: StreamService,
     transport: &'static str,
-    /// Its number.
+    /// The number by which the hub knows it.
     pub(super) number: u64,
-    /// What it is to be sent.
+    /// The messages to send.
     pub(super) queue: Outbox,
-    /// Why it is sent away.
+    /// The reason why the hub disconnects it.
     pub(super) end: oneshot::Receiver<CloseReason>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl StreamClient {
-    /// Introduces a client to the hub; `None` when the hub is too busy.
+    /// Joins the hub; `None` when the hub is too busy.
     pub(super) fn new(
         streaming: StreamService,
         transport: &'static str,
@@ -64,12 +65,12 @@ impl StreamClient {
         Some(Self { streaming, transport, number, queue, end, _permit: permit })
     }
 
-    /// The memory of what readers have not taken yet.
+    /// The bound on the memory that readers hold.
     pub(super) fn budget(&self) -> Budget {
         self.streaming.reads.budget.clone()
     }
 
-    /// Asks the hub something; false when it is too busy.
+    /// Sends a request to the hub; false when it is too busy.
     pub(super) fn ask(&self, command: HubRequest) -> bool {
         self.streaming.hub.ask(command)
     }
@@ -78,7 +79,7 @@ impl StreamClient {
 impl Drop for StreamClient {
     fn drop(&mut self) {
         self.streaming.metrics.clients.with_label_values(&[self.transport]).dec();
-        // A hub that is too busy finds its queue closed.
+        // If the hub is too busy, it finds the closed queue later.
         self.ask(HubRequest::Leave { client: self.number });
     }
 }

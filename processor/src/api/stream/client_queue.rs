@@ -1,4 +1,4 @@
-//! Between clients and the hub: what they ask, and the queues through which they are answered.
+//! The requests from clients to the hub, and one bounded queue of messages per client.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,22 +12,23 @@ use super::metrics::StreamMetrics;
 use super::pattern::Pattern;
 use super::protocol::{Frame, Frames, Resume};
 
-/// Deliveries that wait for one client: the answers to twice as many subscriptions as it may have, or
-/// the updates of so many ticks, half a minute of them unless set otherwise. What waits is shared with
-/// those who have read it already.
+/// Deliveries queued for one client: the answers to twice as many subscriptions as it may have, or
+/// the updates of so many ticks, half a minute by default. Queued rows are shared with the other
+/// subscribers.
 pub(super) const QUEUE: usize = 2 * MAX_SUBSCRIPTIONS;
-/// Bytes that wait for one client, beyond which it gets no more: a snapshot of everything, and some.
+/// Bytes queued for one client, beyond which it is disconnected: more than a snapshot of every
+/// pair.
 const MAX_WAITING: usize = 8 << 20;
-/// Requests of all clients that wait for the hub; more are refused as busy.
+/// Queued requests of all clients; further ones are refused as busy.
 pub(super) const REQUESTS: usize = 16_384;
 /// Subscriptions of one client: a screen full of charts.
 pub(super) const MAX_SUBSCRIPTIONS: usize = 64;
 
-/// What a client is sent at one moment.
+/// The messages that a client gets at one moment.
 #[derive(Default)]
 pub(super) struct Delivery {
     frames: Vec<Frames>,
-    /// Of all of them.
+    /// Bytes of all frames.
     pub(super) bytes: usize,
 }
 
@@ -43,20 +44,20 @@ impl Delivery {
     }
 }
 
-/// Where a client's deliveries go.
+/// The hub's end of a client's queue.
 pub(super) struct Inbox {
     queue: mpsc::Sender<Delivery>,
     waiting: Arc<AtomicUsize>,
 }
 
-/// Where a client takes its deliveries from.
+/// The client's end of its queue.
 pub(super) struct Outbox {
     queue: mpsc::Receiver<Delivery>,
-    /// Bytes of what was not sent yet.
+    /// Bytes that are not sent yet.
     waiting: Arc<AtomicUsize>,
 }
 
-/// A queue of one client, with room for so many deliveries.
+/// A queue with room for so many deliveries.
 pub(super) fn queue(deliveries: usize) -> (Inbox, Outbox) {
     let (sender, receiver) = mpsc::channel(deliveries);
     let waiting = Arc::<AtomicUsize>::default();
@@ -65,29 +66,29 @@ pub(super) fn queue(deliveries: usize) -> (Inbox, Outbox) {
 }
 
 impl Inbox {
-    /// False when there is no room: the client is slow.
+    /// False when the queue is full: the client is too slow.
     fn put(&self, delivery: Delivery) -> bool {
         if self.waiting.load(Ordering::Relaxed) > MAX_WAITING {
             return false;
         }
         self.waiting.fetch_add(delivery.bytes, Ordering::Relaxed);
-        // Whoever has closed it is about to leave.
+        // A closed queue belongs to a client that is leaving.
         !matches!(self.queue.try_send(delivery), Err(mpsc::error::TrySendError::Full(_)))
     }
 }
 
 impl Outbox {
-    /// The next delivery; `None` when no more come.
+    /// The next delivery; `None` after the last.
     pub(super) async fn next(&mut self) -> Option<Delivery> {
         self.queue.recv().await
     }
 
-    /// So many bytes are sent, and make room.
+    /// Frees the room of bytes that were sent.
     pub(super) fn sent(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// The next delivery, if it waits already.
+    /// The next delivery, if one is queued.
     #[cfg(test)]
     pub(super) fn take(&mut self) -> Option<Delivery> {
         let delivery = self.queue.try_recv().ok()?;
@@ -99,19 +100,19 @@ impl Outbox {
 /// A client's number.
 pub(super) type ClientId = u64;
 
-/// Why a client is sent away.
+/// The reason to disconnect a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// Its queue was full.
+    /// Its queue is full.
     Slow,
-    /// Readers hold too much memory, and most of it waits for this one.
+    /// Readers hold too much memory, and this client has the longest queue.
     Memory,
-    /// The process ends.
+    /// The process stops.
     Stopping,
 }
 
 impl CloseReason {
-    /// As clients and metrics are told.
+    /// The name in messages and metrics.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Slow => "slow",
@@ -121,52 +122,52 @@ impl CloseReason {
     }
 }
 
-/// What clients ask of the hub.
+/// A request from a client to the hub.
 pub(super) enum HubRequest {
-    /// A client has come.
+    /// A client has connected.
     Join {
-        /// Its number.
+        /// The client's number.
         client: ClientId,
-        /// Where its frames go.
+        /// The queue of its messages.
         queue: Inbox,
-        /// Told when it is sent away.
+        /// Receives the reason when it is disconnected.
         end: oneshot::Sender<CloseReason>,
     },
-    /// It wants to hear of something.
+    /// The client subscribes.
     Subscribe {
-        /// Its number.
+        /// The client's number.
         client: ClientId,
-        /// Its number for it.
+        /// The client's own id of the subscription.
         id: u32,
-        /// What.
+        /// The pairs that it subscribes to.
         pattern: Pattern,
-        /// From where on.
+        /// The token to resume from.
         resume: Option<Resume>,
     },
-    /// It no longer does.
+    /// The client unsubscribes.
     Unsubscribe {
-        /// Its number.
+        /// The client's number.
         client: ClientId,
-        /// Its number for it.
+        /// The client's own id of the subscription.
         id: u32,
     },
-    /// It has gone.
+    /// The client has disconnected.
     Leave {
-        /// Its number.
+        /// The client's number.
         client: ClientId,
     },
 }
 
-/// How clients reach the hub.
+/// The clients' handle of the hub.
 #[derive(Clone)]
 pub(super) struct HubHandle {
     pub(super) requests: SyncSender<HubRequest>,
-    /// Ticks a second.
+    /// Ticks per second.
     pub(super) updates_per_second: u32,
 }
 
 impl HubHandle {
-    /// Asks something; false when the hub is too busy, or gone.
+    /// Sends a request; false when the hub is too busy or has stopped.
     pub(super) fn ask(&self, command: HubRequest) -> bool {
         self.requests.try_send(command).is_ok()
     }
@@ -176,42 +177,42 @@ impl HubHandle {
 pub(super) struct HubClient {
     queue: Inbox,
     end: oneshot::Sender<CloseReason>,
-    /// What goes into the queue when the hub has given it everything of the moment.
+    /// The delivery of the current moment, before it is queued.
     pending: Delivery,
-    /// What it hears of, by its own numbers.
+    /// Its subscriptions, by its own ids.
     pub(super) subscriptions: HashMap<u32, Subscription>,
 }
 
-/// What a client asked for.
+/// A subscription of one client.
 pub(super) struct Subscription {
-    /// Which pairs.
+    /// Its channel and pairs.
     pub(super) pattern: Pattern,
-    /// The number under which it waits for its beginning, while it does.
+    /// The number under which it waits for its first rows, while it does.
     pub(super) waits: Option<u64>,
 }
 
 impl HubClient {
-    /// It has not got the beginning of each of its subscriptions.
+    /// Whether some subscription still waits for its first rows.
     fn waits(&self) -> bool {
         self.subscriptions.values().any(|subscription| subscription.waits.is_some())
     }
 }
 
-/// Every client, and those whose queue was full.
+/// All clients.
 pub(super) struct Clients {
     known: FxHashMap<ClientId, HubClient>,
-    /// Those with something pending.
+    /// Clients with a pending delivery.
     given: Vec<ClientId>,
     metrics: StreamMetrics,
 }
 
 impl Clients {
-    /// Nobody.
+    /// Without clients.
     pub(super) fn new(metrics: StreamMetrics) -> Self {
         Self { known: FxHashMap::default(), given: Vec::new(), metrics }
     }
 
-    /// One more.
+    /// Adds a client.
     pub(super) fn add(
         &mut self,
         client: ClientId,
@@ -222,17 +223,17 @@ impl Clients {
         self.known.insert(client, HubClient { queue, end, pending, subscriptions });
     }
 
-    /// One of them.
+    /// The client of that number.
     pub(super) fn get(&mut self, client: ClientId) -> Option<&mut HubClient> {
         self.known.get_mut(&client)
     }
 
-    /// Nobody is here.
+    /// Whether there is no client.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Something for a client, to be sent with everything else of the moment.
+    /// Adds frames to a client's pending delivery.
     pub(super) fn give(&mut self, client: ClientId, frames: &Frames) {
         let Some(known) = self.known.get_mut(&client) else { return };
         if known.pending.frames.is_empty() {
@@ -241,7 +242,8 @@ impl Clients {
         known.pending.push(frames);
     }
 
-    /// A heartbeat for everybody: `bare` is for those who wait for a beginning.
+    /// Gives every client a heartbeat: `bare` to those that wait for first rows, `full` to the
+    /// others.
     pub(super) fn beat(&mut self, full: &Frames, bare: &Frames) {
         for client in self.all() {
             let waits = self.known.get(&client).is_some_and(HubClient::waits);
@@ -249,7 +251,7 @@ impl Clients {
         }
     }
 
-    /// The clients for which most bytes wait, slowest first, that hold so many bytes together.
+    /// The clients with the most bytes queued, slowest first, until `bytes` are reached.
     pub(super) fn slowest(&self, bytes: usize) -> Vec<ClientId> {
         let waiting = |client: &HubClient| client.queue.waiting.load(Ordering::Relaxed);
         let mut slow: Vec<_> =
@@ -265,7 +267,7 @@ impl Clients {
         enough.map(|(_, client)| *client).collect()
     }
 
-    /// Puts what was given into the queues. Returns the clients whose queue was full.
+    /// Queues the pending deliveries. Returns the clients whose queue is full.
     pub(super) fn send(&mut self) -> Vec<ClientId> {
         let mut slow = Vec::new();
         for client in self.given.drain(..) {
@@ -279,18 +281,18 @@ impl Clients {
         slow
     }
 
-    /// Those who have gone without a word: the hub was too busy to hear it.
+    /// Clients that have closed their queue without a request, because the hub was too busy.
     pub(super) fn gone(&self) -> Vec<ClientId> {
         let gone = self.known.iter().filter(|(_, client)| client.queue.queue.is_closed());
         gone.map(|(client, _)| *client).collect()
     }
 
-    /// Everybody.
+    /// The numbers of all clients.
     pub(super) fn all(&self) -> Vec<ClientId> {
         self.known.keys().copied().collect()
     }
 
-    /// Forgets a client, and tells it why if it is sent away. Returns what it heard of.
+    /// Removes a client, and sends it the reason if there is one. Returns its subscriptions.
     pub(super) fn remove(
         &mut self,
         client: ClientId,
@@ -302,7 +304,7 @@ impl Clients {
         self.metrics.subscriptions.sub(i64::try_from(subscriptions.len()).unwrap_or(0));
         if let Some(why) = why {
             self.metrics.dropped.with_label_values(&[why.as_str()]).inc();
-            // Who has gone meanwhile need not be told.
+            // A client that has left meanwhile needs no reason.
             let _ = end.send(why);
         }
         subscriptions

@@ -1,4 +1,4 @@
-//! Rows as JSON: decimals and times are strings, as in every answer of ours.
+//! Updates as JSON: decimals and times are strings, as in every answer.
 
 use std::fmt::Display;
 
@@ -139,7 +139,7 @@ struct DeletedUpdate<'a> {
     deleted: bool,
 }
 
-/// Appends that a key has no value any more.
+/// Appends the deletion of a key.
 pub(super) fn deleted(pair: &PairKey, key: Option<&CandleKey>, out: &mut String) {
     let row = DeletedUpdate {
         exchange: &pair.exchange,
@@ -153,6 +153,6 @@ pub(super) fn deleted(pair: &PairKey, key: Option<&CandleKey>, out: &mut String)
 }
 
 fn append(row: &impl Serialize, out: &mut String) {
-    // Strings, numbers and nulls: nothing of it can fail.
+    // Strings, numbers and nulls: encoding cannot fail.
     out.push_str(&serde_json::to_string(row).unwrap_or_default());
 }

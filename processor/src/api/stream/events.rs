@@ -1,8 +1,8 @@
-//! Server-sent events: one subscription for those who cannot open a WebSocket.
+//! Server-sent events: one subscription, for clients without WebSocket.
 //!
-//! `GET /v1/events?channel=candles&base=BTC&interval=1m` sends what the WebSocket would: the event's
-//! name is the message's type, its data the message, its id the resume token. A browser that
-//! reconnects sends that id as `Last-Event-ID` by itself.
+//! `GET /v1/events?channel=candles&base=BTC&interval=1m` sends the same messages as the WebSocket.
+//! The event's name is the message's type, its data is the message, and its id is the resume token.
+//! A browser sends that id as `Last-Event-ID` when it reconnects.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::client::{COPIES, FAREWELL, StreamClient, enter};
+use super::client::{CLOSE_TIMEOUT, COPIES, StreamClient, enter};
 use super::client_queue::{CloseReason, HubRequest};
 use super::origin::Origins;
 use super::pattern::{Channel, Pattern};
@@ -27,9 +27,9 @@ use crate::api::budget::{Budget, Held};
 use crate::api::connections::ConnectionHandle;
 use crate::api::error::Refusal;
 
-/// The header by which a browser goes on.
+/// The header by which a browser resumes.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// The number of the only subscription.
+/// The id of the only subscription.
 const ID: u32 = 1;
 
 const NAMES: [&str; 6] = ["channel", "exchange", "base", "quote", "interval", "resume"];
@@ -65,17 +65,17 @@ pub(super) async fn events(
     Ok(response)
 }
 
-/// One client's events, one at a time: what is not asked for yet stays in its queue, counted.
+/// One client's events. The HTTP server takes one at a time; the others stay in the counted queue.
 struct EventStream {
     client: StreamClient,
     end: oneshot::Receiver<CloseReason>,
-    /// Of the delivery that is sent.
+    /// The rest of the current delivery.
     frames: std::vec::IntoIter<Frame>,
     bytes: usize,
-    /// The copies of the event that is sent.
+    /// The copies of the event being sent.
     copies: Option<Held>,
     budget: Budget,
-    /// Dropped with it.
+    /// Dropped with it, which ends the task that watches it.
     _here: oneshot::Sender<()>,
 }
 
@@ -90,12 +90,12 @@ impl EventStream {
             self.client.queue.sent(std::mem::take(&mut self.bytes));
             tokio::select! {
                 biased;
-                end = &mut self.end => return Some((farewell(end.unwrap_or(CloseReason::Stopping)), None)),
+                end = &mut self.end => return Some((closing(end.unwrap_or(CloseReason::Stopping)), None)),
                 delivery = self.client.queue.next() => {
                     let Some(delivery) = delivery else {
-                        // The hub closes the queue a moment before it says why.
+                        // The hub closes the queue just before it sends the reason.
                         let end = (&mut self.end).await;
-                        return Some((farewell(end.unwrap_or(CloseReason::Stopping)), None));
+                        return Some((closing(end.unwrap_or(CloseReason::Stopping)), None));
                     };
                     self.bytes = delivery.bytes;
                     self.frames = delivery.frames().cloned().collect::<Vec<_>>().into_iter();
@@ -113,9 +113,10 @@ fn events_of(
     let (_, none) = oneshot::channel();
     let ends = std::mem::replace(&mut client.end, none);
     tokio::spawn(async move {
-        // Nobody asks for the next event of a client that does not read, so nobody would find out.
+        // The server does not poll this stream while the client does not read, so a task waits for
+        // the reason and cuts the connection.
         let _ = told.send(ends.await.unwrap_or(CloseReason::Stopping));
-        if timeout(FAREWELL, gone).await.is_err()
+        if timeout(CLOSE_TIMEOUT, gone).await.is_err()
             && let Some(handle) = handle
         {
             handle.cut();
@@ -135,7 +136,7 @@ fn event(frame: &Frame) -> Event {
     }
 }
 
-fn farewell(end: CloseReason) -> Event {
+fn closing(end: CloseReason) -> Event {
     Event::default()
         .event("close")
         .data(json!({ "type": "close", "reason": end.as_str() }).to_string())

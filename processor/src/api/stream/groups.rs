@@ -1,16 +1,15 @@
-//! Who hears of which pair: subscriptions by pattern, so that a row is written once for all who
-//! asked for the same.
+//! Subscriptions grouped by pattern, so that a row is encoded once for all subscribers of a pattern.
 //!
 //! ```text
-//! names   BTC → 1, USD → 2, coinbase → 3          only what somebody asked for by name
-//! pools   (latest, *, *, *)          rows of this tick, sequence, members by their id
-//!         (latest, BTC, USD, *)      …
+//! names    BTC → 1, USD → 2, coinbase → 3          only parts that some pattern names
+//! groups   (latest, *, *, *)          rows of this tick, sequence, members by subscription id
+//!          (latest, BTC, USD, *)      …
 //! ```
 //!
-//! While the stores are read for those who wait for a pool's beginning, the pool keeps what changes:
-//! it goes after what was read, so that what they are sent first is all there was at that moment.
+//! While a scan reads the first rows for a group, the group keeps the rows that change. They are sent
+//! after the scan's rows, so that together they are the state at that moment.
 //!
-//! A pair matches at most eight pools: each part by its name or by `*`.
+//! A pair matches at most eight groups: each part by its name or by `*`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,8 +25,7 @@ use super::scans::PendingSubscription;
 use super::snapshot::{Parts, Rows};
 use crate::api::budget::{Budget, SharedText};
 
-/// Keys that may change while the stores are read for a pool: some tens of megabytes. Beyond it they
-/// are read again.
+/// Keys that may change during a scan: some tens of megabytes. Beyond it the scan is repeated.
 const MAX_CHANGED: usize = 100_000;
 /// The number of `*`.
 const ANY: u32 = 0;
@@ -35,49 +33,49 @@ const ANY: u32 = 0;
 /// A pattern as numbers.
 type Selector = (Channel, [u32; 3]);
 
-/// Everybody who asked for the same.
+/// The subscriptions of one pattern.
 pub(super) struct Group {
     pattern: Pattern,
     sequence: u64,
-    /// What has changed in this tick.
+    /// The rows that changed in this tick.
     pub(super) rows: Rows,
-    /// By the number that they gave it: for all of them a message is the same bytes.
+    /// By subscription id: subscribers with the same id get the same bytes.
     members: BTreeMap<u32, Vec<ClientId>>,
-    /// Who waits for a beginning, and becomes a member with it.
+    /// Subscriptions that wait for their first rows, and then become members.
     pub(super) waiting: Vec<PendingSubscription>,
-    /// What has changed since the stores began to be read.
+    /// The rows that changed since the scan began.
     since: Since,
 }
 
-/// What a pool keeps beside a reading.
+/// The state of a group's scan.
 #[derive(Default)]
 enum Since {
-    /// Nothing is read.
+    /// No scan runs.
     #[default]
     Idle,
-    /// The newest row of each key.
+    /// A scan runs; the newest row of each key that changed since.
     Changed(FxHashMap<Key, String>),
-    /// Not all of it is known, or it is too much: what is read is of no use.
+    /// A scan runs and its rows are invalid: changes are missing, or are too many.
     Void,
 }
 
 impl Group {
-    /// What it stands for.
+    /// The pattern.
     pub(super) const fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
-    /// The sequence of its last update.
+    /// The sequence of the last update.
     pub(super) const fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// What they call it, and who they are.
+    /// Subscription ids, and the clients of each.
     pub(super) fn members(&self) -> impl Iterator<Item = (u32, &[ClientId])> {
         self.members.iter().map(|(id, clients)| (*id, clients.as_slice()))
     }
 
-    /// Takes this tick's rows, a message each, and the sequence before the first.
+    /// Takes this tick's rows, one message each, and the sequence before the first.
     pub(super) fn take_rows(&mut self, budget: &Budget) -> (Parts, u64) {
         let taken = std::mem::take(&mut self.rows).into_parts(budget);
         let before = self.sequence;
@@ -85,24 +83,25 @@ impl Group {
         (taken, before)
     }
 
-    /// The stores are read for it.
+    /// Whether a scan runs.
     pub(super) const fn is_read(&self) -> bool {
         !matches!(self.since, Since::Idle)
     }
 
-    /// The stores begin to be read.
+    /// Marks the beginning of a scan.
     pub(super) fn begin(&mut self) {
         self.since = Since::Changed(FxHashMap::default());
     }
 
-    /// What is being read is of no use.
+    /// Invalidates the running scan.
     pub(super) fn make_void(&mut self) {
         if self.is_read() {
             self.since = Since::Void;
         }
     }
 
-    /// The stores were read. What has changed meanwhile, unless all has to be read again.
+    /// Marks the end of a scan. Returns the rows that changed meanwhile, or `None` if it was
+    /// invalid.
     pub(super) fn end(&mut self) -> Option<Rows> {
         match std::mem::take(&mut self.since) {
             Since::Changed(changed) => {
@@ -117,7 +116,7 @@ impl Group {
     }
 
     fn push(&mut self, key: &Key, row: &str) {
-        // Nobody hears of it but those who wait.
+        // A group without members has only pending subscriptions.
         if !self.members.is_empty() {
             self.rows.push(|out| out.push_str(row));
         }
@@ -129,7 +128,7 @@ impl Group {
         }
     }
 
-    /// Everybody leaves, by the number that they gave it.
+    /// Removes all members, with their subscription ids.
     pub(super) fn take_members(&mut self) -> Vec<(u32, ClientId)> {
         let members = std::mem::take(&mut self.members).into_iter();
         members.flat_map(|(id, who)| who.into_iter().map(move |client| (id, client))).collect()
@@ -140,8 +139,8 @@ impl Group {
     }
 }
 
-/// The updates of one tick for those who gave the pattern this number: a message each with the next
-/// sequence, the token with the last.
+/// The updates of one tick for the subscribers with this id. Each message has the next sequence,
+/// and the last one has the token.
 pub(super) fn updates(id: u32, before: u64, parts: &Parts, resume: &Arc<str>) -> Frames {
     let last = parts.len() - 1;
     let frame = |(index, part): (usize, &Arc<SharedText>)| -> Frame {
@@ -151,10 +150,10 @@ pub(super) fn updates(id: u32, before: u64, parts: &Parts, resume: &Arc<str>) ->
     parts.iter().enumerate().map(frame).collect()
 }
 
-/// All pools.
+/// All groups.
 #[derive(Default)]
 pub(super) struct Groups {
-    /// Parts that patterns name, and how many do.
+    /// Parts that patterns name: the number of each, and how many patterns name it.
     names: HashMap<String, (u32, usize)>,
     last_name: u32,
     groups: FxHashMap<Selector, Group>,
@@ -186,12 +185,13 @@ impl Groups {
         self.last_name
     }
 
-    /// The pool of a pattern, with this client in it.
+    /// Adds a client to the group of a pattern.
     pub(super) fn join(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
         self.open(pattern).members.entry(id).or_default().push(client);
     }
 
-    /// The pool of a pattern. Without members or anybody who waits it is there until the tick ends.
+    /// The group of a pattern, created if absent. An unused group is removed at the end of the
+    /// tick.
     pub(super) fn open(&mut self, pattern: &Pattern) -> &mut Group {
         let selector = match self.selector(pattern) {
             Some(selector) if self.groups.contains_key(&selector) => selector,
@@ -211,8 +211,7 @@ impl Groups {
         })
     }
 
-    /// Takes a client out of a pool, whether it waits or not. The pool stays until the end of the
-    /// tick.
+    /// Removes a client's subscription, pending or not. The group stays until the end of the tick.
     pub(super) fn leave(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
         let Some(selector) = self.selector(pattern) else { return };
         let Some(group) = self.groups.get_mut(&selector) else { return };
@@ -227,19 +226,19 @@ impl Groups {
         }
     }
 
-    /// The pool of a pattern, if there is one.
+    /// The group of a pattern, if there is one.
     pub(super) fn group(&mut self, pattern: &Pattern) -> Option<&mut Group> {
         let selector = self.selector(pattern)?;
         self.groups.get_mut(&selector)
     }
 
-    /// Somebody listens to a channel.
+    /// Whether a channel has a group.
     pub(super) fn has(&self, channel: Channel) -> bool {
         self.groups.keys().any(|(of, _)| *of == channel)
     }
 
-    /// Gives the row of a changed key to every pool that its pair matches; `row` is asked once, if at
-    /// all.
+    /// Gives the row of a changed key to every group that its pair matches. `row` is called at most
+    /// once.
     pub(super) fn push(
         &mut self,
         channel: Channel,
@@ -254,7 +253,7 @@ impl Groups {
         for mask in 0..8_u32 {
             let pick = |bit: u32, number: u32| if mask & bit == 0 { ANY } else { number };
             let numbers = [pick(1, base), pick(2, quote), pick(4, exchange)];
-            // A part that nobody named is met by `*` only, and that once.
+            // A part without a number is matched by `*` only, and only once.
             let named = [(1, base), (2, quote), (4, exchange)];
             if named.iter().any(|(bit, number)| mask & bit != 0 && *number == ANY) {
                 continue;
@@ -268,12 +267,12 @@ impl Groups {
         }
     }
 
-    /// Every pool.
+    /// Every group.
     pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Group> {
         self.groups.values_mut()
     }
 
-    /// The end of a tick: pools that nobody needs go.
+    /// Removes unused groups at the end of a tick.
     pub(super) fn settle(&mut self) {
         let mut gone = Vec::new();
         self.groups.retain(|_, group| {
@@ -309,7 +308,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes: a row reaches exactly the pools whose pattern it matches.
+        /// After any subscribes and unsubscribes, a row reaches exactly the groups whose pattern it
+        /// matches.
         #[test]
         fn a_row_reaches_whoever_asked_for_it_and_nobody_else(
             patterns in vec([any_part(), any_part(), any_part()], 0..12),

@@ -1,7 +1,7 @@
-//! `/v1/health`: what the page shows of this process and of the feeds, as one small document.
+//! `/v1/health`: the state of this process and of the feeds for the status page.
 //!
-//! It is made of the metrics and of the feeds' own marks; a number that this process does not have
-//! (a view commits nothing) is null.
+//! It consists of metrics and of the feeds' marks. A number that this process does not have is
+//! null; a view, for example, commits nothing.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::api::read_service::AFTER_FEEDS;
 use crate::store_keys;
 use crate::topology::store_name;
 
-/// Exchanges shown: more than there are.
+/// A bound on the exchanges shown, far above their number.
 const MAX_FEEDS: usize = 1_000;
 
 /// `GET /v1/health`.
@@ -98,7 +98,7 @@ fn positions(queries: &Queries) -> Value {
     json!(channels)
 }
 
-/// The metrics that a person looks at first.
+/// The metrics of the status page.
 fn numbers(families: &[MetricFamily]) -> Value {
     let family = |name: &str| families.iter().find(|family| family.name() == name);
     let by_label = |name: &str, label: &str| -> Value {
@@ -127,7 +127,7 @@ fn numbers(families: &[MetricFamily]) -> Value {
     })
 }
 
-/// A histogram as it is since the start: whoever looks twice knows what was in between.
+/// A histogram since the start: the page shows the difference of two.
 fn buckets(family: &MetricFamily) -> Value {
     let Some(metric) = family.get_metric().first() else { return Value::Null };
     let histogram = metric.get_histogram();

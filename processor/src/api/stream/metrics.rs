@@ -1,11 +1,11 @@
-//! What streaming counts, each declared once.
+//! The metrics of streaming.
 
 use anyhow::Result;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-/// Buckets of a change's way through the hub, in seconds: most of it is waiting for the tick.
+/// Buckets of the delay of a change in the hub, in seconds: most of it is waiting for the tick.
 const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// The metrics of the streaming routes. Clones share them.
@@ -15,24 +15,24 @@ pub(super) struct StreamMetrics {
     pub(super) clients: IntGaugeVec,
     /// Subscriptions of all clients.
     pub(super) subscriptions: IntGauge,
-    /// Clients that were sent away or not let in, by reason.
+    /// Clients that were disconnected or refused, by reason.
     pub(super) dropped: IntCounterVec,
-    /// Messages given to clients' queues.
+    /// Messages queued for clients.
     pub(super) messages: IntCounter,
-    /// Messages of clients that could not be understood.
+    /// Messages of clients that could not be parsed.
     pub(super) malformed: IntCounter,
-    /// Times that the hub was behind the engine and read the stores anew.
+    /// Times that the hub fell behind the engine and read the stores again.
     pub(super) lost: IntCounter,
-    /// Changed keys that a tick had no time for.
+    /// Changed keys that the last tick left to the next.
     pub(super) backlog: IntGauge,
-    /// Rows that were looked at for the beginnings of subscriptions.
+    /// Rows read by scans.
     pub(super) scanned: IntCounter,
-    /// From the first change of a tick to the end of the tick's fan-out.
+    /// From the first change of a tick to the end of its fan-out.
     pub(super) delivery: Histogram,
 }
 
 impl StreamMetrics {
-    /// Registers all of them.
+    /// Registers the metrics.
     pub(super) fn new(registry: &Registry) -> Result<Self> {
         let opts = |name: &str, help: &str| Opts::new(format!("processor_stream_{name}"), help);
         let buckets = DELIVERY_BUCKETS.to_vec();
@@ -59,19 +59,19 @@ impl StreamMetrics {
             ))?,
             malformed: IntCounter::with_opts(opts(
                 "malformed_total",
-                "Messages of streaming clients that could not be understood.",
+                "Messages of streaming clients that could not be parsed.",
             ))?,
             lost: IntCounter::with_opts(opts(
                 "lost_total",
-                "Times that streaming was behind the engine and read the stores anew.",
+                "Times that streaming fell behind the engine and read the stores again.",
             ))?,
             backlog: IntGauge::with_opts(opts(
                 "backlog_keys",
-                "Changed keys that the last tick had no time for.",
+                "Changed keys that the last tick left to the next.",
             ))?,
             scanned: IntCounter::with_opts(opts(
                 "scanned_rows_total",
-                "Rows looked at for what subscriptions begin with.",
+                "Rows read for the first messages of subscriptions.",
             ))?,
             delivery: Histogram::with_opts(delivery.buckets(buckets))?,
         };

@@ -1,36 +1,32 @@
-//! Changes as they are committed, over WebSocket and server-sent events, and the page that shows
-//! them.
+//! Changes as they are committed, over WebSocket and server-sent events.
 //!
 //! ```text
 //! engine ──Changes──► hub (one thread) ──bounded queue each──► WebSocket or SSE task ──► client
-//!                      │    └─ scanners read what subscriptions begin with
+//!                      │    └─ scanners read the rows that a subscription begins with
 //!                      │ dirty keys, the newest value of each
 //!                      └ each tick: a row is encoded once, a pattern's message is made once,
-//!                        and everybody who asked for it gets the same bytes
+//!                        and every subscriber of the pattern gets the same bytes
 //! ```
 //!
-//! | client says | server answers |
+//! | the client sends | the server answers |
 //! |---|---|
 //! | `{"op":"subscribe","id":1,"channel":"latest","exchange":"*","base":"BTC","quote":"*"}` | `subscribed`, `snapshot` in parts, then `update` |
 //! | the same with `"channel":"candles","interval":"1m"` | the newest candles of each pair, then every candle that changes |
-//! | the same with `"resume":TOKEN` | `resumed`: what has changed since, or `gone` and a `snapshot` |
+//! | the same with `"resume":TOKEN` | `resumed` with the changes since, or `gone` and a `snapshot` |
 //! | `{"op":"unsubscribe","id":1}` | `unsubscribed` |
 //! | `{"op":"ping"}` | `pong` |
 //!
-//! Every `update` has the subscription's next `sequence`, so a client sees by itself that it has
-//! missed none, and a `resume` token: what changed before it has been sent. The stores hold the
-//! newest value of each key, so what is told is that value; the values between are conflated, which
-//! is the contract of a compacted topic.
+//! Every `update` has the subscription's next `sequence`, so a client detects a missing one. It also
+//! has a `resume` token: every change before the token has been sent. The stores hold the newest value
+//! of each key, so updates are conflated, which is the contract of a compacted topic.
 //!
-//! A snapshot may hold a key twice, when it changed while the snapshot was read: the later row is the
-//! newer one.
+//! A snapshot may hold a key twice when it changed during the scan: the later row is the newer one.
 //!
 //! Invariants:
-//! - A client never waits for another: its queue is bounded, and who does not keep up is dropped
-//!   with the reason.
-//! - The engine never waits for a client, and the hub for neither a client nor a store that is read
-//!   for one.
-//! - A token is given out only with or after everything that changed before it.
+//! - A client never waits for another: its queue is bounded, and a client that reads too slowly is
+//!   disconnected with the reason.
+//! - The engine never waits for a client. The hub waits neither for a client nor for a store.
+//! - A token is sent only with or after every change before it.
 
 mod client;
 mod client_queue;
@@ -71,7 +67,7 @@ pub fn router(reads: &ReadService, options: &StreamOptions, stop: &Stop) -> Resu
     Ok(routes.with_state(StreamService::new(reads, hub, metrics, options)))
 }
 
-/// The streaming routes. `openapi.json` says of each what a test shows.
+/// The streaming routes. A test compares them with `openapi.json`.
 pub(super) fn routes() -> [(&'static str, MethodRouter<StreamService>); 3] {
     [
         ("/v1/stream", get(socket::upgrade)),

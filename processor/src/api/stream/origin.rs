@@ -1,21 +1,21 @@
-//! Which web pages may stream: our own, and those that were named.
+//! The web origins that may stream: this server's own, and those that are configured.
 //!
-//! A browser sends `Origin` with what a page asks for, and nothing else does; so whoever sends none
-//! is no page of somebody else's.
+//! A browser sends `Origin` with each request of a page. A request without it does not come from
+//! another site's page.
 
 use anyhow::{Result, bail};
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// Origins besides our own.
+/// Allowed origins besides this server's own.
 pub(super) struct Origins(Vec<String>);
 
 impl Origins {
-    /// These, as [`origin`] read them.
+    /// Origins that [`origin`] has parsed.
     pub(super) const fn new(allowed: Vec<String>) -> Self {
         Self(allowed)
     }
 
-    /// The page that asks may have the answer.
+    /// Whether a request's origin is allowed.
     pub(super) fn allow(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else { return true };
         let Ok(origin) = origin.to_str() else { return false };
@@ -25,13 +25,13 @@ impl Origins {
             || self.0.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
     }
 
-    /// The header by which a browser lets a page of elsewhere read the answer.
+    /// The header by which a browser gives the answer to a page of another origin.
     pub(super) fn header(headers: &HeaderMap) -> Option<HeaderValue> {
         headers.get(header::ORIGIN).cloned()
     }
 }
 
-/// Reads one allowed origin.
+/// Parses one allowed origin.
 pub(super) fn origin(text: &str) -> Result<String> {
     let web = ["http://", "https://"].iter().any(|scheme| {
         text.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains('/'))

@@ -1,4 +1,4 @@
-//! What a client asks for: a channel, and a pair of which any part may be `*`.
+//! A subscription's pattern: a channel, and a pair of which each part may be `*`.
 
 use schemas::topic::Topic;
 use schemas::{PairKey, pair};
@@ -6,10 +6,10 @@ use schemas::{PairKey, pair};
 use crate::operators::Interval;
 use crate::topology::store_name;
 
-/// Any value of a part.
+/// Matches any value of a part.
 const ANY: &str = "*";
 
-/// Which store's changes.
+/// A store whose changes clients may subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Channel {
     /// The newest price of each pair.
@@ -27,7 +27,7 @@ impl Channel {
         Self::Candles(Interval::Day),
     ];
 
-    /// Its place in [`Self::ALL`].
+    /// Its index in [`Self::ALL`].
     pub(super) const fn index(self) -> usize {
         match self {
             Self::Latest => 0,
@@ -55,7 +55,7 @@ impl Channel {
         Self::ALL.into_iter().find(|channel| channel.store() == store)
     }
 
-    /// The name that clients use, and the interval.
+    /// Parses the name of a channel and the interval.
     pub(super) fn parse(name: &str, interval: Option<&str>) -> Result<Self, String> {
         if name == Self::Latest.name() {
             return match interval {
@@ -71,7 +71,7 @@ impl Channel {
         Ok(Self::Candles(interval))
     }
 
-    /// As clients name it.
+    /// The name in messages.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Latest => Topic::Latest.base_name(),
@@ -79,7 +79,7 @@ impl Channel {
         }
     }
 
-    /// The length of its candles, if it has any.
+    /// The length of its candles, if it has candles.
     pub(super) const fn interval(self) -> Option<Interval> {
         match self {
             Self::Latest => None,
@@ -88,7 +88,7 @@ impl Channel {
     }
 }
 
-/// One part of a pair: a value, or any.
+/// Parses one part of a pair.
 fn part(name: &str, text: Option<String>) -> Result<Option<String>, String> {
     match text {
         None => Ok(None),
@@ -103,11 +103,11 @@ fn part(name: &str, text: Option<String>) -> Result<Option<String>, String> {
 pub(super) struct Pattern {
     /// The channel.
     pub(super) channel: Channel,
-    /// What is priced; `None` is any, here and below.
+    /// The base; `None` is any, as in the fields below.
     pub(super) base: Option<String>,
-    /// In what.
+    /// The quote.
     pub(super) quote: Option<String>,
-    /// Where.
+    /// The exchange.
     pub(super) exchange: Option<String>,
 }
 
@@ -127,12 +127,12 @@ impl Pattern {
         })
     }
 
-    /// The one pair that it stands for, if it is one.
+    /// The only pair that it matches, if no part is `*`.
     pub(super) fn pair(&self) -> Option<PairKey> {
         Some(PairKey::new(self.base.as_ref()?, self.quote.as_ref()?, self.exchange.as_ref()?))
     }
 
-    /// The pair is among those that it stands for.
+    /// Whether the pair matches.
     pub(super) fn matches(&self, pair: &PairKey) -> bool {
         let is = |part: &Option<String>, value| part.as_ref().is_none_or(|part| part == value);
         is(&self.base, &pair.base)

@@ -1,5 +1,5 @@
-//! What is read for those who wait for the same pattern: once for all who begin with a snapshot, and
-//! once for all who were away equally long.
+//! The scans for the subscriptions that wait for one pattern: one for all that begin with a
+//! snapshot, and one for all that resume from the same token.
 
 use super::pattern::Pattern;
 use super::protocol::Resume;
@@ -7,18 +7,18 @@ use super::recent_changes::{Gone, Key};
 use super::resume_token::ResumeToken;
 use super::scans::{MAX_SCANS_PER_JOB, PendingSubscription, Scan, ScanTarget, StartFrom};
 
-/// Keys of one plan. They are copied on the hub's thread: a few milliseconds.
+/// Keys of one plan. They are copied on the hub's thread, which takes a few milliseconds.
 const MAX_KEYS: usize = 65_536;
 
-/// What is read now, and who waits for the next reading.
+/// The scans to run now, and the subscriptions that wait for the next plan.
 pub(super) struct Plan {
-    /// What is read, and for whom.
+    /// The scans and their targets.
     pub(super) readings: Vec<(Scan, ScanTarget)>,
-    /// Those for whom it would be too much.
+    /// The subscriptions that exceed the bounds of one plan.
     pub(super) later: Vec<PendingSubscription>,
 }
 
-/// Sorts those who wait; `since` tells the keys that have changed since a token was made.
+/// Plans the scans; `since` returns the keys that have changed since a token was made.
 pub(super) fn of(
     waiting: Vec<PendingSubscription>,
     pattern: &Pattern,
@@ -52,9 +52,10 @@ pub(super) fn of(
         } else {
             let changed = match &token {
                 Some(token) => since(token),
-                None => {
-                    Err(Gone { reason: "the token is none of ours", partitions: here.to_vec() })
-                }
+                None => Err(Gone {
+                    reason: "the token is not from this server",
+                    partitions: here.to_vec(),
+                }),
             };
             match (changed, token) {
                 (Ok(changed), Some(token)) => {

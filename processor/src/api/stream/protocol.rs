@@ -1,6 +1,6 @@
-//! What clients may say, and the frames that they are sent: text in, values out.
+//! The messages of both directions: text in, values out.
 //!
-//! Every frame is one line of JSON. A row stands in it as it was encoded, once for everybody.
+//! Every frame is one line of JSON. It contains rows that were encoded once for all subscribers.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,38 +18,39 @@ pub(super) const MAX_MESSAGE: usize = 16 << 10;
 /// Bytes of a resume token as text: one of a thousand partitions.
 const MAX_TOKEN: usize = 12 << 10;
 
-/// What a client asks.
+/// A request of a client.
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
-    /// Tell me what changes here.
+    /// Subscribe to changes.
     Subscribe {
-        /// The client's own number for it.
+        /// The client's own id of the subscription.
         id: u32,
-        /// What.
+        /// The channel and the pairs.
         pattern: Pattern,
-        /// From where on; else a snapshot.
+        /// The token to resume from; without it a snapshot is sent.
         resume: Option<Resume>,
     },
-    /// No longer.
+    /// End a subscription.
     Unsubscribe {
-        /// The client's own number for it.
+        /// The client's own id of the subscription.
         id: u32,
     },
-    /// Are you there?
+    /// Check the connection.
     Ping,
 }
 
-/// A token as it came: one that cannot be read is no error, but gone.
+/// A resume token as received. A token that cannot be read is answered with `gone`, not with an
+/// error.
 #[derive(Debug, PartialEq)]
 pub(super) enum Resume {
-    /// A token of ours.
+    /// A valid token.
     From(ResumeToken),
-    /// Something else.
+    /// Any other text.
     Unknown,
 }
 
 impl Resume {
-    /// Reads a token.
+    /// Parses a token.
     pub(super) fn read(text: &str) -> Self {
         ResumeToken::read(text).map_or(Self::Unknown, Self::From)
     }
@@ -69,10 +70,10 @@ struct RawRequest {
 }
 
 impl Request {
-    /// Reads one message.
+    /// Parses one message.
     ///
     /// # Errors
-    /// Says what is wrong with it, and repeats nothing that a client sent.
+    /// States the error, and repeats no text of the client.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         if text.len() > MAX_MESSAGE {
             return Err(format!("a message is at most {MAX_MESSAGE} bytes"));
@@ -100,20 +101,20 @@ impl Request {
     }
 }
 
-/// One message to a client. Clones share what is long.
+/// One message to a client. Clones share the rows.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     /// Its type, which is also in the text: the name of a server-sent event.
     pub(super) kind: &'static str,
-    /// The JSON, or what stands before its rows.
+    /// The whole JSON, or the part before the rows.
     head: Utf8Bytes,
-    /// The same for everybody who asked for them, whatever number they gave the subscription.
+    /// The rows, the same for all subscribers.
     rows: Option<Arc<SharedText>>,
-    /// The token in the text, for those who send it beside it.
+    /// The token in the text, for transports that send it as well outside the text.
     pub(super) resume: Option<Arc<str>>,
 }
 
-/// Stands after the rows, before the token.
+/// The text between the rows and the token.
 const RESUME: &str = ",\"resume\":\"";
 
 impl Frame {
@@ -124,7 +125,7 @@ impl Frame {
         self.head.len() + rows + resume
     }
 
-    /// The JSON. It is written here, by whoever sends it, and not where it is given to everybody.
+    /// The JSON. It is assembled by the task that sends it, not by the hub.
     pub(super) fn text(&self) -> Utf8Bytes {
         let Some(rows) = &self.rows else { return self.head.clone() };
         let mut text = String::with_capacity(self.len());
@@ -141,14 +142,14 @@ impl Frame {
     }
 }
 
-/// Frames that belong together. Clones share them.
+/// Frames of one moment. Clones share them.
 pub(super) type Frames = Arc<[Frame]>;
 
 fn frame(kind: &'static str, text: String) -> Frame {
     Frame { kind, head: text.into(), rows: None, resume: None }
 }
 
-/// Said first: what the client may expect, and what is expected of it.
+/// The first message: the limits and periods of the server.
 pub(super) fn welcome(updates_per_second: u32, heartbeat_seconds: u64, max: usize) -> Frame {
     let text = json!({
         "type": "welcome",
@@ -165,17 +166,17 @@ pub(super) fn pong() -> Frame {
     frame("pong", json!({ "type": "pong" }).to_string())
 }
 
-/// What was asked cannot be done, and why.
+/// A request cannot be fulfilled: the reason.
 pub(super) fn refused(id: Option<u32>, reason: &str) -> Frame {
     frame("error", json!({ "type": "error", "id": id, "error": reason }).to_string())
 }
 
-/// Nothing more of a subscription follows.
+/// The end of a subscription.
 pub(super) fn unsubscribed(id: u32) -> Frame {
     frame("unsubscribed", json!({ "type": "unsubscribed", "id": id }).to_string())
 }
 
-/// A subscription as it was understood; updates count on from `sequence`.
+/// The start of a subscription; updates count on from `sequence`.
 pub(super) fn subscribed(id: u32, pattern: &Pattern, sequence: u64) -> Frame {
     let interval = pattern.channel.interval().map(crate::operators::Interval::as_str);
     let [(_, exchange), (_, base), (_, quote)] = pattern.parts();
@@ -187,15 +188,14 @@ pub(super) fn subscribed(id: u32, pattern: &Pattern, sequence: u64) -> Frame {
     frame("subscribed", text.to_string())
 }
 
-/// What changed before here cannot be told; a snapshot follows.
+/// Changes before here are not known any more; a snapshot follows.
 pub(super) fn gone(id: u32, reason: &str, partitions: &[i32]) -> Frame {
     let text = json!({ "type": "gone", "id": id, "reason": reason, "partitions": partitions });
     frame("gone", text.to_string())
 }
 
-/// Everybody hears it now and then: with it, and with what came before it, the tokens hold. To a
-/// client that still waits for the beginning of a subscription it names no channels: it must not take
-/// a token that is newer than what it has been sent.
+/// A heartbeat with a resume token for each channel. A client that still waits for first rows gets
+/// no channels, because the token would be newer than the rows that it has.
 pub(super) fn heartbeat(time: &str, channels: &serde_json::Value) -> Frame {
     frame(
         "heartbeat",
@@ -203,8 +203,8 @@ pub(super) fn heartbeat(time: &str, channels: &serde_json::Value) -> Frame {
     )
 }
 
-/// Rows of one subscription: `rows` is JSON objects separated by commas. The token stands last, and
-/// in the last part only: whoever has it has all of it.
+/// Rows of one subscription: JSON objects separated by commas. The token is at the end of the last
+/// part, so a client that has the token has all rows.
 pub(super) fn rows(
     kind: &'static str,
     id: u32,

@@ -1,15 +1,15 @@
-//! Which keys changed when: what a client that comes back has missed.
+//! The keys that changed in recent ticks: the changes that a client that resumes has missed.
 //!
 //! ```text
 //! tick      … 40        41         42
-//! changed       BTC-USD    ETH-USD    BTC-USD      only the newest of each key is kept
-//! offset        117        120        131          where the topic stood at the end of the tick
+//! changed       BTC-USD    ETH-USD    BTC-USD      only the newest tick of each key is kept
+//! offset        117        120        131          the topic's next offset at the end of the tick
 //! ```
 //!
-//! A token of this hub names a tick. A token of another names offsets, and an offset is as good as
-//! the last tick that ended at or before it: whoever comes back hears a key twice rather than never.
+//! A token of this hub names a tick. A token of another hub names offsets, which map to the last tick
+//! that ended at or before them. A client may then get a key twice, and misses none.
 //!
-//! Invariant: every key of a line that changed after `since` is in `changed`, with its last tick.
+//! Invariant: every key of a partition that changed after `since` is in `changed`, with its last tick.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use std::sync::Arc;
 use super::pattern::Channel;
 use super::resume_token::ResumeToken;
 
-/// Keys of one line: hours of a hundred pairs' minutes, and some megabytes. Who was away for longer
-/// gets a snapshot.
+/// Keys per channel and partition: hours of a hundred pairs' minutes, and some megabytes. A client
+/// that was away longer gets a snapshot.
 const MAX_KEYS: usize = 32_768;
-/// Ticks of which the offset is known: a quarter of an hour.
+/// Ticks whose offset is kept: a quarter of an hour.
 const MAX_OFFSETS: usize = 4_096;
 
 /// A store's key.
 pub(super) type Key = Arc<[u8]>;
 
-/// One channel of one partition.
+/// The changes of one channel in one partition.
 #[derive(Default)]
 struct PartitionChanges {
     since: u64,
-    /// Where the topic stands, as far as heard.
+    /// The topic's next offset, as far as received.
     next: Option<i64>,
     /// The offsets at the ends of ticks, oldest first.
     offsets: VecDeque<(i64, u64)>,
@@ -78,84 +78,83 @@ impl PartitionChanges {
     }
 }
 
-/// All lines.
+/// The recent changes of every channel and partition.
 pub(super) struct RecentChanges {
     hub: u64,
-    /// What a line that has not been heard of is complete since.
+    /// The tick after which partitions without an entry are complete.
     since: u64,
     each: BTreeMap<(Channel, i32), PartitionChanges>,
 }
 
-/// What changed cannot be told, and of which partitions.
+/// The changes since a token are not known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone {
-    /// Why.
+    /// The reason, for the client.
     pub(super) reason: &'static str,
-    /// Where.
+    /// The partitions that it affects.
     pub(super) partitions: Vec<i32>,
 }
 
 impl RecentChanges {
-    /// Of the hub with this number, which listens since the end of `tick`.
+    /// For the hub of this number, which listens since the end of `tick`.
     pub(super) fn new(hub: u64, tick: u64) -> Self {
         Self { hub, since: tick, each: BTreeMap::new() }
     }
 
-    fn line(&mut self, channel: Channel, partition: i32) -> &mut PartitionChanges {
+    fn entry(&mut self, channel: Channel, partition: i32) -> &mut PartitionChanges {
         let since = self.since;
         let new = || PartitionChanges { since, ..PartitionChanges::default() };
         self.each.entry((channel, partition)).or_insert_with(new)
     }
 
-    /// A batch was heard, after which the topic stands there.
+    /// Records the next offset after a batch.
     pub(super) fn advance(&mut self, channel: Channel, partition: i32, next: Option<i64>) {
-        let line = self.line(channel, partition);
+        let partition_changes = self.entry(channel, partition);
         if next.is_none() {
-            line.offsets.clear();
+            partition_changes.offsets.clear();
         }
-        line.next = next;
+        partition_changes.next = next;
     }
 
-    /// The key changed in this tick.
+    /// Records that the key changed in this tick.
     pub(super) fn mark(&mut self, channel: Channel, partition: i32, key: &Key, tick: u64) {
-        self.line(channel, partition).mark(key, tick);
+        self.entry(channel, partition).mark(key, tick);
     }
 
-    /// The tick ends. A channel of which not everything that was heard is marked stays where it
-    /// stood: its offsets must not claim what nobody has been told.
+    /// Ends a tick. A channel with received changes that are not marked yet keeps its offset, which
+    /// must not claim changes that were not sent.
     pub(super) fn settle(&mut self, tick: u64, is_marked: impl Fn(Channel) -> bool) {
-        let lines = self.each.iter_mut().filter(|((channel, _), _)| is_marked(*channel));
-        lines.for_each(|(_, line)| line.settle(tick));
+        let changes = self.each.iter_mut().filter(|((channel, _), _)| is_marked(*channel));
+        changes.for_each(|(_, partition_changes)| partition_changes.settle(tick));
     }
 
-    /// What changed in the line up to the end of `tick` is not known.
+    /// Forgets the changes of a partition up to the end of `tick`.
     pub(super) fn forget(&mut self, channel: Channel, partition: i32, tick: u64) {
-        let line = PartitionChanges { since: tick, ..PartitionChanges::default() };
-        self.each.insert((channel, partition), line);
+        let partition_changes = PartitionChanges { since: tick, ..PartitionChanges::default() };
+        self.each.insert((channel, partition), partition_changes);
     }
 
-    /// What changed anywhere up to the end of `tick` is not known.
+    /// Forgets all changes up to the end of `tick`.
     pub(super) fn forget_all(&mut self, tick: u64) {
         *self = Self::new(self.hub, tick);
     }
 
-    /// Where a channel stands at the end of `tick`.
+    /// The token of a channel at the end of `tick`.
     pub(super) fn token(&self, channel: Channel, tick: u64, topic: u64) -> ResumeToken {
         let index = u8::try_from(channel.index()).unwrap_or(u8::MAX);
         ResumeToken { channel: index, hub: self.hub, tick, topic, offsets: self.offsets(channel) }
     }
 
-    /// Where its partitions stand, where that is known.
+    /// The offsets of a channel's partitions, where known.
     pub(super) fn offsets(&self, channel: Channel) -> Vec<(i32, i64)> {
-        let lines = self.each.range((channel, i32::MIN)..=(channel, i32::MAX));
-        let known = lines.filter_map(|((_, partition), line)| {
-            line.offsets.back().map(|(offset, _)| (*partition, *offset))
+        let changes = self.each.range((channel, i32::MIN)..=(channel, i32::MAX));
+        let known = changes.filter_map(|((_, partition), partition_changes)| {
+            partition_changes.offsets.back().map(|(offset, _)| (*partition, *offset))
         });
         known.collect()
     }
 
-    /// The keys of a channel that changed since the token was made, in the partitions that are
-    /// `here`.
+    /// The keys of a channel that changed since the token was made, in the partitions `here`.
     pub(super) fn since(
         &self,
         token: &ResumeToken,
@@ -172,17 +171,20 @@ impl RecentChanges {
         }
         let (mut keys, mut partitions) = (Vec::new(), Vec::new());
         for partition in here {
-            let line = self.each.get(&(channel, *partition));
-            let since = line.map_or(self.since, |line| line.since);
+            let partition_changes = self.each.get(&(channel, *partition));
+            let since =
+                partition_changes.map_or(self.since, |partition_changes| partition_changes.since);
             let tick = if token.hub == self.hub {
                 Some(token.tick)
             } else {
                 let offset = token.offsets.iter().find(|(known, _)| known == partition);
-                offset.and_then(|(_, offset)| line?.tick_of(*offset))
+                offset.and_then(|(_, offset)| partition_changes?.tick_of(*offset))
             };
-            match (tick.filter(|tick| *tick >= since), line) {
-                (Some(tick), Some(line)) => {
-                    keys.extend(line.after(tick).map(|key| (*partition, Arc::clone(key))));
+            match (tick.filter(|tick| *tick >= since), partition_changes) {
+                (Some(tick), Some(partition_changes)) => {
+                    keys.extend(
+                        partition_changes.after(tick).map(|key| (*partition, Arc::clone(key))),
+                    );
                 }
                 (Some(_), None) => {}
                 (None, _) => partitions.push(*partition),
@@ -191,7 +193,7 @@ impl RecentChanges {
         if partitions.is_empty() {
             return Ok(keys);
         }
-        Err(Gone { reason: "what changed so long ago is not known any more", partitions })
+        Err(Gone { reason: "changes that old are not kept", partitions })
     }
 }
 
@@ -215,48 +217,51 @@ mod tests {
 
     #[test]
     fn a_token_of_another_topic_or_channel_is_gone() {
-        let lines = RecentChanges::new(1, 0);
-        let ours = lines.token(CHANNEL, 5, TOPIC);
-        assert_eq!(lines.since(&ours, CHANNEL, TOPIC, &[0]), Ok(vec![]));
+        let changes = RecentChanges::new(1, 0);
+        let ours = changes.token(CHANNEL, 5, TOPIC);
+        assert_eq!(changes.since(&ours, CHANNEL, TOPIC, &[0]), Ok(vec![]));
         let strange = ResumeToken { hub: 2, topic: 8, ..ours.clone() };
-        assert_eq!(lines.since(&strange, CHANNEL, TOPIC, &[0, 1]).unwrap_err().partitions, [0, 1]);
-        // Two topics of which no id is known are not the same topic.
+        assert_eq!(
+            changes.since(&strange, CHANNEL, TOPIC, &[0, 1]).unwrap_err().partitions,
+            [0, 1]
+        );
+        // Two topics without an id are not the same topic.
         let unknown = ResumeToken { hub: 2, topic: 0, ..ours.clone() };
-        assert!(lines.since(&unknown, CHANNEL, 0, &[0]).is_err());
+        assert!(changes.since(&unknown, CHANNEL, 0, &[0]).is_err());
         let other = ResumeToken { channel: 1, ..ours };
-        assert!(lines.since(&other, CHANNEL, TOPIC, &[0]).is_err());
+        assert!(changes.since(&other, CHANNEL, TOPIC, &[0]).is_err());
     }
 
     #[test]
     fn what_was_forgotten_is_gone_and_what_came_after_is_known() {
-        let mut lines = RecentChanges::new(1, 0);
-        lines.mark(CHANNEL, 0, &key(b"a"), 1);
-        let old = lines.token(CHANNEL, 1, TOPIC);
-        lines.forget(CHANNEL, 0, 2);
-        let gone = lines.since(&old, CHANNEL, TOPIC, &[0, 1]).unwrap_err();
+        let mut changes = RecentChanges::new(1, 0);
+        changes.mark(CHANNEL, 0, &key(b"a"), 1);
+        let old = changes.token(CHANNEL, 1, TOPIC);
+        changes.forget(CHANNEL, 0, 2);
+        let gone = changes.since(&old, CHANNEL, TOPIC, &[0, 1]).unwrap_err();
         assert_eq!(gone.partitions, [0]);
-        let new = lines.token(CHANNEL, 2, TOPIC);
-        lines.mark(CHANNEL, 0, &key(b"b"), 3);
+        let new = changes.token(CHANNEL, 2, TOPIC);
+        changes.mark(CHANNEL, 0, &key(b"b"), 3);
         assert_eq!(
-            names(&lines.since(&new, CHANNEL, TOPIC, &[0, 1]).unwrap()),
+            names(&changes.since(&new, CHANNEL, TOPIC, &[0, 1]).unwrap()),
             [b"b".to_vec()].into()
         );
     }
 
     #[test]
     fn the_oldest_keys_make_room() {
-        let mut lines = RecentChanges::new(1, 0);
+        let mut changes = RecentChanges::new(1, 0);
         for number in 0..=MAX_KEYS {
-            lines.mark(CHANNEL, 0, &key(&number.to_be_bytes()), 1 + number as u64);
+            changes.mark(CHANNEL, 0, &key(&number.to_be_bytes()), 1 + number as u64);
         }
-        assert!(lines.since(&lines.token(CHANNEL, 0, TOPIC), CHANNEL, TOPIC, &[0]).is_err());
-        let kept = lines.since(&lines.token(CHANNEL, 1, TOPIC), CHANNEL, TOPIC, &[0]);
+        assert!(changes.since(&changes.token(CHANNEL, 0, TOPIC), CHANNEL, TOPIC, &[0]).is_err());
+        let kept = changes.since(&changes.token(CHANNEL, 1, TOPIC), CHANNEL, TOPIC, &[0]);
         assert_eq!(kept.map(|keys| keys.len()), Ok(MAX_KEYS));
     }
 
     proptest! {
-        /// From any tick on, and from any offset that was given out: nothing that changed later is
-        /// missing, and by the same hub nothing else is told.
+        /// From any tick and from any offset that was sent, no later change is missing, and the
+        /// same hub returns no other key.
         #[test]
         fn whoever_comes_back_misses_nothing(
             ticks in vec(vec(0..9_u8, 0..4), 1..20), stop in 0..20_u64,
@@ -266,12 +271,12 @@ mod tests {
             let (mut later, mut offset) = (BTreeSet::new(), 0);
             for (tick, keys) in (1_u64..).zip(&ticks) {
                 let count = i64::try_from(keys.len()).unwrap();
-                for lines in [&mut one, &mut other] {
-                    lines.advance(CHANNEL, 0, Some(offset + count));
+                for changes in [&mut one, &mut other] {
+                    changes.advance(CHANNEL, 0, Some(offset + count));
                     for number in keys {
-                        lines.mark(CHANNEL, 0, &key(&[*number]), tick);
+                        changes.mark(CHANNEL, 0, &key(&[*number]), tick);
                     }
-                    lines.settle(tick, |_| true);
+                    changes.settle(tick, |_| true);
                 }
                 offset += count;
                 if tick <= stop {

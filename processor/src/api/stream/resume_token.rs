@@ -1,11 +1,11 @@
-//! The resume token: where a client stands, as text that only we read.
+//! The resume token: a client's position as opaque text.
 //!
 //! ```text
 //! base64url( version 1 | channel 1 | hub 8 | tick 8 | topic 8 | (partition 4 | next offset 8)* )
 //! ```
 //!
-//! `hub` and `tick` say it for the process that made the token; `topic` and the offsets say it for
-//! any process that follows the same topic, and for none that follows another of the same name.
+//! `hub` and `tick` are the position for the process that made the token. `topic` and the offsets are
+//! the position for any process that follows the same topic, but not another topic of the same name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,18 +17,18 @@ const ENTRY: usize = 12;
 /// Bytes before the partitions.
 const HEAD: usize = 26;
 
-/// Where a client stands in one channel.
+/// A client's position in one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResumeToken {
     /// The channel's index.
     pub(super) channel: u8,
-    /// The process's hub.
+    /// The number of the process's hub.
     pub(super) hub: u64,
-    /// Its tick: everything that changed up to it was sent.
+    /// Its tick: every change up to it was sent.
     pub(super) tick: u64,
     /// A digest of the topic's id; 0 when it is not known.
     pub(super) topic: u64,
-    /// Partition and next offset, where the hub knows it.
+    /// Partition and next offset, where known.
     pub(super) offsets: Vec<(i32, i64)>,
 }
 
@@ -70,7 +70,7 @@ impl ResumeToken {
     }
 }
 
-/// A digest that is the same in every process: FNV-1a. It tells topics apart, and guards nothing.
+/// A digest that is equal in every process: FNV-1a. It distinguishes topics and is not secure.
 pub(super) fn digest(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

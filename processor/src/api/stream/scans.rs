@@ -1,18 +1,18 @@
-//! What subscriptions begin with, read off the hub's thread: who is next, and what is being read.
+//! Scans: the first rows of subscriptions, read off the hub's thread, in a fair order.
 //!
 //! ```text
-//! hub   want ─► waiting, by client ─► next ─► Job ═► a scanner reads the stores ═► Done ─► members
-//!                 fewest rows first     │ from here on the pool keeps what changes           ▲
-//!                                       └────────────────────────────────────────────────────┘
+//! hub   want ─► waiting, by client ─► next ─► ScanJob ═► a scanner reads the stores ═► ScanJobResult ─► members
+//!                 fewest rows first     │ from here on the group keeps the rows that change       ▲
+//!                                       └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A snapshot of a wide pattern looks at every pair, which takes as long as there are pairs. On the
-//! hub's thread it would stop the updates and heartbeats of everybody, so the hub only decides what is
-//! read next. One client that asks for many of them waits behind those who have asked for less.
+//! A snapshot of a wide pattern reads every pair. On the hub's thread it would delay the updates and
+//! heartbeats of all clients, so the hub only decides which scan is next. A client with many scans
+//! waits behind clients that have read fewer rows.
 //!
 //! Invariants:
-//! - The hub never waits for a scanner, and no more is read at once than [`Scans::has_place`] allows.
-//! - A client is charged for the rows that its own questions look at, and no others.
+//! - The hub never waits for a scanner, and runs no more scans than [`Scans::has_place`] allows.
+//! - A client is charged for the rows of its own scans only.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -27,84 +27,84 @@ use super::recent_changes::{Gone, Key};
 use super::snapshot::{LocalStores, Parts, Rows};
 use crate::api::budget::Budget;
 
-/// Jobs for each scanner: one that is read, and one that waits, so that it need not wait for the hub.
+/// Jobs per scanner: one that runs, and one queued, so that the scanner need not wait for the hub.
 const JOBS: usize = 2;
-/// Scanners at most. One in four cores: the engine and the other reads come first.
+/// The maximum of scanners, one for four cores: the engine and other reads come first.
 const MAX_SCANNERS: usize = 4;
 const CORES_OF_A_SCANNER: usize = 4;
-/// Readings of one job: what costs a few look-ups each goes together.
+/// Scans per job: scans of a few look-ups share a job.
 pub(super) const MAX_SCANS_PER_JOB: usize = 256;
-/// Rows that a client's questions may look at before it has to wait: a screen of wide patterns over a
+/// Rows that a client's scans may read before it has to wait: a screen of wide patterns over a
 /// hundred thousand pairs.
 const MAX_DEBT: usize = 1_000_000;
-/// Rows a second that a client that has to wait is forgiven.
-const FORGIVEN: usize = 100_000;
+/// Rows per second that are deducted from a client's debt.
+const DEBT_REDUCTION: usize = 100_000;
 
-/// What a subscription that waits begins with.
+/// The first rows of a subscription.
 pub(super) enum StartFrom {
     /// A snapshot.
     New,
-    /// What has changed since.
+    /// The changes since a token.
     Resume(Resume),
-    /// A snapshot again, because what it was told has a hole in these partitions.
+    /// A snapshot again, because changes in these partitions are missing.
     Restart(Vec<i32>),
 }
 
-/// A subscription that waits.
+/// A subscription that waits for its first rows.
 pub(super) struct PendingSubscription {
-    /// Whose.
+    /// The client's number.
     pub(super) client: ClientId,
-    /// Its client's number for it.
+    /// The client's own id of the subscription.
     pub(super) id: u32,
-    /// Its own number: another subscription may get the same id later.
+    /// A unique number: the client may use the same id again later.
     pub(super) number: u64,
-    /// What it begins with.
+    /// The first rows that it wants.
     pub(super) start: StartFrom,
 }
 
-/// Which rows.
+/// The rows to read.
 pub(super) enum ScanTarget {
-    /// All that a pattern stands for.
+    /// All rows that match a pattern.
     All,
-    /// What these keys hold.
+    /// The current values of these keys.
     Keys(Vec<(i32, Key)>),
 }
 
-/// Something that is read.
+/// One scan for all subscriptions of a pattern that want the same rows.
 pub(super) struct Scan {
-    /// Whose pool.
+    /// The pattern of the group.
     pub(super) pattern: Pattern,
-    /// Who waits for it, and what is said before it, if anything.
+    /// The subscriptions, with a `gone` message to send before the rows.
     pub(super) wanted: Vec<(PendingSubscription, Option<Gone>)>,
-    /// The type of its messages.
+    /// The type of the messages.
     pub(super) kind: &'static str,
-    /// Who asked for it first, and is charged.
+    /// The client that subscribed first, and is charged.
     pub(super) of: ClientId,
 }
 
-/// What a scanner is told.
+/// A job for a scanner.
 pub(super) struct ScanJob {
     number: u64,
     stores: LocalStores,
     reads: Vec<(Pattern, ScanTarget)>,
 }
 
-/// What it has read, in the order of the job.
+/// The results of a job, in its order.
 pub(super) struct ScanJobResult {
     job: u64,
     pub(super) reads: Vec<ScanResult>,
 }
 
-/// One of them.
+/// The result of one scan.
 pub(super) struct ScanResult {
-    /// Its rows.
+    /// The rows.
     pub(super) parts: streams::Result<Parts>,
-    /// Rows that were looked at for it.
+    /// The number of rows read.
     pub(super) looked_at: usize,
 }
 
 impl ScanJob {
-    /// Reads.
+    /// Runs the scans of the job.
     pub(super) fn run(self, budget: &Budget) -> ScanJobResult {
         let reads = self.reads.iter().map(|(pattern, what)| {
             let mut rows = Rows::default();
@@ -123,17 +123,17 @@ impl ScanJob {
     }
 }
 
-/// What is read for whom.
+/// A job that a scanner has.
 struct RunningJob {
     job: u64,
     readings: Vec<Scan>,
 }
 
-/// What waits, and what is read.
+/// Pending scans and running jobs.
 pub(super) struct Scans {
-    /// Patterns that a client waits for, and when it asked first.
+    /// The patterns that a client waits for, and the number of its first request.
     waiting: FxHashMap<ClientId, (u64, VecDeque<Pattern>)>,
-    /// Rows that a client's questions have looked at lately.
+    /// Rows that a client's scans have read lately.
     debts: FxHashMap<ClientId, usize>,
     running: Vec<RunningJob>,
     places: usize,
@@ -142,16 +142,16 @@ pub(super) struct Scans {
     done: Receiver<ScanJobResult>,
 }
 
-/// The scanners' ends.
+/// The scanners' ends of the channels.
 pub(super) struct ScannerEnds {
-    /// What is to be read.
+    /// Jobs to run.
     pub(super) jobs: Receiver<ScanJob>,
-    /// What was.
+    /// Results.
     pub(super) done: SyncSender<ScanJobResult>,
 }
 
 impl Scans {
-    /// With room for so many scanners, which have the other ends.
+    /// A queue for so many scanners, and their ends of the channels.
     pub(super) fn new(scanners: usize) -> (Self, ScannerEnds) {
         let places = scanners * JOBS;
         let ((jobs, to_do), (finished, done)) = (sync_channel(places), sync_channel(places));
@@ -160,19 +160,19 @@ impl Scans {
         (scans, ScannerEnds { jobs: to_do, done: finished })
     }
 
-    /// Scanners for this machine.
+    /// The number of scanners for this machine.
     pub(super) fn scanners() -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         (cores / CORES_OF_A_SCANNER).clamp(1, MAX_SCANNERS)
     }
 
-    /// A number for what comes next.
+    /// The next unique number.
     pub(super) const fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    /// A client waits for a pattern.
+    /// Adds a pattern that a client waits for.
     pub(super) fn ask(&mut self, client: ClientId, pattern: &Pattern) {
         let number = self.number();
         let (_, patterns) = self.waiting.entry(client).or_insert_with(|| (number, VecDeque::new()));
@@ -181,18 +181,18 @@ impl Scans {
         }
     }
 
-    /// It does not any more, for none.
+    /// Removes all that a client waits for.
     pub(super) fn leave(&mut self, client: ClientId) {
         self.waiting.remove(&client);
         self.debts.remove(&client);
     }
 
-    /// One more job may be given.
+    /// Whether one more job may start.
     pub(super) fn has_place(&self) -> bool {
         self.running.len() < self.places && !self.waiting.is_empty()
     }
 
-    /// The client that has had least, and has not had too much: whose turn it is.
+    /// The next client: the one with the least debt, below the limit.
     pub(super) fn turn(&self) -> Option<ClientId> {
         let debt = |client: &ClientId| self.debts.get(client).copied().unwrap_or(0);
         let may = self.waiting.iter().filter(|(client, _)| debt(client) < MAX_DEBT);
@@ -200,7 +200,7 @@ impl Scans {
         first.map(|(client, _)| *client)
     }
 
-    /// The pattern that a client waits for longest.
+    /// The pattern that a client has waited for longest.
     pub(super) fn next(&mut self, client: ClientId) -> Option<Pattern> {
         let (_, patterns) = self.waiting.get_mut(&client)?;
         let pattern = patterns.pop_front();
@@ -210,18 +210,18 @@ impl Scans {
         pattern
     }
 
-    /// Gives a job.
+    /// Starts a job.
     pub(super) fn give(&mut self, stores: LocalStores, readings: Vec<(Scan, ScanTarget)>) {
         let number = self.number();
         let (readings, whats): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
         let patterns = readings.iter().map(|reading: &Scan| reading.pattern.clone());
         let reads = patterns.zip(whats).collect();
         self.running.push(RunningJob { job: number, readings });
-        // There is room for every place, and a scanner ends after the hub.
+        // The queue has room for every job, and the scanners outlive the hub.
         let _ = self.jobs.try_send(ScanJob { number, stores, reads });
     }
 
-    /// What a job that is done has read.
+    /// The scans and results of a job that has ended.
     pub(super) fn finished(&mut self) -> Option<Vec<(Scan, ScanResult)>> {
         let done = self.done.try_recv().ok()?;
         let at = self.running.iter().position(|running| running.job == done.job)?;
@@ -232,15 +232,15 @@ impl Scans {
         Some(readings.into_iter().zip(done.reads).collect())
     }
 
-    /// A client owes so many rows.
+    /// Sets a client's debt.
     #[cfg(test)]
     pub(super) fn charge(&mut self, client: ClientId, rows: usize) {
         self.debts.insert(client, rows);
     }
 
-    /// Time passes: so many ticks make a second.
-    pub(super) fn forgive(&mut self, ticks: u32) {
-        let share = FORGIVEN / usize::try_from(ticks.max(1)).unwrap_or(1);
+    /// Deducts one tick's share from every debt; `ticks` make a second.
+    pub(super) fn reduce_debts(&mut self, ticks: u32) {
+        let share = DEBT_REDUCTION / usize::try_from(ticks.max(1)).unwrap_or(1);
         self.debts.retain(|_, debt| {
             *debt = debt.saturating_sub(share);
             *debt > 0
@@ -248,9 +248,9 @@ impl Scans {
     }
 }
 
-/// Starts scanners on threads of their own, which end when the hub does.
+/// Starts the scanners on threads of their own, which end when the hub does.
 pub(super) fn start(ends: ScannerEnds, scanners: usize, budget: &Budget) -> std::io::Result<()> {
-    // Held by one of them while it waits for a job.
+    // Locked by one of them while it waits for a job.
     let jobs = Arc::new(Mutex::new(ends.jobs));
     for _ in 0..scanners {
         let (jobs, done, budget) = (Arc::clone(&jobs), ends.done.clone(), budget.clone());

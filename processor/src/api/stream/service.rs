@@ -11,19 +11,19 @@ use super::metrics::StreamMetrics;
 use super::origin::{Origins, origin};
 use crate::api::ReadService;
 
-/// What streaming is told.
+/// Settings of streaming.
 #[derive(Args, Clone, Debug)]
 pub struct StreamOptions {
-    /// How often a second a key is told to streaming clients at most; its newest value wins.
+    /// Updates of one key per second that a streaming client gets at most; the newest value wins.
     #[arg(long, env = "STREAM_UPDATES_PER_SECOND", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=20))]
     pub stream_updates_per_second: u32,
-    /// Streaming clients at once; one more is refused with 503.
+    /// Streaming clients; one more is refused with 503.
     #[arg(long, env = "STREAM_MAX_CLIENTS", default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub stream_max_clients: u32,
-    /// Web origins besides our own that may stream, a scheme and a host each, separated by commas;
-    /// * is any.
+    /// Web origins that may stream besides this server's own, as scheme and host, separated by
+    /// commas; * allows all.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub allowed_origins: Vec<String>,
 }

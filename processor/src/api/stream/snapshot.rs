@@ -1,4 +1,5 @@
-//! Rows read from the stores: snapshots, what a client that comes back has missed, and live hours.
+//! Rows read from the stores: snapshots, the missed changes of a client that resumes, and live
+//! hours.
 
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ use crate::api::store_reader::{CandleRange, StoreReader};
 use crate::operators::Interval;
 use crate::store_keys;
 
-/// Rows of one snapshot. A pattern that has more gets so many, and is told how many pairs it did
-/// not get: it should be narrower.
+/// Rows of one snapshot. A wider pattern gets so many, and a warning is logged.
 pub(super) const MAX_ROWS: usize = 20_000;
-/// Bytes of one message beyond which the next begins: the others of a client wait behind it.
+/// Bytes of one message, beyond which the next one begins, so that a client's other messages are
+/// not delayed.
 const MAX_PART: usize = 64 << 10;
 
-/// Rows as they are sent: a message each.
+/// Rows as messages.
 pub(super) type Parts = Vec<Arc<SharedText>>;
 
 /// Rows in parts, each of JSON objects separated by commas.
@@ -44,7 +45,7 @@ impl Rows {
         self.count += 1;
     }
 
-    /// Nothing is in it.
+    /// Whether there is no row.
     pub(super) const fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -58,7 +59,7 @@ impl Rows {
         self.parts.into_iter().next()
     }
 
-    /// The parts: at least one.
+    /// The parts, at least one.
     pub(super) fn into_parts(mut self, budget: &Budget) -> Parts {
         if self.parts.is_empty() {
             self.parts.push(String::new());
@@ -67,7 +68,7 @@ impl Rows {
     }
 }
 
-/// The stores that are here at this moment.
+/// The stores of this process at one moment.
 pub(super) struct LocalStores {
     codec: Arc<Codec>,
     /// By partition.
@@ -75,7 +76,7 @@ pub(super) struct LocalStores {
 }
 
 impl LocalStores {
-    /// Takes them.
+    /// Takes the stores.
     pub(super) fn new(queries: &Queries, codec: &Arc<Codec>) -> Self {
         let here = StoreReader::of_partitions(queries, codec);
         Self { codec: Arc::clone(codec), here }
@@ -90,10 +91,10 @@ impl LocalStores {
         self.here.iter().map(|(partition, _)| *partition).collect()
     }
 
-    /// What a pattern stands for now. Returns how many pairs were looked at for it.
+    /// Adds the rows that match a pattern. Returns the number of pairs read.
     pub(super) fn snapshot(&self, pattern: &Pattern, rows: &mut Rows) -> Result<usize> {
         let (mut looked_at, mut left_out) = (0, 0);
-        // The keys begin with the base, and go on with the quote.
+        // The keys begin with the base and the quote.
         let base = pattern.base.as_deref();
         let prefix = base.map(|base| store_keys::pair_prefix(base, pattern.quote.as_deref()));
         for (_, reader) in &self.here {
@@ -116,8 +117,7 @@ impl LocalStores {
         Ok(looked_at)
     }
 
-    /// The newest price of a pair, or its newest candles: the one of the newest price and the one
-    /// before it.
+    /// Adds the newest price of a pair, or its two newest candles.
     fn newest(
         reader: &StoreReader,
         channel: Channel,
@@ -143,7 +143,7 @@ impl LocalStores {
         Ok(())
     }
 
-    /// What these keys of a channel hold now, where they match.
+    /// Adds the current values of keys of a channel, where they match.
     pub(super) fn values(
         &self,
         pattern: &Pattern,
@@ -160,7 +160,7 @@ impl LocalStores {
         Ok(())
     }
 
-    /// One row of a key whose value is known.
+    /// Adds one row of a key whose value is known.
     pub(super) fn row(
         &self,
         partition: i32,
@@ -189,7 +189,7 @@ impl LocalStores {
         Ok(())
     }
 
-    /// An hour or a day with the minutes that are still open, as it is read.
+    /// Adds an hour or a day, merged with its open minutes.
     fn live(
         &self,
         partition: i32,
@@ -208,16 +208,16 @@ impl LocalStores {
     }
 }
 
-/// A store key, typed.
+/// A store key, parsed.
 pub(super) enum ChangedKey {
-    /// Of the newest price.
+    /// The key of a newest price.
     Pair(PairKey),
-    /// Of a candle.
+    /// The key of a candle.
     Candle(Interval, CandleKey),
 }
 
 impl ChangedKey {
-    /// Reads a key of a channel's store.
+    /// Parses a key of a channel's store.
     pub(super) fn read(channel: Channel, key: &[u8]) -> Option<Self> {
         match channel {
             Channel::Latest => store_keys::read_pair(key).map(Self::Pair),

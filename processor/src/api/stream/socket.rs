@@ -1,6 +1,6 @@
-//! One WebSocket client: its messages to the hub, its queue to the socket.
+//! One WebSocket client: from its messages to the hub, from its queue to the socket.
 //!
-//! Invariant: the task ends in bounded time after its client is sent away, and its place is free.
+//! Invariant: after a client is disconnected, the task ends in bounded time and its permit is free.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use axum::response::Response;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::client::{COPIES, FAREWELL, StreamClient, enter};
+use super::client::{CLOSE_TIMEOUT, COPIES, StreamClient, enter};
 use super::client_queue::{CloseReason, Delivery, HubRequest, MAX_SUBSCRIPTIONS};
 use super::hub::HEARTBEAT;
 use super::protocol::{self, Frame, MAX_MESSAGE, Request};
@@ -22,14 +22,14 @@ use crate::api::budget::Budget;
 use crate::api::clock;
 use crate::api::error::Refusal;
 
-/// Of the socket's own buffers: clients say little, and updates are written as they come.
+/// The socket's buffers: clients send short messages, and updates are written as they come.
 const BUFFER: usize = 4 << 10;
 /// Messages that a client may send at once; one more each [`PER_MESSAGE`]. A client subscribes to
 /// its screen and then pings.
 const BURST: u32 = 100;
-/// How often one more message is allowed.
+/// The period in which one more message is allowed.
 const PER_MESSAGE: Duration = Duration::from_millis(100);
-/// Messages that could not be understood, after which a client is sent away.
+/// Malformed messages after which a client is disconnected.
 const MAX_MALFORMED: u32 = 20;
 
 /// `GET /v1/stream`.
@@ -51,7 +51,7 @@ pub(super) async fn upgrade(
     Ok(response)
 }
 
-/// What a client is told when the connection ends.
+/// The close frame: its code and its reason.
 struct CloseMessage {
     code: u16,
     reason: &'static str,
@@ -73,31 +73,30 @@ async fn serve(mut socket: WebSocket, streaming: StreamService, place: OwnedSema
         return close(&mut socket, CloseMessage { code: close_code::AGAIN, reason: "busy" }).await;
     };
     let welcome = protocol::welcome(updates, HEARTBEAT.as_secs(), MAX_SUBSCRIPTIONS);
-    let farewell = match socket.send(Message::Text(welcome.text())).await {
+    let closing = match socket.send(Message::Text(welcome.text())).await {
         Ok(()) => converse(&mut socket, &mut client).await,
         Err(_) => None,
     };
-    // Its place is given back and the hub forgets it before it is bidden farewell, which may take
-    // its time.
+    // Sending the close frame may take time, so the permit and the hub's entry are freed first.
     drop(client);
-    if let Some(farewell) = farewell {
-        close(&mut socket, farewell).await;
+    if let Some(closing) = closing {
+        close(&mut socket, closing).await;
     }
 }
 
-/// Speaks with a client until one of the two ends it. Returns what is to be said at last, if the
-/// client may still hear it.
+/// Serves a client until either side ends it. Returns the close frame, if the client may still
+/// read.
 async fn converse(socket: &mut WebSocket, client: &mut StreamClient) -> Option<CloseMessage> {
     let budget = client.budget();
     let mut messages = MessageLimit { left: BURST, since: clock::instant(), malformed: 0 };
     loop {
         tokio::select! {
-            // It is told why before it is told anything else.
+            // The reason of a disconnect comes before further messages.
             biased;
             end = &mut client.end => return Some(CloseMessage::of(end.unwrap_or(CloseReason::Stopping))),
             delivery = client.queue.next() => {
                 let Some(delivery) = delivery else {
-                    // The hub closes the queue a moment before it says why.
+                    // The hub closes the queue just before it sends the reason.
                     let end = (&mut client.end).await;
                     return Some(CloseMessage::of(end.unwrap_or(CloseReason::Stopping)));
                 };
@@ -116,7 +115,7 @@ async fn converse(socket: &mut WebSocket, client: &mut StreamClient) -> Option<C
                     Ok(Message::Ping(_) | Message::Pong(_)) => Ok(None),
                     Ok(Message::Close(_)) => return None,
                     Ok(Message::Binary(_)) => Err(("binary", close_code::UNSUPPORTED)),
-                    // It broke off, or what came is no WebSocket any more.
+                    // The connection broke, or the data is not WebSocket.
                     Err(_) => Err(("broken", close_code::PROTOCOL)),
                 };
                 match answered {
@@ -132,16 +131,16 @@ async fn converse(socket: &mut WebSocket, client: &mut StreamClient) -> Option<C
     }
 }
 
-/// How a client behaves.
+/// The limits of a client's messages.
 struct MessageLimit {
-    /// Messages that it may still send.
+    /// Messages that it may send now.
     left: u32,
     since: Instant,
     malformed: u32,
 }
 
 impl MessageLimit {
-    /// One more message. False when there were too many.
+    /// Counts a message. False when there were too many.
     fn allow(&mut self, now: Instant) -> bool {
         let earned = now.duration_since(self.since).as_millis() / PER_MESSAGE.as_millis();
         if earned > 0 {
@@ -151,7 +150,7 @@ impl MessageLimit {
         self.left.checked_sub(1).map(|left| self.left = left).is_some()
     }
 
-    /// Does what a message asks. Returns what is to be answered at once, or why it was the last.
+    /// Handles a message. Returns the answer, or the reason to disconnect.
     fn answer(
         &mut self,
         client: &StreamClient,
@@ -175,7 +174,7 @@ impl MessageLimit {
                 return if last { Err(("malformed", close_code::POLICY)) } else { Ok(Some(frame)) };
             }
         };
-        let busy = "too much is asked at the moment: try again later";
+        let busy = "the server is busy: try again later";
         Ok((!client.ask(command)).then(|| protocol::refused(Some(id), busy)))
     }
 }
@@ -192,9 +191,9 @@ async fn send(
     Ok(())
 }
 
-/// Says why, if the client still reads; it does not get longer for it than others wait.
-async fn close(socket: &mut WebSocket, farewell: CloseMessage) {
-    let frame = CloseFrame { code: farewell.code, reason: farewell.reason.into() };
-    // Whoever does not read does not learn why.
-    let _ = timeout(FAREWELL, socket.send(Message::Close(Some(frame)))).await;
+/// Sends the close frame, within [`CLOSE_TIMEOUT`].
+async fn close(socket: &mut WebSocket, closing: CloseMessage) {
+    let frame = CloseFrame { code: closing.code, reason: closing.reason.into() };
+    // A client that does not read does not get the reason.
+    let _ = timeout(CLOSE_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
 }

@@ -1,8 +1,7 @@
-//! The hub's part in what subscriptions begin with: who waits, what is read next, and who becomes a
-//! member of a pool with what was read.
+//! The first rows of subscriptions: pending, scanned, admitted as members.
 //!
-//! Invariant: a subscription becomes a member in the moment in which it is sent everything up to the
-//! last tick, so that it neither misses a change nor hears one twice as an update.
+//! Invariant: a subscription becomes a member at the moment when it has been sent every change up
+//! to the last tick. It neither misses a change nor gets one twice as an update.
 
 use super::super::client_queue::ClientId;
 use super::super::pattern::Pattern;
@@ -16,7 +15,7 @@ use super::super::snapshot::{LocalStores, Parts};
 use super::Hub;
 
 impl Hub {
-    /// A subscription waits for its beginning.
+    /// Adds a subscription that waits for its first rows.
     pub(super) fn want(&mut self, client: ClientId, id: u32, pattern: &Pattern, start: StartFrom) {
         let number = self.scans.number();
         let known = self.clients.get(client).and_then(|known| known.subscriptions.get_mut(&id));
@@ -26,7 +25,7 @@ impl Hub {
         self.scans.ask(client, pattern);
     }
 
-    /// Gives the scanners what they have room for.
+    /// Gives scan jobs to the scanners while they have room.
     pub(super) fn begin_scans(&mut self) {
         while self.scans.has_place() {
             let Some(mut client) = self.scans.turn() else { return };
@@ -50,26 +49,26 @@ impl Hub {
         }
     }
 
-    /// What is to be read for those who wait in a pool. From now on it keeps what changes.
+    /// Plans the scans of a group. From now on the group keeps the rows that change.
     fn plan(&mut self, pattern: &Pattern, here: &[i32], readings: &mut Vec<(Scan, ScanTarget)>) {
         let topic = self.topic(pattern.channel);
         let Some(group) = self.groups.group(pattern) else { return };
-        // Whoever waits is asked for when that reading ends.
+        // Pending subscriptions are planned when the running scan ends.
         if group.is_read() || group.waiting.is_empty() {
             return;
         }
         group.begin();
         let plan = plan::of(std::mem::take(&mut group.waiting), pattern, here, |token| {
-            self.lines.since(token, pattern.channel, topic, here)
+            self.changes.since(token, pattern.channel, topic, here)
         });
         group.waiting = plan.later;
         readings.extend(plan.readings);
     }
 
-    /// Those who waited for what was read become members, and hear of every later change.
+    /// Admits the subscriptions whose scan has ended.
     pub(super) fn end_scans(&mut self) {
         while let Some(finished) = self.scans.finished() {
-            // The readings of a pool stand together.
+            // The scans of a group are adjacent.
             let mut changed: Option<(Pattern, Option<Parts>)> = None;
             for (reading, ScanResult { parts, looked_at }) in finished {
                 self.metrics.scanned.inc_by(looked_at as u64);
@@ -96,7 +95,7 @@ impl Hub {
         }
     }
 
-    /// What was read, and what has changed since, for those who still want it.
+    /// Sends the scanned rows and the changes since to the subscriptions that still wait.
     fn admit(
         &mut self,
         pattern: &Pattern,

@@ -1,16 +1,17 @@
 //! The hub: one thread between the engine and all clients.
 //!
 //! ```text
-//! each moment   news ──► dirty: the newest value of each key, in the order of their first change
-//!               what subscriptions begin with ──► scanners ──► members
-//! each tick     dirty ──► rows, encoded once ──► pools ──► each member's queue, the same bytes
+//! each turn   news ──► dirty: the newest value of each key, in the order of their first change
+//!             pending subscriptions ──► scanners ──► members
+//! each tick   dirty ──► rows, encoded once ──► groups ──► each member's queue, the same bytes
 //! ```
 //!
-//! Nothing that it does takes longer the more pairs there are: a tick has half its period for what
-//! has changed, and leaves the rest to the next one; what reads many rows is read by scanners.
+//! No step grows with the number of pairs. A tick spends half its period on changes and leaves the rest
+//! to the next one. Scans run on threads of their own.
 //!
-//! It listens to the engine while it has clients, and for a while after: without any it costs
-//! nothing. A client is a queue here; who reads too slowly finds it full and is sent away.
+//! The hub listens to the engine while it has clients and for [`REMEMBER`] afterwards, so without
+//! clients it costs nothing. A client is a queue; one that reads too slowly fills it and is
+//! disconnected.
 
 mod beginnings;
 
@@ -42,17 +43,17 @@ use crate::api::budget::Budget;
 use crate::api::{ReadService, clock};
 use crate::operators::Interval;
 
-/// Batches of the engine that wait for the hub: seconds of a busy member.
+/// Queued batches of the engine: seconds of a busy member.
 const NEWS: usize = 1_024;
-/// Between two heartbeats.
+/// The period of heartbeats.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long changes are remembered without any client, for one that comes back.
+/// How long changes are remembered without a client, for one that resumes.
 const REMEMBER: Duration = Duration::from_mins(5);
-/// Changed keys between two looks at the clock.
+/// Changed keys between two reads of the clock.
 const LOOK: usize = 64;
-/// How finely the hub looks for requests while it waits for news.
+/// How often the hub looks for requests while it waits for news.
 const STEP: Duration = Duration::from_millis(5);
-/// How finely it looks whether it should stop while it has nothing to do.
+/// How often it checks for a stop while it is idle.
 const IDLE: Duration = Duration::from_millis(100);
 
 /// Starts the hub on a thread of its own.
@@ -76,7 +77,7 @@ pub(super) fn start(
     Ok(HubHandle { requests, updates_per_second: updates })
 }
 
-/// A key that has changed in this tick, and where.
+/// A key that has changed since the last tick: its partition and newest value.
 struct Dirty {
     partition: i32,
     value: Option<Vec<u8>>,
@@ -89,21 +90,21 @@ struct Hub {
     metrics: StreamMetrics,
     scans: Scans,
     listener: Option<Listener>,
-    lines: RecentChanges,
+    changes: RecentChanges,
     /// By channel.
     dirty: [FxHashMap<Key, Dirty>; 4],
-    /// The dirty keys, first come first; one that is dirty no more is passed over.
+    /// The dirty keys in the order of their first change; a key that is clean again is skipped.
     order: VecDeque<(Channel, Key)>,
-    /// What must be read anew, because it was not told change by change, and in which partitions.
+    /// Partitions whose changes were not received one by one, so that clients need a snapshot.
     unknown: BTreeMap<Channel, BTreeSet<i32>>,
     first_change: Option<Instant>,
     groups: Groups,
     clients: Clients,
     tick: u64,
-    /// Ticks a second.
+    /// Ticks per second.
     updates: u32,
     every: Duration,
-    /// The time of a tick for what has changed.
+    /// The time that a tick may spend on changes.
     patience: Duration,
     next_tick: Instant,
     last_heartbeat: Instant,
@@ -114,7 +115,7 @@ impl Hub {
     fn new(service: &ReadService, updates: u32, metrics: StreamMetrics, scans: Scans) -> Self {
         let now = clock::instant();
         let every = Duration::from_secs(1) / updates.max(1);
-        // A number of its own: the process and the moment.
+        // A number for this process at this moment.
         let number = digest(&format!("{}-{}", std::process::id(), clock::now().0));
         Self {
             queries: service.queries.clone(),
@@ -124,7 +125,7 @@ impl Hub {
             clients: Clients::new(metrics.clone()),
             metrics,
             listener: None,
-            lines: RecentChanges::new(number, 0),
+            changes: RecentChanges::new(number, 0),
             dirty: Default::default(),
             order: VecDeque::new(),
             unknown: BTreeMap::new(),
@@ -154,7 +155,7 @@ impl Hub {
             let due = clock::instant() >= self.next_tick;
             news = self.listener.as_ref().filter(|_| !due).and_then(|l| l.next(Duration::ZERO));
         }
-        // No more than were there: whoever asks without end must not stop the ticks.
+        // Bounded by the queue: a flood of requests must not stop the ticks.
         for _ in 0..REQUESTS {
             let Ok(command) = asked.try_recv() else { break };
             self.handle(command);
@@ -173,9 +174,9 @@ impl Hub {
             News::Changed(changed) => {
                 let Some(channel) = Channel::of_store(&changed.store) else { return };
                 self.first_change.get_or_insert_with(clock::instant);
-                // Nearly always nobody else has it, and nothing is copied.
+                // Usually no other listener holds it, so it is not copied.
                 let Changed { partition, next, changes, .. } = Arc::unwrap_or_clone(changed);
-                self.lines.advance(channel, partition, next.map(|offset| offset.0));
+                self.changes.advance(channel, partition, next.map(|offset| offset.0));
                 for (key, value) in changes {
                     self.mark_dirty(channel, &key, Dirty { partition, value });
                 }
@@ -183,14 +184,14 @@ impl Hub {
             News::Moved { store, partition } => {
                 let Some(channel) = Channel::of_store(&store) else { return };
                 self.dirty[channel.index()].retain(|_, dirty| dirty.partition != partition);
-                self.lines.forget(channel, partition, self.tick + 1);
+                self.changes.forget(channel, partition, self.tick + 1);
                 self.unknown.entry(channel).or_default().insert(partition);
             }
             News::Lost => {
                 self.metrics.lost.inc();
                 self.dirty.iter_mut().for_each(FxHashMap::clear);
                 self.order.clear();
-                self.lines.forget_all(self.tick + 1);
+                self.changes.forget_all(self.tick + 1);
                 let everywhere = LocalStores::new(&self.queries, &self.codec).partitions();
                 for channel in Channel::ALL {
                     self.unknown.entry(channel).or_default().extend(&everywhere);
@@ -199,7 +200,7 @@ impl Hub {
         }
     }
 
-    /// A key has changed. An hour and a day live with their open minutes.
+    /// Records a changed key. A changed minute also changes its hour and its day.
     fn mark_dirty(&mut self, channel: Channel, key: &[u8], dirty: Dirty) {
         let known = &mut self.dirty[channel.index()];
         if let Some(known) = known.get_mut(key) {
@@ -226,7 +227,7 @@ impl Hub {
             HubRequest::Join { client, queue, end } => {
                 if self.listener.is_none() {
                     self.listener = Some(self.queries.changes().listen(NEWS));
-                    self.lines.forget_all(self.tick);
+                    self.changes.forget_all(self.tick);
                     self.next_tick = clock::instant() + self.every;
                 }
                 self.clients.add(client, queue, end);
@@ -272,14 +273,14 @@ impl Hub {
     }
 
     fn token(&self, channel: Channel) -> Arc<str> {
-        self.lines.token(channel, self.tick, self.topic(channel)).write().into()
+        self.changes.token(channel, self.tick, self.topic(channel)).write().into()
     }
 
     fn end_tick(&mut self, now: Instant) {
         self.tick += 1;
         self.flush(now + self.patience);
         let dirty = &self.dirty;
-        self.lines.settle(self.tick, |channel| dirty[channel.index()].is_empty());
+        self.changes.settle(self.tick, |channel| dirty[channel.index()].is_empty());
         let tokens = Channel::ALL.map(|channel| self.token(channel));
         let Self { groups, clients, budget, .. } = self;
         for group in groups.all().filter(|group| !group.rows.is_empty()) {
@@ -304,7 +305,7 @@ impl Hub {
         self.deliver();
         self.restart_unknown();
         self.groups.settle();
-        self.scans.forgive(self.updates);
+        self.scans.reduce_debts(self.updates);
         for client in self.clients.slowest(self.budget.excess()) {
             self.remove(client, Some(CloseReason::Memory));
         }
@@ -318,7 +319,7 @@ impl Hub {
         }
     }
 
-    /// Gives what has changed to the pools, and remembers that it has, for as long as there is time.
+    /// Gives changed keys to the groups and records them in `changes`, until the time is over.
     fn flush(&mut self, until: Instant) {
         let stores = LocalStores::new(&self.queries, &self.codec);
         let heard = Channel::ALL.map(|channel| self.groups.has(channel));
@@ -326,7 +327,7 @@ impl Hub {
         while let Some((channel, key)) = self.order.pop_front() {
             let Some(dirty) = self.dirty[channel.index()].remove(&key) else { continue };
             let Dirty { partition, value } = dirty;
-            self.lines.mark(channel, partition, &key, self.tick);
+            self.changes.mark(channel, partition, &key, self.tick);
             if let Some(changed) =
                 heard[channel.index()].then(|| ChangedKey::read(channel, &key)).flatten()
             {
@@ -347,13 +348,13 @@ impl Hub {
         self.metrics.backlog.set(i64::try_from(self.order.len()).unwrap_or(i64::MAX));
     }
 
-    /// Whatever was not told change by change begins with a snapshot again.
+    /// Sends a snapshot again to the subscriptions whose changes were not received one by one.
     fn restart_unknown(&mut self) {
         for (channel, partitions) in std::mem::take(&mut self.unknown) {
             let partitions: Vec<i32> = partitions.into_iter().collect();
             let mut again = Vec::new();
             for group in self.groups.all().filter(|group| group.pattern().channel == channel) {
-                // It may have been read in stores that are here no more, or before what was lost.
+                // It may have read stores that are gone, or have missed the lost changes.
                 group.make_void();
                 let members = group.take_members().into_iter();
                 again.extend(members.map(|(id, client)| (client, id, group.pattern().clone())));
@@ -366,7 +367,7 @@ impl Hub {
 
     fn heartbeat(&self, tokens: &[Arc<str>; 4]) -> Frame {
         let channels = Channel::ALL.map(|channel| {
-            let offsets = self.lines.offsets(channel).into_iter();
+            let offsets = self.changes.offsets(channel).into_iter();
             let positions: serde_json::Map<String, serde_json::Value> =
                 offsets.map(|(partition, offset)| (partition.to_string(), offset.into())).collect();
             json!({
@@ -393,7 +394,7 @@ impl Hub {
 
     fn leave(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
         self.groups.leave(pattern, id, client);
-        // Somebody else may wait for the same, and it was this one that was asked for.
+        // The scan was requested in this client's name; another subscription may wait for it.
         let next = self.groups.group(pattern).and_then(|group| group.waiting.first());
         if let Some(next) = next {
             self.scans.ask(next.client, pattern);

@@ -14,7 +14,7 @@ fn a_snapshot_is_read_beside_the_ticks_and_nothing_is_missing_in_between() -> Re
     let job = world.job().context("a job")?;
     world.price("ETH", "5", 1)?;
     world.end_tick();
-    ensure!(kinds(&listener.all()?) == ["update"], "others take_news meanwhile");
+    ensure!(kinds(&listener.all()?) == ["update"], "others get updates meanwhile");
     let done = job.run(&world.hub.budget);
     // It was read before this is said.
     world.price("BTC", "2", 2)?;
@@ -145,7 +145,7 @@ fn a_tick_without_time_leaves_the_rest_to_the_next_one_and_its_token_does_not_cl
     let heard = client.all()?;
     ensure!(heard.len() == 1 && prices(&heard[0]).len() == LOOK, "{heard:?}");
     ensure!(world.hub.metrics.backlog.get() == 10);
-    ensure!(world.hub.lines.offsets(Channel::Latest).is_empty(), "an offset claims the rest");
+    ensure!(world.hub.changes.offsets(Channel::Latest).is_empty(), "an offset claims the rest");
     let token = heard[0]["resume"].as_str().context("a token")?.to_owned();
     // What changes again keeps its place, with its newest value.
     world.price("000", "2", 2)?;
@@ -154,7 +154,7 @@ fn a_tick_without_time_leaves_the_rest_to_the_next_one_and_its_token_does_not_cl
     let heard = client.all()?;
     ensure!(prices(&heard[0]).len() == 11, "{heard:?}");
     ensure!(prices(&heard[0]).iter().filter(|(_, price)| *price == "2").count() == 2);
-    ensure!(world.hub.lines.offsets(Channel::Latest).len() == 1);
+    ensure!(world.hub.changes.offsets(Channel::Latest).len() == 1);
     let mut again = world.join(2, QUEUE);
     world.subscribe(2, 1, &format!("{LATEST},\"resume\":\"{token}\""))?;
     ensure!(prices(&again.all()?[1]).len() == 11);

@@ -272,7 +272,7 @@ fn who_comes_back_hears_what_changed_since_and_no_more() -> Result<()> {
 #[test]
 fn a_token_holds_in_another_process_that_has_heard_of_its_offset() -> Result<()> {
     let (mut one, mut other) = (World::new()?, World::new()?);
-    other.hub.lines = RecentChanges::new(99, 0);
+    other.hub.changes = RecentChanges::new(99, 0);
     let mut heard = Vec::new();
     for world in [&mut one, &mut other] {
         let mut client = world.join(1, QUEUE);
