@@ -52,7 +52,7 @@ async fn more_reads_at_once_than_there_may_be_are_refused() -> Outcome {
     let routes = small()?.guarded(&AccessPolicy { max_reads: 0, ..open() });
     let refused = get(&routes, PATH, &[]).await?;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("1")));
-    assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("at once")));
+    assert!(refused.json()["error"].as_str().is_some_and(|error| error.contains("concurrent")));
     Ok(())
 }
 
