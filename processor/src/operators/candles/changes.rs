@@ -31,7 +31,6 @@ use super::gaps::Change;
 use super::index::AFTER_ALL;
 use super::{Candles, Feed, Window, add_to_parent, exchange_of};
 use crate::operators::Entry;
-use crate::operators::pairs::NO_PAIR;
 use crate::operators::rules::{
     ENDED_KEPT_MS, Interval, LAST_WORDS_MS, REVISION_HORIZON_MS, is_closed,
 };
@@ -76,16 +75,14 @@ impl Candles {
         }
         context.count("pair_ended");
         let told = Timestamp(context.stream_time().0);
-        let end = |feed: &mut Option<Feed>| {
-            feed.get_or_insert(Feed::new(mark)).end(mark.healthy_until, told);
-        };
-        self.stores.feeds.update(pair, end)?;
+        let own = || Feed::new(mark);
+        self.stores.feeds.entry(pair)?.get_or_insert_with(own).end(mark.healthy_until, told);
         self.index.ended.insert(pair.into());
         Ok(())
     }
 
     fn has_ended(&self, pair: &[u8]) -> Result<Option<(Timestamp, Timestamp)>, Failure> {
-        Ok(self.stores.feeds.read(pair, |feed| feed.and_then(Feed::ended))?)
+        Ok(self.stores.feeds.get(pair)?.and_then(|feed| feed.ended()))
     }
 
     /// Looks at every pair that has ended: as many as the venues of a partition end in a week.
@@ -104,13 +101,12 @@ impl Candles {
             let newest = self.newest(&pair)?;
             if newest.is_some_and(|newest| newest.0 > end.0.saturating_add(LAST_WORDS_MS)) {
                 context.count("pair_back");
-                let again = |feed: &mut Option<Feed>| feed.iter_mut().for_each(Feed::begin_again);
-                self.stores.feeds.update(&pair, again)?;
+                self.stores.feeds.entry(&pair)?.iter_mut().for_each(Feed::begin_again);
                 self.index.ended.remove(&pair);
                 self.index.add(&exchange, &pair);
                 continue;
             }
-            let clock = newest.max(self.feed(&exchange, Feed::clock)?);
+            let clock = newest.max(self.feed(&exchange)?.as_ref().and_then(Feed::clock));
             let closed = |newest| {
                 let clock = clock.unwrap_or(newest);
                 is_closed(Interval::Day, Interval::Day.start(newest), clock)
@@ -123,8 +119,8 @@ impl Candles {
             self.index.remove(&exchange, &pair);
             if time.0 >= told.0.saturating_add(ENDED_KEPT_MS) {
                 context.count("pair_forgotten");
-                self.stores.latest.update(&pair, |latest| *latest = None)?;
-                self.stores.feeds.update(&pair, |feed| *feed = None)?;
+                self.stores.latest.remove(&pair)?;
+                self.stores.feeds.remove(&pair)?;
                 self.index.ended.remove(&pair);
             }
         }
@@ -139,29 +135,23 @@ impl Candles {
         pair: &[u8],
         at: Timestamp,
     ) -> Result<(), Failure> {
-        let set_back = |feed: &mut Option<Feed>| {
-            let changed = feed.as_mut().is_some_and(|feed| feed.set_back(at));
-            (changed, changed)
-        };
-        let feed = [&NO_PAIR, exchange_of(pair)].concat();
-        let feed_was_ahead = self.stores.feeds.update_if(&feed, set_back)?;
+        let mut feed = self.feed(exchange_of(pair))?;
+        let feed_was_ahead = feed.as_ref().and_then(Feed::clock).is_some_and(|clock| clock > at);
+        if feed_was_ahead {
+            feed.iter_mut().for_each(|feed| feed.set_back(at));
+        }
+        drop(feed);
         if !feed_was_ahead && self.newest(pair)?.is_none_or(|newest| newest <= at) {
             // Nothing is ahead, so nothing is wrong.
             context.count("pair_reset_unneeded");
             return Ok(());
         }
         context.count("pair_reset");
-        self.stores.feeds.update_if(pair, |feed| {
-            let before = feed.clone();
-            if let Some(feed) = feed {
-                let _ = feed.set_back(at);
-            }
-            (*feed != before, ())
-        })?;
+        self.set_back_own(pair, at)?;
         for interval in Interval::ALL {
             for key in self.windows_after(interval, pair, at)? {
                 context.count("future_candle");
-                self.store(interval).update(&key, |window| *window = None)?;
+                self.store(interval).remove(&key)?;
             }
         }
         for interval in [Interval::Hour, Interval::Day] {
@@ -180,6 +170,17 @@ impl Candles {
                     self.stamp(&pair, basis, window, Change::Knowledge)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Takes the own state of a pair back, where that changes it.
+    fn set_back_own(&self, pair: &[u8], at: Timestamp) -> Result<(), Failure> {
+        let mut own = self.stores.feeds.entry(pair)?;
+        let mut back = own.clone();
+        back.iter_mut().for_each(|own| own.set_back(at));
+        if *own != back {
+            *own = back;
         }
         Ok(())
     }
@@ -206,7 +207,8 @@ impl Candles {
             for basis in BASES.into_iter().filter(|_| first < end) {
                 let mut to = key(basis, Timestamp(end.0 - 1));
                 to.push(0);
-                found.extend(store.keys(&key(basis, first), &to, limit)?);
+                let windows = store.range(&key(basis, first), &to, limit)?;
+                found.extend(windows.into_iter().map(|(key, _)| key));
             }
             from = end;
         }
@@ -220,8 +222,8 @@ impl Candles {
         time: Timestamp,
     ) -> Result<Option<Timestamp>, Failure> {
         let prefix = store_keys::segment_prefix(interval, time);
-        let first = self.store(interval).keys(&prefix, &AFTER_ALL, 1)?;
-        let time = first.first().and_then(|key| store_keys::read_candle_key(key));
+        let first = self.store(interval).range(&prefix, &AFTER_ALL, 1)?;
+        let time = first.first().and_then(|(key, _)| store_keys::read_candle_key(key));
         Ok(time.map(|(_, _, time)| store_keys::segment_start(interval, time)))
     }
 
@@ -245,16 +247,16 @@ impl Candles {
                 context.count("volume_overflow");
             }
         }
-        self.update(pair, basis, (interval, start), |window| {
-            // It was published so often: the count goes on.
-            let revision = window.as_ref().map_or(0, |window| window.candle.revision);
-            if let Some(Window { candle, .. }) = &mut whole {
-                candle.revision = revision;
-            }
-            let changed = *window != whole;
+        let mut window = self.window(pair, basis, (interval, start))?;
+        // It was published so often: the count goes on.
+        let revision = window.as_ref().map_or(0, |window| window.candle.revision);
+        if let Some(Window { candle, .. }) = &mut whole {
+            candle.revision = revision;
+        }
+        if *window != whole {
             *window = whole;
-            (changed, ())
-        })
+        }
+        Ok(())
     }
 
     fn minute(
@@ -263,10 +265,8 @@ impl Candles {
         basis: Basis,
         start: Timestamp,
     ) -> Result<Option<Candle>, Failure> {
-        let look = |window: &mut Option<Window>| {
-            (false, window.as_ref().map(|window| window.candle.clone()))
-        };
-        self.update(pair, basis, (Interval::Minute, start), look)
+        let window = self.window(pair, basis, (Interval::Minute, start))?;
+        Ok(window.as_ref().map(|window| window.candle.clone()))
     }
 
     /// Takes the newest price back to what the newest minute says that is left.
@@ -290,18 +290,20 @@ impl Candles {
                 break;
             }
         }
-        Ok(self.stores.latest.update(pair, |latest| {
-            let Some(mut known) = latest.take() else { return };
-            if known.volume_time.is_some_and(|time| time > at) {
-                (known.base_volume_24h, known.quote_volume_24h) = (None, None);
-                (known.volume_source, known.volume_time) = (schemas::VolumeSource::None, None);
-            }
-            *latest = if known.event_time <= at {
-                Some(known)
-            } else {
-                newest.map(|(basis, candle)| of_candle(known, basis, &candle))
-            };
-        })?)
+        let mut latest = self.stores.latest.entry(pair)?;
+        let Some(mut known) = latest.take() else {
+            return Ok(());
+        };
+        if known.volume_time.is_some_and(|time| time > at) {
+            (known.base_volume_24h, known.quote_volume_24h) = (None, None);
+            (known.volume_source, known.volume_time) = (schemas::VolumeSource::None, None);
+        }
+        *latest = if known.event_time <= at {
+            Some(known)
+        } else {
+            newest.map(|(basis, candle)| of_candle(known, basis, &candle))
+        };
+        Ok(())
     }
 }
 

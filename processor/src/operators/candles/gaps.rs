@@ -14,10 +14,11 @@
 //! stand in the pair's own state.
 
 use schemas::{Basis, FeedMark, MarketEvent, Status, Timestamp};
+use streams::store::StoreEntry;
 use streams::{Context, Failure};
 
 use super::feed::stretches::{Span, union};
-use super::feed::{Carrier, Feed, Gap, Marks, Near};
+use super::feed::{Carrier, Feed, Gap, Near};
 use super::{Candles, exchange_of};
 use crate::operators::Entry;
 use crate::operators::rules::{Interval, REVISION_HORIZON_MS};
@@ -60,15 +61,16 @@ impl Candles {
         mark: &FeedMark,
         mut gap: Gap,
     ) -> Result<bool, Failure> {
-        let spilled = self.feed(exchange, |feed| feed.has_spilled(gap.until))?;
+        let spilled = self.feed(exchange)?.as_ref().is_some_and(|feed| feed.has_spilled(gap.until));
         if spilled && !gap.pair.is_empty() && self.knows_itself(&gap)? {
             return Ok(false);
         }
         gap.missing -= self.counted(&gap)?;
-        let (added, spilled, forgot) = self.feed_of(exchange, mark, |feed| {
-            let added = feed.add(gap);
-            (added, feed.spill(), feed.overflow())
-        })?;
+        let mut feed = self.feed(exchange)?;
+        let known = feed.get_or_insert_with(|| Feed::new(mark));
+        let added = known.add(gap);
+        let (spilled, forgot) = (known.spill(), known.overflow());
+        drop(feed);
         let forgot_spilled = spilled.map_or(Ok(false), |gap| self.spill(exchange, mark, gap))?;
         if forgot || forgot_spilled {
             context.count("gap_overflow");
@@ -82,21 +84,19 @@ impl Candles {
     /// Whether the own state of a gap's pair has it.
     fn knows_itself(&self, gap: &Gap) -> Result<bool, Failure> {
         let own = Gap { pair: Box::default(), ..gap.clone() };
-        let knows = |feed: Option<&Feed>| feed.is_some_and(|feed| feed.knows(&own));
-        Ok(self.stores.feeds.read(&gap.pair, knows)?)
+        Ok(self.stores.feeds.get(&gap.pair)?.is_some_and(|feed| feed.knows(&own)))
     }
 
     /// Puts a gap for which its exchange has no room into its pair's own state; whether that had to
     /// forget one.
     fn spill(&mut self, exchange: &[u8], mark: &FeedMark, mut gap: Gap) -> Result<bool, Failure> {
         let pair = std::mem::take(&mut gap.pair);
-        let clock = self.newest(&pair)?.max(self.feed(exchange, Feed::clock)?);
-        Ok(self.stores.feeds.update(&pair, |own| {
-            let own = own.get_or_insert(Feed::new(mark));
-            own.forget_old(clock.unwrap_or_default());
-            own.add(gap);
-            own.overflow()
-        })?)
+        let clock = self.newest(&pair)?.max(self.feed(exchange)?.as_ref().and_then(Feed::clock));
+        let mut own = self.stores.feeds.entry(&pair)?;
+        let own = own.get_or_insert_with(|| Feed::new(mark));
+        own.forget_old(clock.unwrap_or_default());
+        own.add(gap);
+        Ok(own.overflow())
     }
 
     /// What an event has to know of the gaps in its pair's own state.
@@ -106,20 +106,22 @@ impl Candles {
         event: &MarketEvent,
         (start, end): Span,
     ) -> Result<Near, Failure> {
-        let near = |own: Option<&Feed>| own.map(|own| own.near(pair, event, start, end));
-        Ok(self.stores.feeds.read(pair, near)?.unwrap_or_default())
+        let own = self.stores.feeds.get(pair)?;
+        Ok(own.map(|own| own.near(pair, event, start, end)).unwrap_or_default())
     }
 
     /// The id of a pair has arrived; the gaps that are now complete.
     fn found(&mut self, pair: &[u8], event: &MarketEvent, id: i64) -> Result<Vec<Gap>, Failure> {
-        let arrived = |feed: &mut Option<Feed>, pair: &[u8]| {
-            feed.as_mut().map(|feed| feed.arrived(pair, id)).unwrap_or_default()
+        let arrived = |mut feed: StoreEntry<'_, Feed>, pair: &[u8]| {
+            let lost = feed.as_ref().is_some_and(|feed| feed.has_lost(pair, id));
+            let feed = if lost { feed.as_mut() } else { None };
+            feed.map(|feed| feed.arrived(pair, id)).unwrap_or_default()
         };
-        let exchange = exchange_of(pair);
-        let spilled = self.feed(exchange, |feed| feed.has_spilled(event.event_time))?;
-        let mut complete = self.change_feed(exchange, |feed| arrived(feed, pair))?;
+        let feed = self.feed(exchange_of(pair))?;
+        let spilled = feed.as_ref().is_some_and(|feed| feed.has_spilled(event.event_time));
+        let mut complete = arrived(feed, pair);
         if spilled {
-            complete.extend(self.stores.feeds.update_if(pair, |own| arrived(own, &[]))?);
+            complete.extend(arrived(self.stores.feeds.entry(pair)?, &[]));
         }
         Ok(complete)
     }
@@ -137,10 +139,8 @@ impl Candles {
             self.windows(&gap.pair, Basis::Trade, (gap.from, gap.until), newest)?.0
         {
             if interval == Interval::Minute {
-                counted += self.update(&gap.pair, Basis::Trade, (interval, start), |window| {
-                    let seen = window.as_ref().map(|window| window.seen.count_within(first, count));
-                    (false, seen.unwrap_or(0))
-                })?;
+                let window = self.window(&gap.pair, Basis::Trade, (interval, start))?;
+                counted += window.as_ref().map_or(0, |known| known.seen.count_within(first, count));
             }
         }
         Ok(counted)
@@ -207,11 +207,10 @@ impl Candles {
         span: Span,
         newest: Timestamp,
     ) -> Result<(Vec<(Interval, Timestamp)>, usize), Failure> {
-        let exists = |window: &mut Option<_>| (false, window.is_some());
         let (mut parents, mut found) = (0, Vec::new());
         for day in starts(Interval::Day, span, newest) {
             parents += 1;
-            if self.update(pair, basis, (Interval::Day, day), exists)? {
+            if self.window(pair, basis, (Interval::Day, day))?.is_some() {
                 found.push((Interval::Day, day));
             }
         }
@@ -220,7 +219,7 @@ impl Candles {
             let day = (Interval::Day, Interval::Day.start(hour));
             if found[..days].contains(&day) {
                 parents += 1;
-                if self.update(pair, basis, (Interval::Hour, hour), exists)? {
+                if self.window(pair, basis, (Interval::Hour, hour))?.is_some() {
                     found.push((Interval::Hour, hour));
                 }
             }
@@ -244,20 +243,21 @@ impl Candles {
     ) -> Result<(), Failure> {
         let end = Timestamp(start.0 + interval.length_ms());
         let own = self.own(pair, start)?;
-        let look = |feed: &Feed| Some(feed.marks(pair, basis, &own, (start, end)));
-        let Some(marks): Option<Marks> = self.feed(exchange_of(pair), look)? else {
+        let marks = |feed: &Feed| feed.marks(pair, basis, &own, (start, end));
+        let Some(marks) = self.feed(exchange_of(pair))?.as_ref().map(marks) else {
             return Ok(());
         };
-        self.update(pair, basis, (interval, start), |window| {
-            let Some(window) = window else {
-                return (false, ());
-            };
-            let changed = window.mark(&marks, change == Change::Created);
-            if changed && change == Change::Knowledge && window.candle.status != Status::Open {
+        let mut window = self.window(pair, basis, (interval, start))?;
+        let is_new = change == Change::Created;
+        if window.as_ref().is_some_and(|window| window.differs(&marks, is_new))
+            && let Some(window) = window.as_mut()
+        {
+            window.mark(&marks, is_new);
+            if change == Change::Knowledge && window.candle.status != Status::Open {
                 window.revise();
             }
-            (changed, ())
-        })
+        }
+        Ok(())
     }
 }
 

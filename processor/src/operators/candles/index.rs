@@ -64,7 +64,7 @@ impl Candles {
     fn find_pairs(&mut self) -> Result<(), Failure> {
         let mut from = Vec::new();
         while !self.index.has_pairs {
-            let page = self.stores.latest.committed_range(&from, &AFTER_ALL, PAGE)?;
+            let page = self.stores.latest.range(&from, &AFTER_ALL, PAGE)?;
             self.index.has_pairs = page.len() < PAGE;
             for (pair, _) in page {
                 from.clone_from(&pair);
@@ -80,7 +80,7 @@ impl Candles {
         // Pairs come after exchanges, whose base is empty.
         let mut from = vec![NO_PAIR[0] + 1];
         while !self.index.has_ended {
-            let page = self.stores.feeds.committed_range(&from, &AFTER_ALL, PAGE)?;
+            let page = self.stores.feeds.range(&from, &AFTER_ALL, PAGE)?;
             self.index.has_ended = page.len() < PAGE;
             for (pair, feed) in page {
                 from.clone_from(&pair);

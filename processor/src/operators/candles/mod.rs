@@ -25,9 +25,9 @@
 //! - An id counts once in a window.
 //! - The same log gives the same candles, byte for byte, however it is batched.
 
-use schemas::{Basis, Candle, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
+use schemas::{Basis, Candle, MarketEvent, Status, Timestamp};
 use streams::punctuation::Schedule;
-use streams::store::StoreHandle;
+use streams::store::{StoreEntry, StoreHandle, ValueRef};
 use streams::{Context, Failure, Processor};
 
 mod changes;
@@ -120,58 +120,24 @@ impl Candles {
         }
     }
 
-    /// Gives the window to `change`, which says whether it changed it.
-    pub(super) fn update<R>(
+    /// One window of a pair.
+    pub(super) fn window(
         &mut self,
         pair: &[u8],
         basis: Basis,
         (interval, start): (Interval, Timestamp),
-        change: impl FnOnce(&mut Option<Window>) -> (bool, R),
-    ) -> Result<R, Failure> {
-        let mut key = std::mem::take(&mut self.key);
-        key.clear();
-        store_keys::candle_key(interval, pair, basis, start, &mut key);
-        let result = self.store(interval).update_if(&key, change);
-        self.key = key;
-        Ok(result?)
+    ) -> Result<StoreEntry<'_, Window>, Failure> {
+        self.key.clear();
+        store_keys::candle_key(interval, pair, basis, start, &mut self.key);
+        Ok(self.store(interval).entry(&self.key)?)
     }
 
-    /// Looks at what is known of an exchange's feed.
-    pub(super) fn feed<R: Default>(
-        &mut self,
-        exchange: &[u8],
-        look: impl FnOnce(&Feed) -> R,
-    ) -> Result<R, Failure> {
-        self.set_feed_key(exchange);
-        Ok(self.stores.feeds.read(&self.feed_key, |feed| feed.map(look).unwrap_or_default())?)
-    }
-
-    /// Changes what is known of the feed that `mark` is of.
-    pub(super) fn feed_of<R>(
-        &mut self,
-        exchange: &[u8],
-        mark: &FeedMark,
-        change: impl FnOnce(&mut Feed) -> R,
-    ) -> Result<R, Failure> {
-        self.set_feed_key(exchange);
-        let feeds = &self.stores.feeds;
-        Ok(feeds.update(&self.feed_key, |feed| change(feed.get_or_insert(Feed::new(mark))))?)
-    }
-
-    /// Gives an exchange's feed to `change`, which says whether it changed it.
-    pub(super) fn change_feed<R>(
-        &mut self,
-        exchange: &[u8],
-        change: impl FnOnce(&mut Option<Feed>) -> (bool, R),
-    ) -> Result<R, Failure> {
-        self.set_feed_key(exchange);
-        Ok(self.stores.feeds.update_if(&self.feed_key, change)?)
-    }
-
-    fn set_feed_key(&mut self, exchange: &[u8]) {
+    /// The state of an exchange's feed.
+    pub(super) fn feed(&mut self, exchange: &[u8]) -> Result<StoreEntry<'_, Feed>, Failure> {
         self.feed_key.clear();
         self.feed_key.extend_from_slice(&NO_PAIR);
         self.feed_key.extend_from_slice(exchange);
+        Ok(self.stores.feeds.entry(&self.feed_key)?)
     }
 
     // Events.
@@ -182,16 +148,14 @@ impl Candles {
         pair: &Pair,
         event: &MarketEvent,
     ) -> Result<bool, Failure> {
-        let newest = |latest: Option<&LatestPrice>| latest.map(|latest| latest.event_time);
-        let newest = self.stores.latest.read_near(&pair.in_latest, pair.key(), newest)?;
+        let latest = self.stores.latest.get_near(&pair.in_latest, pair.key())?;
+        let newest = latest.map(|latest| latest.event_time);
         let start = Interval::Minute.start(event.event_time);
         let end = Timestamp(start.0 + Interval::Minute.length_ms());
-        let near = |feed: Option<&Feed>| {
-            let near = |feed: &Feed| (feed.clock(), feed.near(pair.key(), event, start, end));
-            feed.map(near).unwrap_or_default()
-        };
-        let (feed_clock, mut near) =
-            self.stores.feeds.read_near(&pair.in_feeds, pair.feed(), near)?;
+        let feed = self.stores.feeds.get_near(&pair.in_feeds, pair.feed())?;
+        let near =
+            |feed: ValueRef<'_, Feed>| (feed.clock(), feed.near(pair.key(), event, start, end));
+        let (feed_clock, mut near) = feed.map(near).unwrap_or_default();
         let clock = newest.max(feed_clock);
         let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
         if late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS) {
@@ -250,42 +214,41 @@ impl Candles {
         let Place { start, late, newest } = place;
         self.key.clear();
         store_keys::candle_key(Interval::Minute, pair.key(), event.basis, start, &mut self.key);
-        let change = |window: &mut Option<Window>| {
-            let Some(known) = window else {
-                let mut new = Window::new(part.clone());
-                if late {
-                    new.candle.status = Status::Closed;
-                }
-                if let Some(id) = event.identity() {
-                    new.seen.insert(id);
-                }
-                *window = Some(new);
-                let fits = !is_too_large(part);
-                return (true, Added { seeing: Seeing::New, created: true, closed: late, fits });
-            };
-            let seeing = event.identity().map_or(Seeing::New, |id| known.seen.look(id));
-            // Closed by its clock, or by the clock that the pair had before it was set back.
-            let closed = late || known.candle.status != Status::Open;
-            if seeing == Seeing::Duplicate {
-                return (false, Added { seeing, created: false, closed, fits: true });
-            }
-            let fits = merge(&mut known.candle, part) && !is_too_large(part);
-            if let Some(id) = event.identity() {
-                known.seen.insert(id);
-            }
-            if closed {
-                known.revise();
-            }
-            (true, Added { seeing, created: false, closed, fits })
-        };
         let (hint, minutes) = (pair.in_minutes(event.basis), &self.stores.minutes);
         // No window of a pair begins after that of its newest event: one that does is new. A pair
         // without one may have been forgotten, and its windows be there.
-        if newest.is_some_and(|newest| Interval::Minute.start(newest) < start) {
-            Ok(minutes.create_if_near(hint, &self.key, change)?)
+        let mut window = if newest.is_some_and(|newest| Interval::Minute.start(newest) < start) {
+            minutes.new_entry_near(hint, &self.key)?
         } else {
-            Ok(minutes.update_if_near(hint, &self.key, change)?)
+            minutes.entry_near(hint, &self.key)?
+        };
+        let identity = event.identity();
+        let seen = window.as_ref().zip(identity);
+        let seeing = seen.map_or(Seeing::New, |(known, id)| known.seen.look(id));
+        if seeing == Seeing::Duplicate {
+            return Ok(Added { seeing, created: false, closed: late, fits: true });
         }
+        let Some(known) = window.as_mut() else {
+            let mut new = Window::new(part.clone());
+            if late {
+                new.candle.status = Status::Closed;
+            }
+            if let Some(id) = identity {
+                new.seen.insert(id);
+            }
+            *window = Some(new);
+            return Ok(Added { seeing, created: true, closed: late, fits: !is_too_large(part) });
+        };
+        // Closed by its clock, or by the clock that the pair had before it was set back.
+        let closed = late || known.candle.status != Status::Open;
+        let fits = merge(&mut known.candle, part) && !is_too_large(part);
+        if let Some(id) = identity {
+            known.seen.insert(id);
+        }
+        if closed {
+            known.revise();
+        }
+        Ok(Added { seeing, created: false, closed, fits })
     }
 
     /// Merges a late event, or a minute that closes at `clock`, into its hour and its day.
@@ -301,9 +264,9 @@ impl Candles {
         for interval in [Interval::Hour, Interval::Day] {
             let parent = interval.start(start);
             let closed = is_closed(interval, parent, clock);
-            let (created, fits) = self.update(pair, basis, (interval, parent), |window| {
-                (true, (window.is_none(), add_to_parent(window, part, closed)))
-            })?;
+            let mut window = self.window(pair, basis, (interval, parent))?;
+            let (created, fits) = (window.is_none(), add_to_parent(&mut window, part, closed));
+            drop(window);
             if !fits {
                 context.count("volume_overflow");
             }
@@ -359,17 +322,17 @@ impl Candles {
         basis: Basis,
         window: (Interval, Timestamp),
     ) -> Result<Option<Candle>, Failure> {
-        let closed = self.update(pair, basis, window, |window| match window {
-            Some(window) if window.candle.status == Status::Open => {
-                window.candle.status = Status::Closed;
-                // A gap's count may have gone down since this minute heard of it: the parent knows.
-                (true, Some(Candle { missing_trades: None, ..window.candle.clone() }))
-            }
-            _ => (false, None),
-        })?;
-        if closed.is_some() {
-            self.stamp(pair, basis, window, Change::Ordinary)?;
+        let mut known = self.window(pair, basis, window)?;
+        if known.as_ref().is_none_or(|known| known.candle.status != Status::Open) {
+            return Ok(None);
         }
+        let closed = known.as_mut().map(|known| {
+            known.candle.status = Status::Closed;
+            // A gap's count may have gone down since this minute heard of it: the parent knows.
+            Candle { missing_trades: None, ..known.candle.clone() }
+        });
+        drop(known);
+        self.stamp(pair, basis, window, Change::Ordinary)?;
         Ok(closed)
     }
 
@@ -377,7 +340,7 @@ impl Candles {
 
     /// The time of the newest event of a pair.
     pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>, Failure> {
-        Ok(self.stores.latest.read(pair, |latest| latest.map(|l| l.event_time))?)
+        Ok(self.stores.latest.get(pair)?.map(|latest| latest.event_time))
     }
 }
 

@@ -39,21 +39,32 @@ impl Window {
         self.candle.revision = self.candle.revision.saturating_add(1);
     }
 
-    /// Takes what is known of the feed; whether that changes anything. How far the feed was healthy
-    /// is said of a window that has closed: before that it is not known.
-    pub fn mark(&mut self, marks: &Marks, is_new: bool) -> bool {
+    /// Takes what is known of the feed. How far the feed was healthy is said of a window that has
+    /// closed: before that it is not known.
+    pub fn mark(&mut self, marks: &Marks, is_new: bool) {
+        let marked = self.marked(marks, is_new);
         let candle = &mut self.candle;
-        let was = (candle.gap, candle.missing_trades, candle.coverage_ms, candle.partial_start);
+        (candle.gap, candle.missing_trades, candle.coverage_ms, candle.partial_start) = marked;
+    }
+
+    /// Whether [`Self::mark`] would change the window.
+    pub fn differs(&self, marks: &Marks, is_new: bool) -> bool {
+        let Candle { gap, missing_trades, coverage_ms, partial_start, .. } = self.candle;
+        self.marked(marks, is_new) != (gap, missing_trades, coverage_ms, partial_start)
+    }
+
+    /// Gap, missing trades, coverage and partial start.
+    fn marked(&self, marks: &Marks, is_new: bool) -> (bool, Option<i64>, Option<i64>, bool) {
+        let Candle { gap, missing_trades, coverage_ms, partial_start, status, .. } = self.candle;
         // Whose gap is forgotten stays as that left it.
-        if !(marks.forgotten && candle.gap && !marks.gap) {
-            // A new window cannot know whether it lies over what was forgotten, so it says it does.
-            candle.gap = marks.gap || (is_new && marks.overflowed);
-            candle.missing_trades = marks.missing;
-            if candle.status != Status::Open {
-                candle.coverage_ms = marks.coverage_ms;
-                candle.partial_start = marks.partial_start;
-            }
+        if marks.forgotten && gap && !marks.gap {
+            return (gap, missing_trades, coverage_ms, partial_start);
         }
-        was != (candle.gap, candle.missing_trades, candle.coverage_ms, candle.partial_start)
+        // A new window cannot know whether it lies over what was forgotten, so it says it does.
+        let gap = marks.gap || (is_new && marks.overflowed);
+        if status == Status::Open {
+            return (gap, marks.missing, coverage_ms, partial_start);
+        }
+        (gap, marks.missing, marks.coverage_ms, marks.partial_start)
     }
 }

@@ -128,14 +128,14 @@ impl Candles {
     }
 
     fn left_of(&mut self, exchange: Box<[u8]>) -> Result<Option<Left>, Failure> {
-        let work = self.feed(&exchange, |feed| feed.work().cloned())?;
+        let work = self.feed(&exchange)?.as_ref().and_then(|feed| feed.work().cloned());
         Ok(work.map(|work| (exchange, work)))
     }
 
     fn find_left(&self) -> Result<Option<Left>, Failure> {
         let mut from = NO_PAIR.to_vec();
         loop {
-            let feeds = self.stores.feeds.committed_range(&from, &AFTER_FEEDS, PAGE)?;
+            let feeds = self.stores.feeds.range(&from, &AFTER_FEEDS, PAGE)?;
             let Some((last, _)) = feeds.last() else {
                 return Ok(None);
             };
@@ -181,30 +181,29 @@ impl Candles {
         exchange: &[u8],
         work: Work,
     ) -> Result<(), Failure> {
-        let mark = work.mark.clone();
-        self.feed_of(exchange, &mark, |feed| feed.set_work(Some(work)))?;
+        self.feed(exchange)?.get_or_insert_with(|| Feed::new(&work.mark)).set_work(Some(work));
         self.at_work = Some(exchange.into());
         context.again();
         Ok(())
     }
 
     fn done(&mut self, exchange: &[u8]) -> Result<(), Failure> {
-        let clear = |feed: &mut Option<Feed>| match feed {
-            Some(feed) if feed.work().is_some() => (true, feed.set_work(None)),
-            _ => (false, ()),
-        };
-        self.change_feed(exchange, clear)
+        let mut feed = self.feed(exchange)?;
+        if feed.as_ref().is_some_and(|feed| feed.work().is_some()) {
+            feed.iter_mut().for_each(|feed| feed.set_work(None));
+        }
+        Ok(())
     }
 
     /// What follows a stage, whose one-time part is done here; false when nothing does.
     fn next_stage(&mut self, exchange: &[u8], work: &mut Work) -> Result<bool, Failure> {
         work.next = Box::default();
         if work.stage == Stage::Gap {
-            work.clock = self.feed(exchange, Feed::clock)?;
+            work.clock = self.feed(exchange)?.as_ref().and_then(Feed::clock);
             if work.is_behind() && work.mark.part.is_none() {
                 return Ok(false);
             }
-            self.feed_of(exchange, &work.mark, |feed| feed.tick(&work.mark))?;
+            self.feed(exchange)?.get_or_insert_with(|| Feed::new(&work.mark)).tick(&work.mark);
             work.stage = Stage::CaughtUp;
             if work.mark.part.is_some() && super::feed::carriers::tells_late(&work.mark, work.clock)
             {

@@ -111,8 +111,8 @@ impl Candles {
         carrier: Carrier,
     ) -> Result<(), Failure> {
         context.count("carrier");
-        let carry = |feed: &mut Option<Feed>| feed.get_or_insert(Feed::new(mark)).carry(carrier);
-        Ok(self.stores.feeds.update(pair, carry)?)
+        self.stores.feeds.entry(pair)?.get_or_insert_with(|| Feed::new(mark)).carry(carrier);
+        Ok(())
     }
 
     /// What the own state of a pair adds for a window that begins there. Nothing is looked up while
@@ -123,10 +123,10 @@ impl Candles {
         start: Timestamp,
     ) -> Result<Own, Failure> {
         let may_add = |feed: &Feed| feed.has_parts() || feed.has_spilled(start);
-        if !self.feed(exchange_of(pair), may_add)? {
+        if !self.feed(exchange_of(pair))?.as_ref().is_some_and(may_add) {
             return Ok(Own::default());
         }
-        Ok(self.stores.feeds.read(pair, |own| own.map(Feed::own))?.unwrap_or_default())
+        Ok(self.stores.feeds.get(pair)?.as_deref().map(Feed::own).unwrap_or_default())
     }
 
     /// A connection has told its clock late: revises what others have closed before it could tell.

@@ -217,11 +217,11 @@ impl Feed {
         self.mark.healthy_until = Timestamp(0);
     }
 
-    /// Forgets what was told of the time after `at`; whether the clock was ahead of it.
-    pub(super) fn set_back(&mut self, at: Timestamp) -> bool {
+    /// Forgets the time after `at`.
+    pub(super) fn set_back(&mut self, at: Timestamp) {
         self.carriers.retain(|carrier| carrier.since <= at);
         if self.clock().is_none_or(|clock| clock <= at) {
-            return false;
+            return;
         }
         self.mark.healthy_until = at;
         self.stretches.cut(at);
@@ -230,7 +230,6 @@ impl Feed {
         self.gaps.iter_mut().for_each(|gap| gap.until = gap.until.min(at));
         self.forgotten_until = self.forgotten_until.min(at);
         self.overflow_until = self.overflow_until.min(at);
-        true
     }
 
     /// Remembers which connection carries the pair whose state this is.
@@ -318,15 +317,17 @@ impl Feed {
         true
     }
 
-    /// An id of a pair has arrived; returns the gaps that are now complete, and whether any had lost
-    /// it.
-    pub fn arrived(&mut self, pair: &[u8], id: i64) -> (bool, Vec<Gap>) {
-        let mut lost = false;
+    /// Whether a gap has lost that id of a pair.
+    pub fn has_lost(&self, pair: &[u8], id: i64) -> bool {
+        self.gaps.iter().any(|gap| *gap.pair == *pair && gap.lost(id))
+    }
+
+    /// Counts an id of a pair that has arrived; returns the gaps that are now complete.
+    pub fn arrived(&mut self, pair: &[u8], id: i64) -> Vec<Gap> {
         for gap in self.gaps.iter_mut().filter(|gap| *gap.pair == *pair && gap.lost(id)) {
             gap.missing -= 1;
-            lost = true;
         }
-        (lost, self.gaps.extract_if(.., |gap| gap.is_complete()).collect())
+        self.gaps.extract_if(.., |gap| gap.is_complete()).collect()
     }
 
     /// What an event of that minute has to know. O(1) when there is no gap.

@@ -71,10 +71,10 @@ proptest! {
         feed.add(gap(b"pair", 5, 9, Some((10, 10))));
         let mut left: BTreeSet<i64> = order.iter().copied().collect();
         for id in order {
-            prop_assert!(!feed.arrived(b"other", id).0 && !feed.arrived(b"pair", 20).0);
+            prop_assert!(!feed.has_lost(b"other", id) && !feed.has_lost(b"pair", 20));
+            prop_assert!(feed.has_lost(b"pair", id));
             left.remove(&id);
-            let (lost, complete) = feed.arrived(b"pair", id);
-            prop_assert_eq!((lost, complete.len()), (true, usize::from(left.is_empty())));
+            prop_assert_eq!(feed.arrived(b"pair", id).len(), usize::from(left.is_empty()));
             let marks = feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(0), Timestamp(60)));
             prop_assert_eq!(marks.gap, !left.is_empty());
             prop_assert_eq!(marks.missing.unwrap_or(0), i64::try_from(left.len())?);
@@ -134,7 +134,8 @@ fn what_spilled_is_said_of_the_windows_under_it() {
     let trades = marks(Basis::Trade);
     assert_eq!((trades.gap, trades.missing, trades.coverage_ms), (true, Some(2), Some(49)));
     assert!(!marks(Basis::Ticker).gap);
-    assert_eq!(own.arrived(b"", 8), (true, vec![]));
+    assert!(own.has_lost(b"", 8));
+    assert_eq!(own.arrived(b"", 8), vec![]);
     assert_eq!(Feed::of_mark(own.to_mark()), Ok(own));
 }
 
