@@ -67,7 +67,7 @@ pub fn topology_in_steps(
         let decoder = Arc::clone(&codec);
         let pairs = RefCell::<PairCache>::default();
         let entries = builder.source(events.clone(), move |record| entry(&decoder, &pairs, record));
-        let late = entries.process(builder, Candles::in_steps(stores.clone(), step_windows));
+        let late = entries.process(builder, Candles::in_steps(&stores, step_windows));
         let encoder = Arc::clone(&codec);
         late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| Output {
             key: store_keys::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),

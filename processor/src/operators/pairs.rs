@@ -21,6 +21,20 @@ const PLACES: usize = 1 << 16;
 /// Base and quote of a feed's key: empty.
 pub(super) const NO_PAIR: [u8; 2] = [0, 0];
 
+/// No store key is greater.
+pub(super) const AFTER_ALL: [u8; 1] = [0xff];
+
+/// The last part of a store key: its exchange, with its length.
+pub(super) fn exchange_of(key: &[u8]) -> &[u8] {
+    let mut rest = key;
+    for _ in 0..2 {
+        let mut reader = Reader::new(rest);
+        let _ = reader.bytes();
+        rest = reader.rest();
+    }
+    rest
+}
+
 /// A pair, and where its state was found last.
 #[derive(Debug)]
 pub struct Pair {

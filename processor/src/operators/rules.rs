@@ -93,3 +93,11 @@ pub fn is_closed(interval: Interval, start: Timestamp, clock: Timestamp) -> bool
         windows.is_closed(at(start.0), GRACE_MS, at(clock.0))
     })
 }
+
+/// Whether some minute closes between two readings of a clock.
+pub(super) fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
+    let minute = Interval::Minute;
+    let last_closed =
+        |clock: Timestamp| minute.start(Timestamp(clock.0 - minute.length_ms() - GRACE_MS));
+    last_closed(from) < last_closed(to)
+}

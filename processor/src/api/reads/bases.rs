@@ -107,7 +107,7 @@ fn median(members: &[Member]) -> Option<Decimal> {
 }
 
 /// A base, by quote; 404 when no exchange here has it.
-pub(in crate::api) async fn base(
+pub(crate) async fn base(
     State(service): State<ReadService>,
     base: Result<Path<String>, PathRejection>,
     ask: ReadRequest,

@@ -134,7 +134,7 @@ impl Cursor {
 }
 
 /// A page of candles; 404 when the pair is not here.
-pub(in crate::api) async fn candles(
+pub(crate) async fn candles(
     State(service): State<ReadService>,
     ask: ReadRequest,
 ) -> Result<Response, Refusal> {

@@ -67,7 +67,7 @@ impl ExchangeRow {
 }
 
 /// Every exchange, by name.
-pub(in crate::api) async fn exchanges(
+pub(crate) async fn exchanges(
     State(service): State<ReadService>,
     ask: ReadRequest,
 ) -> Result<Response, Refusal> {
@@ -111,7 +111,7 @@ struct PairsPage {
 }
 
 /// The pairs of an exchange, by name; 404 when it has none here.
-pub(in crate::api) async fn pairs(
+pub(crate) async fn pairs(
     State(service): State<ReadService>,
     exchange: Result<Path<String>, PathRejection>,
     ask: ReadRequest,

@@ -18,7 +18,7 @@ const MAX_PAIRS: usize = 1_000;
 const FORMATS: [MediaType; 2] = [MediaType::Json, MediaType::Csv];
 
 /// The newest price of one pair; 404 when it is not here.
-pub(in crate::api) async fn one(
+pub(crate) async fn one(
     State(service): State<ReadService>,
     ask: ReadRequest,
 ) -> Result<Response, Refusal> {
@@ -40,7 +40,7 @@ pub(in crate::api) async fn one(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct PairName {
+pub(crate) struct PairName {
     base: String,
     quote: String,
     exchange: String,
@@ -61,7 +61,7 @@ struct Many {
 
 /// The newest price of each pair of an array, in its order; the answer lists those that are
 /// missing.
-pub(in crate::api) async fn many(
+pub(crate) async fn many(
     State(service): State<ReadService>,
     ask: ReadRequest,
     body: Result<Json<Vec<PairName>>, JsonRejection>,

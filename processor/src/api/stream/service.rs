@@ -30,7 +30,7 @@ pub struct StreamOptions {
 
 /// The state that the streaming routes share. Clones share it.
 #[derive(Clone)]
-pub(in crate::api) struct StreamService {
+pub(crate) struct StreamService {
     pub(super) reads: ReadService,
     pub(super) hub: HubHandle,
     /// A permit for each client.

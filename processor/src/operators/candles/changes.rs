@@ -1,4 +1,4 @@
-//! Changes of a pair itself, told by marks whose key it is: it has ended, or a person sets it back.
+//! Changes of a pair by marks whose key it is: it has ended, or a person sets it back.
 //!
 //! ```text
 //! ENDED ─► its day has closed ─► out of the index of pairs ─► 7 days of stream time ─► out of latest
@@ -12,303 +12,251 @@
 //!   latest    newer than T                                   the close of the newest minute left
 //! ```
 //!
-//! The minute of T stays as it is: what it counted cannot be taken apart. If the clock that was ahead
-//! has closed it, what still comes for it revises it. A pair with no minute in the 24 hours before T
-//! has no price until the next one comes.
+//! The minute of T stays as it is, because its events cannot be separated again. If the clock that was
+//! ahead has closed it, later events revise it. A pair with no minute in the 24 hours before T has no
+//! price until the next one comes.
 //!
-//! Other pairs of an exchange whose feed is set back keep candles that closed early, with the coverage
-//! that is left; what comes for them revises them. Rows that `PostgreSQL` has stay: the sinks ignore tombstones.
+//! Other pairs of an exchange whose feed is set back keep candles that closed early, with the remaining
+//! coverage; later events revise them. Rows in `PostgreSQL` stay: the sinks ignore tombstones.
 //!
-//! Everything here is a function of the log: a replay does the same at the same record.
-
-use std::collections::BTreeSet;
+//! All of it is a function of the log: a replay does the same at the same record.
 
 use schemas::{Basis, Candle, FeedMark, LatestPrice, PairChange, Status, Timestamp};
 use streams::punctuation::{Clock, Schedule};
 use streams::{Context, Failure};
 
-use super::gaps::Change;
-use super::index::AFTER_ALL;
-use super::{Candles, Feed, Window, add_to_parent, exchange_of};
+use super::feed::Feed;
+use super::feeds::{Feeds, MarkCause};
+use super::index::PairIndex;
+use super::tables::Tables;
+use super::window::{Window, add_to_parent};
+use super::windows::{BASES, Windows};
 use crate::operators::Entry;
+use crate::operators::pairs::exchange_of;
 use crate::operators::rules::{
     ENDED_KEPT_MS, Interval, LAST_WORDS_MS, REVISION_HORIZON_MS, is_closed,
 };
-use crate::store_keys;
 
-/// How often pairs that ended are looked at. A day's windows close once a day.
+/// How often ended pairs are checked. A day's windows close once a day.
 pub(super) const SWEEP: Schedule = Schedule { clock: Clock::StreamTime, interval_ms: 3_600_000 };
 
-const BASES: [Basis; 2] = [Basis::Trade, Basis::Ticker];
-
-impl Candles {
-    /// A mark says that a pair changes.
-    pub(super) fn changed(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        pair: &[u8],
-        mark: &FeedMark,
-        change: PairChange,
-    ) -> Result<(), Failure> {
-        match change {
-            PairChange::Ended => self.end(context, pair, mark),
-            PairChange::Reset => self.reset(context, pair, mark.healthy_until),
-        }
-    }
-
-    // Ends.
-
-    fn end(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        pair: &[u8],
-        mark: &FeedMark,
-    ) -> Result<(), Failure> {
-        // Of what never had a price there is nothing to forget.
-        let Some(newest) = self.newest(pair)? else {
-            return Ok(());
-        };
-        // A venue that lists its instruments anew says it again, and that is no later end.
-        let known = self.has_ended(pair)?;
-        if known.is_some_and(|(end, _)| newest.0 <= end.0.saturating_add(LAST_WORDS_MS)) {
-            return Ok(());
-        }
-        context.count("pair_ended");
-        let told = Timestamp(context.stream_time().0);
-        let own = || Feed::new(mark);
-        self.stores.feeds.entry(pair)?.get_or_insert_with(own).end(mark.healthy_until, told);
-        self.index.ended.insert(pair.into());
-        Ok(())
-    }
-
-    fn has_ended(&self, pair: &[u8]) -> Result<Option<(Timestamp, Timestamp)>, Failure> {
-        Ok(self.stores.feeds.get(pair)?.and_then(|feed| feed.ended()))
-    }
-
-    /// Looks at every pair that has ended: as many as the venues of a partition end in a week.
-    pub(super) fn sweep(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        time: Timestamp,
-    ) -> Result<(), Failure> {
-        self.find_ended()?;
-        for pair in self.index.ended.clone() {
-            let Some((end, told)) = self.has_ended(&pair)? else {
-                self.index.ended.remove(&pair);
-                continue;
-            };
-            let exchange = exchange_of(&pair).to_vec();
-            let newest = self.newest(&pair)?;
-            if newest.is_some_and(|newest| newest.0 > end.0.saturating_add(LAST_WORDS_MS)) {
-                context.count("pair_back");
-                self.stores.feeds.entry(&pair)?.iter_mut().for_each(Feed::begin_again);
-                self.index.ended.remove(&pair);
-                self.index.add(&exchange, &pair);
-                continue;
-            }
-            let clock = newest.max(self.feed(&exchange)?.as_ref().and_then(Feed::clock));
-            let closed = |newest| {
-                let clock = clock.unwrap_or(newest);
-                is_closed(Interval::Day, Interval::Day.start(newest), clock)
-            };
-            // Days close last.
-            if !newest.is_none_or(closed) {
-                self.index.add(&exchange, &pair);
-                continue;
-            }
-            self.index.remove(&exchange, &pair);
-            if time.0 >= told.0.saturating_add(ENDED_KEPT_MS) {
-                context.count("pair_forgotten");
-                self.stores.latest.remove(&pair)?;
-                self.stores.feeds.remove(&pair)?;
-                self.index.ended.remove(&pair);
-            }
-        }
-        Ok(())
-    }
-
-    // Resets.
-
-    fn reset(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        pair: &[u8],
-        at: Timestamp,
-    ) -> Result<(), Failure> {
-        let mut feed = self.feed(exchange_of(pair))?;
-        let feed_was_ahead = feed.as_ref().and_then(Feed::clock).is_some_and(|clock| clock > at);
-        if feed_was_ahead {
-            feed.iter_mut().for_each(|feed| feed.set_back(at));
-        }
-        drop(feed);
-        if !feed_was_ahead && self.newest(pair)?.is_none_or(|newest| newest <= at) {
-            // Nothing is ahead, so nothing is wrong.
-            context.count("pair_reset_unneeded");
-            return Ok(());
-        }
-        context.count("pair_reset");
-        self.set_back_own(pair, at)?;
-        for interval in Interval::ALL {
-            for key in self.windows_after(interval, pair, at)? {
-                context.count("future_candle");
-                self.store(interval).remove(&key)?;
-            }
-        }
-        for interval in [Interval::Hour, Interval::Day] {
-            for basis in BASES {
-                self.merge_again(context, pair, basis, (interval, at))?;
-            }
-        }
-        self.set_back_latest(pair, at)?;
-        // What a feed told of the future is no coverage: also where nothing else changes.
-        let told = if feed_was_ahead { self.pairs_of(exchange_of(pair))? } else { None };
-        let told: Vec<Box<[u8]>> = told.into_iter().flatten().cloned().collect();
-        for pair in std::iter::once(pair.into()).chain(told) {
-            for interval in Interval::ALL {
-                for basis in BASES {
-                    let window = (interval, interval.start(at));
-                    self.stamp(&pair, basis, window, Change::Knowledge)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the own state of a pair back, where that changes it.
-    fn set_back_own(&self, pair: &[u8], at: Timestamp) -> Result<(), Failure> {
-        let mut own = self.stores.feeds.entry(pair)?;
-        let mut back = own.clone();
-        back.iter_mut().for_each(|own| own.set_back(at));
-        if *own != back {
-            *own = back;
-        }
-        Ok(())
-    }
-
-    /// The store keys of a pair's windows that begin after a time.
-    fn windows_after(
-        &self,
-        interval: Interval,
-        pair: &[u8],
-        at: Timestamp,
-    ) -> Result<BTreeSet<Vec<u8>>, Failure> {
-        let store = self.store(interval);
-        let limit = usize::try_from(store_keys::SEGMENT).unwrap_or_default();
-        let key = |basis, time| {
-            let mut key = Vec::new();
-            store_keys::candle_key(interval, pair, basis, time, &mut key);
-            key
-        };
-        let (mut found, mut from) = (BTreeSet::new(), at);
-        // From one segment in which anybody has a candle to the next.
-        while let Some(start) = self.segment_from(interval, from)? {
-            let end = store_keys::segment_end(interval, start);
-            let first = start.max(Timestamp(at.0.saturating_add(1)));
-            for basis in BASES.into_iter().filter(|_| first < end) {
-                let mut to = key(basis, Timestamp(end.0 - 1));
-                to.push(0);
-                let windows = store.range(&key(basis, first), &to, limit)?;
-                found.extend(windows.into_iter().map(|(key, _)| key));
-            }
-            from = end;
-        }
-        Ok(found)
-    }
-
-    /// Where the first segment begins that has a candle of anybody and is not over at that time.
-    fn segment_from(
-        &self,
-        interval: Interval,
-        time: Timestamp,
-    ) -> Result<Option<Timestamp>, Failure> {
-        let prefix = store_keys::segment_prefix(interval, time);
-        let first = self.store(interval).range(&prefix, &AFTER_ALL, 1)?;
-        let time = first.first().and_then(|(key, _)| store_keys::read_candle_key(key));
-        Ok(time.map(|(_, _, time)| store_keys::segment_start(interval, time)))
-    }
-
-    /// Merges the window around a time again from its minutes, as those stand now, and opens it.
-    fn merge_again(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        pair: &[u8],
-        basis: Basis,
-        (interval, at): (Interval, Timestamp),
-    ) -> Result<(), Failure> {
-        let start = interval.start(at);
-        let mut whole = None;
-        for minute in minutes_back(at, start) {
-            let closed = self.minute(pair, basis, minute)?;
-            let Some(minute) = closed.filter(|candle| candle.status != Status::Open) else {
-                continue;
-            };
-            let part = Candle { missing_trades: None, ..minute };
-            if !add_to_parent(&mut whole, &part, false) {
-                context.count("volume_overflow");
-            }
-        }
-        let mut window = self.window(pair, basis, (interval, start))?;
-        // It was published so often: the count goes on.
-        let revision = window.as_ref().map_or(0, |window| window.candle.revision);
-        if let Some(Window { candle, .. }) = &mut whole {
-            candle.revision = revision;
-        }
-        if *window != whole {
-            *window = whole;
-        }
-        Ok(())
-    }
-
-    fn minute(
-        &mut self,
-        pair: &[u8],
-        basis: Basis,
-        start: Timestamp,
-    ) -> Result<Option<Candle>, Failure> {
-        let window = self.window(pair, basis, (Interval::Minute, start))?;
-        Ok(window.as_ref().map(|window| window.candle.clone()))
-    }
-
-    /// Takes the newest price back to what the newest minute says that is left.
-    fn set_back_latest(&mut self, pair: &[u8], at: Timestamp) -> Result<(), Failure> {
-        let mut newest: Option<(Basis, Candle)> = None;
-        let from = Timestamp(at.0.saturating_sub(REVISION_HORIZON_MS));
-        for minute in minutes_back(at, from) {
-            for basis in BASES {
-                let Some(candle) = self.minute(pair, basis, minute)? else { continue };
-                let order = |basis, candle: &Candle| {
-                    (candle.close_event_time, basis == Basis::Trade, candle.close_tie)
-                };
-                let is_newer = newest
-                    .as_ref()
-                    .is_none_or(|(other, known)| order(basis, &candle) > order(*other, known));
-                if is_newer {
-                    newest = Some((basis, candle));
-                }
-            }
-            if newest.is_some() {
-                break;
-            }
-        }
-        let mut latest = self.stores.latest.entry(pair)?;
-        let Some(mut known) = latest.take() else {
-            return Ok(());
-        };
-        if known.volume_time.is_some_and(|time| time > at) {
-            (known.base_volume_24h, known.quote_volume_24h) = (None, None);
-            (known.volume_source, known.volume_time) = (schemas::VolumeSource::None, None);
-        }
-        *latest = if known.event_time <= at {
-            Some(known)
-        } else {
-            newest.map(|(basis, candle)| of_candle(known, basis, &candle))
-        };
-        Ok(())
+/// Applies a change of a pair.
+pub(super) fn apply(
+    context: &mut Context<'_, Entry>,
+    tables: &mut Tables,
+    index: &mut PairIndex,
+    pair: &[u8],
+    (mark, change): (&FeedMark, PairChange),
+) -> Result<(), Failure> {
+    match change {
+        PairChange::Ended => end(context, &tables.feeds, index, pair, mark),
+        PairChange::Reset => reset(context, tables, index, pair, mark.healthy_until),
     }
 }
 
+// Ends.
+
+fn end(
+    context: &mut Context<'_, Entry>,
+    feeds: &Feeds,
+    index: &mut PairIndex,
+    pair: &[u8],
+    mark: &FeedMark,
+) -> Result<(), Failure> {
+    // A pair that never had a price has nothing to delete.
+    let Some(newest) = feeds.newest(pair)? else {
+        return Ok(());
+    };
+    let mut own = feeds.pair(pair)?;
+    // A venue that lists its instruments again repeats the end, which is no later one.
+    let known = own.as_ref().and_then(Feed::ended);
+    if known.is_some_and(|(end, _)| newest.0 <= end.0.saturating_add(LAST_WORDS_MS)) {
+        return Ok(());
+    }
+    context.count("pair_ended");
+    let told = Timestamp(context.stream_time().0);
+    own.get_or_insert_with(|| Feed::new(mark)).end(mark.healthy_until, told);
+    index.add_ended(pair);
+    Ok(())
+}
+
+/// Checks every pair that has ended: as many as the venues of a partition end in a week.
+pub(super) fn sweep(
+    context: &mut Context<'_, Entry>,
+    feeds: &mut Feeds,
+    index: &mut PairIndex,
+    time: Timestamp,
+) -> Result<(), Failure> {
+    for pair in index.ended()? {
+        let Some((end, told)) = feeds.pair(&pair)?.as_ref().and_then(Feed::ended) else {
+            index.remove_ended(&pair);
+            continue;
+        };
+        let exchange = exchange_of(&pair).to_vec();
+        let newest = feeds.newest(&pair)?;
+        if newest.is_some_and(|newest| newest.0 > end.0.saturating_add(LAST_WORDS_MS)) {
+            context.count("pair_back");
+            feeds.pair(&pair)?.iter_mut().for_each(Feed::begin_again);
+            index.remove_ended(&pair);
+            index.add(&exchange, &pair);
+            continue;
+        }
+        let clock = newest.max(feeds.clock(&exchange)?);
+        let closed = |newest| {
+            let clock = clock.unwrap_or(newest);
+            is_closed(Interval::Day, Interval::Day.start(newest), clock)
+        };
+        // Days close last.
+        if !newest.is_none_or(closed) {
+            index.add(&exchange, &pair);
+            continue;
+        }
+        index.remove(&exchange, &pair);
+        if time.0 >= told.0.saturating_add(ENDED_KEPT_MS) {
+            context.count("pair_forgotten");
+            feeds.delete_pair(&pair)?;
+            index.remove_ended(&pair);
+        }
+    }
+    Ok(())
+}
+
+// Resets.
+
+fn reset(
+    context: &mut Context<'_, Entry>,
+    tables: &mut Tables,
+    index: &mut PairIndex,
+    pair: &[u8],
+    at: Timestamp,
+) -> Result<(), Failure> {
+    let Tables { windows, feeds } = tables;
+    let exchange = exchange_of(pair);
+    let mut feed = feeds.exchange(exchange)?;
+    let feed_was_ahead = feed.as_ref().and_then(Feed::clock).is_some_and(|clock| clock > at);
+    if feed_was_ahead {
+        feed.iter_mut().for_each(|feed| feed.set_back(at));
+    }
+    drop(feed);
+    if !feed_was_ahead && feeds.newest(pair)?.is_none_or(|newest| newest <= at) {
+        // No clock is ahead.
+        context.count("pair_reset_unneeded");
+        return Ok(());
+    }
+    context.count("pair_reset");
+    set_back_own(feeds, pair, at)?;
+    for interval in Interval::ALL {
+        for _ in 0..windows.delete_after(interval, pair, at)? {
+            context.count("future_candle");
+        }
+    }
+    for interval in [Interval::Hour, Interval::Day] {
+        for basis in BASES {
+            merge_again(context, windows, pair, basis, (interval, at))?;
+        }
+    }
+    set_back_latest(windows, feeds, pair, at)?;
+    // The feed's coverage of the future is cut, which concerns every pair of the exchange.
+    let others =
+        if feed_was_ahead { index.pairs_from(exchange, &[], usize::MAX)? } else { Vec::new() };
+    for pair in std::iter::once(pair.into()).chain(others) {
+        for interval in Interval::ALL {
+            for basis in BASES {
+                let window = (interval, interval.start(at));
+                feeds.mark_window(windows, &pair, basis, window, MarkCause::FeedChanged)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets back the own state of a pair, if that changes it.
+fn set_back_own(feeds: &Feeds, pair: &[u8], at: Timestamp) -> Result<(), Failure> {
+    let mut own = feeds.pair(pair)?;
+    let mut back = own.clone();
+    back.iter_mut().for_each(|own| own.set_back(at));
+    if *own != back {
+        *own = back;
+    }
+    Ok(())
+}
+
+/// Merges the window around a time again from its minutes as they are now, and opens it.
+fn merge_again(
+    context: &mut Context<'_, Entry>,
+    windows: &mut Windows,
+    pair: &[u8],
+    basis: Basis,
+    (interval, at): (Interval, Timestamp),
+) -> Result<(), Failure> {
+    let start = interval.start(at);
+    let mut whole = None;
+    for minute in minutes_back(at, start) {
+        let closed = windows.minute(pair, basis, minute)?;
+        let Some(minute) = closed.filter(|candle| candle.status != Status::Open) else {
+            continue;
+        };
+        let part = Candle { missing_trades: None, ..minute };
+        if !add_to_parent(&mut whole, &part, false) {
+            context.count("volume_overflow");
+        }
+    }
+    let mut window = windows.entry(pair, basis, (interval, start))?;
+    // Its revisions have been published, so the count continues.
+    let revision = window.as_ref().map_or(0, |window| window.candle.revision);
+    if let Some(Window { candle, .. }) = &mut whole {
+        candle.revision = revision;
+    }
+    if *window != whole {
+        *window = whole;
+    }
+    Ok(())
+}
+
+/// Sets the newest price back to the close of the newest minute left.
+fn set_back_latest(
+    windows: &mut Windows,
+    feeds: &Feeds,
+    pair: &[u8],
+    at: Timestamp,
+) -> Result<(), Failure> {
+    let mut newest: Option<(Basis, Candle)> = None;
+    let from = Timestamp(at.0.saturating_sub(REVISION_HORIZON_MS));
+    for minute in minutes_back(at, from) {
+        for basis in BASES {
+            let Some(candle) = windows.minute(pair, basis, minute)? else { continue };
+            let order = |basis, candle: &Candle| {
+                (candle.close_event_time, basis == Basis::Trade, candle.close_tie)
+            };
+            let is_newer = newest
+                .as_ref()
+                .is_none_or(|(other, known)| order(basis, &candle) > order(*other, known));
+            if is_newer {
+                newest = Some((basis, candle));
+            }
+        }
+        if newest.is_some() {
+            break;
+        }
+    }
+    let mut latest = feeds.latest(pair)?;
+    let Some(mut known) = latest.take() else {
+        return Ok(());
+    };
+    if known.volume_time.is_some_and(|time| time > at) {
+        (known.base_volume_24h, known.quote_volume_24h) = (None, None);
+        (known.volume_source, known.volume_time) = (schemas::VolumeSource::None, None);
+    }
+    *latest = if known.event_time <= at {
+        Some(known)
+    } else {
+        newest.map(|(basis, candle)| close_of(known, basis, &candle))
+    };
+    Ok(())
+}
+
 /// The price that a candle closed with; the candle does not have its size.
-fn of_candle(known: LatestPrice, basis: Basis, candle: &Candle) -> LatestPrice {
+fn close_of(known: LatestPrice, basis: Basis, candle: &Candle) -> LatestPrice {
     LatestPrice {
         price: candle.close,
         size: None,

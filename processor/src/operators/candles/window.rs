@@ -2,8 +2,9 @@
 
 use schemas::{Candle, Status};
 
-use super::Seen;
-use super::feed::Marks;
+use super::feed::WindowMarks;
+use super::merge::merge;
+use super::seen::Seen;
 
 /// A candle and the ids that it has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,20 +42,20 @@ impl Window {
 
     /// Takes what is known of the feed. How far the feed was healthy is said of a window that has
     /// closed: before that it is not known.
-    pub fn mark(&mut self, marks: &Marks, is_new: bool) {
+    pub fn mark(&mut self, marks: &WindowMarks, is_new: bool) {
         let marked = self.marked(marks, is_new);
         let candle = &mut self.candle;
         (candle.gap, candle.missing_trades, candle.coverage_ms, candle.partial_start) = marked;
     }
 
     /// Whether [`Self::mark`] would change the window.
-    pub fn differs(&self, marks: &Marks, is_new: bool) -> bool {
+    pub fn differs(&self, marks: &WindowMarks, is_new: bool) -> bool {
         let Candle { gap, missing_trades, coverage_ms, partial_start, .. } = self.candle;
         self.marked(marks, is_new) != (gap, missing_trades, coverage_ms, partial_start)
     }
 
     /// Gap, missing trades, coverage and partial start.
-    fn marked(&self, marks: &Marks, is_new: bool) -> (bool, Option<i64>, Option<i64>, bool) {
+    fn marked(&self, marks: &WindowMarks, is_new: bool) -> (bool, Option<i64>, Option<i64>, bool) {
         let Candle { gap, missing_trades, coverage_ms, partial_start, status, .. } = self.candle;
         // Whose gap is forgotten stays as that left it.
         if marks.forgotten && gap && !marks.gap {
@@ -67,4 +68,17 @@ impl Window {
         }
         (gap, marks.missing, marks.coverage_ms, marks.partial_start)
     }
+}
+
+/// Merges a minute or an event into a parent. False when a sum does not fit.
+pub(super) fn add_to_parent(window: &mut Option<Window>, part: &Candle, closed: bool) -> bool {
+    let Some(known) = window else {
+        let status = if closed { Status::Closed } else { Status::Open };
+        *window = Some(Window::new(Candle { status, revision: 0, ..part.clone() }));
+        return true;
+    };
+    if closed || known.candle.status != Status::Open {
+        known.revise();
+    }
+    merge(&mut known.candle, part)
 }

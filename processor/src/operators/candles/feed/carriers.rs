@@ -13,22 +13,14 @@
 //! A connection that is not dead but late tells of minutes that others have closed: these are
 //! revised, when it is behind by more than the grace.
 
-use std::collections::BTreeSet;
-
 use schemas::avro::{self, Reader};
 use schemas::{Basis, FeedMark, Part, Timestamp};
-use streams::{Context, Failure};
 
-use super::Feed;
-use super::Own;
 use super::stretches::{Span, count, write_count};
-use crate::operators::Entry;
-use crate::operators::candles::{Candles, exchange_of};
-use crate::operators::rules::GRACE_MS;
 
 /// Changes of connection remembered of a pair: one for each basis at a start of the producer whose
 /// plan differs, within the day that a candle may be revised. Beyond it the oldest is forgotten.
-const MAX_CARRIERS: usize = 16;
+pub(super) const MAX_CARRIERS: usize = 16;
 
 /// From then on, what that basis of a pair is made of comes over that connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +46,7 @@ impl Carrier {
 }
 
 /// Remembers a carrier, unless it is the one that is known.
-pub(in crate::operators::candles) fn add(carriers: &mut Vec<Carrier>, new: Carrier) {
+pub(super) fn add(carriers: &mut Vec<Carrier>, new: Carrier) {
     let newest = carriers.iter().rfind(|known| known.basis == new.basis);
     if newest.is_some_and(|known| known.connection == new.connection) {
         return;
@@ -66,10 +58,7 @@ pub(in crate::operators::candles) fn add(carriers: &mut Vec<Carrier>, new: Carri
 }
 
 /// When each connection carried that basis, in order.
-pub(in crate::operators::candles) fn terms(
-    carriers: &[Carrier],
-    basis: Basis,
-) -> Vec<(&str, Span)> {
+pub(super) fn terms(carriers: &[Carrier], basis: Basis) -> Vec<(&str, Span)> {
     let mut terms: Vec<(&str, Span)> = Vec::new();
     for one in carriers.iter().filter(|one| one.basis == basis) {
         let from = if terms.is_empty() { Timestamp(i64::MIN) } else { one.since };
@@ -82,7 +71,7 @@ pub(in crate::operators::candles) fn terms(
 }
 
 /// `count | (ticker?, since, connection)*`
-pub(in crate::operators::candles) fn write(carriers: &[Carrier], out: &mut Vec<u8>) {
+pub(super) fn write(carriers: &[Carrier], out: &mut Vec<u8>) {
     write_count(out, carriers.len());
     for one in carriers {
         avro::boolean(out, one.basis == Basis::Ticker);
@@ -91,7 +80,7 @@ pub(in crate::operators::candles) fn write(carriers: &[Carrier], out: &mut Vec<u
     }
 }
 
-pub(in crate::operators::candles) fn read(reader: &mut Reader<'_>) -> Option<Vec<Carrier>> {
+pub(super) fn read(reader: &mut Reader<'_>) -> Option<Vec<Carrier>> {
     let count = count(reader, MAX_CARRIERS)?;
     let one = |_| {
         let basis = if reader.boolean().ok()? { Basis::Ticker } else { Basis::Trade };
@@ -100,61 +89,3 @@ pub(in crate::operators::candles) fn read(reader: &mut Reader<'_>) -> Option<Vec
     };
     (0..count).map(one).collect()
 }
-
-impl Candles {
-    /// A pair comes over that connection.
-    pub(in crate::operators::candles) fn carried(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        pair: &[u8],
-        mark: &FeedMark,
-        carrier: Carrier,
-    ) -> Result<(), Failure> {
-        context.count("carrier");
-        self.stores.feeds.entry(pair)?.get_or_insert_with(|| Feed::new(mark)).carry(carrier);
-        Ok(())
-    }
-
-    /// What the own state of a pair adds for a window that begins there. Nothing is looked up while
-    /// the exchange has one connection and no gap stands in the own state of any pair.
-    pub(in crate::operators::candles) fn own(
-        &mut self,
-        pair: &[u8],
-        start: Timestamp,
-    ) -> Result<Own, Failure> {
-        let may_add = |feed: &Feed| feed.has_parts() || feed.has_spilled(start);
-        if !self.feed(exchange_of(pair))?.as_ref().is_some_and(may_add) {
-            return Ok(Own::default());
-        }
-        Ok(self.stores.feeds.get(pair)?.as_deref().map(Feed::own).unwrap_or_default())
-    }
-
-    /// A connection has told its clock late: revises what others have closed before it could tell.
-    /// Returns how many windows that looked at.
-    pub(in crate::operators::candles) fn caught_up(
-        &mut self,
-        pair: &[u8],
-        mark: &FeedMark,
-        newest: Timestamp,
-    ) -> Result<usize, Failure> {
-        let Some(from) = mark.healthy_from else {
-            return Ok(0);
-        };
-        let carriers = self.own(pair, from)?.carriers;
-        let own = carriers.iter().filter(|one| one.connection == mark.feed);
-        let bases: BTreeSet<Basis> = own.map(|one| one.basis).collect();
-        let bases: Vec<Basis> = bases.into_iter().collect();
-        self.refresh(pair, (from, mark.healthy_until), &bases, newest)
-    }
-}
-
-/// Whether a connection tells of a time that others have closed; `clock` was the exchange's before.
-pub(in crate::operators::candles) fn tells_late(mark: &FeedMark, clock: Option<Timestamp>) -> bool {
-    mark.healthy_from.zip(clock).is_some_and(|(from, clock)| {
-        from < mark.healthy_until && from.0.saturating_add(GRACE_MS) < clock.0
-    })
-}
-
-#[cfg(test)]
-#[path = "carriers_tests.rs"]
-mod tests;

@@ -1,6 +1,7 @@
 //! Coverage of pairs on several connections, against a model that looks at every millisecond.
 
 use proptest::prelude::*;
+use schemas::Part;
 
 use super::*;
 
@@ -44,8 +45,8 @@ fn feed(tellings: &[Told]) -> Feed {
     feed
 }
 
-fn own_of(carriers: &[Carrier]) -> Own {
-    Own { carriers: carriers.to_vec(), ..Own::default() }
+fn own_of(carriers: &[Carrier]) -> PairFeed {
+    PairFeed { carriers: carriers.to_vec(), ..PairFeed::default() }
 }
 
 fn covered(feed: &Feed, carriers: &[Carrier], basis: Basis, start: i64, end: i64) -> Option<i64> {
@@ -64,7 +65,7 @@ proptest! {
         let feed = feed(&tellings);
         let mut carriers = Vec::new();
         for &(connection, since) in &changes {
-            add(&mut carriers, carrier(connection, since));
+            carriers::add(&mut carriers, carrier(connection, since));
         }
         let carries = |at: i64| {
             let last = changes.iter().rfind(|(_, since)| *since <= at).or(changes.first());
@@ -126,8 +127,8 @@ fn a_sole_connection_has_the_state_of_version_1() {
 fn trades_and_samples_of_a_pair_may_come_over_different_connections() {
     let feed = feed(&[(0, 0, 60), (1, 0, 20)]);
     let mut carriers = Vec::new();
-    add(&mut carriers, carrier(0, 0));
-    add(&mut carriers, Carrier { basis: Basis::Ticker, ..carrier(1, 0) });
+    carriers::add(&mut carriers, carrier(0, 0));
+    carriers::add(&mut carriers, Carrier { basis: Basis::Ticker, ..carrier(1, 0) });
     assert_eq!(covered(&feed, &carriers, Basis::Trade, 0, 60), Some(60));
     assert_eq!(covered(&feed, &carriers, Basis::Ticker, 0, 60), Some(20));
 }
@@ -150,10 +151,10 @@ fn carriers_and_connections_are_bounded() {
     let mut carriers = Vec::new();
     for since in 0..100 {
         let at = usize::try_from(since).unwrap();
-        add(&mut carriers, carrier(at, since));
-        add(&mut carriers, carrier(at, since + 1));
+        carriers::add(&mut carriers, carrier(at, since));
+        carriers::add(&mut carriers, carrier(at, since + 1));
     }
-    assert_eq!(carriers.len(), MAX_CARRIERS);
+    assert_eq!(carriers.len(), carriers::MAX_CARRIERS);
     let told: Vec<Told> = (0..100).map(|one| (one, 10, 20 + i64::try_from(one).unwrap())).collect();
     let feed = feed(&told);
     assert_eq!(covered(&feed, &[carrier(99, 0)], Basis::Trade, 0, 200), Some(109));

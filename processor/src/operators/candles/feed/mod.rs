@@ -25,19 +25,21 @@
 //! - A window that begins before `forgotten_until` may overlap a gap that is no longer here.
 //! - No gap in the own state of a pair ends after its exchange's `spilled_until`.
 
-pub(super) mod carriers;
+mod carriers;
 mod gap;
-pub(super) mod stretches;
+mod stretches;
+mod work;
 
 pub use carriers::Carrier;
 pub use gap::Gap;
+pub(super) use stretches::{Span, union};
+pub(super) use work::{Stage, Work};
 
 use schemas::avro::{self, Reader};
 use schemas::{Basis, FeedMark, MarketEvent, PairChange, Timestamp};
 
-use stretches::{Span, Stretches, count, union, write_count};
+use stretches::{Stretches, count, write_count};
 
-use super::work::Work;
 use crate::operators::rules::{Interval, REVISION_HORIZON_MS};
 
 /// Gaps remembered in one state. An event looks at each of its exchange's, while there are any, and
@@ -53,7 +55,7 @@ pub(super) const MAX_GAPS: usize = 256;
 const SPILLED_SLACK_MS: i64 = Interval::Minute.length_ms();
 /// Connections remembered of an exchange: twice what the largest budget allows. Beyond it the one
 /// that has been silent for longest is forgotten.
-const MAX_PARTS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// The form of the state bytes: of a sole connection; of one of several; with gaps in the own states
 /// of pairs, or with work left.
 const VERSIONS: [i64; 3] = [1, 2, 3];
@@ -61,7 +63,7 @@ const VERSIONS: [i64; 3] = [1, 2, 3];
 /// What a candle says of its feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is said, or kept back, on its own")]
-pub struct Marks {
+pub struct WindowMarks {
     /// Part of the window was lost.
     pub gap: bool,
     /// Trades known to be missing from gaps over the window.
@@ -79,7 +81,7 @@ pub struct Marks {
 /// What an event has to know of its feed's gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "answers to questions that are asked at once")]
-pub struct Near {
+pub struct GapLookup {
     /// The feed has left marks, so its windows bear them.
     pub marked: bool,
     /// A gap of the pair overlaps the event's minute.
@@ -90,7 +92,7 @@ pub struct Near {
     pub spilled: bool,
 }
 
-impl Near {
+impl GapLookup {
     /// With what the pair's own state has.
     pub fn and(self, own: Self) -> Self {
         Self { window: self.window | own.window, id: self.id | own.id, ..self }
@@ -99,7 +101,7 @@ impl Near {
 
 /// What the own state of a pair adds to what its exchange's feed knows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Own {
+pub(super) struct PairFeed {
     pub(super) carriers: Vec<Carrier>,
     pub(super) gaps: Vec<Gap>,
     pub(super) forgotten_until: Timestamp,
@@ -115,7 +117,7 @@ pub struct Feed {
     /// Told for all of the exchange.
     stretches: Stretches,
     /// Told by each connection of several, by name.
-    parts: Vec<(String, Stretches)>,
+    connections: Vec<(String, Stretches)>,
     /// Of a pair's own state, which has nothing else.
     carriers: Vec<Carrier>,
     gaps: Vec<Gap>,
@@ -134,7 +136,7 @@ impl Feed {
         Self {
             mark,
             stretches: Stretches::default(),
-            parts: Vec::new(),
+            connections: Vec::new(),
             carriers: Vec::new(),
             gaps: Vec::new(),
             forgotten_until: Timestamp(0),
@@ -160,7 +162,7 @@ impl Feed {
         if let Some(from) = mark.healthy_from {
             let span = (from, mark.healthy_until);
             match mark.part {
-                Some(_) => self.part(&mark.feed).add(span),
+                Some(_) => self.connection(&mark.feed).add(span),
                 None => self.stretches.add(span),
             }
         }
@@ -180,21 +182,23 @@ impl Feed {
     }
 
     /// What that connection has told.
-    fn part(&mut self, name: &str) -> &mut Stretches {
-        let at = self.parts.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-            if self.parts.len() >= MAX_PARTS {
-                let silent = (0..self.parts.len()).min_by_key(|&index| self.parts[index].1.end());
-                self.parts.remove(silent.unwrap_or_default());
-            }
-            self.parts.push((name.to_owned(), Stretches::default()));
-            self.parts.len() - 1
-        });
-        &mut self.parts[at].1
+    fn connection(&mut self, name: &str) -> &mut Stretches {
+        let at =
+            self.connections.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+                if self.connections.len() >= MAX_CONNECTIONS {
+                    let silent = (0..self.connections.len())
+                        .min_by_key(|&index| self.connections[index].1.end());
+                    self.connections.remove(silent.unwrap_or_default());
+                }
+                self.connections.push((name.to_owned(), Stretches::default()));
+                self.connections.len() - 1
+            });
+        &mut self.connections[at].1
     }
 
     /// Some connection has told a clock of its own.
-    pub(super) fn has_parts(&self) -> bool {
-        !self.parts.is_empty()
+    pub(super) fn has_connections(&self) -> bool {
+        !self.connections.is_empty()
     }
 
     /// The pair whose state this is has ended at `time`, told at that stream time.
@@ -225,7 +229,7 @@ impl Feed {
         }
         self.mark.healthy_until = at;
         self.stretches.cut(at);
-        self.parts.iter_mut().for_each(|(_, part)| part.cut(at));
+        self.connections.iter_mut().for_each(|(_, part)| part.cut(at));
         self.gaps.retain(|gap| gap.from < at);
         self.gaps.iter_mut().for_each(|gap| gap.until = gap.until.min(at));
         self.forgotten_until = self.forgotten_until.min(at);
@@ -238,8 +242,8 @@ impl Feed {
     }
 
     /// What this state, a pair's own, adds to that of its exchange.
-    pub(super) fn own(&self) -> Own {
-        Own {
+    pub(super) fn pair_feed(&self) -> PairFeed {
+        PairFeed {
             carriers: self.carriers.clone(),
             gaps: self.gaps.clone(),
             forgotten_until: self.forgotten_until,
@@ -267,7 +271,7 @@ impl Feed {
     fn healthy(&self, carriers: &[Carrier], basis: Basis) -> Vec<Span> {
         let mut spans = self.stretches.spans().to_vec();
         let terms = carriers::terms(carriers, basis);
-        for (name, part) in &self.parts {
+        for (name, part) in &self.connections {
             if terms.is_empty() {
                 spans.extend(part.spans());
             }
@@ -332,12 +336,18 @@ impl Feed {
 
     /// What an event of that minute has to know. O(1) when there is no gap.
     #[inline]
-    pub fn near(&self, pair: &[u8], event: &MarketEvent, start: Timestamp, end: Timestamp) -> Near {
-        let mut near = Near {
+    pub fn look_up(
+        &self,
+        pair: &[u8],
+        event: &MarketEvent,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> GapLookup {
+        let mut near = GapLookup {
             marked: true,
             window: start < self.overflow_until,
             spilled: self.has_spilled(event.event_time),
-            ..Near::default()
+            ..GapLookup::default()
         };
         for gap in &self.gaps {
             let lost = event.trade_id.is_some_and(|id| gap.lost(id));
@@ -351,18 +361,24 @@ impl Feed {
     }
 
     /// What a candle of that window says; `own` is of the pair, if any is known.
-    pub(super) fn marks(&self, pair: &[u8], basis: Basis, own: &Own, (start, end): Span) -> Marks {
+    pub(super) fn marks(
+        &self,
+        pair: &[u8],
+        basis: Basis,
+        own: &PairFeed,
+        (start, end): Span,
+    ) -> WindowMarks {
         let gaps = self.gaps.iter().chain(&own.gaps);
         let over: Vec<&Gap> =
             gaps.filter(|gap| gap.overlaps(start, end) && gap.concerns(pair, basis)).collect();
         let counted = over.iter().filter(|gap| gap.ids.is_some());
         let missing = counted.map(|gap| gap.missing).reduce(i64::saturating_add);
         let told = |stretches: &Stretches| !stretches.spans().is_empty();
-        let told = told(&self.stretches) || self.parts.iter().any(|(_, part)| told(part));
+        let told = told(&self.stretches) || self.connections.iter().any(|(_, part)| told(part));
         let healthy = self.healthy(&own.carriers, basis);
         let coverage = told.then(|| covered(&healthy, &over, (start, end)));
         let begins_healthy = healthy.iter().any(|&(a, b)| a <= start && start < b);
-        Marks {
+        WindowMarks {
             gap: !over.is_empty(),
             missing,
             coverage_ms: coverage,
@@ -399,8 +415,8 @@ impl Feed {
         write_count(out, self.gaps.len());
         self.gaps.iter().for_each(|gap| gap.write(out));
         if version >= VERSIONS[1] {
-            write_count(out, self.parts.len());
-            for (name, part) in &self.parts {
+            write_count(out, self.connections.len());
+            for (name, part) in &self.connections {
                 avro::string(out, name);
                 part.write(out);
             }
@@ -415,7 +431,7 @@ impl Feed {
 
     /// Something of it is known of one connection of several.
     fn is_shared(&self) -> bool {
-        !self.parts.is_empty() || !self.carriers.is_empty()
+        !self.connections.is_empty() || !self.carriers.is_empty()
     }
 
     /// Out of the private changelog.
@@ -437,9 +453,9 @@ impl Feed {
             self.gaps.push(Gap::read(reader)?);
         }
         if version >= VERSIONS[1] {
-            for _ in 0..count(reader, MAX_PARTS)? {
+            for _ in 0..count(reader, MAX_CONNECTIONS)? {
                 let name = reader.string().ok()?.to_owned();
-                self.parts.push((name, Stretches::read(reader)?));
+                self.connections.push((name, Stretches::read(reader)?));
             }
             self.carriers = carriers::read(reader)?;
         }
@@ -468,5 +484,7 @@ fn covered(healthy: &[Span], gaps: &[&Gap], (start, end): Span) -> i64 {
     covered
 }
 
+#[cfg(test)]
+mod carriers_tests;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use schemas::avro::{self, Reader};
 const MAX_STRETCHES: usize = 64;
 
 /// From here to before there.
-pub(in crate::operators::candles) type Span = (Timestamp, Timestamp);
+pub(crate) type Span = (Timestamp, Timestamp);
 
 /// What one connection has told of its health.
 ///
@@ -18,11 +18,11 @@ pub(in crate::operators::candles) type Span = (Timestamp, Timestamp);
 /// bytes  count | (from, length)*        as Avro longs
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::operators::candles) struct Stretches(Vec<Span>);
+pub(super) struct Stretches(Vec<Span>);
 
 impl Stretches {
     /// Adds a stretch, joined to those that it touches, in whatever order they are told.
-    pub(in crate::operators::candles) fn add(&mut self, (mut from, mut until): Span) {
+    pub(super) fn add(&mut self, (mut from, mut until): Span) {
         if from >= until {
             return;
         }
@@ -42,7 +42,7 @@ impl Stretches {
     }
 
     /// Forgets what is after `at`.
-    pub(in crate::operators::candles) fn cut(&mut self, at: Timestamp) {
+    pub(super) fn cut(&mut self, at: Timestamp) {
         self.0.retain(|&(from, _)| from < at);
         if let Some((_, until)) = self.0.last_mut() {
             *until = at.min(*until);
@@ -50,16 +50,16 @@ impl Stretches {
     }
 
     /// All of them, in order.
-    pub(in crate::operators::candles) fn spans(&self) -> &[Span] {
+    pub(super) fn spans(&self) -> &[Span] {
         &self.0
     }
 
     /// Where the last one ends.
-    pub(in crate::operators::candles) fn end(&self) -> Option<Timestamp> {
+    pub(super) fn end(&self) -> Option<Timestamp> {
         self.0.last().map(|&(_, until)| until)
     }
 
-    pub(in crate::operators::candles) fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         write_count(out, self.0.len());
         for (from, until) in &self.0 {
             avro::long(out, from.0);
@@ -67,7 +67,7 @@ impl Stretches {
         }
     }
 
-    pub(in crate::operators::candles) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let mut read = Self::default();
         for _ in 0..count(reader, MAX_STRETCHES)? {
             let from = reader.long().ok()?;
@@ -82,17 +82,17 @@ impl Stretches {
     }
 }
 
-pub(in crate::operators::candles) fn write_count(out: &mut Vec<u8>, count: usize) {
+pub(super) fn write_count(out: &mut Vec<u8>, count: usize) {
     avro::long(out, count.cast_signed() as i64);
 }
 
 /// A count that is written, of so many at most.
-pub(in crate::operators::candles) fn count(reader: &mut Reader<'_>, most: usize) -> Option<usize> {
+pub(super) fn count(reader: &mut Reader<'_>, most: usize) -> Option<usize> {
     usize::try_from(reader.long().ok()?).ok().filter(|count| *count <= most)
 }
 
 /// The spans joined: each millisecond once, however many tell of it.
-pub(in crate::operators::candles) fn union(mut spans: Vec<Span>) -> Vec<Span> {
+pub(crate) fn union(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     let mut joined: Vec<Span> = Vec::with_capacity(spans.len());
     for (from, until) in spans {

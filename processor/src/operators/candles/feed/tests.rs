@@ -41,7 +41,7 @@ proptest! {
         let within = |spans: &[(i64, i64)], at: i64| spans.iter().any(|&(a, b)| a <= at && at < b);
         let healthy = |at: &i64| within(&stretches, *at) && !within(&gaps, *at);
         let expected = (start..end).filter(healthy).count();
-        let marks = feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(start), Timestamp(end)));
+        let marks = feed.marks(b"pair", Basis::Trade, &PairFeed::default(), (Timestamp(start), Timestamp(end)));
         let expected = (!stretches.is_empty()).then_some(i64::try_from(expected)?);
         prop_assert_eq!(marks.coverage_ms, expected);
         prop_assert_eq!(marks.gap, gaps.iter().any(|&(a, b)| a < end && start < b));
@@ -75,7 +75,7 @@ proptest! {
             prop_assert!(feed.has_lost(b"pair", id));
             left.remove(&id);
             prop_assert_eq!(feed.arrived(b"pair", id).len(), usize::from(left.is_empty()));
-            let marks = feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(0), Timestamp(60)));
+            let marks = feed.marks(b"pair", Basis::Trade, &PairFeed::default(), (Timestamp(0), Timestamp(60)));
             prop_assert_eq!(marks.gap, !left.is_empty());
             prop_assert_eq!(marks.missing.unwrap_or(0), i64::try_from(left.len())?);
         }
@@ -88,8 +88,9 @@ fn the_state_of_version_1_is_a_clock_without_more() {
     let feed = feed.unwrap();
     assert_eq!(feed.clock(), Some(Timestamp(7)));
     assert_eq!(feed.to_mark().state, Vec::<u8>::new());
-    let marks = feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(0), Timestamp(60)));
-    assert_eq!(marks, Marks::default());
+    let marks =
+        feed.marks(b"pair", Basis::Trade, &PairFeed::default(), (Timestamp(0), Timestamp(60)));
+    assert_eq!(marks, WindowMarks::default());
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn a_gap_with_ids_says_nothing_of_samples_and_nothing_of_other_pairs() {
         feed.add(gap(b"pair", 5, 9, Some((1, 2)))) && !feed.add(gap(b"pair", 5, 9, Some((1, 2))))
     );
     let gap_of = |pair: &[u8], basis| {
-        feed.marks(pair, basis, &Own::default(), (Timestamp(0), Timestamp(60))).gap
+        feed.marks(pair, basis, &PairFeed::default(), (Timestamp(0), Timestamp(60))).gap
     };
     assert!(gap_of(b"pair", Basis::Trade));
     assert!(!gap_of(b"pair", Basis::Ticker) && !gap_of(b"other", Basis::Trade));
@@ -130,7 +131,7 @@ fn what_spilled_is_said_of_the_windows_under_it() {
     let feed = feed(&[(1, 200)]);
     let mut own = Feed::new(&mark(0, 1));
     own.add(gap(b"", 50, 60, Some((7, 2))));
-    let marks = |basis| feed.marks(b"pair", basis, &own.own(), (Timestamp(0), Timestamp(60)));
+    let marks = |basis| feed.marks(b"pair", basis, &own.pair_feed(), (Timestamp(0), Timestamp(60)));
     let trades = marks(Basis::Trade);
     assert_eq!((trades.gap, trades.missing, trades.coverage_ms), (true, Some(2), Some(49)));
     assert!(!marks(Basis::Ticker).gap);
@@ -149,7 +150,7 @@ fn beyond_the_bound_the_oldest_gap_is_forgotten_and_a_new_window_says_so() {
     assert!(feed.add(gap(b"", 5_000, 5_001, None)));
     assert_eq!((feed.spill(), feed.overflow()), (None, true), "it is of no pair");
     let marks = |from, until| {
-        feed.marks(b"pair", Basis::Trade, &Own::default(), (Timestamp(from), Timestamp(until)))
+        feed.marks(b"pair", Basis::Trade, &PairFeed::default(), (Timestamp(from), Timestamp(until)))
     };
     let over = marks(10, 15);
     assert!(!over.gap && over.forgotten && over.overflowed);
@@ -173,4 +174,19 @@ fn a_gap_behind_the_horizon_is_forgotten() {
     assert_eq!(feed.gaps.len(), 1);
     feed.tick(&mark(REVISION_HORIZON_MS + 20, REVISION_HORIZON_MS + 21));
     assert_eq!((feed.gaps.len(), feed.forgotten_until), (0, Timestamp(20)));
+}
+
+proptest! {
+    #[test]
+    fn an_unfinished_mark_survives_the_changelog(
+        clock: Option<i64>, stage in prop::sample::select(&work::STAGES[..]), next: Vec<u8>, until: i64,
+    ) {
+        let mark = FeedMark::healthy("1", Timestamp(until), Timestamp(until));
+        let work = Work {
+            mark: mark.clone(), clock: clock.map(Timestamp), stage, next: next.into(),
+        };
+        let mut feed = Feed::new(&mark);
+        feed.set_work(Some(work));
+        prop_assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+    }
 }
