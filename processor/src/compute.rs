@@ -34,7 +34,7 @@ pub struct ComputeOptions {
 }
 
 /// The topology over a task of its own.
-struct Run {
+struct ComputeTask {
     codec: Arc<Codec>,
     task: Task,
     batch: Batch,
@@ -42,7 +42,7 @@ struct Run {
     dropped: u64,
 }
 
-impl Run {
+impl ComputeTask {
     fn new() -> Result<Self> {
         let codec = Arc::new(Codec::offline());
         let topology: Topology = topology::topology(&codec, "");
@@ -75,7 +75,7 @@ impl Run {
 
 /// Reads the files in order and writes candles of basis TRADE as JSON Lines, by pair and time.
 pub fn run(files: &[PathBuf], options: ComputeOptions, out: &mut impl Write) -> Result<()> {
-    let mut run = Run::new()?;
+    let mut run = ComputeTask::new()?;
     for path in files {
         for (index, line) in std::io::BufRead::lines(trades::open(path)?).enumerate() {
             let place = || format!("{} line {}", path.display(), index + 1);
@@ -93,7 +93,7 @@ pub fn run(files: &[PathBuf], options: ComputeOptions, out: &mut impl Write) -> 
     Ok(())
 }
 
-fn print(run: &Run, options: ComputeOptions, out: &mut impl Write) -> Result<()> {
+fn print(run: &ComputeTask, options: ComputeOptions, out: &mut impl Write) -> Result<()> {
     let reader = StoreReader::of_task(&run.task);
     for pair in reader.pairs(&[])? {
         let mut range = CandleRange {

@@ -8,13 +8,13 @@
 //! store  candle  n n n n n n | base | quote | exchange | b | t t t t t t t t
 //! ```
 //!
-//! `b` is 0 for TRADE and 1 for TICKER. `t` is `open_time` big-endian with its sign bit flipped, so that
-//! the candles of a pair and basis are in the order of time. Avro's own long is not.
+//! `b` is 0 for TRADE and 1 for TICKER. `t` is `open_time` big-endian with its sign bit flipped, so
+//! that the candles of a pair and basis are in the order of time. Avro's own long is not.
 //!
-//! `n` numbers the segments of [`SEGMENT`] windows, big-endian from the middle of its range. Candles that
-//! change now are adjacent, apart from old ones. A store on disk writes whole leaves: with the pair
-//! first, each flush would write one leaf per changed pair, full of old candles. The cost is one look-up
-//! per segment of a range.
+//! `n` numbers the segments of [`SEGMENT`] windows, big-endian from the middle of its range.
+//! Candles that change now are adjacent, apart from old ones. A store on disk writes whole leaves:
+//! with the pair first, each flush would write one leaf per changed pair, full of old candles. The
+//! cost is one look-up per segment of a range.
 
 use std::sync::Arc;
 

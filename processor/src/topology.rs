@@ -8,9 +8,9 @@
 //!                                └─ store latest (its own topic)
 //! ```
 //!
-//! Each store publishes its changes once: the topic that consumers read is the changelog that restores
-//! the store. `Candles` comes before `LatestPrices`, because a pair's clock is the event time of its
-//! latest price *before* the current event.
+//! Each store publishes its changes once: the topic that consumers read is the changelog that
+//! restores the store. `Candles` comes before `LatestPrices`, because a pair's clock is the event
+//! time of its latest price *before* the current event.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 //! ReadRequest ──format, max_lag_ms──► read on the blocking pool ──► Representation ──► headers, 200 | 304 | 503
 //! ```
 //!
-//! The entity tag is a digest of the answer's bytes, so a commit that changes no requested row keeps
-//! it. It is weak, because compression changes the bytes on the way.
+//! The entity tag is a digest of the answer's bytes, so a commit that changes no requested row
+//! keeps it. It is weak, because compression changes the bytes on the way.
 
 use std::hash::{DefaultHasher, Hasher as _};
 

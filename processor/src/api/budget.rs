@@ -1,5 +1,5 @@
-//! One bound on the memory that readers hold in this process: request bodies, answers being sent, and
-//! messages queued for streaming clients.
+//! One bound on the memory that readers hold in this process: request bodies, answers being sent,
+//! and messages queued for streaming clients.
 //!
 //! ```text
 //! answer, request body   hold ─► counted, or an older answer is cut, or 503     until the last byte is sent
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! An answer is counted until its bytes have left every buffer of this process. A client that reads
-//! too slowly must not block others: its answer is cut when another one needs the room. An answer that
-//! is read at once is sent long before it may be cut.
+//! too slowly must not block others: its answer is cut when another one needs the room. An answer
+//! that is read at once is sent long before it may be cut.
 //!
 //! Invariants:
 //! - `held` is the sum of all live reservations, less the answers that were cut.

@@ -14,7 +14,8 @@
 //! Invariants:
 //! - A connection has a slot from before its first byte until its socket is closed, also as a
 //!   WebSocket.
-//! - No client delays a shutdown by more than [`Limits::grace`]; a client without a pending answer does
+//! - No client delays a shutdown by more than [`Limits::grace`]; a client without a pending answer
+//!   does
 //!   not delay it.
 
 use std::collections::HashMap;
@@ -249,7 +250,7 @@ impl HttpBody for TrackedBody {
 
 /// The configuration and state of every connection.
 #[derive(Clone)]
-struct Server {
+struct ConnectionServer {
     routes: Router,
     tls: Option<TlsAcceptor>,
     limits: Limits,
@@ -274,7 +275,8 @@ pub async fn serve(
     });
     let (sender, stop) = watch::channel(false);
     let (max, longest) = (limits.max, limits.grace + FLUSH);
-    let server = Server { routes, tls: tls.map(TlsAcceptor::from), limits, metrics, stop };
+    let server =
+        ConnectionServer { routes, tls: tls.map(TlsAcceptor::from), limits, metrics, stop };
     let mut stopped = pin!(stopped);
     loop {
         let (stream, address) = tokio::select! {
@@ -318,7 +320,7 @@ async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-impl Server {
+impl ConnectionServer {
     async fn connection(mut self, socket: Socket, address: SocketAddr) {
         let Some(tls) = self.tls.take() else { return self.http(socket, address).await };
         let handshake = timeout(self.limits.handshake, tls.accept(socket));

@@ -25,8 +25,8 @@ const QUIET_AFTER_MS: i64 = 60_000;
 /// The age of the last mark from which a feed is dead. A feed marks its clock each second, so a
 /// longer silence covers a lost connection and its first attempts to reconnect.
 pub(super) const DEAD_AFTER_MS: i64 = 30_000;
-/// How long gathered exchanges are reused when a request has no `max_lag_ms`: one commit interval of
-/// the writer.
+/// How long gathered exchanges are reused when a request has no `max_lag_ms`: one commit interval
+/// of the writer.
 const KEPT_MS: i64 = 100;
 
 /// Whether a feed works; see the module.
@@ -114,8 +114,8 @@ impl ExchangeState {
 /// Exchanges by name.
 pub(super) type ByExchange = BTreeMap<String, ExchangeState>;
 
-/// The exchanges that were gathered last. The lock is held while they are gathered, so that requests
-/// that arrive meanwhile wait for the result instead of gathering again.
+/// The exchanges that were gathered last. The lock is held while they are gathered, so that
+/// requests that arrive meanwhile wait for the result instead of gathering again.
 #[derive(Default)]
 pub(super) struct ExchangeCache(Mutex<Option<CachedExchanges>>);
 

@@ -4,8 +4,8 @@
 //! watch (metrics, log) ─► CORS ─► compression ─► rate ─► token ─► timeout ─► route
 //! ```
 //!
-//! A client is an address of the socket. Behind a proxy all clients share one address, and the proxy's
-//! own limits apply.
+//! A client is an address of the socket. Behind a proxy all clients share one address, and the
+//! proxy's own limits apply.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Each candle is taken from one of the two, so none comes twice. A read does not fail when the
-//! database does not answer in time: the answer holds the stores' candles and states that older ones
-//! may be missing.
+//! database does not answer in time: the answer holds the stores' candles and states that older
+//! ones may be missing.
 
 use std::fmt;
 use std::str::FromStr as _;

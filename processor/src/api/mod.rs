@@ -9,8 +9,8 @@
 //! history  older candles from PostgreSQL      budget   the memory that readers hold
 //! ```
 //!
-//! Reads see committed state only. A member answers for the partitions that it has. When it does not
-//! find a pair, the answer lists the partitions that were searched. Each answer states its age.
+//! Reads see committed state only. A member answers for the partitions that it has. When it does
+//! not find a pair, the answer lists the partitions that were searched. Each answer states its age.
 
 mod answer;
 mod budget;

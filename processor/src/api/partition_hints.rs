@@ -12,16 +12,16 @@ use rustc_hash::FxHasher;
 use schemas::PairKey;
 
 /// Slots: twice as many as the largest installation has pairs in use, in 128 KiB.
-const PLACES: usize = 1 << 16;
+const SLOTS: usize = 1 << 16;
 /// The value of an empty slot.
-const NOWHERE: u16 = u16::MAX;
+const EMPTY: u16 = u16::MAX;
 
 /// The partition of each pair that was found, by its hash.
 pub(super) struct PartitionHints(Box<[AtomicU16]>);
 
 impl Default for PartitionHints {
     fn default() -> Self {
-        Self((0..PLACES).map(|_| AtomicU16::new(NOWHERE)).collect())
+        Self((0..SLOTS).map(|_| AtomicU16::new(EMPTY)).collect())
     }
 }
 
@@ -31,18 +31,18 @@ impl PartitionHints {
         pair.hash(&mut hasher);
         // The upper bits of the hash are mixed better.
         let index = usize::try_from(hasher.finish() >> 48).unwrap_or(0);
-        &self.0[index % PLACES]
+        &self.0[index % SLOTS]
     }
 
     /// The partition to read first.
     pub(super) fn recall(&self, pair: &PairKey) -> Option<i32> {
         let place = self.of(pair).load(Ordering::Relaxed);
-        (place != NOWHERE).then_some(i32::from(place))
+        (place != EMPTY).then_some(i32::from(place))
     }
 
     /// Records the partition. One that does not fit is not recorded.
     pub(super) fn remember(&self, pair: &PairKey, partition: i32) {
-        let place = u16::try_from(partition).unwrap_or(NOWHERE);
+        let place = u16::try_from(partition).unwrap_or(EMPTY);
         self.of(pair).store(place, Ordering::Relaxed);
     }
 }

@@ -32,7 +32,8 @@ pub struct ChangePairs {
     /// Where Kafka is.
     #[command(flatten)]
     pub kafka: Kafka,
-    /// Put before the name of `events` instead of the prefix of every topic, as for `processor run`.
+    /// Put before the name of `events` instead of the prefix of every topic, as for `processor
+    /// run`.
     #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
     pub input_prefix: Option<String>,
     /// Where the schema registry is.

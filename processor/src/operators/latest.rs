@@ -1,8 +1,8 @@
 //! The newest price of each pair.
 //!
-//! Newest is the greatest (event time, basis, tie), a trade above a sample: the ticker that reports a
-//! trade shares its time, and the trade has the size. Ties are compared within a basis only: trade
-//! ids and sequences count different things. What arrives late changes nothing.
+//! Newest is the greatest (event time, basis, tie), a trade above a sample: the ticker that reports
+//! a trade shares its time, and the trade has the size. Ties are compared within a basis only,
+//! because trade ids and sequences count different things. A late event changes no price.
 
 use schemas::{Basis, LatestPrice, MarketEvent};
 use streams::store::{StoreEntry, StoreHandle};
@@ -16,7 +16,7 @@ pub struct LatestPrices {
 }
 
 impl LatestPrices {
-    /// Into that store.
+    /// A processor with that store.
     pub const fn new(latest: StoreHandle<LatestPrice>) -> Self {
         Self { latest }
     }
@@ -35,7 +35,7 @@ impl Processor for LatestPrices {
     }
 }
 
-/// Takes what is newer of the event.
+/// Takes the price and the volumes of the event that are newer.
 fn update(mut latest: StoreEntry<'_, LatestPrice>, event: &MarketEvent, tie: i64) {
     let order = (event.event_time, event.basis == Basis::Trade, tie);
     let newer_price = latest

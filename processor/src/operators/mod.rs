@@ -1,4 +1,4 @@
-//! The steps of the topology, one operator a file, none of which does I/O or reads a clock.
+//! The operators of the topology. None does I/O or reads a clock.
 
 #![deny(clippy::float_arithmetic)]
 

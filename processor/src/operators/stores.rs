@@ -16,7 +16,6 @@ pub struct TaskStores {
     pub hours: StoreHandle<Window>,
     /// Merged from closed minutes.
     pub days: StoreHandle<Window>,
-    /// How far each exchange's feed is known to be healthy, and what it lost; of a pair, which of
-    /// several connections carries it.
+    /// The state of each exchange's feed, and the own states of pairs.
     pub feeds: StoreHandle<Feed>,
 }

@@ -1,7 +1,7 @@
 //! `/v1/exchanges`: the feed's health and the pairs of each exchange.
 //!
-//! The list of exchanges comes from every pair. It is gathered at most ten times a second; the answer
-//! states its age.
+//! The list of exchanges comes from every pair. It is gathered at most ten times a second; the
+//! answer states its age.
 
 use std::sync::Arc;
 

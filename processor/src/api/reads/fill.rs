@@ -5,9 +5,9 @@
 //! filled   A  [A.close, A.close]  B     C               D     up to the last window that has closed
 //! ```
 //!
-//! A filled row states that no trade happened, which is unknown while the feed was down. Therefore no
-//! row is filled after a candle marked `gap`, before such a candle, or in the feed's last outage. After
-//! that outage, filling resumes with the next candle.
+//! A filled row states that no trade happened, which is unknown while the feed was down. Therefore
+//! no row is filled after a candle marked `gap`, before such a candle, or in the feed's last
+//! outage. After that outage, filling resumes with the next candle.
 
 use schemas::{Candle, Decimal, Timestamp};
 

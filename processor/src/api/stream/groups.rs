@@ -1,4 +1,5 @@
-//! Subscriptions grouped by pattern, so that a row is encoded once for all subscribers of a pattern.
+//! Subscriptions grouped by pattern, so that a row is encoded once for all subscribers of a
+//! pattern.
 //!
 //! ```text
 //! names    BTC → 1, USD → 2, coinbase → 3          only parts that some pattern names
@@ -6,8 +7,8 @@
 //!          (latest, BTC, USD, *)      …
 //! ```
 //!
-//! While a scan reads the first rows for a group, the group keeps the rows that change. They are sent
-//! after the scan's rows, so that together they are the state at that moment.
+//! While a scan reads the first rows for a group, the group keeps the rows that change. They are
+//! sent after the scan's rows, so that together they are the state at that moment.
 //!
 //! A pair matches at most eight groups: each part by its name or by `*`.
 
@@ -156,7 +157,7 @@ pub(super) struct Groups {
     /// Parts that patterns name: the number of each, and how many patterns name it.
     names: HashMap<String, (u32, usize)>,
     last_name: u32,
-    groups: FxHashMap<Selector, Group>,
+    by_pattern: FxHashMap<Selector, Group>,
 }
 
 impl Groups {
@@ -194,14 +195,14 @@ impl Groups {
     /// tick.
     pub(super) fn open(&mut self, pattern: &Pattern) -> &mut Group {
         let selector = match self.selector(pattern) {
-            Some(selector) if self.groups.contains_key(&selector) => selector,
+            Some(selector) if self.by_pattern.contains_key(&selector) => selector,
             _ => {
                 let [base, quote, exchange] = [&pattern.base, &pattern.quote, &pattern.exchange];
                 let parts = [base, quote, exchange].map(|part| self.name(part.as_ref()));
                 (pattern.channel, parts)
             }
         };
-        self.groups.entry(selector).or_insert_with(|| Group {
+        self.by_pattern.entry(selector).or_insert_with(|| Group {
             pattern: pattern.clone(),
             sequence: 0,
             rows: Rows::default(),
@@ -214,7 +215,7 @@ impl Groups {
     /// Removes a client's subscription, pending or not. The group stays until the end of the tick.
     pub(super) fn leave(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
         let Some(selector) = self.selector(pattern) else { return };
-        let Some(group) = self.groups.get_mut(&selector) else { return };
+        let Some(group) = self.by_pattern.get_mut(&selector) else { return };
         group.waiting.retain(|wanted| wanted.client != client || wanted.id != id);
         if let Some(clients) = group.members.get_mut(&id) {
             if let Some(at) = clients.iter().position(|known| *known == client) {
@@ -229,12 +230,12 @@ impl Groups {
     /// The group of a pattern, if there is one.
     pub(super) fn group(&mut self, pattern: &Pattern) -> Option<&mut Group> {
         let selector = self.selector(pattern)?;
-        self.groups.get_mut(&selector)
+        self.by_pattern.get_mut(&selector)
     }
 
     /// Whether a channel has a group.
     pub(super) fn has(&self, channel: Channel) -> bool {
-        self.groups.keys().any(|(of, _)| *of == channel)
+        self.by_pattern.keys().any(|(of, _)| *of == channel)
     }
 
     /// Gives the row of a changed key to every group that its pair matches. `row` is called at most
@@ -258,7 +259,7 @@ impl Groups {
             if named.iter().any(|(bit, number)| mask & bit != 0 && *number == ANY) {
                 continue;
             }
-            let Some(group) = self.groups.get_mut(&(channel, numbers)) else { continue };
+            let Some(group) = self.by_pattern.get_mut(&(channel, numbers)) else { continue };
             if let Some(row) = row.take() {
                 text = row();
             }
@@ -269,13 +270,13 @@ impl Groups {
 
     /// Every group.
     pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Group> {
-        self.groups.values_mut()
+        self.by_pattern.values_mut()
     }
 
     /// Removes unused groups at the end of a tick.
     pub(super) fn settle(&mut self) {
         let mut gone = Vec::new();
-        self.groups.retain(|_, group| {
+        self.by_pattern.retain(|_, group| {
             let stays = !group.is_idle();
             if !stays {
                 gone.push(group.pattern.clone());

@@ -16,9 +16,9 @@
 //! | `{"op":"unsubscribe","id":1}` | `unsubscribed` |
 //! | `{"op":"ping"}` | `pong` |
 //!
-//! Every `update` has the subscription's next `sequence`, so a client detects a missing one. It also
-//! has a `resume` token: every change before the token has been sent. The stores hold the newest value
-//! of each key, so updates are conflated, which is the contract of a compacted topic.
+//! Every `update` has the subscription's next `sequence`, so a client detects a missing one. It
+//! also has a `resume` token: every change before the token has been sent. The stores hold the
+//! newest value of each key, so updates are conflated, which is the contract of a compacted topic.
 //!
 //! A snapshot may hold a key twice when it changed during the scan: the later row is the newer one.
 //!

@@ -6,10 +6,11 @@
 //! offset        117        120        131          the topic's next offset at the end of the tick
 //! ```
 //!
-//! A token of this hub names a tick. A token of another hub names offsets, which map to the last tick
-//! that ended at or before them. A client may then get a key twice, and misses none.
+//! A token of this hub names a tick. A token of another hub names offsets, which map to the last
+//! tick that ended at or before them. A client may then get a key twice, and misses none.
 //!
-//! Invariant: every key of a partition that changed after `since` is in `changed`, with its last tick.
+//! Invariant: every key of a partition that changed after `since` is in `changed`, with its last
+//! tick.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

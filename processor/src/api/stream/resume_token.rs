@@ -4,8 +4,9 @@
 //! base64url( version 1 | channel 1 | hub 8 | tick 8 | topic 8 | (partition 4 | next offset 8)* )
 //! ```
 //!
-//! `hub` and `tick` are the position for the process that made the token. `topic` and the offsets are
-//! the position for any process that follows the same topic, but not another topic of the same name.
+//! `hub` and `tick` are the position for the process that made the token. `topic` and the offsets
+//! are the position for any process that follows the same topic, but not another topic of the same
+//! name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -6,9 +6,9 @@
 //!                                       └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A snapshot of a wide pattern reads every pair. On the hub's thread it would delay the updates and
-//! heartbeats of all clients, so the hub only decides which scan is next. A client with many scans
-//! waits behind clients that have read fewer rows.
+//! A snapshot of a wide pattern reads every pair. On the hub's thread it would delay the updates
+//! and heartbeats of all clients, so the hub only decides which scan is next. A client with many
+//! scans waits behind clients that have read fewer rows.
 //!
 //! Invariants:
 //! - The hub never waits for a scanner, and runs no more scans than [`Scans::has_place`] allows.

@@ -122,7 +122,7 @@ impl Asked<'_> {
     }
 }
 
-/// What a browser sends to open a WebSocket.
+/// The headers by which a browser opens a WebSocket.
 const HANDSHAKE: [(&str, &str); 4] = [
     ("connection", "Upgrade"),
     ("upgrade", "websocket"),
@@ -130,7 +130,7 @@ const HANDSHAKE: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// What to ask of an operation that it has an answer to.
+/// A request of an operation that has an answer.
 fn good<'a>(path: &'a str, method: &'a str) -> Asked<'a> {
     let named = ["/v1/latest", "/v1/candles"].contains(&path) && method == "get";
     let query = match path {
@@ -179,7 +179,7 @@ async fn statuses(path: &str, method: &str) -> Result<BTreeSet<String>, Box<dyn 
         found.insert(asked.status(&guards, places).await?);
     }
     if path == "/v1/stream" {
-        // What has no connection cannot become a WebSocket, and is told so first.
+        // A request without a connection cannot become a WebSocket, which is checked first.
         for (headers, places) in [(asked.headers, 1), (asked.headers, 0), (&*foreign, 1)] {
             found.insert(handshake(headers, places).await?);
         }
@@ -218,7 +218,7 @@ async fn each_documented_status_can_be_had_and_no_other() -> Outcome {
     Ok(())
 }
 
-/// What a schema says of an object's fields, as far as names and types go.
+/// The names and types of an object's fields in a schema.
 fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
     if let Some(reference) = schema["$ref"].as_str() {
         let schema = document.pointer(reference.trim_start_matches('#'));

@@ -1,4 +1,4 @@
-//! Who may read, and how much.
+//! The access policy: tokens, rates, timeouts and CORS.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Requests and answers: what a client sees of each route.
+//! Requests and answers of each route.
 
 mod document;
 mod guards;

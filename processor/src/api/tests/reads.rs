@@ -1,4 +1,4 @@
-//! What is there is answered exactly, in every format, with its age.
+//! Reads are answered exactly, in every format, with their age.
 
 use super::world::{LATEST, NOW, Outcome, World, get, minute, post, small};
 use schemas::Timestamp;

@@ -1,4 +1,4 @@
-//! What cannot be answered says why, in one form.
+//! Refusals state their reason, in one form.
 
 use axum::Router;
 use axum::body::Body;

@@ -22,11 +22,11 @@ use super::world::{Outcome, open, small};
 use crate::api::connections::ConnectionHandle;
 use crate::api::{AccessPolicy, Budget, ConnectionMetrics, Limits, Refusal, serve, server_config};
 
-/// Whatever is waited for comes long before.
+/// A timeout that no passing test reaches.
 const BOUND: Duration = Duration::from_mins(1);
 /// The patience of these servers.
 const SHORT: Duration = Duration::from_millis(200);
-/// What must not run out in a test.
+/// A limit that must not expire in a test.
 const LONG: Duration = Duration::from_hours(1);
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -252,7 +252,7 @@ async fn streams_are_longer_than_idle_and_have_a_place_until_they_end() -> Outco
 #[tokio::test]
 async fn no_half_sent_request_delays_a_shutdown() -> Outcome {
     let (routes, hub) = small()?.streaming(&open(), 10)?;
-    // Whoever is waited for is waited for by an hour.
+    // Each wait has an hour.
     let server = Server::start(routes, limits(), None).await?;
     let mut clients = vec![server.client("").await?, server.client("GET /healthz HTT").await?];
     for (sent, answer) in

@@ -30,7 +30,7 @@ fn moment(time: i64) -> Moment {
     Moment { wall: streams::record::Timestamp(time), up_ms: time }
 }
 
-/// What the clock of the routes says.
+/// The time of the routes.
 pub(super) const NOW: Timestamp = Timestamp(EPOCH + 3_600_000);
 
 /// A minute of the day, in milliseconds.
@@ -167,7 +167,7 @@ pub(super) fn open() -> AccessPolicy {
     }
 }
 
-/// What came back.
+/// An answer.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,

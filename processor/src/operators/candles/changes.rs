@@ -12,12 +12,13 @@
 //!   latest    newer than T                                   the close of the newest minute left
 //! ```
 //!
-//! The minute of T stays as it is, because its events cannot be separated again. If the clock that was
-//! ahead has closed it, later events revise it. A pair with no minute in the 24 hours before T has no
-//! price until the next one comes.
+//! The minute of T stays as it is, because its events cannot be separated again. If the clock that
+//! was ahead has closed it, later events revise it. A pair with no minute in the 24 hours before T
+//! has no price until the next one comes.
 //!
-//! Other pairs of an exchange whose feed is set back keep candles that closed early, with the remaining
-//! coverage; later events revise them. Rows in `PostgreSQL` stay: the sinks ignore tombstones.
+//! Other pairs of an exchange whose feed is set back keep candles that closed early, with the
+//! remaining coverage; later events revise them. Rows in `PostgreSQL` stay: the sinks ignore
+//! tombstones.
 //!
 //! All of it is a function of the log: a replay does the same at the same record.
 
@@ -174,7 +175,9 @@ fn reset(
 fn set_back_own(feeds: &Feeds, pair: &[u8], at: Timestamp) -> Result<(), Failure> {
     let mut own = feeds.pair(pair)?;
     let mut back = own.clone();
-    back.iter_mut().for_each(|own| own.set_back(at));
+    if let Some(own) = &mut back {
+        own.set_back(at);
+    }
     if *own != back {
         *own = back;
     }

@@ -9,9 +9,9 @@
 //! A closed window that only its marks change is revised. A window that an event changes as well is
 //! revised once, for the event. An open window changes without a revision.
 //!
-//! Cost: none for an event while its exchange's feed has no gap. With gaps, one comparison for each;
-//! for an event in a gap's minutes, one or two look-ups more, and one more when the pair's own state
-//! may have the gap.
+//! Cost: none for an event while its exchange's feed has no gap. With gaps, one comparison for
+//! each; for an event in a gap's minutes, one or two look-ups more, and one more when the pair's
+//! own state may have the gap.
 
 use std::collections::BTreeSet;
 
@@ -41,10 +41,13 @@ pub(super) enum MarkCause {
     FeedChanged,
 }
 
+/// An exchange, as the last part of a key, and the rest of its mark.
+pub(super) type Unfinished = (Box<[u8]>, Work);
+
 /// The states of feeds and of pairs, and the newest prices, whose times are the pairs' clocks.
 pub(super) struct Feeds {
     latest: StoreHandle<LatestPrice>,
-    feeds: StoreHandle<Feed>,
+    states: StoreHandle<Feed>,
     /// The key of the last look-up, kept to reuse its memory.
     key: Vec<u8>,
 }
@@ -52,7 +55,7 @@ pub(super) struct Feeds {
 impl Feeds {
     /// The tables of a task.
     pub(super) fn new(stores: &TaskStores) -> Self {
-        Self { latest: stores.latest.clone(), feeds: stores.feeds.clone(), key: Vec::new() }
+        Self { latest: stores.latest.clone(), states: stores.feeds.clone(), key: Vec::new() }
     }
 
     /// The state of an exchange's feed.
@@ -60,7 +63,7 @@ impl Feeds {
         self.key.clear();
         self.key.extend_from_slice(&NO_PAIR);
         self.key.extend_from_slice(exchange);
-        Ok(self.feeds.entry(&self.key)?)
+        Ok(self.states.entry(&self.key)?)
     }
 
     /// The clock of an exchange's feed.
@@ -70,7 +73,7 @@ impl Feeds {
 
     /// The own state of a pair.
     pub(super) fn pair(&self, pair: &[u8]) -> Result<StoreEntry<'_, Feed>, Failure> {
-        Ok(self.feeds.entry(pair)?)
+        Ok(self.states.entry(pair)?)
     }
 
     /// The newest price of a pair.
@@ -81,7 +84,7 @@ impl Feeds {
     /// Deletes a pair's newest price and own state.
     pub(super) fn delete_pair(&self, pair: &[u8]) -> Result<(), Failure> {
         self.latest.remove(pair)?;
-        Ok(self.feeds.remove(pair)?)
+        Ok(self.states.remove(pair)?)
     }
 
     /// The time of the newest event of a pair.
@@ -104,7 +107,7 @@ impl Feeds {
         event: &MarketEvent,
         (start, end): Span,
     ) -> Result<(Option<Timestamp>, GapLookup), Failure> {
-        let feed = self.feeds.get_near(&pair.in_feeds, pair.feed())?;
+        let feed = self.states.get_near(&pair.in_feeds, pair.feed())?;
         let look_up =
             |feed: ValueRef<'_, Feed>| (feed.clock(), feed.look_up(pair.key(), event, start, end));
         Ok(feed.map(look_up).unwrap_or_default())
@@ -117,25 +120,25 @@ impl Feeds {
         event: &MarketEvent,
         (start, end): Span,
     ) -> Result<GapLookup, Failure> {
-        let own = self.feeds.get(pair)?;
+        let own = self.states.get(pair)?;
         Ok(own.map(|own| own.look_up(pair, event, start, end)).unwrap_or_default())
     }
 
-    /// The part of a pair's own state that concerns a window. It is looked up only if the exchange has
-    /// several connections, or some pair's own state may have a gap.
+    /// The part of a pair's own state that concerns a window. It is looked up only if the exchange
+    /// has several connections, or some pair's own state may have a gap.
     fn pair_feed(&mut self, pair: &[u8], start: Timestamp) -> Result<PairFeed, Failure> {
         let may_add = |feed: &Feed| feed.has_connections() || feed.has_spilled(start);
         if !self.exchange(exchange_of(pair))?.as_ref().is_some_and(may_add) {
             return Ok(PairFeed::default());
         }
-        Ok(self.feeds.get(pair)?.as_deref().map(Feed::pair_feed).unwrap_or_default())
+        Ok(self.states.get(pair)?.as_deref().map(Feed::pair_feed).unwrap_or_default())
     }
 
     /// An exchange with an unfinished mark, and the rest of it.
-    pub(super) fn find_work(&self) -> Result<Option<(Box<[u8]>, Work)>, Failure> {
+    pub(super) fn find_work(&self) -> Result<Option<Unfinished>, Failure> {
         let mut from = NO_PAIR.to_vec();
         loop {
-            let feeds = self.feeds.range(&from, &AFTER_FEEDS, PAGE)?;
+            let feeds = self.states.range(&from, &AFTER_FEEDS, PAGE)?;
             let Some((last, _)) = feeds.last() else {
                 return Ok(None);
             };
@@ -206,11 +209,11 @@ impl Feeds {
     /// Whether the own state of a gap's pair has it.
     fn pair_knows(&self, gap: &Gap) -> Result<bool, Failure> {
         let own = Gap { pair: Box::default(), ..gap.clone() };
-        Ok(self.feeds.get(&gap.pair)?.is_some_and(|feed| feed.knows(&own)))
+        Ok(self.states.get(&gap.pair)?.is_some_and(|feed| feed.knows(&own)))
     }
 
-    /// Moves a gap for which its exchange has no room into its pair's own state. Returns whether that
-    /// state forgot one.
+    /// Moves a gap for which its exchange has no room into its pair's own state. Returns whether
+    /// that state forgot one.
     fn spill(&mut self, exchange: &[u8], mark: &FeedMark, mut gap: Gap) -> Result<bool, Failure> {
         let pair = std::mem::take(&mut gap.pair);
         let clock = self.newest(&pair)?.max(self.clock(exchange)?);
@@ -261,8 +264,8 @@ impl Feeds {
         Ok(complete)
     }
 
-    /// Revises the coverage of windows that closed before a late connection marked their time. Returns
-    /// the number of windows looked up.
+    /// Revises the coverage of windows that closed before a late connection marked their time.
+    /// Returns the number of windows looked up.
     pub(super) fn catch_up(
         &mut self,
         windows: &mut Windows,
@@ -282,8 +285,8 @@ impl Feeds {
 
     // Marks of windows.
 
-    /// Updates the marks of the windows that an event changed. `arrived` is its id if a gap had lost
-    /// it.
+    /// Updates the marks of the windows that an event changed. `arrived` is its id if a gap had
+    /// lost it.
     pub(super) fn mark_after_event(
         &mut self,
         context: &mut Context<'_, Entry>,

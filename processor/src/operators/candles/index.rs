@@ -1,8 +1,9 @@
-//! The pairs of each exchange, whose windows its feed's clock closes, and the pairs that have ended.
+//! The pairs of each exchange, whose windows its feed's clock closes, and the pairs that have
+//! ended.
 //!
 //! Both are derived from the stores and kept in memory. They are read from the stores when they are
-//! first needed, and updated from then on. A pair may remain among the ended ones after its state has
-//! changed: the state is authoritative. A deleted pair has no newest event, and is skipped.
+//! first needed, and updated from then on. A pair may remain among the ended ones after its state
+//! has changed: the state is authoritative. A deleted pair has no newest event, and is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -22,8 +23,8 @@ const PAGE: usize = 4096;
 pub(super) struct PairIndex {
     latest: StoreHandle<LatestPrice>,
     feeds: StoreHandle<Feed>,
-    /// The pairs of each exchange, in key order. Built when a feed's clock first closes a window; new
-    /// pairs are added from the start.
+    /// The pairs of each exchange, in key order. Built when a feed's clock first closes a window;
+    /// new pairs are added from the start.
     pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
     has_pairs: bool,
     /// Pairs that may have ended: their own state in `feeds` is authoritative.
@@ -57,6 +58,7 @@ impl PairIndex {
     }
 
     /// Adds an ended pair again that has a new window.
+    #[inline]
     pub(super) fn is_alive(&mut self, pair: &Pair) {
         if !self.ended.is_empty() && self.ended.contains(pair.key()) {
             self.add(pair.exchange(), pair.key());

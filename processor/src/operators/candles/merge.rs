@@ -4,16 +4,16 @@
 //! |---|---|
 //! | open, close | of the smallest and the largest (event time, tie) |
 //! | high, low | extremes |
-//! | volumes | sums; null when either is: what is not known of a part is not known of the whole |
-//! | volumes that need more than 38 digits | null from then on; prices and counts stay right |
+//! | volumes | sums; null when either is null |
+//! | volumes that need more than 38 digits | null from then on; prices and counts stay exact |
 //! | trades | sum |
 //! | gap, `partial_start` | either's |
-//! | `coverage_ms` | sum of what is known |
-//! | `missing_trades` | the greater of what is known: a gap over both parts is one gap |
-//! | status, revision | not merged: the window's owner decides |
+//! | `coverage_ms` | sum of the known values |
+//! | `missing_trades` | the greater of the known values: a gap over both parts is one gap |
+//! | status, revision | not merged: the window sets them |
 //!
-//! The marks of a stored parent are then taken from the feed, which knows more than its minutes:
-//! minutes without an event have no candle.
+//! The marks of a stored parent are then taken from the feed's state, because minutes without an
+//! event have no candle.
 
 use schemas::{Basis, Candle, Decimal, MarketEvent, Status, TakerSide};
 
@@ -24,8 +24,8 @@ pub fn single(event: &MarketEvent, offset: i64) -> Candle {
     let quote = base.and_then(|size| event.price.checked_mul(size));
     let bought = event.taker_side == Some(TakerSide::Buy);
     let taker = |volume: Option<Decimal>| {
-        // Without a side nothing is known of takers, and zero would be a claim. Who sold bought
-        // nothing, also where the volume does not fit.
+        // Without a taker side, taker volumes are unknown, and zero would be a claim. A seller
+        // bought nothing, also where the volume does not fit.
         event.taker_side.and(base).and(if bought { volume } else { Some(Decimal::ZERO) })
     };
     let tie = event.id().unwrap_or(offset);
@@ -97,14 +97,14 @@ fn merge_prices(whole: &mut Candle, part: &Candle) {
     }
 }
 
-/// Adds what is known of both; false when the sum does not fit.
+/// Adds two known values; false when the sum does not fit.
 fn add(sum: &mut Option<Decimal>, part: Option<Decimal>) -> bool {
     let both = sum.zip(part);
     *sum = both.and_then(|(sum, part)| sum.checked_add(part));
     both.is_none() || sum.is_some()
 }
 
-/// The event's own quote volume does not fit.
+/// Whether the event's own quote volume does not fit.
 pub(super) fn is_too_large(single: &Candle) -> bool {
     single.base_volume.is_some() && single.quote_volume.is_none()
 }

@@ -8,9 +8,9 @@
 //!                                   └─► hour, day            └─► hour, day
 //! ```
 //!
-//! A pair's clock is the greater of its own latest event time and its exchange's feed clock. It does
-//! not close another pair's windows: venues and instruments lag and replay at paces of their own, and
-//! a window closed early turns ordinary trades into revisions.
+//! A pair's clock is the greater of its own latest event time and its exchange's feed clock. It
+//! does not close another pair's windows: venues and instruments lag and replay at paces of their
+//! own, and a window closed early turns ordinary trades into revisions.
 //!
 //! A parent takes each minute once, when it closes, and afterwards each late event alone. So it is
 //! always the merge of its closed minutes. Readers merge it with the open minutes as well.
@@ -66,8 +66,8 @@ pub struct Candles {
 }
 
 impl Candles {
-    /// Candles in these stores. A step of a mark looks up `step_windows` windows: this changes when a
-    /// commit may come, and no candle.
+    /// Candles in these stores. A step of a mark looks up `step_windows` windows: this changes when
+    /// a commit may come, and no candle.
     pub fn in_steps(stores: &TaskStores, step_windows: usize) -> Self {
         Self {
             tables: Tables::new(stores),

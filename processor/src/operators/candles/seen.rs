@@ -1,8 +1,8 @@
-//! The ids that a candle has counted, so that each counts once, in whatever order.
+//! The ids that a candle has counted, so that each counts once, in any order.
 //!
 //! Dense ids collapse: a minute of ten thousand trades in order is one range. An id belongs to one
-//! event time and so to one window; the set lives and dies with the candle, and duplicates are
-//! recognised for as long as a candle may be revised.
+//! event time and so to one window. The set is part of the candle, and duplicates are recognised
+//! for as long as a candle may be revised.
 //!
 //! ```text
 //! bytes   (gap from the range before, length - 1) for each range, as Avro longs
@@ -15,18 +15,18 @@
 
 use schemas::avro::{self, Reader};
 
-/// Ranges that a candle may hold, about 20 KiB: a minute of sparse ids beyond it still counts every
-/// trade, but can no longer tell its duplicates, which is counted as `seen_overflow`.
+/// Ranges per candle, about 20 KiB. Beyond it a minute of sparse ids still counts every trade, but
+/// cannot recognise duplicates, which is counted as `seen_overflow`.
 pub(super) const MAX_RANGES: usize = 4096;
 
-/// What became of an id.
+/// The result of adding an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seeing {
     /// It is new.
     New,
-    /// It was there.
+    /// It was in the set.
     Duplicate,
-    /// There is no room to remember it.
+    /// The set is full.
     Overflow,
 }
 
@@ -73,7 +73,7 @@ impl Seen {
         over.map(|&(start, end)| end.min(last) - start.max(first) + 1).sum()
     }
 
-    /// What [`Self::insert`] would say.
+    /// The result that [`Self::insert`] would return.
     pub fn look(&self, id: i64) -> Seeing {
         let at = self.before(id);
         if self.0.get(at).is_some_and(|&(first, _)| first <= id) {

@@ -11,8 +11,8 @@
 //! A stage goes through the pairs in the order of their keys. A step ends after [`STEP_WINDOWS`]
 //! windows. Its rest is saved in the exchange's state, and the engine runs the next step before it
 //! gives the next record. Therefore the task can commit between two steps, a crash repeats one step
-//! and not the mark, and no record sees a mark half processed: the candles equal those of one unbounded
-//! step.
+//! and not the mark, and no record sees a mark half processed: the candles equal those of one
+//! unbounded step.
 //!
 //! The windows of one pair are never split. Within the horizon there are at most 1,441 minutes, 25
 //! hours and 2 days per basis, and only minutes of existing hours are looked up.

@@ -1,5 +1,5 @@
-//! The windows and the feeds together: a pair's clock closes windows, and closed minutes reach their
-//! hour and their day.
+//! The windows and the feeds together: a pair's clock closes windows, and closed minutes reach
+//! their hour and their day.
 
 use schemas::{Basis, Candle, Status, Timestamp};
 use streams::{Context, Failure};
@@ -69,6 +69,7 @@ impl Tables {
 
     /// Closes the windows that the pair's clock has passed: minutes first, so that their parents
     /// contain all of them. Returns the number of windows looked up.
+    #[inline]
     pub(super) fn advance(
         &mut self,
         context: &mut Context<'_, Entry>,
@@ -76,10 +77,19 @@ impl Tables {
         clock: ClockAdvance,
     ) -> Result<usize, Failure> {
         // Hours and days end where a minute does, with the same grace.
-        let mut looked_at = 0;
-        if !closes_minute(clock.from, clock.to) {
-            return Ok(looked_at);
+        if closes_minute(clock.from, clock.to) {
+            return self.close_passed(context, pair, clock);
         }
+        Ok(0)
+    }
+
+    fn close_passed(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        pair: &[u8],
+        clock: ClockAdvance,
+    ) -> Result<usize, Failure> {
+        let mut looked_at = 0;
         for interval in Interval::ALL {
             // Grace is shorter than any window: only the window of the newest event and the one
             // before it can still be open.

@@ -1,4 +1,4 @@
-//! A candle as the cache holds it: with the set of counted ids decoded.
+//! A candle in the cache, with the set of counted ids decoded.
 
 use schemas::{Candle, Status};
 
@@ -9,7 +9,7 @@ use super::seen::Seen;
 /// A candle and the ids that it has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Its own `seen` is empty: the set below stands for it.
+    /// Its own `seen` is empty; the field below replaces it.
     pub candle: Candle,
     /// The ids counted.
     pub seen: Seen,
@@ -40,8 +40,8 @@ impl Window {
         self.candle.revision = self.candle.revision.saturating_add(1);
     }
 
-    /// Takes what is known of the feed. How far the feed was healthy is said of a window that has
-    /// closed: before that it is not known.
+    /// Sets the marks. Coverage and partial start are set when the window has closed; before that
+    /// they are not known.
     pub fn mark(&mut self, marks: &WindowMarks, is_new: bool) {
         let marked = self.marked(marks, is_new);
         let candle = &mut self.candle;
@@ -57,11 +57,11 @@ impl Window {
     /// Gap, missing trades, coverage and partial start.
     fn marked(&self, marks: &WindowMarks, is_new: bool) -> (bool, Option<i64>, Option<i64>, bool) {
         let Candle { gap, missing_trades, coverage_ms, partial_start, status, .. } = self.candle;
-        // Whose gap is forgotten stays as that left it.
+        // The mark of a forgotten gap stays.
         if marks.forgotten && gap && !marks.gap {
             return (gap, missing_trades, coverage_ms, partial_start);
         }
-        // A new window cannot know whether it lies over what was forgotten, so it says it does.
+        // A new window may overlap a forgotten gap, so it is marked.
         let gap = marks.gap || (is_new && marks.overflowed);
         if status == Status::Open {
             return (gap, marks.missing, coverage_ms, partial_start);

@@ -93,6 +93,7 @@ impl Windows {
     }
 
     /// Counts an event into its minute.
+    #[inline]
     pub(super) fn add(
         &mut self,
         pair: &Pair,
@@ -140,9 +141,9 @@ impl Windows {
         Ok(Added { seeing, created: false, closed, fits })
     }
 
-    /// The windows of a pair over a span that may exist, and the number of parents looked up to find
-    /// them. A parent that does not exist has no closed minute, so its minutes are left out, except
-    /// the last two, which may be open.
+    /// The windows of a pair over a span that may exist, and the number of parents looked up to
+    /// find them. A parent that does not exist has no closed minute, so its minutes are left out,
+    /// except the last two, which may be open.
     pub(super) fn over(
         &mut self,
         pair: &[u8],
@@ -222,8 +223,8 @@ impl Windows {
     }
 }
 
-/// The starts of the windows over a span, up to the newest event and within the horizon, which bounds
-/// them to a day of minutes.
+/// The starts of the windows over a span, up to the newest event and within the horizon, which
+/// bounds them to a day of minutes.
 fn starts(
     interval: Interval,
     (from, until): Span,

@@ -6,8 +6,8 @@
 //! each tick   dirty ──► rows, encoded once ──► groups ──► each member's queue, the same bytes
 //! ```
 //!
-//! No step grows with the number of pairs. A tick spends half its period on changes and leaves the rest
-//! to the next one. Scans run on threads of their own.
+//! No step grows with the number of pairs. A tick spends half its period on changes and leaves the
+//! rest to the next one. Scans run on threads of their own.
 //!
 //! The hub listens to the engine while it has clients and for [`REMEMBER`] afterwards, so without
 //! clients it costs nothing. A client is a queue; one that reads too slowly fills it and is

@@ -147,7 +147,7 @@ fn a_tick_without_time_leaves_the_rest_to_the_next_one_and_its_token_does_not_cl
     ensure!(world.hub.metrics.backlog.get() == 10);
     ensure!(world.hub.changes.offsets(Channel::Latest).is_empty(), "an offset claims the rest");
     let token = heard[0]["resume"].as_str().context("a token")?.to_owned();
-    // What changes again keeps its place, with its newest value.
+    // A key that changes again keeps its place, with its newest value.
     world.price("000", "2", 2)?;
     world.price(&format!("{LOOK:03}"), "2", 2)?;
     world.end_tick();

@@ -1,4 +1,4 @@
-//! The hub over stores in memory: what a client hears, turn by turn.
+//! The hub over stores in memory: the messages of clients, turn by turn.
 
 use std::sync::mpsc::SyncSender;
 

@@ -1,40 +1,41 @@
-//! Connections of an exchange that needs several: whose health a pair's candles speak of.
+//! The connections of an exchange with several, and the one that carries each pair.
 //!
 //! ```text
 //! clock mark of a connection ──► its stretches in the exchange's state, and the exchange's clock
 //! mark of a pair and basis   ──► the connection that carries them, in the pair's own state
 //! ```
 //!
-//! The clock that closes windows is the exchange's: the most that any connection tells. Coverage is
-//! that of the connection that carries the pair. A dead one tells nothing, so what it carries is
-//! not covered from its last telling on, without anybody having to write that down; telling the
-//! outages afterwards, pair by pair, would lose those during which the producer ends.
+//! The exchange's clock closes windows: the latest time that any connection marks. Coverage is that
+//! of the connection that carries the pair. A dead connection marks no time, so its pairs are not
+//! covered from its last mark on. Outage records written afterwards would be lost if the producer
+//! stopped first.
 //!
-//! A connection that is not dead but late tells of minutes that others have closed: these are
-//! revised, when it is behind by more than the grace.
+//! A late connection marks the time of windows that others have closed. These are revised when it
+//! is behind by more than the grace.
 
 use schemas::avro::{self, Reader};
 use schemas::{Basis, FeedMark, Part, Timestamp};
 
 use super::stretches::{Span, count, write_count};
 
-/// Changes of connection remembered of a pair: one for each basis at a start of the producer whose
-/// plan differs, within the day that a candle may be revised. Beyond it the oldest is forgotten.
+/// Changes of carrier kept per pair: one per basis for each start of the producer with another
+/// plan, within the day in which a candle may be revised. Beyond it the oldest is forgotten.
 pub(super) const MAX_CARRIERS: usize = 16;
 
-/// From then on, what that basis of a pair is made of comes over that connection.
+/// The connection that carries a basis of a pair from a time on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carrier {
     /// Trades or samples.
     pub basis: Basis,
-    /// From here to the next of the same basis; the first one also speaks for all before.
+    /// The beginning, until the next carrier of the same basis; the first one also counts for all
+    /// time before.
     pub since: Timestamp,
     /// The connection's name within the exchange.
     pub connection: String,
 }
 
 impl Carrier {
-    /// What a mark whose key is a pair tells of it, if that is it.
+    /// The carrier of a mark whose key is a pair, if it has one.
     pub fn of(mark: &FeedMark) -> Option<Self> {
         let basis = match mark.part? {
             Part::Trades => Basis::Trade,
@@ -45,7 +46,7 @@ impl Carrier {
     }
 }
 
-/// Remembers a carrier, unless it is the one that is known.
+/// Adds a carrier, unless it equals the newest of its basis.
 pub(super) fn add(carriers: &mut Vec<Carrier>, new: Carrier) {
     let newest = carriers.iter().rfind(|known| known.basis == new.basis);
     if newest.is_some_and(|known| known.connection == new.connection) {
@@ -57,7 +58,7 @@ pub(super) fn add(carriers: &mut Vec<Carrier>, new: Carrier) {
     }
 }
 
-/// When each connection carried that basis, in order.
+/// The spans in which each connection carried the basis, in order.
 pub(super) fn terms(carriers: &[Carrier], basis: Basis) -> Vec<(&str, Span)> {
     let mut terms: Vec<(&str, Span)> = Vec::new();
     for one in carriers.iter().filter(|one| one.basis == basis) {

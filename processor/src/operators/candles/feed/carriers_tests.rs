@@ -1,11 +1,11 @@
-//! Coverage of pairs on several connections, against a model that looks at every millisecond.
+//! Coverage of pairs on several connections, against a model of every millisecond.
 
 use proptest::prelude::*;
 use schemas::Part;
 
 use super::*;
 
-/// A telling of a connection: which, from where, to where.
+/// A mark of a connection: its number, and its span.
 type Told = (usize, i64, i64);
 
 fn tellings() -> impl Strategy<Value = Vec<Told>> {

@@ -1,4 +1,4 @@
-//! What a feed lost: a span of time, and the ids in it where they are dense.
+//! A gap of a feed: a span of time, and the lost ids where ids are dense.
 //!
 //! ```text
 //! bytes  pair | from | until | ids?: first, count, missing        as Avro bytes and longs
@@ -9,23 +9,23 @@
 use schemas::avro::{self, Reader};
 use schemas::{Basis, FeedMark, Timestamp};
 
-/// What a feed lost.
+/// A gap of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The store key of the pair; empty when it concerns all of whom the state is of.
+    /// The store key of the pair; empty for the whole exchange, or in the pair's own state.
     pub pair: Box<[u8]>,
-    /// From here,
+    /// The beginning.
     pub from: Timestamp,
-    /// to before here.
+    /// The end, exclusive.
     pub until: Timestamp,
-    /// The first id that was lost and how many, where ids are dense.
+    /// The first lost id and the number of lost ids, where ids are dense.
     pub ids: Option<(i64, i64)>,
-    /// How many of them have not arrived.
+    /// The number of these ids that have not arrived.
     pub missing: i64,
 }
 
 impl Gap {
-    /// The gap that a mark tells of, if it tells of one. `pair` is empty for all of the exchange.
+    /// The gap of a mark, if it has one. `pair` is empty for the whole exchange.
     pub fn of(mark: &FeedMark, pair: &[u8]) -> Option<Self> {
         let (from, until) = (mark.gap_from?, mark.gap_until?);
         // Ids are those of one pair; a count without an id cannot be counted down.
@@ -37,19 +37,20 @@ impl Gap {
         (from < until).then(|| Self { pair: pair.into(), from, until, ids, missing })
     }
 
-    /// It is the same span, of the same ids.
+    /// Whether it has the same pair, span and ids.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         (&self.pair, self.from, self.until, self.ids)
             == (&other.pair, other.from, other.until, other.ids)
     }
 
-    /// Each of its ids has come. One that came twice, with different times, was counted twice.
+    /// Whether each of its ids has arrived. An id that came twice with different times is counted
+    /// twice.
     pub(super) const fn is_complete(&self) -> bool {
         self.ids.is_some() && self.missing <= 0
     }
 
-    /// Whether it concerns candles of that pair, made from trades or from samples: dense ids are
-    /// those of trades, and say nothing of samples.
+    /// Whether it concerns candles of that pair and basis. Dense ids are those of trades, so they
+    /// do not concern samples.
     pub(super) fn concerns(&self, pair: &[u8], basis: Basis) -> bool {
         let of_basis = basis == Basis::Trade || self.ids.is_none();
         of_basis && (self.pair.is_empty() || *self.pair == *pair)

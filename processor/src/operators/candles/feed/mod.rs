@@ -1,4 +1,4 @@
-//! What is known of an exchange's feed: its clock, when it was healthy, and what it lost.
+//! The state of an exchange's feed: its clock, its healthy stretches, and its gaps.
 //!
 //! ```text
 //! clock mark   healthy_from ──────── healthy_until        a stretch; joined to the one it touches
@@ -6,19 +6,19 @@
 //!                     first_missing_id, missing           counts down as the ids arrive
 //!
 //! state bytes  version | forgotten_until | stretches (from, length)* | gaps*     as Avro longs
-//!   version 2: | parts (connection, stretches)* | carriers (ticker?, since, connection)*
+//!   version 2: | connections (name, stretches)* | carriers (ticker?, since, connection)*
 //!   version 3: | spilled_until | overflow_until | work?
 //! ```
 //!
-//! A pair may have a state of its own beside that of its exchange. It holds the connections that
-//! carry the pair where there are several (`parts.rs`), and the pair's gaps for which the exchange's
-//! state has no room. An event reads it only when it is older than `spilled_until`.
+//! A pair may have its own state beside that of its exchange. It holds the connections that carry
+//! the pair (`carriers.rs`), and the pair's gaps for which the exchange's state has no room. An
+//! event older than `spilled_until` reads it; newer events do not.
 //!
-//! A mark over many windows is worked off in steps; what is left of it is `work` (`work.rs`).
+//! A mark over many windows is processed in steps; `work` is its rest (`work.rs`).
 //!
-//! What a candle says of its feed is a function of this value and of the window, for minutes, hours
-//! and days alike: [`Feed::marks`]. A gap of the feed is one gap to every window over it, so its
-//! missing trades are those of the gap, and at most so many belong to the window.
+//! The marks of a candle are a function of this value and of the window, for minutes, hours and
+//! days alike: [`Feed::marks`]. A gap of the feed is one gap to every window over it. Its missing
+//! trades are an upper bound for each of these windows.
 //!
 //! Invariants:
 //! - A gap with ids is here only while some of them are missing.
@@ -42,64 +42,64 @@ use stretches::{Stretches, count, write_count};
 
 use crate::operators::rules::{Interval, REVISION_HORIZON_MS};
 
-/// Gaps remembered in one state. An event looks at each of its exchange's, while there are any, and
-/// that state is written with each clock mark: 256 are some 15 KB. Beyond it the pair's gap that
-/// ends first moves into the pair's own state.
+/// Gaps kept in one state. An event is compared with each gap of its exchange, and the state is
+/// written with each clock mark: 256 gaps are some 15 KB. Beyond it the pair's gap that ends first
+/// moves into the pair's own state.
 ///
-/// A pair has room for as many more, and an exchange-wide gap moves nowhere. Beyond that the gap that
-/// ends first is forgotten, which is counted as `gap_overflow`: windows that bear its mark keep it,
-/// and a window that an event makes later says `gap`, because it may lie over what is forgotten.
+/// A pair's state has the same limit, and an exchange-wide gap cannot move. Beyond it the gap that
+/// ends first is forgotten, which is counted as `gap_overflow`. Windows keep its mark. A window
+/// that an event creates later is marked `gap`, because it may overlap the forgotten one.
 pub(super) const MAX_GAPS: usize = 256;
-/// An id that a gap in a pair's own state lost is looked for in events up to this long after the
-/// end of all such gaps: a venue's times are in the order of its ids to within that.
+/// An event up to this long after the end of all gaps in pairs' own states may have an id that such
+/// a gap lost. A venue's times are in the order of its ids to within that.
 const SPILLED_SLACK_MS: i64 = Interval::Minute.length_ms();
-/// Connections remembered of an exchange: twice what the largest budget allows. Beyond it the one
-/// that has been silent for longest is forgotten.
+/// Connections kept per exchange: twice the largest plan. Beyond it the one that was silent for
+/// longest is forgotten.
 const MAX_CONNECTIONS: usize = 64;
-/// The form of the state bytes: of a sole connection; of one of several; with gaps in the own states
-/// of pairs, or with work left.
+/// The versions of the state bytes: of a single connection; of several; with gaps in pairs' own
+/// states or unfinished work.
 const VERSIONS: [i64; 3] = [1, 2, 3];
 
-/// What a candle says of its feed.
+/// The marks of a candle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is said, or kept back, on its own")]
 pub struct WindowMarks {
-    /// Part of the window was lost.
+    /// A gap overlaps the window.
     pub gap: bool,
-    /// Trades known to be missing from gaps over the window.
+    /// Trades known to be missing in gaps over the window.
     pub missing: Option<i64>,
     /// Milliseconds of the window in which the feed was healthy.
     pub coverage_ms: Option<i64>,
     /// The feed was not healthy when the window began, and was later in it.
     pub partial_start: bool,
-    /// The window may overlap a gap that is forgotten, for its age or for want of room.
+    /// The window may overlap a gap that is forgotten, because of its age or the limit of gaps.
     pub forgotten: bool,
-    /// For want of room.
+    /// The same, because of the limit.
     pub overflowed: bool,
 }
 
-/// What an event has to know of its feed's gaps.
+/// The gaps near an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "answers to questions that are asked at once")]
 pub struct GapLookup {
-    /// The feed has left marks, so its windows bear them.
+    /// The feed has a state, so its windows have marks.
     pub marked: bool,
     /// A gap of the pair overlaps the event's minute.
     pub window: bool,
     /// A gap of the pair lost the event's id.
     pub id: bool,
-    /// The pair's own state may have another one.
+    /// The pair's own state may have another gap.
     pub spilled: bool,
 }
 
 impl GapLookup {
-    /// With what the pair's own state has.
+    /// Adds the result for the pair's own state.
     pub fn and(self, own: Self) -> Self {
         Self { window: self.window | own.window, id: self.id | own.id, ..self }
     }
 }
 
-/// What the own state of a pair adds to what its exchange's feed knows.
+/// The part of a pair's own state that adds to its exchange's.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PairFeed {
     pub(super) carriers: Vec<Carrier>,
@@ -108,29 +108,29 @@ pub(super) struct PairFeed {
     pub(super) overflow_until: Timestamp,
 }
 
-/// What is known of one exchange's feed, in one partition.
+/// The state of one exchange's feed in one partition, or the own state of a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feed {
-    /// The mark that moved the clock last; before there was one, its `healthy_until` is 0. Its own
-    /// `state` is empty: the rest stands for it.
+    /// The mark that moved the clock last; before the first one, `healthy_until` is 0. Its own
+    /// `state` is empty, because the fields below replace it.
     mark: FeedMark,
-    /// Told for all of the exchange.
+    /// Of the whole exchange.
     stretches: Stretches,
-    /// Told by each connection of several, by name.
+    /// Of each of several connections, by name.
     connections: Vec<(String, Stretches)>,
-    /// Of a pair's own state, which has nothing else.
+    /// Only in a pair's own state.
     carriers: Vec<Carrier>,
     gaps: Vec<Gap>,
     forgotten_until: Timestamp,
-    /// Of those that were forgotten for want of room.
+    /// The end of gaps that were forgotten because of the limit.
     overflow_until: Timestamp,
     spilled_until: Timestamp,
-    /// What is left to do of the last mark.
+    /// The rest of the last mark.
     work: Option<Box<Work>>,
 }
 
 impl Feed {
-    /// Nothing is known, but who made the first mark.
+    /// A state without stretches and gaps, for the feed of a first mark.
     pub fn new(first: &FeedMark) -> Self {
         let mark = FeedMark::healthy(first.feed.clone(), Timestamp(0), first.received_at);
         Self {
@@ -146,7 +146,7 @@ impl Feed {
         }
     }
 
-    /// How far it is healthy, if it has said so.
+    /// The time until which the feed is healthy, if it has marked one.
     pub fn clock(&self) -> Option<Timestamp> {
         Some(self.mark.healthy_until).filter(|until| until.0 > 0)
     }
@@ -156,8 +156,8 @@ impl Feed {
         self.gaps.iter().max_by_key(|gap| gap.until)
     }
 
-    /// Takes a clock mark: one that is newer than the clock, or one of a connection of several,
-    /// which may be behind the clock that another has told.
+    /// Takes a clock mark: a newer one, or one of several connections, which may be behind the
+    /// clock.
     pub fn tick(&mut self, mark: &FeedMark) {
         if let Some(from) = mark.healthy_from {
             let span = (from, mark.healthy_until);
@@ -173,7 +173,7 @@ impl Feed {
         self.forget_old(mark.healthy_until);
     }
 
-    /// Forgets what is behind the horizon: nothing of it can arrive any more.
+    /// Forgets gaps behind the horizon, in which no event can arrive any more.
     pub(super) fn forget_old(&mut self, clock: Timestamp) {
         let horizon = Timestamp(clock.0.saturating_sub(REVISION_HORIZON_MS));
         for old in self.gaps.extract_if(.., |gap| gap.until < horizon) {
@@ -181,7 +181,7 @@ impl Feed {
         }
     }
 
-    /// What that connection has told.
+    /// The stretches of a connection.
     fn connection(&mut self, name: &str) -> &mut Stretches {
         let at =
             self.connections.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
@@ -196,32 +196,33 @@ impl Feed {
         &mut self.connections[at].1
     }
 
-    /// Some connection has told a clock of its own.
+    /// Whether several connections have marked clocks of their own.
     pub(super) fn has_connections(&self) -> bool {
         !self.connections.is_empty()
     }
 
-    /// The pair whose state this is has ended at `time`, told at that stream time.
+    /// Records that the pair of this state has ended at `time`; `told` is the stream time of the
+    /// mark.
     pub(super) fn end(&mut self, time: Timestamp, told: Timestamp) {
-        // A pair's own state has no clock: its mark's times are free.
+        // A pair's own state has no clock, so the mark's times are free.
         let mark = &mut self.mark;
         (mark.healthy_until, mark.received_at) = (time, told);
         mark.change = Some(PairChange::Ended);
     }
 
-    /// The pair whose state this is has ended: when, and the stream time at which that was told.
+    /// The end of the pair of this state, and the stream time of its mark.
     pub(super) fn ended(&self) -> Option<(Timestamp, Timestamp)> {
         let times = (self.mark.healthy_until, self.mark.received_at);
         self.mark.change.map(|_| times)
     }
 
-    /// The pair whose state this is has not ended.
+    /// Records that the pair of this state has not ended.
     pub(super) fn begin_again(&mut self) {
         self.mark.change = None;
         self.mark.healthy_until = Timestamp(0);
     }
 
-    /// Forgets the time after `at`.
+    /// Removes the clock, stretches and gaps after `at`.
     pub(super) fn set_back(&mut self, at: Timestamp) {
         self.carriers.retain(|carrier| carrier.since <= at);
         if self.clock().is_none_or(|clock| clock <= at) {
@@ -236,12 +237,12 @@ impl Feed {
         self.overflow_until = self.overflow_until.min(at);
     }
 
-    /// Remembers which connection carries the pair whose state this is.
+    /// Records the connection that carries the pair of this state.
     pub(super) fn carry(&mut self, carrier: Carrier) {
         carriers::add(&mut self.carriers, carrier);
     }
 
-    /// What this state, a pair's own, adds to that of its exchange.
+    /// The part of this state, a pair's own, that adds to its exchange's.
     pub(super) fn pair_feed(&self) -> PairFeed {
         PairFeed {
             carriers: self.carriers.clone(),
@@ -251,23 +252,23 @@ impl Feed {
         }
     }
 
-    /// Whether a pair's own state may have a gap over what happens at that time, or an id of then.
+    /// Whether a pair's own state may have a gap at that time, or an id of an event then.
     pub(super) const fn has_spilled(&self, time: Timestamp) -> bool {
         time.0 < self.spilled_until.0.saturating_add(SPILLED_SLACK_MS)
     }
 
-    /// What is left to do of the last mark.
+    /// The rest of the last mark.
     pub(super) fn work(&self) -> Option<&Work> {
         self.work.as_deref()
     }
 
-    /// Remembers what is left to do, or that nothing is.
+    /// Saves the rest of the last mark, or that it is finished.
     pub(super) fn set_work(&mut self, work: Option<Work>) {
         self.work = work.map(Box::new);
     }
 
-    /// When the connection was healthy that carried that basis; when any was, where that is not
-    /// known.
+    /// The healthy spans of the connection that carried the basis; of any connection where that is
+    /// not known.
     fn healthy(&self, carriers: &[Carrier], basis: Basis) -> Vec<Span> {
         let mut spans = self.stretches.spans().to_vec();
         let terms = carriers::terms(carriers, basis);
@@ -283,7 +284,7 @@ impl Feed {
         union(spans)
     }
 
-    /// Remembers a gap. False when it is known, or when nothing of it is missing.
+    /// Adds a gap. False when it is known, or complete.
     pub fn add(&mut self, gap: Gap) -> bool {
         if gap.is_complete() || self.knows(&gap) {
             return false;
@@ -297,7 +298,8 @@ impl Feed {
         self.gaps.iter().any(|known| known.is_same(gap))
     }
 
-    /// When there are too many gaps, gives away that of a pair which ends first, for its own state.
+    /// Removes the pair's gap that ends first when there are too many, to move it into the pair's
+    /// own state.
     pub(super) fn spill(&mut self) -> Option<Gap> {
         let of_pairs = |index: &usize| !self.gaps[*index].pair.is_empty();
         let too_many = (self.gaps.len() > MAX_GAPS).then_some(0..self.gaps.len())?;
@@ -307,7 +309,7 @@ impl Feed {
         Some(gap)
     }
 
-    /// Forgets the gap that ends first when there are too many; whether it did.
+    /// Forgets the gap that ends first when there are too many. Returns whether it did.
     pub fn overflow(&mut self) -> bool {
         if self.gaps.len() <= MAX_GAPS {
             return false;
@@ -321,12 +323,12 @@ impl Feed {
         true
     }
 
-    /// Whether a gap has lost that id of a pair.
+    /// Whether a gap lost that id of a pair.
     pub fn has_lost(&self, pair: &[u8], id: i64) -> bool {
         self.gaps.iter().any(|gap| *gap.pair == *pair && gap.lost(id))
     }
 
-    /// Counts an id of a pair that has arrived; returns the gaps that are now complete.
+    /// Counts an id of a pair that has arrived. Returns the gaps that are now complete.
     pub fn arrived(&mut self, pair: &[u8], id: i64) -> Vec<Gap> {
         for gap in self.gaps.iter_mut().filter(|gap| *gap.pair == *pair && gap.lost(id)) {
             gap.missing -= 1;
@@ -334,7 +336,7 @@ impl Feed {
         self.gaps.extract_if(.., |gap| gap.is_complete()).collect()
     }
 
-    /// What an event of that minute has to know. O(1) when there is no gap.
+    /// The gaps near an event of that minute. O(1) without gaps.
     #[inline]
     pub fn look_up(
         &self,
@@ -360,7 +362,7 @@ impl Feed {
         near
     }
 
-    /// What a candle of that window says; `own` is of the pair, if any is known.
+    /// The marks of a window; `own` is of the pair.
     pub(super) fn marks(
         &self,
         pair: &[u8],
@@ -388,7 +390,7 @@ impl Feed {
         }
     }
 
-    /// As it stands in the private changelog.
+    /// The mark of the private changelog, with this state.
     pub fn to_mark(&self) -> FeedMark {
         let mut state = Vec::new();
         let is_known = !self.stretches.spans().is_empty() || !self.gaps.is_empty();
@@ -398,7 +400,7 @@ impl Feed {
         FeedMark { state, ..self.mark.clone() }
     }
 
-    /// The least that can hold it.
+    /// The smallest version that can hold the state.
     fn version(&self) -> i64 {
         let times = self.spilled_until.max(self.overflow_until);
         if times.0 != 0 || self.work.is_some() {
@@ -429,12 +431,12 @@ impl Feed {
         }
     }
 
-    /// Something of it is known of one connection of several.
+    /// Whether the exchange has several connections.
     fn is_shared(&self) -> bool {
         !self.connections.is_empty() || !self.carriers.is_empty()
     }
 
-    /// Out of the private changelog.
+    /// The state of a mark in the private changelog.
     pub fn of_mark(mut mark: FeedMark) -> Result<Self, String> {
         let state = std::mem::take(&mut mark.state);
         let mut feed = Self::new(&mark);
@@ -468,7 +470,7 @@ impl Feed {
     }
 }
 
-/// Milliseconds of the window that lie in a stretch and in none of the gaps.
+/// Milliseconds of the window that are in a healthy span and in no gap.
 fn covered(healthy: &[Span], gaps: &[&Gap], (start, end): Span) -> i64 {
     let mut gaps: Vec<(i64, i64)> = gaps.iter().map(|gap| (gap.from.0, gap.until.0)).collect();
     gaps.sort_unstable();

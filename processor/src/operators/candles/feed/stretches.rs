@@ -5,14 +5,14 @@
 use schemas::Timestamp;
 use schemas::avro::{self, Reader};
 
-/// Healthy stretches remembered: the outages of a day, and of any but a broken feed those of weeks.
-/// Beyond it the oldest is forgotten, and coverage that is measured again counts less.
+/// Stretches kept: the outages of a day, or of weeks unless the feed is broken. Beyond it the
+/// oldest is forgotten, and coverage that is measured again is less.
 const MAX_STRETCHES: usize = 64;
 
-/// From here to before there.
+/// From the first time to before the second.
 pub(crate) type Span = (Timestamp, Timestamp);
 
-/// What one connection has told of its health.
+/// The healthy stretches of one connection.
 ///
 /// ```text
 /// bytes  count | (from, length)*        as Avro longs
@@ -21,7 +21,7 @@ pub(crate) type Span = (Timestamp, Timestamp);
 pub(super) struct Stretches(Vec<Span>);
 
 impl Stretches {
-    /// Adds a stretch, joined to those that it touches, in whatever order they are told.
+    /// Adds a stretch, in any order, and joins it to those that it touches.
     pub(super) fn add(&mut self, (mut from, mut until): Span) {
         if from >= until {
             return;
@@ -41,7 +41,7 @@ impl Stretches {
         }
     }
 
-    /// Forgets what is after `at`.
+    /// Cuts all after `at`.
     pub(super) fn cut(&mut self, at: Timestamp) {
         self.0.retain(|&(from, _)| from < at);
         if let Some((_, until)) = self.0.last_mut() {
@@ -49,12 +49,12 @@ impl Stretches {
         }
     }
 
-    /// All of them, in order.
+    /// All stretches, in order.
     pub(super) fn spans(&self) -> &[Span] {
         &self.0
     }
 
-    /// Where the last one ends.
+    /// The end of the last one.
     pub(super) fn end(&self) -> Option<Timestamp> {
         self.0.last().map(|&(_, until)| until)
     }
@@ -86,12 +86,12 @@ pub(super) fn write_count(out: &mut Vec<u8>, count: usize) {
     avro::long(out, count.cast_signed() as i64);
 }
 
-/// A count that is written, of so many at most.
+/// Reads a count, of at most `most`.
 pub(super) fn count(reader: &mut Reader<'_>, most: usize) -> Option<usize> {
     usize::try_from(reader.long().ok()?).ok().filter(|count| *count <= most)
 }
 
-/// The spans joined: each millisecond once, however many tell of it.
+/// The union of spans: each millisecond once.
 pub(crate) fn union(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     let mut joined: Vec<Span> = Vec::with_capacity(spans.len());

@@ -1,4 +1,4 @@
-//! A feed's facts against a model that looks at every millisecond.
+//! The state of a feed against a model of every millisecond.
 
 use std::collections::BTreeSet;
 
