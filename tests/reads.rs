@@ -256,7 +256,7 @@ ETH   USD    coinbase     10     1  2024-01-01T00:04:00.000Z                -
     ensure!(exchanges.lines().any(|line| line.starts_with("kraken") && line.contains("dead")));
     let missing = query(&["latest", "DOGE-USD@coinbase"])?;
     equal(&missing.code, &Some(1), "a pair that is not there")?;
-    ensure!(missing.log.contains("not there: DOGE-USD@coinbase"), "{}", missing.log);
+    ensure!(missing.log.contains("not found: DOGE-USD@coinbase"), "{}", missing.log);
     let nobody = installation
         .command("processor", &["query", "exchanges", "--url", "http://127.0.0.1:9"])?;
     ensure!(nobody.outcome()?.log.contains("set --url"));

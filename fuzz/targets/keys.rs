@@ -8,7 +8,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use processor::layout;
+use processor::store_keys;
 use processor::operators::Interval;
 use schemas::topic::Topic;
 use schemas::{Basis, Codec, Timestamp};
@@ -19,7 +19,7 @@ static CODEC: LazyLock<Arc<Codec>> = LazyLock::new(|| Arc::new(Codec::offline())
 
 fn candle(pair: &[u8], basis: Basis, time: i64) -> Vec<u8> {
     let mut key = Vec::new();
-    layout::candle_key(Interval::Minute, pair, basis, Timestamp(time), &mut key);
+    store_keys::candle_key(Interval::Minute, pair, basis, Timestamp(time), &mut key);
     key
 }
 
@@ -37,18 +37,18 @@ fuzz_target!(|data: &[u8]| {
         times[from..].first_chunk().map_or(0, |bytes: &[u8; 8]| i64::from_be_bytes(*bytes))
     });
     let (first, second) = (candle(rest, basis, a), candle(rest, basis, b));
-    assert_eq!(layout::read_candle_key(&first), Some((rest, basis, Timestamp(a))));
+    assert_eq!(store_keys::read_candle_key(&first), Some((rest, basis, Timestamp(a))));
     assert_eq!(first.cmp(&second), a.cmp(&b));
-    let _ = layout::typed_candle_key(rest);
-    if let Some((pair, basis, time)) = layout::read_candle_key(rest) {
+    let _ = store_keys::typed_candle_key(rest);
+    if let Some((pair, basis, time)) = store_keys::read_candle_key(rest) {
         // The segment follows from the time; all else comes back byte for byte.
-        assert_eq!(candle(pair, basis, time.0)[layout::PREFIX..], rest[layout::PREFIX..]);
+        assert_eq!(candle(pair, basis, time.0)[store_keys::PREFIX..], rest[store_keys::PREFIX..]);
     }
-    if let Some(pair) = layout::read_pair(rest) {
-        assert_eq!(layout::read_pair(&layout::pair_key(&pair)), Some(pair));
+    if let Some(pair) = store_keys::read_pair(rest) {
+        assert_eq!(store_keys::read_pair(&store_keys::pair_key(&pair)), Some(pair));
     }
     let (key, value) = rest.split_at(rest.len() / 2);
-    restore(&layout::latest(&CODEC, Topic::Latest.name("")), key, value);
-    restore(&layout::feeds(&CODEC, Topic::Feeds.name("")), key, value);
-    restore(&layout::candles(&CODEC, Interval::Minute, ""), key, value);
+    restore(&store_keys::latest(&CODEC, Topic::Latest.name("")), key, value);
+    restore(&store_keys::feeds(&CODEC, Topic::Feeds.name("")), key, value);
+    restore(&store_keys::candles(&CODEC, Interval::Minute, ""), key, value);
 });

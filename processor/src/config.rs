@@ -1,8 +1,8 @@
 //! The flags, their environment variables, and the rules that they obey.
 
-mod ask;
 mod http;
 mod pairs;
+mod query;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,12 +19,12 @@ use streams::runtime::{self, GroupProtocol, Guarantee, ResetOffsets};
 use streams::store::Engine;
 
 pub use ::cli::kafka::{Kafka, SchemaRegistry};
-pub use ask::{AskCandles, Format, Query, Server, Source};
 pub use http::{Http, read_token};
 pub use pairs::{ChangePairs, Pairs};
+pub use query::{CandlesQuery, Format, Query, Server, Source};
 
+use crate::api::{HistoryUrl, stream};
 use crate::operators::Interval;
-use crate::query::{HistoryUrl, stream};
 
 /// Turns market events into latest prices and candles, exactly once.
 #[derive(Debug, Parser)]
@@ -33,7 +33,7 @@ pub struct Cli {
     /// Logging.
     #[command(flatten)]
     pub log: Log,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -46,19 +46,19 @@ pub enum Command {
     /// Follow the output topics and answer reads, outside any group.
     Serve(Box<Serve>),
     /// Compute candles from trade files, without a broker.
-    Candles(Candles),
+    Candles(ComputeArgs),
     /// Ask a member or a view, over HTTP.
     #[command(subcommand)]
     Query(Query),
     /// Look after the topics.
     #[command(subcommand)]
     Topics(Topics),
-    /// Repair a pair, or say that it has ended, by a record in the log.
+    /// Set a pair back, or end it, by a record in the log.
     #[command(subcommand)]
     Pairs(Pairs),
 }
 
-/// What whoever keeps stores and answers reads is told.
+/// Settings shared by `run` and `serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Stores {
     /// Where the schema registry is.
@@ -67,28 +67,28 @@ pub struct Stores {
     /// The address of metrics, health and reads.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Committed state of one store that waits for the disk; reaching it writes early.
+    /// Committed state per store that waits for the disk; at this size it is written early.
     #[arg(long, env = "OVERLAY_MAX", default_value = "32MiB", value_parser = bytes)]
     pub overlay_max: usize,
     /// Time between writes of the state stores: what a crash restores from the topics.
     #[arg(long, env = "FLUSH_INTERVAL", default_value = "5s", value_parser = duration)]
     pub flush_interval: Duration,
-    /// Streaming.
+    /// Settings of streaming.
     #[command(flatten)]
-    pub stream: stream::Options,
-    /// Where candles are that the topics no longer hold: the database with the sink's tables, as
+    pub stream: stream::StreamOptions,
+    /// The database of candles older than the topics' retention, with the sink's tables, as
     /// postgresql://USER@HOST:PORT/DATABASE. It is never printed.
     #[arg(long, env = "HISTORY_URL", hide_env_values = true,
         value_parser = |text: &str| Ok::<_, std::convert::Infallible>(HistoryUrl::new(text)))]
     pub history_url: Option<HistoryUrl>,
-    /// Memory that the store database may keep of what was read, one half, and written, the other.
+    /// Memory of the store database: one half caches reads, the other buffers writes.
     #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
     pub store_cache: usize,
-    /// What keeps the stores on disk: sled, or fjall for state that is larger than the caches. A
-    /// state directory keeps the one that it was made with.
+    /// The engine that keeps the stores on disk: sled, or fjall for state larger than the caches. A
+    /// state directory keeps the engine that created it.
     #[arg(long, env = "STORE_ENGINE", default_value_t = Engine::default(), value_parser = engine)]
     pub store_engine: Engine,
-    /// State that a thread gathers in memory while it restores, before it waits for the disk.
+    /// State that a restoring thread buffers in memory before it waits for the disk.
     #[arg(long, env = "RESTORE_MAX", default_value = "1GiB", value_parser = bytes)]
     pub restore_max: usize,
 }
@@ -99,10 +99,10 @@ pub struct Serve {
     /// Where Kafka is.
     #[command(flatten)]
     pub kafka: Kafka,
-    /// What it keeps and answers.
+    /// Settings shared with `run`.
     #[command(flatten)]
     pub stores: Stores,
-    /// Who may read it.
+    /// Settings of the HTTP server.
     #[command(flatten)]
     pub http: Http,
     /// The name of its folder in the state directory; no group of that name is joined.
@@ -119,10 +119,10 @@ pub struct Run {
     /// Where Kafka is.
     #[command(flatten)]
     pub kafka: Kafka,
-    /// What it keeps and answers.
+    /// Settings shared with `serve`.
     #[command(flatten)]
     pub stores: Stores,
-    /// Who may read it.
+    /// Settings of the HTTP server.
     #[command(flatten)]
     pub http: Http,
     /// Put before the name of `events` instead of the prefix of every topic: several installations
@@ -142,7 +142,7 @@ pub struct Run {
     #[arg(long, env = "PROCESSING_GUARANTEE", value_enum,
         default_value_t = ProcessingGuarantee::ExactlyOnceV2)]
     pub processing_guarantee: ProcessingGuarantee,
-    /// Who assigns partitions: the members (classic) or the broker (consumer, KIP-848).
+    /// The assignor of partitions: the members (classic) or the broker (consumer, KIP-848).
     #[arg(long, env = "GROUP_PROTOCOL", value_enum, default_value_t = Protocol::Classic)]
     pub group_protocol: Protocol,
     /// Time between commits.
@@ -161,8 +161,9 @@ pub struct Run {
     /// every partition can be read here.
     #[arg(long, env = "STANDBY")]
     pub standby: bool,
-    /// Where to go on when the group's offsets have expired or were deleted although the stores hold
-    /// state. Without it such a member does not start. With offsets it changes nothing.
+    /// The position to start from when the group's offsets have expired or were deleted although
+    /// the stores hold state. Without it such a member does not start. With offsets it has no
+    /// effect.
     #[arg(long, env = "RESET_OFFSETS", value_enum)]
     pub reset_offsets: Option<Reset>,
 }
@@ -170,11 +171,11 @@ pub struct Run {
 /// See [`ResetOffsets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Reset {
-    /// Behind the last event that the stores hold: no event is lost or counted twice.
+    /// After the last event that the stores hold: no event is lost or counted twice.
     Position,
     /// At the first event of the topic: trades without an id are counted twice.
     Earliest,
-    /// Behind the last event of the topic: events that were not yet processed are lost.
+    /// After the last event of the topic: unprocessed events are lost.
     Latest,
 }
 
@@ -199,7 +200,7 @@ pub enum Protocol {
 
 /// `processor candles`.
 #[derive(Args, Clone, Debug)]
-pub struct Candles {
+pub struct ComputeArgs {
     /// Trade files, JSON Lines, plain or .zst; `-` is standard input.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,

@@ -1,13 +1,12 @@
-//! What this product computes: `events` in, `latest` and candles out.
+//! The processor: `events` in, `latest` and candles out.
 //!
-//! Read [`topology`] first: it is one page, and everything else hangs from it.
+//! Read [`topology`] first: it is one page, and all other modules follow from it.
 
-pub mod ask;
-pub mod candles;
+pub mod api;
+pub mod cli;
+pub mod compute;
 pub mod config;
-pub mod layout;
 pub mod operators;
-pub mod pairs;
-pub mod query;
+pub mod store_keys;
 pub mod topology;
 pub mod trades;

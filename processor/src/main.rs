@@ -9,12 +9,12 @@ use ::cli::signal;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use clap::Parser as _;
+use processor::api::{self, ConnectionMetrics, History, Limits, ReadService, router, stream};
 use processor::config::{
-    Candles, ChangePairs, Cli, Command, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
+    ChangePairs, Cli, Command, ComputeArgs, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
     Stores, Topics,
 };
-use processor::query::{self, Connections, History, Limits, Served, router, stream};
-use processor::{ask, candles, pairs, topology};
+use processor::{cli, compute, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
 use schemas::PairChange;
@@ -27,13 +27,13 @@ use streams::runtime::{App, Metrics, Queries, Stop, TopicSpec, View, create_topi
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    ::cli::exit_code("processor", start(cli))
+    let arguments = Cli::parse();
+    ::cli::exit_code("processor", start(arguments))
 }
 
-fn start(cli: Cli) -> Result<()> {
-    cli.log.start()?;
-    match cli.command {
+fn start(arguments: Cli) -> Result<()> {
+    arguments.log.start()?;
+    match arguments.command {
         Command::Run(config) => run(&config),
         Command::Serve(config) => view(&config),
         Command::Candles(config) => print_candles(&config),
@@ -67,15 +67,15 @@ fn view(config: &Serve) -> Result<()> {
     process.serve_while(move || view.run())
 }
 
-/// What a member of the group and a view have in common.
+/// The state that a member of the group and a view share.
 struct Process {
     listener: std::net::TcpListener,
     topic_prefix: String,
-    served: Served,
+    service: ReadService,
     routes: Router,
     tls: Option<Arc<ServerConfig>>,
     limits: Limits,
-    connections: Connections,
+    connections: ConnectionMetrics,
     stop: Stop,
 }
 
@@ -84,38 +84,38 @@ impl Process {
         let guards = http.guards(stores.listen)?;
         let limits = http.limits()?;
         let files = http.tls_cert.as_ref().zip(http.tls_key.as_ref());
-        let tls = files.map(|(cert, key)| query::server_config(cert, key)).transpose()?;
+        let tls = files.map(|(cert, key)| api::server_config(cert, key)).transpose()?;
         let listener = std::net::TcpListener::bind(stores.listen).with_context(|| {
             format!("cannot listen on {}: is it in use? set --listen", stores.listen)
         })?;
         let topic_prefix = kafka.topic_prefix.clone();
         let codec = Arc::new(stores.registry.client()?.codec(&topic_prefix)?);
         let (registry, budget) = (Registry::new(), http.budget());
-        let connections = Connections::new(&registry)?;
+        let connections = ConnectionMetrics::new(&registry)?;
         budget.register(&registry)?;
-        let mut served = Served::new(Queries::default(), codec, registry, budget);
+        let mut service = ReadService::new(Queries::default(), codec, registry, budget);
         let history = stores.history_url.as_ref();
-        let history = history.map(|url| History::new(url, &served.registry)).transpose()?;
-        served.history = history.map(Arc::new);
+        let history = history.map(|url| History::new(url, &service.registry)).transpose()?;
+        service.history = history.map(Arc::new);
         let stop = Stop::default();
-        let streaming = stream::router(&served, &stores.stream, &stop)?;
-        let routes = router(served.clone(), &guards, streaming)?;
-        Ok(Self { listener, topic_prefix, served, routes, tls, limits, connections, stop })
+        let streaming = stream::router(&service, &stores.stream, &stop)?;
+        let routes = router(service.clone(), &guards, streaming)?;
+        Ok(Self { listener, topic_prefix, service, routes, tls, limits, connections, stop })
     }
 
     fn topology(&self, input_prefix: &str) -> Topology {
-        topology::topology_from(&self.served.codec, input_prefix, &self.topic_prefix)
+        topology::topology_from(&self.service.codec, input_prefix, &self.topic_prefix)
     }
 
     fn metrics(&self) -> Result<Metrics> {
-        Ok(Metrics::new("processor", &self.served.registry)?)
+        Ok(Metrics::new("processor", &self.service.registry)?)
     }
 
     fn queries(&self) -> Queries {
-        self.served.queries.clone()
+        self.service.queries.clone()
     }
 
-    /// Runs the engine on a thread of its own and answers, until one of them ends or a signal comes.
+    /// Runs the engine on its own thread and serves, until one of them ends or a signal comes.
     fn serve_while(self, run: impl FnOnce() -> streams::Result<()> + Send + 'static) -> Result<()> {
         let stop = self.stop.clone();
         let engine = std::thread::Builder::new().name("engine".into()).spawn({
@@ -129,7 +129,7 @@ impl Process {
         let runtime = tokio::runtime::Runtime::new()?;
         let serving = runtime.block_on(self.serve());
         stop.set();
-        // Who has not gone by now is cut off: a read that still runs is nobody's any more.
+        // Cuts off connections and reads that are still open.
         runtime.shutdown_background();
         let ran = engine.join().map_err(|_| anyhow::anyhow!("the engine panicked"))?;
         ran?;
@@ -152,7 +152,7 @@ impl Process {
             tracing::info!("stopping");
             stop.set();
         };
-        query::serve(listener, routes, tls, limits, connections, stopped).await;
+        api::serve(listener, routes, tls, limits, connections, stopped).await;
         Ok(())
     }
 }
@@ -164,24 +164,24 @@ async fn application_stopped(stop: &Stop) {
     }
 }
 
-fn print_candles(config: &Candles) -> Result<()> {
-    let options = candles::Options { interval: config.interval, closed: config.closed };
+fn print_candles(config: &ComputeArgs) -> Result<()> {
+    let options = compute::ComputeOptions { interval: config.interval, closed: config.closed };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    read_enough(candles::run(&config.files, options, &mut out))
+    read_enough(compute::run(&config.files, options, &mut out))
 }
 
 fn print_answer(query: &Query) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    read_enough(ask::run(query, &mut out).and_then(|()| Ok(out.flush()?)))
+    read_enough(cli::run(query, &mut out).and_then(|()| Ok(out.flush()?)))
 }
 
 fn change_pairs(change: PairChange, config: &ChangePairs) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let changed = pairs::run(change, config, query::now(), &mut out);
+    let changed = cli::pairs::run(change, config, api::now(), &mut out);
     read_enough(changed.and_then(|()| Ok(out.flush()?)))
 }
 
-/// Whoever reads may have read enough.
+/// A reader that closes the pipe, such as `head`, is no error.
 fn read_enough(printed: Result<()>) -> Result<()> {
     match &printed {
         Err(error) if is_broken_pipe(error) => Ok(()),

@@ -3,14 +3,14 @@
 //! ```text
 //! events ──decode, check──┬─► Candles ──too late──► late
 //!    │                    │      └─ stores ohlc_1m, ohlc_1h, ohlc_1d, feeds (each its own topic)
-//!    └─cannot be used──►  │
+//!    └─invalid──►         │
 //!      dead_letters       └─► LatestPrices
 //!                                └─ store latest (its own topic)
 //! ```
 //!
-//! Each store publishes its changes once: the topic that readers read is the changelog that
-//! restores the store. `Candles` comes before `LatestPrices` because a pair's clock is the event
-//! time of its latest price *before* the event at hand.
+//! Each store publishes its changes once: the topic that consumers read is the changelog that
+//! restores the store. `Candles` comes before `LatestPrices`, because a pair's clock is the event
+//! time of its latest price *before* the current event.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use schemas::Codec;
 use schemas::topic::Topic;
 use streams::{Output, Topology};
 
-use crate::layout;
 use crate::operators::{
-    Candles, Entry, Interval, LatestPrices, Pairs, STEP_WINDOWS, Stores, entry,
+    Candles, Entry, Interval, LatestPrices, PairCache, STEP_WINDOWS, TaskStores, entry,
 };
+use crate::store_keys;
 
-/// The name of a topic's store: the topic's own, without a prefix.
+/// The name of a topic's store: the topic's own, without the prefix.
 pub const fn store_name(topic: Topic) -> &'static str {
     topic.base_name()
 }
 
-/// The computation, over topics whose names begin with `prefix`.
+/// The topology over topics whose names begin with `prefix`.
 pub fn topology(codec: &Arc<Codec>, prefix: &str) -> Topology {
     topology_from(codec, prefix, prefix)
 }
 
-/// The same, reading the events of another prefix.
+/// The same, with the events of another prefix.
 pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> Topology {
     topology_in_steps(codec, input_prefix, prefix, STEP_WINDOWS)
 }
 
-/// The same, with another bound on the windows that a step of a mark looks at; for tests, which show
-/// that it changes no candle.
+/// The same, with another bound on the windows per step of a mark. Tests use it to show that the
+/// bound changes no candle.
 pub fn topology_in_steps(
     codec: &Arc<Codec>,
     input_prefix: &str,
@@ -50,25 +50,27 @@ pub fn topology_in_steps(
     let events = Topic::Events.name(input_prefix);
     let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
     Topology::new(move |builder| {
-        let candles = |interval: Interval| layout::candles(&codec, interval, &prefix);
-        let stores = Stores {
+        let candles = |interval: Interval| store_keys::candles(&codec, interval, &prefix);
+        let stores = TaskStores {
             latest: builder.store(
                 store_name(Topic::Latest),
-                layout::latest(&codec, Topic::Latest.name(&prefix)),
+                store_keys::latest(&codec, Topic::Latest.name(&prefix)),
             ),
             minutes: builder.store(store_name(Topic::Ohlc1m), candles(Interval::Minute)),
             hours: builder.store(store_name(Topic::Ohlc1h), candles(Interval::Hour)),
             days: builder.store(store_name(Topic::Ohlc1d), candles(Interval::Day)),
-            feeds: builder
-                .store(store_name(Topic::Feeds), layout::feeds(&codec, Topic::Feeds.name(&prefix))),
+            feeds: builder.store(
+                store_name(Topic::Feeds),
+                store_keys::feeds(&codec, Topic::Feeds.name(&prefix)),
+            ),
         };
         let decoder = Arc::clone(&codec);
-        let pairs = RefCell::<Pairs>::default();
+        let pairs = RefCell::<PairCache>::default();
         let entries = builder.source(events.clone(), move |record| entry(&decoder, &pairs, record));
-        let late = entries.process(builder, Candles::in_steps(stores.clone(), step_windows));
+        let late = entries.process(builder, Candles::in_steps(&stores, step_windows));
         let encoder = Arc::clone(&codec);
         late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| Output {
-            key: layout::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),
+            key: store_keys::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),
             value: entry.event().map(|event| encoder.to_bytes(event)),
         });
         entries.process(builder, LatestPrices::new(stores.latest));

@@ -117,7 +117,7 @@ impl Script {
         self.pipe(key, &value, at.0)
     }
 
-    /// Commits and tells what was written.
+    /// Commits, and prints the changes.
     fn commit(&mut self) -> Outcome {
         let dead = self.driver.dead_letters().len();
         self.driver.commit()?;
@@ -269,7 +269,7 @@ impl Runner for Script {
                 String::new()
             }
             "commit" => self.commit()?,
-            // What was counted, all in all.
+            // The totals of the counters.
             "counted" => {
                 self.driver.counted().iter().fold(String::new(), |mut out, (what, count)| {
                     let _ = writeln!(out, "{what} {count}");

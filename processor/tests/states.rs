@@ -1,4 +1,4 @@
-//! Whatever records come, a task goes on, and its readers can read all that it writes.
+//! Any records: a task continues, and readers can decode all that it writes.
 //!
 //! Any event or mark, with any value in any field, in any sequence, through the real topology, with
 //! commits, crashes and lost disks in between. A restore reads every record of every store's topic,
@@ -247,7 +247,7 @@ proptest! {
     }
 }
 
-// What once broke it.
+// Regressions.
 
 fn trade(id: i64, ms: i64) -> Step {
     let event = MarketEvent::trade(Decimal::ONE, Decimal::ONE, Timestamp(EPOCH + ms));

@@ -1,4 +1,4 @@
-//! A mark over many windows is worked off in steps, and no candle tells.
+//! A mark over many windows is processed in steps, which change no candle.
 //!
 //! Pairs of one exchange trade for an hour; then a gap is marked over all of it, and the exchange's
 //! clock closes what is left. In one step without an end, or in many with a commit and a crash after

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use processor::candles::{self, Options};
+use processor::compute::{self, ComputeOptions};
 use processor::operators::Interval;
 use producer::config::{Command, Config};
 use producer::exchange::{Message, Venue};
@@ -181,7 +181,11 @@ fn the_minutes_of_a_recording_are_what_a_fold_of_its_text_says() -> anyhow::Resu
         let file: PathBuf = folder.path().join("trades.jsonl");
         std::fs::File::create(&file)?.write_all(lines.join("\n").as_bytes())?;
         let mut candles = Vec::new();
-        candles::run(&[file], Options { interval: Interval::Minute, closed: false }, &mut candles)?;
+        compute::run(
+            &[file],
+            ComputeOptions { interval: Interval::Minute, closed: false },
+            &mut candles,
+        )?;
         let candles = String::from_utf8(candles)?;
         let minutes = raw::minutes(name)?;
         ensure!(candles.lines().count() == minutes.len(), "{name}: another number of minutes");

@@ -45,7 +45,8 @@
 //!     type In = String;
 //!     type Out = ();
 //!     fn process(&mut self, _: &mut Context<'_, ()>, word: &String) -> Result<(), Failure> {
-//!         Ok(self.counts.update(word.as_bytes(), |count| *count = Some(count.unwrap_or(0) + 1))?)
+//!         *self.counts.entry(word.as_bytes())?.get_or_insert(0) += 1;
+//!         Ok(())
 //!     }
 //! }
 //!

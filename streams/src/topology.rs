@@ -9,8 +9,8 @@
 //!     type In = String;
 //!     type Out = ();
 //!     fn process(&mut self, _: &mut Context<'_, ()>, word: &String) -> Result<(), Failure> {
-//!         let add = |count: &mut Option<u64>| *count = Some(count.unwrap_or(0) + 1);
-//!         Ok(self.counts.update(word.as_bytes(), add)?)
+//!         *self.counts.entry(word.as_bytes())?.get_or_insert(0) += 1;
+//!         Ok(())
 //!     }
 //! }
 //!

@@ -45,7 +45,8 @@ impl Processor for Count {
     type Out = ();
 
     fn process(&mut self, _: &mut Context<'_, ()>, word: &Vec<u8>) -> Result<(), Failure> {
-        Ok(self.counts.update(word, |count| *count = Some(count.unwrap_or(0) + 1))?)
+        *self.counts.entry(word)?.get_or_insert(0) += 1;
+        Ok(())
     }
 }
 

@@ -57,11 +57,12 @@ impl Processor for Sum {
             return Err(Failure::Drop("late"));
         }
         let window = [&event.key[..], &start.0.to_be_bytes()].concat();
-        self.counts.update(&window, |count| *count = Some(count.unwrap_or(0) + 1))?;
-        let total = self.totals.update(&event.key, |total| {
+        *self.counts.entry(&window)?.get_or_insert(0) += 1;
+        let total = {
+            let mut total = self.totals.entry(&event.key)?;
             *total = event.value.map(|value| total.unwrap_or(0) + value);
             *total
-        })?;
+        };
         context.forward(&format!("{}: {total:?}", context.offset()))
     }
 }

@@ -1,4 +1,4 @@
-//! The flags of those who answer: who may read, and what the address that they listen on needs.
+//! The flags of the HTTP server: access, limits, and the rules of the listen address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use axum::http::HeaderValue;
 use clap::Args;
 
 use super::{bytes, duration};
-use crate::query::{Budget, Guards, Limits, Token};
+use crate::api::{AccessPolicy, AccessToken, Budget, Limits};
 
-/// The longest token that is read: longer than anybody's, and short enough to compare each time.
+/// The longest token that is accepted, short enough to compare for each request.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// Connections at once unless the flags say otherwise: the streaming clients, and as many again.
+/// The default limit of connections: the streaming clients, and as many again.
 const MAX_CONNECTIONS: u32 = 20_000;
-/// One address may have that part of all connections unless the flags say otherwise.
+/// The default share of one address: one part in so many of all connections.
 const SHARE_OF_AN_ADDRESS: u32 = 4;
-/// What a handshake over a bad line takes.
+/// The time of a TLS handshake over a bad line.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for answers: most take milliseconds, and a supervisor waits longer.
 const GRACE: Duration = Duration::from_secs(5);
 /// The smallest memory for readers: one of the largest answers must fit.
 const MIN_MEMORY: usize = 16 << 20;
 
-/// Who may read, how often and how long.
+/// Access, request rates and timeouts of readers.
 #[derive(Args, Clone, Debug)]
 pub struct Http {
     /// A file with the token that readers must send, as in authorization: Bearer TOKEN.
@@ -52,11 +52,11 @@ pub struct Http {
     #[arg(long, env = "RATE_BURST", default_value_t = 4_000,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate_burst: u32,
-    /// Reads at once; one more is refused.
+    /// Concurrent reads; one more is refused with 503.
     #[arg(long, env = "MAX_READS", default_value_t = 256,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub max_reads: u16,
-    /// The time in which a read is answered, or refused.
+    /// The time in which a read is answered or refused.
     #[arg(long, env = "READ_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub read_timeout: Duration,
     /// Connections at once; one more is refused with 503. Default: 20000, or half of the files that
@@ -68,29 +68,30 @@ pub struct Http {
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS",
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections_per_address: Option<u32>,
-    /// The time in which a connection sends the whole head of its next request; else it is closed.
+    /// The time in which a connection sends the whole head of its next request before it is closed.
     #[arg(long, env = "IDLE_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub idle_timeout: Duration,
-    /// The time in which a client takes some of what is sent to it; else its connection is closed.
+    /// The time in which a client accepts some bytes of its answer before its connection is closed.
     #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
-    /// Memory for what readers have not taken yet: answers, request bodies and messages of streams.
+    /// Memory of answers, request bodies and stream messages that readers have not taken yet.
     /// Beyond it the slowest client is dropped, or a request refused with 503. At least 16MiB.
     #[arg(long, env = "READER_MEMORY", default_value = "256MiB", value_parser = memory)]
     pub reader_memory: usize,
 }
 
 impl Http {
-    /// What readers may at `listen`. An address that others can reach needs TLS and a token.
-    pub fn guards(&self, listen: SocketAddr) -> Result<Guards> {
+    /// The access policy at `listen`. An address that other machines can reach needs TLS and a
+    /// token.
+    pub fn guards(&self, listen: SocketAddr) -> Result<AccessPolicy> {
         let token = self.auth_token_file.as_deref().map(read_token).transpose()?;
         let secured = token.is_some() && self.tls_cert.is_some();
         ensure!(
             secured || self.insecure_listen || is_loopback(listen.ip()),
-            "--listen {listen} can be reached from other machines: give --tls-cert, --tls-key and \
-             --auth-token-file, or say --insecure-listen"
+            "--listen {listen} can be reached from other machines: set --tls-cert, --tls-key and \
+             --auth-token-file, or --insecure-listen"
         );
-        Ok(Guards {
+        Ok(AccessPolicy {
             token,
             origins: self.cors_origins.clone(),
             rate: (self.rate > 0).then_some((self.rate, self.rate_burst)),
@@ -99,7 +100,7 @@ impl Http {
         })
     }
 
-    /// How many connections there may be and how long they may wait.
+    /// The limits of connections.
     pub fn limits(&self) -> Result<Limits> {
         self.limits_within(open_files())
     }
@@ -126,7 +127,7 @@ impl Http {
         Ok(Limits { max, per_address, idle, write, handshake: HANDSHAKE, grace: GRACE })
     }
 
-    /// The memory of what readers have not taken yet.
+    /// The bound on the memory that readers hold.
     pub fn budget(&self) -> Budget {
         Budget::new(self.reader_memory)
     }
@@ -138,7 +139,7 @@ fn memory(text: &str) -> Result<usize> {
     Ok(bytes)
 }
 
-/// How many files this process may open, where Linux says so.
+/// The limit of open files of this process, where Linux states it.
 fn open_files() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     read_open_files(&limits)
@@ -153,15 +154,16 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// The token of a file.
-pub fn read_token(path: &Path) -> Result<Token> {
+/// Reads a token from a file.
+pub fn read_token(path: &Path) -> Result<AccessToken> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the token of {}", path.display()))?;
     ensure!(text.len() <= MAX_TOKEN_BYTES, "{} is too long for a token", path.display());
-    Token::new(&text).with_context(|| format!("{} is empty: it holds no token", path.display()))
+    AccessToken::new(&text)
+        .with_context(|| format!("{} is empty: it holds no token", path.display()))
 }
 
-/// A browser says where a page is from: scheme and host, and nothing after them.
+/// Parses an origin: scheme and host, and nothing after them.
 fn origin(text: &str) -> Result<HeaderValue> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match host {
@@ -228,7 +230,7 @@ mod tests {
         }
         assert!(http(&["--tls-cert", "cert.pem"]).is_err());
         assert!(http(&["--cors-origin", "*"]).is_err());
-        assert_eq!(http(&both)?.guards(inside)?.token, Token::new("secret"));
+        assert_eq!(http(&both)?.guards(inside)?.token, AccessToken::new("secret"));
         assert!(!format!("{:?}", http(&both)?.guards(inside)?).contains("secret"));
         Ok(())
     }

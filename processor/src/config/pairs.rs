@@ -1,19 +1,19 @@
-//! The flags of those who change a pair.
+//! The flags of `processor pairs`.
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use schemas::{PairKey, Timestamp};
 
-use super::ask::pair;
+use super::query::pair;
 use super::{Kafka, SchemaRegistry, Server, topic_prefix};
 
 /// `processor pairs`.
 #[derive(Debug, Subcommand)]
 pub enum Pairs {
-    /// Set pairs back whose clock, or whose exchange's, ran ahead: prices and candles after a time are
-    /// forgotten, and prices are accepted again.
+    /// Set back pairs whose clock, or whose exchange's clock, ran ahead. Prices and candles after a
+    /// time are deleted, and new prices are accepted again.
     Reset(Box<ChangePairs>),
-    /// Say that pairs have ended: they leave `latest` a week later, unless they trade again.
+    /// End pairs: they leave `latest` a week later, unless they trade again.
     End(Box<ChangePairs>),
 }
 
@@ -23,22 +23,23 @@ pub struct ChangePairs {
     /// BASE-QUOTE@EXCHANGE.
     #[arg(required = true, value_parser = pair)]
     pub pairs: Vec<PairKey>,
-    /// When, RFC 3339 or milliseconds, not in the future; now, if it is not given.
+    /// The time of the change, RFC 3339 or milliseconds, not in the future. Default: now.
     #[arg(long, env = "PAIRS_AT", value_parser = time)]
     pub at: Option<Timestamp>,
-    /// Write the records; without it they are only shown.
+    /// Write the records; without it they are only printed.
     #[arg(long, env = "PAIRS_YES")]
     pub yes: bool,
     /// Where Kafka is.
     #[command(flatten)]
     pub kafka: Kafka,
-    /// Put before the name of `events` instead of the prefix of every topic, as for `processor run`.
+    /// Put before the name of `events` instead of the prefix of every topic, as for `processor
+    /// run`.
     #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
     pub input_prefix: Option<String>,
     /// Where the schema registry is.
     #[command(flatten)]
     pub registry: SchemaRegistry,
-    /// Who knows the pairs.
+    /// The server that knows the pairs.
     #[command(flatten)]
     pub server: Server,
 }

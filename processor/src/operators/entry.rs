@@ -1,6 +1,6 @@
-//! Bytes become entries here, and what cannot be used stops here.
+//! Decodes and checks records: bytes become entries, and invalid records become dead letters.
 //!
-//! | reason | what |
+//! | reason | condition |
 //! |---|---|
 //! | `corrupt` | not Avro in the wire format, or another record than the topic holds |
 //! | `unknown_schema` | the registry knows no such schema |
@@ -8,12 +8,12 @@
 //! | `tombstone` | no value |
 //! | `bad_price` | zero or less |
 //! | `bad_size` | less than zero |
-//! | `bad_time` | 1970 or before, year 1, ahead of our clock or of the record's timestamp, or beyond [`END_OF_TIME`] |
+//! | `bad_time` | 1970 or before, year 1, ahead of the local clock or of the record's timestamp, or beyond [`END_OF_TIME`] |
 //! | `bad_mark` | a mark that contradicts itself: see [`check_mark`] |
 //!
 //! Source: Coinbase has sent year 1, Kraken 1970 for pairs that never traded.
 //!
-//! Invariant: a time that passes is in `1..END_OF_TIME`, so the sums of times further on do not wrap.
+//! Invariant: an accepted time is in `1..END_OF_TIME`, so sums of times do not wrap.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,29 +23,29 @@ use schemas::{Basis, Codec, DecodeError, FeedMark, Kind, MarketEvent, PairKey, P
 use streams::record::SourceRecord;
 use streams::{Error, Failure};
 
-use super::pairs::{Pair, Pairs, is_key_of_mark};
+use super::pairs::{Pair, PairCache, is_key_of_mark};
 use super::rules::{END_OF_TIME, MAX_AHEAD_MS};
-use crate::layout;
+use crate::store_keys;
 
-/// Bytes kept of why a feed lost something: text for people, which no rule reads. It is cut and not
-/// refused, because the gap counts.
+/// Bytes kept of a gap's reason, which is text for people. It is cut and not refused, because the
+/// gap counts.
 const MAX_REASON_BYTES: usize = 512;
 
-/// What the log holds, checked.
+/// A checked record of the log.
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// A trade or a price sample.
     Event {
-        /// Of what.
+        /// The pair.
         pair: Rc<Pair>,
-        /// What happened.
+        /// The event.
         event: MarketEvent,
     },
-    /// What a feed knows of itself.
+    /// A mark of a feed.
     Mark {
-        /// Whom it concerns, as a store key: an exchange without a pair, or one pair.
+        /// Its key as a store key: an exchange without a pair, or one pair.
         feed: Box<[u8]>,
-        /// What it knows.
+        /// The mark.
         mark: FeedMark,
     },
 }
@@ -78,19 +78,19 @@ fn failure(error: DecodeError) -> Failure {
     }
 }
 
-/// Reads one record of `events`; what its key says may be known from `pairs`.
+/// Decodes one record of `events`; `pairs` caches the pairs of keys.
 pub fn entry(
     codec: &Codec,
-    pairs: &RefCell<Pairs>,
+    pairs: &RefCell<PairCache>,
     record: &SourceRecord<'_>,
 ) -> Result<Entry, Failure> {
     let value = record.value.ok_or(Failure::Drop("tombstone"))?;
     match codec.kind(value).map_err(failure)? {
         Some(Kind::MarketEvent) => {
             let pair = pairs.borrow_mut().get(record.key, || {
-                // Written anew: a key has one form, however its sender wrote the lengths.
+                // Encoded again, because senders may write the lengths of a key in several forms.
                 let key = codec.decode::<PairKey>(record.key).map_err(failure)?;
-                Pair::read(&layout::pair_key(&key)).ok_or(Failure::Drop("invalid_key"))
+                Pair::read(&store_keys::pair_key(&key)).ok_or(Failure::Drop("invalid_key"))
             })?;
             let event = codec.decode(value).map_err(failure)?;
             check(&event, record)?;
@@ -98,7 +98,7 @@ pub fn entry(
         }
         Some(Kind::FeedMark) => {
             let key = codec.decode::<PairKey>(record.key).map_err(failure)?;
-            let feed = layout::pair_key(&key);
+            let feed = store_keys::pair_key(&key);
             if !is_key_of_mark(&feed) {
                 return Err(Failure::Drop("invalid_key"));
             }
@@ -123,17 +123,17 @@ fn check(event: &MarketEvent, record: &SourceRecord<'_>) -> Result<(), Failure> 
     check_time(event.event_time, event.received_at, record)
 }
 
-/// Refuses a mark that would make state of a contradiction.
+/// Refuses a mark that contradicts itself.
 ///
 /// | field | rule |
 /// |---|---|
 /// | times | as those of an event (`bad_time`); a gap's end is exclusive |
 /// | `feed` | a name of at most [`MAX_PART_BYTES`] |
-/// | `healthy_from` | not after `healthy_until`, unless the mark tells of a carrier |
+/// | `healthy_from` | not after `healthy_until`, unless the mark is of a carrier |
 /// | `gap_from`, `gap_until` | both or none, in order |
-/// | `missing`, `first_missing_id` | more than none are missing, and the last id exists |
+/// | `missing`, `first_missing_id` | at least one is missing, and the last id exists |
 /// | `part` | a connection's mark is the exchange's, a carrier's is a pair's |
-/// | `state` | empty: it is ours |
+/// | `state` | empty: only the changelog has it |
 fn check_mark(key: &PairKey, mark: &FeedMark, record: &SourceRecord<'_>) -> Result<(), Failure> {
     let of_feed = key.base.is_empty() && key.quote.is_empty();
     let last_of_gap = mark.gap_until.map(|until| Timestamp(until.0.saturating_sub(1)));
@@ -162,19 +162,20 @@ fn cut(reason: &mut String) {
     reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
 }
 
-/// Refuses a time that would put a pair's clock in the future: the time at which we received the
-/// record may itself be ahead, so the record's own timestamp bounds it as well. Both are in the log, so
-/// a replay refuses the same records.
+/// Refuses a time that would put a pair's clock in the future. The receipt time may itself be
+/// ahead, so the record's timestamp bounds it as well. Both are in the log, so a replay refuses the
+/// same records.
 ///
-/// The timestamp is the producer's clock too, unless the topic has `LogAppendTime`; but the broker
-/// refuses one that is ahead of its own clock by more than `message.timestamp.after.max.ms`, an hour by
-/// default. A clock that is wrong by less passes: `processor pairs reset` repairs what it did.
+/// The timestamp is the producer's clock too, unless the topic has `LogAppendTime`. The broker
+/// refuses one that is ahead of its own clock by more than `message.timestamp.after.max.ms`, an
+/// hour by default. A clock that is wrong by less passes: `processor pairs reset` repairs the
+/// effect.
 fn check_time(
     time: Timestamp,
     received_at: Timestamp,
     record: &SourceRecord<'_>,
 ) -> Result<(), Failure> {
-    // Writers of before Kafka 0.10 state none.
+    // Writers before Kafka 0.10 state none.
     let written = Some(record.timestamp.0).filter(|written| *written > 0);
     let now = written.map_or(received_at.0, |written| written.min(received_at.0));
     let is_ahead = time.0 > now.saturating_add(MAX_AHEAD_MS);

@@ -1,11 +1,11 @@
 //! The newest price of each pair.
 //!
-//! Newest is the greatest (event time, basis, tie), a trade above a sample: the ticker that reports a
-//! trade shares its time, and the trade has the size. Ties are compared within a basis only: trade
-//! ids and sequences count different things. What arrives late changes nothing.
+//! Newest is the greatest (event time, basis, tie), a trade above a sample: the ticker that reports
+//! a trade shares its time, and the trade has the size. Ties are compared within a basis only,
+//! because trade ids and sequences count different things. A late event changes no price.
 
 use schemas::{Basis, LatestPrice, MarketEvent};
-use streams::store::StoreHandle;
+use streams::store::{StoreEntry, StoreHandle};
 use streams::{Context, Failure, Processor};
 
 use super::Entry;
@@ -16,7 +16,7 @@ pub struct LatestPrices {
 }
 
 impl LatestPrices {
-    /// Into that store.
+    /// A processor with that store.
     pub const fn new(latest: StoreHandle<LatestPrice>) -> Self {
         Self { latest }
     }
@@ -29,21 +29,24 @@ impl Processor for LatestPrices {
     fn process(&mut self, context: &mut Context<'_, ()>, entry: &Entry) -> Result<(), Failure> {
         if let Entry::Event { pair, event } = entry {
             let tie = event.id().unwrap_or(context.offset().0);
-            let take = |latest: &mut _| (update(latest, event, tie), ());
-            self.latest.update_if_near(&pair.in_latest, pair.key(), take)?;
+            update(self.latest.entry_near(&pair.in_latest, pair.key())?, event, tie);
         }
         Ok(())
     }
 }
 
-/// Takes what is newer of the event; false when nothing is.
-fn update(latest: &mut Option<LatestPrice>, event: &MarketEvent, tie: i64) -> bool {
-    let Some(known) = latest else {
-        *latest = Some(first(event, tie));
-        return true;
-    };
-    let known_order = (known.event_time, known.basis == Basis::Trade, known.tie);
-    let newer_price = (event.event_time, event.basis == Basis::Trade, tie) > known_order;
+/// Takes the price and the volumes of the event that are newer.
+fn update(mut latest: StoreEntry<'_, LatestPrice>, event: &MarketEvent, tie: i64) {
+    let order = (event.event_time, event.basis == Basis::Trade, tie);
+    let newer_price = latest
+        .as_ref()
+        .is_none_or(|known| order > (known.event_time, known.basis == Basis::Trade, known.tie));
+    let newer_volumes = has_volumes(event)
+        && latest.as_ref().is_none_or(|known| Some(event.event_time) >= known.volume_time);
+    if !newer_price && !newer_volumes {
+        return;
+    }
+    let known = latest.get_or_insert_with(|| first(event, tie));
     if newer_price {
         known.price = event.price;
         known.size = event.size;
@@ -53,14 +56,12 @@ fn update(latest: &mut Option<LatestPrice>, event: &MarketEvent, tie: i64) -> bo
         known.received_at = event.received_at;
         known.tie = tie;
     }
-    let newer_volumes = has_volumes(event) && Some(event.event_time) >= known.volume_time;
     if newer_volumes {
         known.base_volume_24h = event.base_volume_24h;
         known.quote_volume_24h = event.quote_volume_24h;
         known.volume_source = event.volume_source;
         known.volume_time = Some(event.event_time);
     }
-    newer_price || newer_volumes
 }
 
 fn first(event: &MarketEvent, tie: i64) -> LatestPrice {

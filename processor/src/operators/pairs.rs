@@ -1,10 +1,11 @@
-//! Pairs by the bytes of their keys: what an event's key says is read once, and not for every event.
+//! A cache of pairs by the bytes of their keys, so that a key is decoded once and not for every
+//! event.
 //!
-//! A pair also remembers where the caches of its stores had it (see [`Hint`]), which saves most of
-//! the hashing that an event would cost.
+//! A pair also remembers its slots in the caches of the stores (see [`Hint`]), which saves most of
+//! the hashing of an event.
 //!
-//! Cost: one hash and one comparison of a key that was seen before. A table of fixed size, in which
-//! a new pair takes the place of another with the same hash: what is not in it is only read again.
+//! Cost: one hash and one comparison of a known key. The table has a fixed size, and a new pair
+//! replaces another with the same hash, which is then decoded again.
 
 use std::hash::Hasher as _;
 use std::rc::Rc;
@@ -15,27 +16,41 @@ use schemas::avro::{self, Reader};
 use schemas::pair::check_name;
 use streams::store::Hint;
 
-/// Places, a power of two: more than the pairs of one partition of all venues together, at some
-/// 200 bytes each.
-const PLACES: usize = 1 << 16;
-/// Base and quote of a feed's key: empty.
+/// Slots, a power of two: more than the pairs of one partition of all venues together, at some 200
+/// bytes each.
+const SLOTS: usize = 1 << 16;
+/// The base and the quote of a feed's key: empty.
 pub(super) const NO_PAIR: [u8; 2] = [0, 0];
 
-/// A pair, and where its state was found last.
+/// No store key is greater.
+pub(super) const AFTER_ALL: [u8; 1] = [0xff];
+
+/// The last part of a store key: its exchange, with its length.
+pub(super) fn exchange_of(key: &[u8]) -> &[u8] {
+    let mut rest = key;
+    for _ in 0..2 {
+        let mut reader = Reader::new(rest);
+        let _ = reader.bytes();
+        rest = reader.rest();
+    }
+    rest
+}
+
+/// A pair, and its slots in the caches of the stores.
 #[derive(Debug)]
 pub struct Pair {
     key: Box<[u8]>,
     feed: Box<[u8]>,
-    /// Where its latest price was.
+    /// Of its latest price.
     pub(super) in_latest: Hint,
-    /// Where its exchange's clock was.
+    /// Of its exchange's feed.
     pub(super) in_feeds: Hint,
     in_minutes: [Hint; 2],
 }
 
 impl Pair {
-    /// The pair of a store key; `None` when a part is not a name, or the key is written otherwise
-    /// than every other of the pair.
+    /// The pair of a store key; `None` when a part is not a name, or the key is not in the
+    /// canonical form.
     pub fn read(key: &[u8]) -> Option<Self> {
         let names = names(key)?;
         names.iter().all(|name| check_name(name).is_ok()).then_some(())?;
@@ -60,12 +75,12 @@ impl Pair {
         &self.feed
     }
 
-    /// Its exchange as the last part of its key, length and all.
+    /// Its exchange as the last part of its key, with its length.
     pub fn exchange(&self) -> &[u8] {
         &self.feed[NO_PAIR.len()..]
     }
 
-    /// Where its newest minute of that basis was.
+    /// Of its newest minute of that basis.
     pub(super) const fn in_minutes(&self, basis: Basis) -> &Hint {
         &self.in_minutes[basis as usize]
     }
@@ -80,8 +95,8 @@ pub(super) fn is_key_of_mark(key: &[u8]) -> bool {
     })
 }
 
-/// Base, quote and exchange of a store key. A length can be written in more bytes than it needs; the
-/// same names would then be another key, so such a key is none.
+/// Base, quote and exchange of a store key. A length can be written in more bytes than it needs,
+/// which would give one pair two keys, so such a key is refused.
 fn names(key: &[u8]) -> Option<[&[u8]; 3]> {
     let mut reader = Reader::new(key);
     let names = [reader.bytes().ok()?, reader.bytes().ok()?, reader.bytes().ok()?];
@@ -92,45 +107,45 @@ fn names(key: &[u8]) -> Option<[&[u8]; 3]> {
     (written == key).then_some(names)
 }
 
-/// The pairs that were met lately, by the bytes of a key in its topic.
-pub struct Pairs(Vec<Option<Place>>);
+/// Pairs by the bytes of a topic key.
+pub struct PairCache(Vec<Option<Slot>>);
 
-struct Place {
+struct Slot {
     topic_key: Box<[u8]>,
     pair: Rc<Pair>,
 }
 
-impl Default for Pairs {
-    /// None yet.
+impl Default for PairCache {
+    /// Empty.
     fn default() -> Self {
-        Self((0..PLACES).map(|_| None).collect())
+        Self((0..SLOTS).map(|_| None).collect())
     }
 }
 
-impl Pairs {
-    /// The pair of that key; `read` is asked for one that was not met lately.
+impl PairCache {
+    /// The pair of that key; `read` decodes one that is not in the cache.
     pub fn get<E>(
         &mut self,
         topic_key: &[u8],
         read: impl FnOnce() -> Result<Pair, E>,
     ) -> Result<Rc<Pair>, E> {
-        let place = &mut self.0[place_of(topic_key)];
-        if let Some(known) = place
+        let slot = &mut self.0[slot_of(topic_key)];
+        if let Some(known) = slot
             && *known.topic_key == *topic_key
         {
             return Ok(Rc::clone(&known.pair));
         }
         let pair = Rc::new(read()?);
-        *place = Some(Place { topic_key: topic_key.into(), pair: Rc::clone(&pair) });
+        *slot = Some(Slot { topic_key: topic_key.into(), pair: Rc::clone(&pair) });
         Ok(pair)
     }
 }
 
-fn place_of(topic_key: &[u8]) -> usize {
+fn slot_of(topic_key: &[u8]) -> usize {
     let mut hasher = FxHasher::default();
     hasher.write(topic_key);
-    // Its upper bits are the better mixed ones; what is kept of them fits into any integer.
-    usize::try_from(hasher.finish() >> (u64::BITS - PLACES.trailing_zeros())).unwrap_or_default()
+    // The upper bits of the hash are mixed better; the remaining bits fit into any integer.
+    usize::try_from(hasher.finish() >> (u64::BITS - SLOTS.trailing_zeros())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -139,12 +154,12 @@ mod tests {
     use schemas::PairKey;
 
     use super::*;
-    use crate::layout;
+    use crate::store_keys;
 
     #[test]
     fn a_key_is_read_once() {
-        let mut pairs = Pairs::default();
-        let key = layout::pair_key(&PairKey::new("BTC", "USD", "coinbase"));
+        let mut pairs = PairCache::default();
+        let key = store_keys::pair_key(&PairKey::new("BTC", "USD", "coinbase"));
         let mut reads = 0;
         for _ in 0..3 {
             let found = pairs.get(&key, || {
@@ -154,22 +169,22 @@ mod tests {
             let found = found.unwrap();
             assert_eq!(found.key(), key);
             assert_eq!(found.exchange(), b"\x10coinbase");
-            assert_eq!(found.feed(), layout::pair_key(&PairKey::feed("coinbase")));
+            assert_eq!(found.feed(), store_keys::pair_key(&PairKey::feed("coinbase")));
         }
         assert_eq!(reads, 1);
     }
 
     #[test]
     fn what_is_no_pair_is_not_kept() {
-        let mut pairs = Pairs::default();
-        let key = layout::pair_key(&PairKey::new("", "USD", "coinbase"));
+        let mut pairs = PairCache::default();
+        let key = store_keys::pair_key(&PairKey::new("", "USD", "coinbase"));
         assert!(pairs.get(&key, || Pair::read(&key).ok_or("invalid")).is_err());
         assert!(pairs.get(&key, || Err("asked again")).is_err_and(|error| error == "asked again"));
     }
 
     #[test]
     fn a_key_of_other_bytes_than_its_names_have_is_none() {
-        let key = layout::pair_key(&PairKey::new("BTC", "USD", "x"));
+        let key = store_keys::pair_key(&PairKey::new("BTC", "USD", "x"));
         assert!(Pair::read(&key).is_some() && is_key_of_mark(&key));
         // The length 3 in two bytes, and a byte too many.
         let long = [&[0x86, 0x00][..], &key[1..]].concat();
@@ -181,7 +196,7 @@ mod tests {
     #[test]
     fn a_mark_is_of_an_exchange_or_of_a_pair() {
         let is_key = |base: &str, quote: &str, exchange: &str| {
-            is_key_of_mark(&layout::pair_key(&PairKey::new(base, quote, exchange)))
+            is_key_of_mark(&store_keys::pair_key(&PairKey::new(base, quote, exchange)))
         };
         assert!(is_key("", "", "x") && is_key("BTC", "USD", "x"));
         for (base, quote, exchange) in
@@ -194,9 +209,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_key_gets_its_own_pair(bases in prop::collection::vec("[A-C]{1,3}", 1..60)) {
-            let mut pairs = Pairs::default();
+            let mut pairs = PairCache::default();
             for base in bases {
-                let key = layout::pair_key(&PairKey::new(base, "USD", "x"));
+                let key = store_keys::pair_key(&PairKey::new(base, "USD", "x"));
                 let pair = pairs.get(&key, || Pair::read(&key).ok_or("invalid"));
                 prop_assert_eq!(pair.map(|pair| pair.key().to_vec()), Ok(key));
             }

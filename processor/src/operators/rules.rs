@@ -1,29 +1,30 @@
-//! The numbers of the candle rules, each with its reason.
+//! The constants of the candle rules, each with its reason.
 
 use schemas::Timestamp;
 use schemas::topic::Topic;
 use streams::window::Tumbling;
 
-/// A window stays open for so long after its end: what arrives in the ordinary disorder of a feed
-/// is no revision. Wider than the skew between a venue's channels, shorter than a reader's patience.
+/// How long a window stays open after its end, so that the ordinary disorder of a feed causes no
+/// revisions. It is wider than the skew between a venue's channels and shorter than a reader's
+/// patience.
 pub(super) const GRACE_MS: i64 = 5_000;
-/// How far behind its pair's clock an event may be and still revise a candle. Venues bust and
+/// How far an event may be behind its pair's clock and still revise a candle. Venues bust and
 /// backfill trades within a day.
 pub const REVISION_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
-/// How far ahead of our own clock an event's time may be: more is a broken clock, and one such
+/// How far an event's time may be ahead of the local clock. More is a broken clock, and one such
 /// record would close every window of its pair.
 pub(super) const MAX_AHEAD_MS: i64 = 5_000;
-/// No time is so late: 9999-01-01T00:00:00Z. The calendars of `PostgreSQL`, Arrow and JSON readers
-/// hold it, and a day or a grace added to it does not wrap.
+/// Exclusive bound of times: 9999-01-01T00:00:00Z. The calendars of `PostgreSQL`, Arrow and JSON
+/// readers hold it, and a day or a grace added to it does not wrap.
 pub(super) const END_OF_TIME: Timestamp = Timestamp(253_370_764_800_000);
 
-/// How long an instrument that ended is kept in `latest`, in stream time: readers see its last price,
-/// and sinks have it, however long they were away within the retention of `events`.
+/// How long an ended instrument is kept in `latest`, in stream time. Readers see its last price,
+/// and sinks get it within the retention of `events`.
 pub(super) const ENDED_KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// A venue's last tickers of an instrument follow its end. What happens later says that it is back.
+/// A venue's last tickers of an instrument follow its end. A later event means that it is back.
 pub(super) const LAST_WORDS_MS: i64 = 60 * 60 * 1000;
 
-/// The length of a candle's window. UTC, aligned to the epoch, as all venues do it.
+/// The interval of a candle. UTC, aligned to the epoch, as with all venues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interval {
     /// One minute.
@@ -35,10 +36,10 @@ pub enum Interval {
 }
 
 impl Interval {
-    /// Every length, shortest first.
+    /// Every interval, shortest first.
     pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
 
-    /// As people write it.
+    /// The name in APIs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Minute => "1m",
@@ -92,4 +93,13 @@ pub fn is_closed(interval: Interval, start: Timestamp, clock: Timestamp) -> bool
         let at = streams::record::Timestamp;
         windows.is_closed(at(start.0), GRACE_MS, at(clock.0))
     })
+}
+
+/// Whether some minute closes between two readings of a clock.
+#[inline]
+pub(super) fn closes_minute(from: Timestamp, to: Timestamp) -> bool {
+    let minute = Interval::Minute;
+    let last_closed =
+        |clock: Timestamp| minute.start(Timestamp(clock.0 - minute.length_ms() - GRACE_MS));
+    last_closed(from) < last_closed(to)
 }

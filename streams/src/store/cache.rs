@@ -1,20 +1,19 @@
-//! The record cache: what a task has changed since its last commit, decoded.
+//! The record cache: the decoded state that a task has used since its last commit.
 //!
-//! A value is decoded when it is first touched and encoded once a commit, however many records
-//! changed it in between. Reads go through to the committed state. `drain` gives the changes and
-//! leaves the values as clean entries; an abort discards everything.
+//! A value is decoded at its first use and encoded once a commit, however many records change it in
+//! between. A read that misses the cache goes to the committed state. `drain` yields the changes and
+//! keeps the values as clean entries. `discard` drops everything.
 //!
-//! A clock goes round the entries, a little further at each commit, and as far as it must when there
-//! is no room: who was touched since its last visit stays for another, who was not goes. A hot key is
-//! met often enough to stay; what passed by once, and a window that has closed, is not.
+//! Eviction is CLOCK (second chance): a hand moves over the slots at each commit, further when memory
+//! is short. It clears the mark of an entry that was used since its last visit and evicts the others.
 //!
 //! Invariants:
-//! - Dirty entries are never evicted, clean ones may go at any commit.
-//! - `bytes` is an estimate of what is held, exact as of the last commit; the task commits early
-//!   when it reaches the bound.
+//! - Only clean entries are evicted, and only at a commit.
+//! - `bytes` is an estimate, exact as of the last commit; the task commits early at the bound.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,62 +24,63 @@ use super::{ChangeRef, Committed};
 use crate::changelog::Layout;
 use crate::error::{Error, Result};
 
-/// Bytes that an entry costs beyond its slot, its key and what its value holds elsewhere: its place
-/// in the index with what that keeps free, and what the allocator rounds up.
+/// Bytes of an entry beside its slot, key and encoded value: its share of the index, and rounding by
+/// the allocator.
 const ENTRY_BYTES: usize = 26;
 
-/// Commits in which the clock goes round once when there is room: a minute of the default interval.
+/// Commits in which the hand visits every slot once while memory is free: a minute of the default
+/// commit interval.
 const ROUND_COMMITS: usize = 600;
 
-/// Slots that are kept, however few of them are used. Few in tests, so that they move.
+/// Below this number of slots the cache is not compacted. Low in tests, so that it is.
 const MIN_SLOTS: usize = if cfg!(test) { 4 } else { 4096 };
 
 struct Slot<V> {
     hash: u64,
-    key: Box<[u8]>,
+    /// `None` while the slot is free.
+    key: Option<Box<[u8]>>,
     value: Option<V>,
-    /// Bytes of the value when it was last read or written.
+    /// Bytes of the value when it was last decoded or encoded.
     encoded: usize,
     dirty: bool,
-    /// Since the clock last came by.
-    touched: bool,
+    /// Used since the hand's last visit.
+    used: bool,
 }
 
-/// The hash of a slot's key, as the index asks for it when it grows.
-fn hashes<V>(slots: &[Option<Slot<V>>]) -> impl Fn(&u32) -> u64 {
-    |at| slots[*at as usize].as_ref().map_or(0, |slot| slot.hash)
+/// The hash of a slot's key, for the index to grow.
+fn hashes<V>(slots: &[Slot<V>]) -> impl Fn(&u32) -> u64 {
+    |slot| slots[*slot as usize].hash
 }
 
-/// Where a store's cache had a key when it was last looked for.
+/// The slot where a store's cache last had a key.
 ///
-/// Whoever looks for the same key again and again keeps one beside it and saves the hash. It may be
-/// of another key or long out of date: the key is compared, so a wrong hint costs a look and nothing
-/// else.
+/// A caller that uses the same key often keeps a hint beside it and saves the hash. The key is
+/// compared, so a hint that is out of date costs one comparison and nothing else.
 #[derive(Debug)]
 pub struct Hint(Cell<usize>);
 
 impl Default for Hint {
-    /// Of nothing yet.
+    /// Of no slot yet.
     fn default() -> Self {
         Self(Cell::new(usize::MAX))
     }
 }
 
-/// A value, and the bytes that it was decoded from.
-type Found<V> = Result<(Option<V>, usize)>;
+/// A value, and how many bytes it was decoded from.
+type Decoded<V> = Result<(Option<V>, usize)>;
 
 /// The uncommitted, decoded state of one store.
 pub struct Cache<V> {
     layout: Arc<Layout<V>>,
     committed: Arc<Committed>,
     index: HashTable<u32>,
-    slots: Vec<Option<Slot<V>>>,
-    /// Slots that hold nothing.
+    slots: Vec<Slot<V>>,
     free: Vec<u32>,
+    /// In the order of their first change.
     dirty: Vec<u32>,
-    /// Where the clock goes on.
+    /// The next slot that the hand visits.
     hand: usize,
-    /// Parts of a visit that are due: each commit adds one for each slot.
+    /// Visits that are due, times [`ROUND_COMMITS`].
     due: usize,
     bytes: usize,
 }
@@ -101,16 +101,40 @@ impl<V> Cache<V> {
         }
     }
 
-    /// The slot of `key`; on the first touch `look` says what is in it, and how long that was.
-    fn slot(&mut self, key: &[u8], look: impl FnOnce(&Self) -> Found<V>) -> Result<usize> {
+    /// The slot of `key`, first looked for at the hint; `decode` gives the value of a new entry.
+    fn slot(
+        &mut self,
+        hint: &Hint,
+        key: &[u8],
+        decode: impl FnOnce(&Self) -> Decoded<V>,
+    ) -> Result<usize> {
+        let mut at = hint.0.get();
+        if !self.is_at(at, key) {
+            at = self.find_or_insert(key, decode)?;
+            hint.0.set(at);
+        }
+        self.slots[at].used = true;
+        Ok(at)
+    }
+
+    fn is_at(&self, slot: usize, key: &[u8]) -> bool {
+        self.slots.get(slot).is_some_and(|slot| slot.key.as_deref() == Some(key))
+    }
+
+    fn find_or_insert(
+        &mut self,
+        key: &[u8],
+        decode: impl FnOnce(&Self) -> Decoded<V>,
+    ) -> Result<usize> {
         let hash = hash(key);
         let is_it = |&slot: &u32| self.is_at(slot as usize, key);
         if let Some(&slot) = self.index.find(hash, is_it) {
             return Ok(slot as usize);
         }
-        let (value, encoded) = look(self)?;
-        let slot = Slot { hash, key: key.into(), value, encoded, dirty: false, touched: false };
-        self.bytes += Self::cost(&slot);
+        let (value, encoded) = decode(self)?;
+        let key = Some(key.into());
+        let slot = Slot { hash, key, value, encoded, dirty: false, used: false };
+        self.bytes += slot.bytes();
         let at = match self.free.pop() {
             Some(at) => at,
             None => u32::try_from(self.slots.len()).map_err(|_| {
@@ -118,97 +142,45 @@ impl<V> Cache<V> {
             })?,
         };
         if at as usize == self.slots.len() {
-            self.slots.push(Some(slot));
+            self.slots.push(slot);
         } else {
-            self.slots[at as usize] = Some(slot);
+            self.slots[at as usize] = slot;
         }
         self.index.insert_unique(hash, at, hashes(&self.slots));
         Ok(at as usize)
     }
 
     /// The committed value of `key`.
-    fn committed(&self, key: &[u8]) -> Found<V> {
+    fn committed(&self, key: &[u8]) -> Decoded<V> {
         self.committed.read(key, |bytes| {
             let value = bytes.map(|bytes| self.layout.decode(bytes)).transpose()?;
             Ok((value, bytes.map_or(0, <[u8]>::len)))
         })?
     }
 
-    const fn cost(slot: &Slot<V>) -> usize {
-        size_of::<Option<Slot<V>>>() + slot.key.len() + ENTRY_BYTES + slot.encoded
-    }
-
-    fn is_at(&self, slot: usize, key: &[u8]) -> bool {
-        self.slots.get(slot).and_then(Option::as_ref).is_some_and(|slot| *slot.key == *key)
-    }
-
-    /// The slot of `key`, looked for where it was before.
-    fn slot_near(
-        &mut self,
-        hint: &Hint,
-        key: &[u8],
-        look: impl FnOnce(&Self) -> Found<V>,
-    ) -> Result<usize> {
-        let guess = hint.0.get();
-        if self.is_at(guess, key) {
-            return Ok(guess);
-        }
-        let slot = self.slot(key, look)?;
-        hint.0.set(slot);
-        Ok(slot)
-    }
-
-    fn read<R>(&mut self, index: usize, read: impl FnOnce(Option<&V>) -> R) -> R {
-        let slot = self.slots[index].as_mut();
-        read(slot.and_then(|slot| {
-            slot.touched = true;
-            slot.value.as_ref()
-        }))
-    }
-
-    fn update_if<R>(
-        &mut self,
-        index: usize,
-        change: impl FnOnce(&mut Option<V>) -> (bool, R),
-    ) -> R {
-        let Some(slot) = &mut self.slots[index] else {
-            // No slot that was just found is free.
-            return change(&mut None).1;
-        };
-        slot.touched = true;
-        let (changed, result) = change(&mut slot.value);
-        if changed && !slot.dirty {
-            slot.dirty = true;
-            // A slot's index came from a u32.
-            self.dirty.push(u32::try_from(index).unwrap_or(u32::MAX));
-        }
-        result
-    }
-
-    /// Gives every change since the last drain, in the order of first touch, and marks all as
-    /// clean. The value is encoded into `scratch`.
+    /// Gives every change since the last drain, in the order of their first change, and marks all
+    /// entries as clean.
     pub fn drain(&mut self, mut give: impl FnMut(ChangeRef<'_>)) {
         let mut scratch = Vec::new();
         for index in std::mem::take(&mut self.dirty) {
-            let Some(slot) = &mut self.slots[index as usize] else {
-                continue;
-            };
+            let slot = &mut self.slots[index as usize];
             slot.dirty = false;
+            let key = slot.key.as_deref().unwrap_or_default();
             match &slot.value {
                 Some(value) => {
                     scratch.clear();
                     self.layout.encode(value, &mut scratch);
                     self.bytes = self.bytes - slot.encoded + scratch.len();
                     slot.encoded = scratch.len();
-                    give((&slot.key, Some(&scratch)));
+                    give((key, Some(&scratch)));
                 }
-                None => give((&slot.key, None)),
+                None => give((key, None)),
             }
         }
     }
 
-    /// Forgets clean entries that were not touched for long, and as many more as it takes to hold no
-    /// more than `max_bytes`; only between a commit and the next change, when all of it is clean.
+    /// Evicts entries that were not used for long, and then as many as it takes to hold no more than
+    /// `max_bytes`. Called between a commit and the next change, when all entries are clean.
     pub fn trim(&mut self, max_bytes: usize) {
         debug_assert!(self.dirty.is_empty(), "trimmed with uncommitted changes");
         self.due += self.slots.len();
@@ -221,63 +193,85 @@ impl<V> Cache<V> {
         }
     }
 
-    /// Gives back the slots that a burst has left empty. Hints lead elsewhere from then on, which
-    /// costs each a look.
-    fn move_together(&mut self) {
-        self.slots.retain(Option::is_some);
+    /// Frees the slots that a burst has left empty. Existing hints miss once afterwards.
+    fn compact(&mut self) {
+        self.slots.retain(|slot| slot.key.is_some());
         self.slots.shrink_to_fit();
         self.free = Vec::new();
         self.index = HashTable::with_capacity(self.slots.len());
-        for (at, slot) in (0..).zip(self.slots.iter().flatten()) {
+        for (at, slot) in (0..).zip(&self.slots) {
             self.index.insert_unique(slot.hash, at, hashes(&self.slots));
         }
     }
 
-    /// The clock comes by at one slot.
+    /// Moves the hand by one slot.
     fn visit(&mut self) {
         if self.hand >= self.slots.len() {
             self.hand = 0;
             if self.slots.len() >= MIN_SLOTS && self.free.len() > self.slots.len() / 4 * 3 {
-                self.move_together();
+                self.compact();
             }
         }
         let at = self.hand;
         self.hand += 1;
-        match self.slots.get_mut(at) {
-            Some(Some(slot)) if slot.touched => slot.touched = false,
-            Some(Some(_)) => self.evict(at),
-            Some(None) | None => {}
+        if let Some(slot) = self.slots.get_mut(at)
+            && !std::mem::take(&mut slot.used)
+        {
+            self.evict(at);
         }
     }
 
     fn evict(&mut self, at: usize) {
-        let Some(slot) = self.slots[at].take() else {
+        let slot = &mut self.slots[at];
+        let bytes = slot.bytes();
+        if slot.key.take().is_none() {
             return;
-        };
-        self.bytes -= Self::cost(&slot);
+        }
+        slot.value = None;
+        self.bytes -= bytes;
         if let Ok(entry) = self.index.find_entry(slot.hash, |index| *index as usize == at) {
             self.free.push(entry.remove().0);
         }
     }
 
-    /// Forgets everything, uncommitted changes too.
+    /// Drops all entries, with their uncommitted changes.
     pub fn discard(&mut self) {
         *self = Self::new(Arc::clone(&self.layout), Arc::clone(&self.committed));
     }
 
-    /// An estimate of what is held.
+    /// An estimate of the memory held.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Slots for entries, used or not.
+    /// Slots, free ones included.
     #[cfg(test)]
     pub(super) const fn capacity(&self) -> usize {
         self.slots.capacity()
     }
 }
 
+impl<V> Slot<V> {
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.key.as_ref().map_or(0, |key| key.len())
+            + ENTRY_BYTES
+            + self.encoded
+    }
+}
+
 /// A processor's access to one of its stores. Clones share the store.
+///
+/// A value that was returned by [`Self::get`] or [`Self::entry`] borrows the whole store: a second use
+/// of the store panics until the value is dropped.
+///
+/// ```
+/// # fn example(counts: &streams::store::StoreHandle<u64>) -> streams::Result<()> {
+/// *counts.entry(b"word")?.get_or_insert(0) += 1;
+/// let count: Option<u64> = counts.get(b"word")?.map(|count| *count);
+/// # Ok(())
+/// # }
+/// ```
 pub struct StoreHandle<V>(Rc<RefCell<Cache<V>>>);
 
 impl<V> Clone for StoreHandle<V> {
@@ -295,96 +289,122 @@ impl<V> StoreHandle<V> {
         &self.0
     }
 
-    /// Looks at the value of `key`.
-    pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Option<&V>) -> R) -> Result<R> {
-        self.read_near(&Hint::default(), key, read)
+    /// The value of `key`.
+    pub fn get(&self, key: &[u8]) -> Result<Option<ValueRef<'_, V>>> {
+        self.get_near(&Hint::default(), key)
     }
 
-    /// [`Self::read`], looking first where the key was before.
-    pub fn read_near<R>(
-        &self,
-        hint: &Hint,
-        key: &[u8],
-        read: impl FnOnce(Option<&V>) -> R,
-    ) -> Result<R> {
+    /// [`Self::get`], first looked for at the hint.
+    pub fn get_near(&self, hint: &Hint, key: &[u8]) -> Result<Option<ValueRef<'_, V>>> {
         let mut cache = self.0.borrow_mut();
-        let slot = cache.slot_near(hint, key, |cache| cache.committed(key))?;
-        Ok(cache.read(slot, read))
+        let slot = cache.slot(hint, key, |cache| cache.committed(key))?;
+        Ok(RefMut::filter_map(cache, |cache| cache.slots[slot].value.as_mut()).ok().map(ValueRef))
     }
 
-    /// Changes the value of `key`; `None` deletes it. The key counts as changed in any case.
-    pub fn update<R>(&self, key: &[u8], change: impl FnOnce(&mut Option<V>) -> R) -> Result<R> {
-        self.update_if(key, |value| (true, change(value)))
+    /// The value of `key`, to change it.
+    pub fn entry(&self, key: &[u8]) -> Result<StoreEntry<'_, V>> {
+        self.entry_near(&Hint::default(), key)
     }
 
-    /// Looks at the value of `key` and says whether it was changed.
-    pub fn update_if<R>(
-        &self,
-        key: &[u8],
-        change: impl FnOnce(&mut Option<V>) -> (bool, R),
-    ) -> Result<R> {
-        self.update_if_near(&Hint::default(), key, change)
+    /// [`Self::entry`], first looked for at the hint.
+    pub fn entry_near(&self, hint: &Hint, key: &[u8]) -> Result<StoreEntry<'_, V>> {
+        self.entry_of(hint, key, |cache| cache.committed(key))
     }
 
-    /// [`Self::update_if`], looking first where the key was before.
-    pub fn update_if_near<R>(
-        &self,
-        hint: &Hint,
-        key: &[u8],
-        change: impl FnOnce(&mut Option<V>) -> (bool, R),
-    ) -> Result<R> {
-        let mut cache = self.0.borrow_mut();
-        let slot = cache.slot_near(hint, key, |cache| cache.committed(key))?;
-        Ok(cache.update_if(slot, change))
-    }
-
-    /// [`Self::update_if_near`] of a key that the caller knows to have no value: nothing is read to
-    /// find that out.
-    pub fn create_if_near<R>(
-        &self,
-        hint: &Hint,
-        key: &[u8],
-        change: impl FnOnce(&mut Option<V>) -> (bool, R),
-    ) -> Result<R> {
-        let mut cache = self.0.borrow_mut();
-        let slot = cache.slot_near(hint, key, |cache| {
+    /// [`Self::entry_near`] of a key that the caller knows to have no value, which saves a read of the
+    /// committed state.
+    pub fn new_entry_near(&self, hint: &Hint, key: &[u8]) -> Result<StoreEntry<'_, V>> {
+        self.entry_of(hint, key, |cache| {
             debug_assert_eq!(cache.committed.get(key)?, None, "a key that was to be new is not");
             Ok((None, 0))
-        })?;
-        Ok(cache.update_if(slot, change))
+        })
     }
 
-    /// The keys of a range that have a value, in order and at most `limit`: what this task has not yet
-    /// committed included, so that it does not depend on when it commits.
+    fn entry_of(
+        &self,
+        hint: &Hint,
+        key: &[u8],
+        decode: impl FnOnce(&Cache<V>) -> Decoded<V>,
+    ) -> Result<StoreEntry<'_, V>> {
+        let mut cache = self.0.borrow_mut();
+        let at = cache.slot(hint, key, decode)?;
+        let (slot, dirty) =
+            RefMut::map_split(cache, |cache| (&mut cache.slots[at], &mut cache.dirty));
+        Ok(StoreEntry { slot, dirty, at })
+    }
+
+    /// Deletes `key`.
+    pub fn remove(&self, key: &[u8]) -> Result<()> {
+        *self.entry(key)? = None;
+        Ok(())
+    }
+
+    /// At most `limit` pairs with `from <= key < to`, in key order, uncommitted changes included: the
+    /// result does not depend on when the task commits.
     ///
-    /// It looks at every uncommitted change, and is for what happens rarely.
-    pub fn keys(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Vec<u8>>> {
+    /// It looks at every uncommitted change of the store, so it is not for every record.
+    pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, V)>>
+    where
+        V: Clone,
+    {
         let cache = self.0.borrow();
-        let dirty = cache.dirty.iter().filter_map(|&at| cache.slots[at as usize].as_ref());
-        let dirty: Vec<_> = dirty.filter(|slot| from <= &*slot.key && &*slot.key < to).collect();
-        let deleted = dirty.iter().filter(|slot| slot.value.is_none()).count();
-        // Of the committed ones no more are left out than were deleted since.
+        let dirty = cache.dirty.iter().map(|&at| &cache.slots[at as usize]);
+        let dirty = dirty.filter_map(|slot| Some((slot.key.as_deref()?, slot.value.as_ref())));
+        let dirty: Vec<_> = dirty.filter(|(key, _)| from <= *key && *key < to).collect();
+        let deleted = dirty.iter().filter(|(_, value)| value.is_none()).count();
+        // Each deleted key may hide one committed pair.
         let committed = cache.committed.range(from, to, limit.saturating_add(deleted))?;
-        let mut keys: BTreeSet<Vec<u8>> = committed.into_iter().map(|(key, _)| key).collect();
-        for slot in dirty {
-            if slot.value.is_some() {
-                keys.insert(slot.key.to_vec());
+        let mut pairs: BTreeMap<_, _> = committed
+            .into_iter()
+            .map(|(key, value)| Ok((key, cache.layout.decode(&value)?)))
+            .collect::<Result<_>>()?;
+        for (key, value) in dirty {
+            if let Some(value) = value {
+                pairs.insert(key.to_vec(), value.clone());
             } else {
-                keys.remove(&*slot.key);
+                pairs.remove(key);
             }
         }
-        Ok(keys.into_iter().take(limit).collect())
+        Ok(pairs.into_iter().take(limit).collect())
     }
+}
 
-    /// Committed pairs of a key range, without what this task has not yet committed.
-    pub fn committed_range(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, V)>> {
-        let cache = self.0.borrow();
-        let pairs = cache.committed.range(from, to, limit)?;
-        pairs.into_iter().map(|(key, value)| Ok((key, cache.layout.decode(&value)?))).collect()
+/// A value of a store, borrowed.
+pub struct ValueRef<'a, V>(RefMut<'a, V>);
+
+impl<V> Deref for ValueRef<'_, V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.0
+    }
+}
+
+/// The value of one key, borrowed from its store: an `Option<V>`, `None` when there is none.
+///
+/// Mutable access marks the key as changed, and the next commit writes it. Where a value may stay as
+/// it is, look through a shared reference first (`as_ref`, `&*entry`).
+pub struct StoreEntry<'a, V> {
+    slot: RefMut<'a, Slot<V>>,
+    dirty: RefMut<'a, Vec<u32>>,
+    at: usize,
+}
+
+impl<V> Deref for StoreEntry<'_, V> {
+    type Target = Option<V>;
+
+    fn deref(&self) -> &Option<V> {
+        &self.slot.value
+    }
+}
+
+impl<V> DerefMut for StoreEntry<'_, V> {
+    fn deref_mut(&mut self) -> &mut Option<V> {
+        if !self.slot.dirty {
+            self.slot.dirty = true;
+            // A slot's number came from a u32.
+            self.dirty.push(u32::try_from(self.at).unwrap_or(u32::MAX));
+        }
+        &mut self.slot.value
     }
 }

@@ -23,7 +23,7 @@ pub mod overlay;
 #[cfg(test)]
 mod properties;
 
-pub use cache::{Cache, Hint, StoreHandle};
+pub use cache::{Cache, Hint, StoreEntry, StoreHandle, ValueRef};
 pub use disk::Disk;
 pub use engine::Engine;
 pub use freshness::{Freshness, Moment};

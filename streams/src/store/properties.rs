@@ -237,23 +237,27 @@ fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
     for touch in touches {
         match touch {
             Touch::Set(key, value, near) => {
-                let set = |held: &mut Option<Vec<u8>>| {
-                    let before = std::mem::replace(held, value.clone());
-                    (before != *value, before)
-                };
-                let before = if *near && model.contains_key(key) {
-                    handle.update_if_near(&hint, key, set)?
+                let mut entry = if *near && model.contains_key(key) {
+                    handle.entry_near(&hint, key)?
                 } else if *near {
-                    handle.create_if_near(&hint, key, set)?
+                    handle.new_entry_near(&hint, key)?
                 } else {
-                    handle.update_if(key, set)?
+                    handle.entry(key)?
                 };
-                prop_assert_eq!(before, model.get(key).cloned());
+                prop_assert_eq!(entry.as_ref(), model.get(key));
+                if *entry != *value {
+                    entry.clone_from(value);
+                }
                 model_apply(&mut model, &[(key.clone(), value.clone())]);
             }
             Touch::Read(key) => {
-                let same = handle.read_near(&hint, key, |value| value == model.get(key))?;
-                prop_assert!(same);
+                let value = handle.get_near(&hint, key)?;
+                prop_assert_eq!(value.as_deref(), model.get(key));
+                drop(value);
+                let pairs = model.range(key.clone()..).take(3);
+                let pairs: Vec<_> =
+                    pairs.map(|(key, value)| (key.clone(), value.clone())).collect();
+                prop_assert_eq!(handle.range(key, &[0xff; 4], 3)?, pairs);
             }
             Touch::Commit(max_bytes, quiet) => {
                 let mut cache = handle.cache().borrow_mut();
@@ -279,20 +283,20 @@ fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
 #[test]
 fn what_is_not_touched_for_long_leaves_the_cache() -> Result<()> {
     let (handle, _committed) = cached();
-    handle.read(b"hot", |_| ())?;
+    handle.get(b"hot")?;
     let one = handle.cache().borrow().bytes();
     for old in 0..1_000_u16 {
-        handle.read(&old.to_be_bytes(), |_| ())?;
+        handle.get(&old.to_be_bytes())?;
     }
     assert!(handle.cache().borrow().capacity() >= 1_000);
     for _commit in 0..3_000 {
-        handle.read(b"hot", |_| ())?;
+        handle.get(b"hot")?;
         handle.cache().borrow_mut().trim(usize::MAX);
     }
     assert_eq!(handle.cache().borrow().bytes(), one);
     let capacity = handle.cache().borrow().capacity();
     assert!(capacity < 10, "room for {capacity} entries is kept");
-    assert!(handle.read(b"hot", |value| value.is_none())?, "it was never there");
+    assert!(handle.get(b"hot")?.is_none(), "it was never there");
     Ok(())
 }
 

@@ -103,7 +103,7 @@ impl Processor for Count {
         }
         let mut key = Vec::new();
         window_key(&event.key, start.0, &mut key);
-        self.counts.update(&key, |count| *count = Some(count.unwrap_or(0) + 1))?;
+        *self.counts.entry(&key)?.get_or_insert(0) += 1;
         context.forward(event)
     }
 }
@@ -118,9 +118,9 @@ impl Processor for Total {
     type Out = Event;
 
     fn process(&mut self, context: &mut Context<'_, Event>, event: &Event) -> Result<(), Failure> {
-        self.totals.update(&event.key, |total| {
-            *total = event.value.map(|value| total.unwrap_or(0) + value);
-        })?;
+        let mut total = self.totals.entry(&event.key)?;
+        *total = event.value.map(|value| total.unwrap_or(0) + value);
+        drop(total);
         context.forward(event)
     }
 }
@@ -138,7 +138,8 @@ impl Processor for Trace {
         let place = format!("{}:{}", event.topic, context.offset());
         let (key, stream_time) = (String::from_utf8_lossy(&event.key), context.stream_time());
         let line = format!("{key} at {}, stream time {stream_time}", context.timestamp());
-        Ok(self.seen.update(place.as_bytes(), |seen| *seen = Some(line))?)
+        *self.seen.entry(place.as_bytes())? = Some(line);
+        Ok(())
     }
 }
 

@@ -10,12 +10,11 @@ struct CountDown {
 
 impl CountDown {
     fn step(&self, context: &mut Context<'_, u8>) -> Result<(), Failure> {
-        let take = |left: &mut Option<u8>| {
-            let taken = left.take().filter(|left| *left > 0);
-            *left = taken.map(|taken| taken - 1);
-            taken
-        };
-        let Some(taken) = self.left.update(b"left", take)? else {
+        let mut left = self.left.entry(b"left")?;
+        let taken = left.take().filter(|left| *left > 0);
+        *left = taken.map(|taken| taken - 1);
+        drop(left);
+        let Some(taken) = taken else {
             return Ok(());
         };
         context.again();
@@ -28,7 +27,7 @@ impl Processor for CountDown {
     type Out = u8;
 
     fn process(&mut self, context: &mut Context<'_, u8>, record: &u8) -> Result<(), Failure> {
-        self.left.update(b"left", |left| *left = Some(*record))?;
+        *self.left.entry(b"left")? = Some(*record);
         self.step(context)
     }
 

@@ -1,0 +1,48 @@
+//! The HTTP server: health, metrics, reads of this member's partitions, and streams of changes.
+//!
+//! ```text
+//! connections ─► guard, metrics ─► routes ─┬─► reads/   ─► read_service (one read) ─► store_reader
+//!                                          └─► stream/  changes over WebSocket and server-sent events
+//!
+//! params   the parameters of a request        extent   the age of an answer
+//! answer   JSON, CSV, Arrow or 304            error    the reason of a refusal
+//! history  older candles from PostgreSQL      budget   the memory that readers hold
+//! ```
+//!
+//! Reads see committed state only. A member answers for the partitions that it has. When it does
+//! not find a pair, the answer lists the partitions that were searched. Each answer states its age.
+
+mod answer;
+mod budget;
+mod clock;
+mod connections;
+mod error;
+mod exchange_cache;
+mod extent;
+mod guard;
+mod history;
+mod metrics;
+mod openapi;
+mod page;
+mod params;
+mod partition_hints;
+mod rate;
+mod read_service;
+mod reads;
+mod routes;
+pub mod store_reader;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use budget::Budget;
+pub use clock::now;
+pub use connections::{Limits, serve};
+pub use error::Refusal;
+pub use guard::{AccessPolicy, AccessToken};
+pub use history::{History, HistoryUrl};
+pub use metrics::ConnectionMetrics;
+pub use read_service::ReadService;
+pub use routes::router;
+pub use tls::server_config;

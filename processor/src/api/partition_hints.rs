@@ -1,0 +1,68 @@
+//! The partition in which a pair was last found, so that a look-up reads one partition first.
+//!
+//! A pair's partition depends on its writer: murmur2 of the key's bytes for this producer and
+//! Java's, another hash for others, and the bytes begin with a schema id. Therefore it is
+//! remembered and not computed. A wrong hint, because the pair moved or two pairs share a slot,
+//! costs one more look-up.
+
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use rustc_hash::FxHasher;
+use schemas::PairKey;
+
+/// Slots: twice as many as the largest installation has pairs in use, in 128 KiB.
+const SLOTS: usize = 1 << 16;
+/// The value of an empty slot.
+const EMPTY: u16 = u16::MAX;
+
+/// The partition of each pair that was found, by its hash.
+pub(super) struct PartitionHints(Box<[AtomicU16]>);
+
+impl Default for PartitionHints {
+    fn default() -> Self {
+        Self((0..SLOTS).map(|_| AtomicU16::new(EMPTY)).collect())
+    }
+}
+
+impl PartitionHints {
+    fn of(&self, pair: &PairKey) -> &AtomicU16 {
+        let mut hasher = FxHasher::default();
+        pair.hash(&mut hasher);
+        // The upper bits of the hash are mixed better.
+        let index = usize::try_from(hasher.finish() >> 48).unwrap_or(0);
+        &self.0[index % SLOTS]
+    }
+
+    /// The partition to read first.
+    pub(super) fn recall(&self, pair: &PairKey) -> Option<i32> {
+        let place = self.of(pair).load(Ordering::Relaxed);
+        (place != EMPTY).then_some(i32::from(place))
+    }
+
+    /// Records the partition. One that does not fit is not recorded.
+    pub(super) fn remember(&self, pair: &PairKey, partition: i32) {
+        let place = u16::try_from(partition).unwrap_or(EMPTY);
+        self.of(pair).store(place, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_recalled_and_nothing_else() {
+        let places = PartitionHints::default();
+        let pairs: Vec<_> = (0..400).map(|n| PairKey::new(format!("B{n}"), "USD", "x")).collect();
+        assert_eq!(places.recall(&pairs[0]), None);
+        for (partition, pair) in (0..).zip(&pairs) {
+            places.remember(pair, partition);
+        }
+        let recalled = (0..).zip(&pairs).filter(|(n, pair)| places.recall(pair) == Some(*n));
+        // Few pairs share a slot.
+        assert!(recalled.count() > 390);
+        places.remember(&pairs[0], i32::MAX);
+        assert_eq!(places.recall(&pairs[0]), None);
+    }
+}

@@ -1,0 +1,16 @@
+//! The reads, one route a file, and the rows that their answers consist of.
+//!
+//! | route | file |
+//! |---|---|
+//! | `/v1/latest` | `latest` |
+//! | `/v1/candles` | `candles`; `fill` adds windows without trades, `arrow` writes Arrow IPC |
+//! | `/v1/exchanges`, `/v1/exchanges/{exchange}/pairs` | `exchanges` |
+//! | `/v1/bases/{base}` | `bases` |
+
+mod arrow;
+pub(super) mod bases;
+pub(super) mod candles;
+pub(super) mod exchanges;
+mod fill;
+pub(super) mod latest;
+mod rows;

@@ -1,0 +1,370 @@
+//! Subscriptions grouped by pattern, so that a row is encoded once for all subscribers of a
+//! pattern.
+//!
+//! ```text
+//! names    BTC → 1, USD → 2, coinbase → 3          only parts that some pattern names
+//! groups   (latest, *, *, *)          rows of this tick, sequence, members by subscription id
+//!          (latest, BTC, USD, *)      …
+//! ```
+//!
+//! While a scan reads the first rows for a group, the group keeps the rows that change. They are
+//! sent after the scan's rows, so that together they are the state at that moment.
+//!
+//! A pair matches at most eight groups: each part by its name or by `*`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use schemas::PairKey;
+
+use super::client_queue::ClientId;
+use super::pattern::{Channel, Pattern};
+use super::protocol::{Frame, Frames, rows};
+use super::recent_changes::Key;
+use super::scans::PendingSubscription;
+use super::snapshot::{Parts, Rows};
+use crate::api::budget::{Budget, SharedText};
+
+/// Keys that may change during a scan: some tens of megabytes. Beyond it the scan is repeated.
+const MAX_CHANGED: usize = 100_000;
+/// The number of `*`.
+const ANY: u32 = 0;
+
+/// A pattern as numbers.
+type Selector = (Channel, [u32; 3]);
+
+/// The subscriptions of one pattern.
+pub(super) struct Group {
+    pattern: Pattern,
+    sequence: u64,
+    /// The rows that changed in this tick.
+    pub(super) rows: Rows,
+    /// By subscription id: subscribers with the same id get the same bytes.
+    members: BTreeMap<u32, Vec<ClientId>>,
+    /// Subscriptions that wait for their first rows, and then become members.
+    pub(super) waiting: Vec<PendingSubscription>,
+    /// The rows that changed since the scan began.
+    since: Since,
+}
+
+/// The state of a group's scan.
+#[derive(Default)]
+enum Since {
+    /// No scan runs.
+    #[default]
+    Idle,
+    /// A scan runs; the newest row of each key that changed since.
+    Changed(FxHashMap<Key, String>),
+    /// A scan runs and its rows are invalid: changes are missing, or are too many.
+    Void,
+}
+
+impl Group {
+    /// The pattern.
+    pub(super) const fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// The sequence of the last update.
+    pub(super) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Subscription ids, and the clients of each.
+    pub(super) fn members(&self) -> impl Iterator<Item = (u32, &[ClientId])> {
+        self.members.iter().map(|(id, clients)| (*id, clients.as_slice()))
+    }
+
+    /// Takes this tick's rows, one message each, and the sequence before the first.
+    pub(super) fn take_rows(&mut self, budget: &Budget) -> (Parts, u64) {
+        let taken = std::mem::take(&mut self.rows).into_parts(budget);
+        let before = self.sequence;
+        self.sequence += taken.len() as u64;
+        (taken, before)
+    }
+
+    /// Whether a scan runs.
+    pub(super) const fn is_read(&self) -> bool {
+        !matches!(self.since, Since::Idle)
+    }
+
+    /// Marks the beginning of a scan.
+    pub(super) fn begin(&mut self) {
+        self.since = Since::Changed(FxHashMap::default());
+    }
+
+    /// Invalidates the running scan.
+    pub(super) fn make_void(&mut self) {
+        if self.is_read() {
+            self.since = Since::Void;
+        }
+    }
+
+    /// Marks the end of a scan. Returns the rows that changed meanwhile, or `None` if it was
+    /// invalid.
+    pub(super) fn end(&mut self) -> Option<Rows> {
+        match std::mem::take(&mut self.since) {
+            Since::Changed(changed) => {
+                let mut rows = Rows::default();
+                for row in changed.values() {
+                    rows.push(|out| out.push_str(row));
+                }
+                Some(rows)
+            }
+            Since::Idle | Since::Void => None,
+        }
+    }
+
+    fn push(&mut self, key: &Key, row: &str) {
+        // A group without members has only pending subscriptions.
+        if !self.members.is_empty() {
+            self.rows.push(|out| out.push_str(row));
+        }
+        if let Since::Changed(changed) = &mut self.since {
+            changed.insert(Arc::clone(key), row.to_owned());
+            if changed.len() > MAX_CHANGED {
+                self.since = Since::Void;
+            }
+        }
+    }
+
+    /// Removes all members, with their subscription ids.
+    pub(super) fn take_members(&mut self) -> Vec<(u32, ClientId)> {
+        let members = std::mem::take(&mut self.members).into_iter();
+        members.flat_map(|(id, who)| who.into_iter().map(move |client| (id, client))).collect()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.waiting.is_empty() && !self.is_read()
+    }
+}
+
+/// The updates of one tick for the subscribers with this id. Each message has the next sequence,
+/// and the last one has the token.
+pub(super) fn updates(id: u32, before: u64, parts: &Parts, resume: &Arc<str>) -> Frames {
+    let last = parts.len() - 1;
+    let frame = |(index, part): (usize, &Arc<SharedText>)| -> Frame {
+        let sequence = before + 1 + index as u64;
+        rows("update", id, sequence, (1, 1), part, (index == last).then_some(resume))
+    };
+    parts.iter().enumerate().map(frame).collect()
+}
+
+/// All groups.
+#[derive(Default)]
+pub(super) struct Groups {
+    /// Parts that patterns name: the number of each, and how many patterns name it.
+    names: HashMap<String, (u32, usize)>,
+    last_name: u32,
+    by_pattern: FxHashMap<Selector, Group>,
+}
+
+impl Groups {
+    fn number(&self, part: Option<&String>) -> Option<u32> {
+        part.map_or(Some(ANY), |part| self.names.get(part).map(|(number, _)| *number))
+    }
+
+    fn selector(&self, pattern: &Pattern) -> Option<Selector> {
+        let [base, quote, exchange] = [&pattern.base, &pattern.quote, &pattern.exchange];
+        let numbers = [
+            self.number(base.as_ref())?,
+            self.number(quote.as_ref())?,
+            self.number(exchange.as_ref())?,
+        ];
+        Some((pattern.channel, numbers))
+    }
+
+    fn name(&mut self, part: Option<&String>) -> u32 {
+        let Some(part) = part else { return ANY };
+        if let Some((number, users)) = self.names.get_mut(part) {
+            *users += 1;
+            return *number;
+        }
+        self.last_name += 1;
+        self.names.insert(part.clone(), (self.last_name, 1));
+        self.last_name
+    }
+
+    /// Adds a client to the group of a pattern.
+    pub(super) fn join(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
+        self.open(pattern).members.entry(id).or_default().push(client);
+    }
+
+    /// The group of a pattern, created if absent. An unused group is removed at the end of the
+    /// tick.
+    pub(super) fn open(&mut self, pattern: &Pattern) -> &mut Group {
+        let selector = match self.selector(pattern) {
+            Some(selector) if self.by_pattern.contains_key(&selector) => selector,
+            _ => {
+                let [base, quote, exchange] = [&pattern.base, &pattern.quote, &pattern.exchange];
+                let parts = [base, quote, exchange].map(|part| self.name(part.as_ref()));
+                (pattern.channel, parts)
+            }
+        };
+        self.by_pattern.entry(selector).or_insert_with(|| Group {
+            pattern: pattern.clone(),
+            sequence: 0,
+            rows: Rows::default(),
+            members: BTreeMap::new(),
+            waiting: Vec::new(),
+            since: Since::Idle,
+        })
+    }
+
+    /// Removes a client's subscription, pending or not. The group stays until the end of the tick.
+    pub(super) fn leave(&mut self, pattern: &Pattern, id: u32, client: ClientId) {
+        let Some(selector) = self.selector(pattern) else { return };
+        let Some(group) = self.by_pattern.get_mut(&selector) else { return };
+        group.waiting.retain(|wanted| wanted.client != client || wanted.id != id);
+        if let Some(clients) = group.members.get_mut(&id) {
+            if let Some(at) = clients.iter().position(|known| *known == client) {
+                clients.swap_remove(at);
+            }
+            if clients.is_empty() {
+                group.members.remove(&id);
+            }
+        }
+    }
+
+    /// The group of a pattern, if there is one.
+    pub(super) fn group(&mut self, pattern: &Pattern) -> Option<&mut Group> {
+        let selector = self.selector(pattern)?;
+        self.by_pattern.get_mut(&selector)
+    }
+
+    /// Whether a channel has a group.
+    pub(super) fn has(&self, channel: Channel) -> bool {
+        self.by_pattern.keys().any(|(of, _)| *of == channel)
+    }
+
+    /// Gives the row of a changed key to every group that its pair matches. `row` is called at most
+    /// once.
+    pub(super) fn push(
+        &mut self,
+        channel: Channel,
+        key: &Key,
+        pair: &PairKey,
+        row: impl FnOnce() -> Option<String>,
+    ) {
+        let of = |part: &String| self.names.get(part).map_or(ANY, |(number, _)| *number);
+        let [base, quote, exchange] = [of(&pair.base), of(&pair.quote), of(&pair.exchange)];
+        let mut row = Some(row);
+        let mut text: Option<String> = None;
+        for mask in 0..8_u32 {
+            let pick = |bit: u32, number: u32| if mask & bit == 0 { ANY } else { number };
+            let numbers = [pick(1, base), pick(2, quote), pick(4, exchange)];
+            // A part without a number is matched by `*` only, and only once.
+            let named = [(1, base), (2, quote), (4, exchange)];
+            if named.iter().any(|(bit, number)| mask & bit != 0 && *number == ANY) {
+                continue;
+            }
+            let Some(group) = self.by_pattern.get_mut(&(channel, numbers)) else { continue };
+            if let Some(row) = row.take() {
+                text = row();
+            }
+            let Some(text) = &text else { return };
+            group.push(key, text);
+        }
+    }
+
+    /// Every group.
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Group> {
+        self.by_pattern.values_mut()
+    }
+
+    /// Removes unused groups at the end of a tick.
+    pub(super) fn settle(&mut self) {
+        let mut gone = Vec::new();
+        self.by_pattern.retain(|_, group| {
+            let stays = !group.is_idle();
+            if !stays {
+                gone.push(group.pattern.clone());
+            }
+            stays
+        });
+        for pattern in gone {
+            for part in [pattern.base, pattern.quote, pattern.exchange].into_iter().flatten() {
+                if let Some((_, users)) = self.names.get_mut(&part) {
+                    *users -= 1;
+                    if *users == 0 {
+                        self.names.remove(&part);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(parts: [Option<u8>; 3]) -> Pattern {
+        let [base, quote, exchange] = parts.map(|part| part.map(|part| part.to_string()));
+        Pattern::new(Channel::Latest, base, quote, exchange).unwrap()
+    }
+
+    proptest! {
+        /// After any subscribes and unsubscribes, a row reaches exactly the groups whose pattern it
+        /// matches.
+        #[test]
+        fn a_row_reaches_whoever_asked_for_it_and_nobody_else(
+            patterns in vec([any_part(), any_part(), any_part()], 0..12),
+            leaves in vec(any::<bool>(), 12),
+            pair in [0..3_u8, 0..3_u8, 0..3_u8],
+        ) {
+            let mut groups = Groups::default();
+            for (client, parts) in (0..).zip(&patterns) {
+                groups.join(&pattern(*parts), 1, client);
+            }
+            for ((client, parts), _) in
+                (0..).zip(&patterns).zip(&leaves).filter(|(_, leaves)| **leaves)
+            {
+                groups.leave(&pattern(*parts), 1, client);
+            }
+            groups.settle();
+            let [base, quote, exchange] = pair.map(|part| part.to_string());
+            let pair = PairKey::new(base, quote, exchange);
+            let budget = Budget::new(1);
+            groups.push(Channel::Latest, &[1][..].into(), &pair, || Some("{}".into()));
+            let mut told = Vec::new();
+            for group in groups.all() {
+                let (parts, before) = group.take_rows(&budget);
+                prop_assert_eq!((before, parts.len()), (0, 1));
+                if !parts[0].is_empty() {
+                    prop_assert_eq!(&**parts[0], "{}");
+                    told.extend(group.members().flat_map(|(_, clients)| clients.to_vec()));
+                }
+            }
+            told.sort_unstable();
+            let stay = (0..).zip(&patterns).zip(&leaves).filter(|(_, leaves)| !**leaves);
+            let expected: Vec<ClientId> = stay
+                .filter(|((_, parts), _)| pattern(**parts).matches(&pair))
+                .map(|((client, _), _)| client)
+                .collect();
+            prop_assert_eq!(told, expected);
+        }
+    }
+
+    fn any_part() -> impl Strategy<Value = Option<u8>> {
+        proptest::option::of(0..3_u8)
+    }
+
+    #[test]
+    fn sequences_count_messages_and_the_last_has_the_token() {
+        let resume: Arc<str> = "t".into();
+        let part = SharedText::new("{}".into(), &Budget::new(1));
+        let frames = updates(3, 7, &vec![Arc::clone(&part), part], &resume);
+        let said: Vec<serde_json::Value> =
+            frames.iter().map(|frame| serde_json::from_str(&frame.text()).unwrap()).collect();
+        assert_eq!(
+            (&said[0]["sequence"], &said[0]["resume"]),
+            (&8.into(), &serde_json::Value::Null)
+        );
+        assert_eq!((&said[1]["sequence"], &said[1]["resume"]), (&9.into(), &"t".into()));
+    }
+}

@@ -1,0 +1,245 @@
+//! Rows read from the stores: snapshots, the missed changes of a client that resumes, and live
+//! hours.
+
+use std::sync::Arc;
+
+use schemas::{Basis, CandleKey, Codec, PairKey, Timestamp};
+use streams::runtime::Queries;
+use streams::{Error, Result};
+
+use super::encode;
+use super::pattern::{Channel, Pattern};
+use super::recent_changes::Key;
+use crate::api::budget::{Budget, SharedText};
+use crate::api::store_reader::{CandleRange, StoreReader};
+use crate::operators::Interval;
+use crate::store_keys;
+
+/// Rows of one snapshot. A wider pattern gets so many, and a warning is logged.
+pub(super) const MAX_ROWS: usize = 20_000;
+/// Bytes of one message, beyond which the next one begins, so that a client's other messages are
+/// not delayed.
+const MAX_PART: usize = 64 << 10;
+
+/// Rows as messages.
+pub(super) type Parts = Vec<Arc<SharedText>>;
+
+/// Rows in parts, each of JSON objects separated by commas.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    parts: Vec<String>,
+    count: usize,
+}
+
+impl Rows {
+    /// Appends what `write` writes, which is one row.
+    pub(super) fn push(&mut self, write: impl FnOnce(&mut String)) {
+        if self.parts.last().is_none_or(|part| part.len() > MAX_PART) {
+            self.parts.push(String::new());
+        }
+        let Some(part) = self.parts.last_mut() else { return };
+        if !part.is_empty() {
+            part.push(',');
+        }
+        write(part);
+        self.count += 1;
+    }
+
+    /// Whether there is no row.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.count >= MAX_ROWS
+    }
+
+    /// The text of the only row.
+    pub(super) fn into_row(self) -> Option<String> {
+        self.parts.into_iter().next()
+    }
+
+    /// The parts, at least one.
+    pub(super) fn into_parts(mut self, budget: &Budget) -> Parts {
+        if self.parts.is_empty() {
+            self.parts.push(String::new());
+        }
+        self.parts.into_iter().map(|part| SharedText::new(part, budget)).collect()
+    }
+}
+
+/// The stores of this process at one moment.
+pub(super) struct LocalStores {
+    codec: Arc<Codec>,
+    /// By partition.
+    here: Vec<(i32, StoreReader)>,
+}
+
+impl LocalStores {
+    /// Takes the stores.
+    pub(super) fn new(queries: &Queries, codec: &Arc<Codec>) -> Self {
+        let here = StoreReader::of_partitions(queries, codec);
+        Self { codec: Arc::clone(codec), here }
+    }
+
+    fn reader(&self, partition: i32) -> Option<&StoreReader> {
+        self.here.iter().find(|(known, _)| *known == partition).map(|(_, reader)| reader)
+    }
+
+    /// The partitions.
+    pub(super) fn partitions(&self) -> Vec<i32> {
+        self.here.iter().map(|(partition, _)| *partition).collect()
+    }
+
+    /// Adds the rows that match a pattern. Returns the number of pairs read.
+    pub(super) fn snapshot(&self, pattern: &Pattern, rows: &mut Rows) -> Result<usize> {
+        let (mut looked_at, mut left_out) = (0, 0);
+        // The keys begin with the base and the quote.
+        let base = pattern.base.as_deref();
+        let prefix = base.map(|base| store_keys::pair_prefix(base, pattern.quote.as_deref()));
+        for (_, reader) in &self.here {
+            let pairs = match pattern.pair() {
+                Some(pair) => vec![pair],
+                None => reader.pairs(prefix.as_deref().unwrap_or_default())?,
+            };
+            looked_at += pairs.len();
+            for pair in pairs.iter().filter(|pair| pattern.matches(pair)) {
+                if rows.is_full() {
+                    left_out += 1;
+                } else {
+                    Self::newest(reader, pattern.channel, pair, rows)?;
+                }
+            }
+        }
+        if left_out > 0 {
+            tracing::warn!(left_out, "a snapshot was cut short: the pattern is too wide");
+        }
+        Ok(looked_at)
+    }
+
+    /// Adds the newest price of a pair, or its two newest candles.
+    fn newest(
+        reader: &StoreReader,
+        channel: Channel,
+        pair: &PairKey,
+        rows: &mut Rows,
+    ) -> Result<()> {
+        let Some(latest) = reader.latest(pair)? else {
+            return Ok(());
+        };
+        let Channel::Candles(interval) = channel else {
+            rows.push(|out| encode::latest(pair, &latest, out));
+            return Ok(());
+        };
+        let start = interval.start(latest.event_time).0;
+        let (from, to) = (start.saturating_sub(interval.length_ms()), start.saturating_add(1));
+        for basis in [Basis::Trade, Basis::Ticker] {
+            let range =
+                CandleRange { basis, interval, from: Timestamp(from), to: Timestamp(to), limit: 2 };
+            for (key, candle) in reader.candles(pair, range)? {
+                rows.push(|out| encode::candle(interval, &key, &candle, out));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the current values of keys of a channel, where they match.
+    pub(super) fn values(
+        &self,
+        pattern: &Pattern,
+        keys: &[(i32, Key)],
+        rows: &mut Rows,
+    ) -> Result<()> {
+        for (partition, key) in keys {
+            let Some(changed) = ChangedKey::read(pattern.channel, key) else { continue };
+            let reader = self.reader(*partition);
+            let Some(reader) = reader.filter(|_| pattern.matches(changed.pair())) else { continue };
+            let value = reader.store(pattern.channel.topic())?.get(key)?;
+            self.row(*partition, &changed, value.as_deref(), rows)?;
+        }
+        Ok(())
+    }
+
+    /// Adds one row of a key whose value is known.
+    pub(super) fn row(
+        &self,
+        partition: i32,
+        key: &ChangedKey,
+        value: Option<&[u8]>,
+        rows: &mut Rows,
+    ) -> Result<()> {
+        let corrupt = |error: schemas::DecodeError| Error::Corrupt(error.to_string());
+        match (key, value) {
+            (ChangedKey::Pair(pair), Some(value)) => {
+                let latest = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::latest(pair, &latest, out));
+            }
+            (ChangedKey::Pair(pair), None) => rows.push(|out| encode::deleted(pair, None, out)),
+            (ChangedKey::Candle(Interval::Minute, key), Some(value)) => {
+                let candle = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::candle(Interval::Minute, key, &candle, out));
+            }
+            (ChangedKey::Candle(Interval::Minute, key), None) => {
+                rows.push(|out| encode::deleted(&key.pair, Some(key), out));
+            }
+            (ChangedKey::Candle(interval, key), _) => {
+                self.live(partition, *interval, key, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an hour or a day, merged with its open minutes.
+    fn live(
+        &self,
+        partition: i32,
+        interval: Interval,
+        key: &CandleKey,
+        rows: &mut Rows,
+    ) -> Result<()> {
+        let Some(reader) = self.reader(partition) else { return Ok(()) };
+        let to = Timestamp(key.open_time.0.saturating_add(1));
+        let range = CandleRange { basis: key.basis, interval, from: key.open_time, to, limit: 1 };
+        match reader.candles(&key.pair, range)?.first() {
+            Some((key, candle)) => rows.push(|out| encode::candle(interval, key, candle, out)),
+            None => rows.push(|out| encode::deleted(&key.pair, Some(key), out)),
+        }
+        Ok(())
+    }
+}
+
+/// A store key, parsed.
+pub(super) enum ChangedKey {
+    /// The key of a newest price.
+    Pair(PairKey),
+    /// The key of a candle.
+    Candle(Interval, CandleKey),
+}
+
+impl ChangedKey {
+    /// Parses a key of a channel's store.
+    pub(super) fn read(channel: Channel, key: &[u8]) -> Option<Self> {
+        match channel {
+            Channel::Latest => store_keys::read_pair(key).map(Self::Pair),
+            Channel::Candles(interval) => {
+                store_keys::typed_candle_key(key).map(|key| Self::Candle(interval, key))
+            }
+        }
+    }
+
+    /// Its pair.
+    pub(super) const fn pair(&self) -> &PairKey {
+        match self {
+            Self::Pair(pair) => pair,
+            Self::Candle(_, key) => &key.pair,
+        }
+    }
+}
+
+/// The key of the hour or day that a minute's key falls into.
+pub(super) fn parent_key(minute: &[u8], interval: Interval) -> Option<Vec<u8>> {
+    let (pair, basis, time) = store_keys::read_candle_key(minute)?;
+    let mut key = Vec::with_capacity(minute.len());
+    store_keys::candle_key(interval, pair, basis, interval.start(time), &mut key);
+    Some(key)
+}

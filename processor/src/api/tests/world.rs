@@ -1,0 +1,242 @@
+//! The routes over a task that runs without a broker, and requests without a socket.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use prometheus::Registry;
+use schemas::topic::Topic;
+use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
+use serde_json::Value;
+use streams::record::{Batch, Offset, Partition, SourceId};
+use streams::runtime::{Queries, Stop};
+use streams::store::{Committed, Memory, Moment};
+use streams::{Task, Topology};
+use tower::ServiceExt as _;
+
+use crate::api::store_reader::StoreReader;
+use crate::api::{AccessPolicy, Budget, ReadService, router, stream};
+use crate::topology::topology;
+
+pub(super) type Outcome = Result<(), Box<dyn Error>>;
+
+/// 2024-01-01T00:00:00Z.
+pub(super) const EPOCH: i64 = 1_704_067_200_000;
+/// A moment at which both clocks say the same.
+fn moment(time: i64) -> Moment {
+    Moment { wall: streams::record::Timestamp(time), up_ms: time }
+}
+
+/// The time of the routes.
+pub(super) const NOW: Timestamp = Timestamp(EPOCH + 3_600_000);
+
+/// A minute of the day, in milliseconds.
+pub(super) const fn minute(minute: i64) -> i64 {
+    EPOCH + minute * 60_000
+}
+
+pub(super) struct World {
+    codec: Arc<Codec>,
+    topology: Topology,
+    task: Task,
+    next: i64,
+    /// The memory of its readers.
+    pub(super) budget: Budget,
+}
+
+impl World {
+    pub(super) fn new() -> Result<Self, Box<dyn Error>> {
+        let codec = Arc::new(Codec::offline());
+        let topology = topology(&codec, "");
+        let store = |_| Arc::new(Committed::new(Box::new(Memory::default())));
+        let stores = topology.stores().iter().map(store).collect();
+        let mut task = Task::new(&topology, Partition(0), stores, 1 << 20)?;
+        task.run(&[]);
+        let budget = Budget::new(64 << 20);
+        Ok(Self { codec, topology, task, next: 0, budget })
+    }
+
+    fn pipe(&mut self, key: &[u8], value: &[u8], time: i64) -> Outcome {
+        let mut batch = Batch::default();
+        let time = streams::record::Timestamp(time);
+        batch.push(Offset(self.next), time, key, Some(value));
+        self.next += 1;
+        self.task.add_records(SourceId(0), batch);
+        while self.task.process()? {}
+        self.task.prepare_commit()?;
+        self.task.post_commit();
+        Ok(())
+    }
+
+    /// Reads its stores.
+    pub(super) fn reader(&self) -> StoreReader {
+        StoreReader::of_task(&self.task)
+    }
+
+    /// A trade of one unit.
+    pub(super) fn trade(&mut self, pair: (&str, &str, &str), price: &str, time: i64) -> Outcome {
+        let key = self.codec.to_bytes(&PairKey::new(pair.0, pair.1, pair.2));
+        let event = MarketEvent::trade(price.parse()?, Decimal::ONE, Timestamp(time));
+        let value = self.codec.to_bytes(&event);
+        self.pipe(&key, &value, time)
+    }
+
+    /// A feed's clock.
+    pub(super) fn mark(&mut self, exchange: &str, time: i64, received_at: i64) -> Outcome {
+        let mark = FeedMark::healthy("1", Timestamp(time), Timestamp(received_at));
+        self.marked(exchange, &mark)
+    }
+
+    /// A feed was healthy for a while.
+    pub(super) fn healthy(&mut self, exchange: &str, from: i64, until: i64) -> Outcome {
+        let mark = FeedMark::healthy("1", Timestamp(until), Timestamp(until));
+        self.marked(exchange, &FeedMark { healthy_from: Some(Timestamp(from)), ..mark })
+    }
+
+    fn marked(&mut self, exchange: &str, mark: &FeedMark) -> Outcome {
+        let key = self.codec.to_bytes(&PairKey::feed(exchange));
+        let value = self.codec.to_bytes(mark);
+        self.pipe(&key, &value, mark.received_at.0)
+    }
+
+    /// The stores say that they are so old.
+    pub(super) fn is_of(&self, next: i64, time: i64) {
+        for store in self.task.stores() {
+            store.freshness().claims(Offset(next));
+            store.freshness().complete(moment(time));
+        }
+    }
+
+    pub(super) fn service(&self) -> ReadService {
+        let names = self.topology.stores().iter().map(|spec| spec.name.clone());
+        let queries = Queries::of_partition(names.zip(self.task.stores().iter().cloned()));
+        let service = ReadService::new(
+            queries,
+            Arc::clone(&self.codec),
+            Registry::new(),
+            self.budget.clone(),
+        );
+        ReadService { now: || NOW, moment: || moment(NOW.0), ..service }
+    }
+
+    pub(super) fn routes(&self) -> Router {
+        self.guarded(&open())
+    }
+
+    pub(super) fn guarded(&self, guards: &AccessPolicy) -> Router {
+        router(self.service(), guards, Router::new()).unwrap()
+    }
+
+    /// With the streaming routes, which have so many places, and what ends the thread behind them.
+    pub(super) fn streaming(
+        &self,
+        guards: &AccessPolicy,
+        places: u32,
+    ) -> Result<(Router, Hub), Box<dyn Error>> {
+        let (service, hub) = (self.service(), Hub(Stop::default()));
+        let options = stream::StreamOptions {
+            stream_updates_per_second: 4,
+            stream_max_clients: places,
+            allowed_origins: Vec::new(),
+        };
+        let streaming = stream::router(&service, &options, &hub.0)?;
+        Ok((router(service, guards, streaming)?, hub))
+    }
+}
+
+/// The thread behind the streaming routes. Dropped, it ends.
+pub(super) struct Hub(Stop);
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+/// Anybody may anything.
+pub(super) fn open() -> AccessPolicy {
+    AccessPolicy {
+        token: None,
+        origins: Vec::new(),
+        rate: None,
+        max_reads: 100,
+        timeout: Duration::from_mins(1),
+    }
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+pub(super) async fn send(
+    routes: &Router,
+    request: Request<Body>,
+) -> Result<Answer, Box<dyn Error>> {
+    let response = routes.clone().oneshot(request).await?;
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await?.to_vec();
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
+}
+
+/// `GET`, with headers.
+pub(super) async fn get(
+    routes: &Router,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Answer, Box<dyn Error>> {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    send(routes, request.body(Body::empty())?).await
+}
+
+/// `POST` of JSON.
+pub(super) async fn post(
+    routes: &Router,
+    path: &str,
+    body: &str,
+) -> Result<Answer, Box<dyn Error>> {
+    let request = Request::post(path).header("content-type", "application/json");
+    send(routes, request.body(Body::from(body.to_owned()))?).await
+}
+
+/// A world of a few pairs: two exchanges, quiet minutes, and a price far off.
+pub(super) fn small() -> Result<World, Box<dyn Error>> {
+    let mut world = World::new()?;
+    let coinbase = ("BTC", "USD", "coinbase");
+    world.trade(coinbase, "100", minute(0))?;
+    world.trade(coinbase, "101.5", minute(0) + 1_000)?;
+    world.trade(coinbase, "99", minute(3))?;
+    world.trade(("ETH", "USD", "coinbase"), "10", minute(4))?;
+    world.trade(("BTC", "USD", "kraken"), "98", minute(3))?;
+    world.trade(("BTC", "USD", "binance"), "150", minute(3))?;
+    world.trade(("BTC", "EUR", "kraken"), "90", minute(1))?;
+    world.mark("coinbase", minute(6), NOW.0 - 1_000)?;
+    world.mark("kraken", minute(3) + 500, NOW.0 - 60_000)?;
+    world.is_of(42, NOW.0 - 250);
+    Ok(world)
+}
+
+/// The topic of everything that a world is made of.
+pub(super) const LATEST: &str = Topic::Latest.base_name();

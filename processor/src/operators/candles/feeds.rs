@@ -1,0 +1,372 @@
+//! The state of the feeds, and the marks that it puts on windows.
+//!
+//! ```text
+//! gap mark ──► known ──► every window over it: marked
+//! an event in one of its minutes ──► a new window: marked
+//! an event with one of its ids ──► counted down; at none ──► removed, every window over it: cleared
+//! ```
+//!
+//! A closed window that only its marks change is revised. A window that an event changes as well is
+//! revised once, for the event. An open window changes without a revision.
+//!
+//! Cost: none for an event while its exchange's feed has no gap. With gaps, one comparison for
+//! each; for an event in a gap's minutes, one or two look-ups more, and one more when the pair's
+//! own state may have the gap.
+
+use std::collections::BTreeSet;
+
+use schemas::{Basis, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
+use streams::store::{StoreEntry, StoreHandle, ValueRef};
+use streams::{Context, Failure};
+
+use super::feed::{Carrier, Feed, Gap, GapLookup, PairFeed, Span, Work, union};
+use super::windows::{BASES, WindowStart, Windows};
+use crate::operators::pairs::{NO_PAIR, exchange_of};
+use crate::operators::rules::Interval;
+use crate::operators::{Entry, Pair, TaskStores};
+
+/// Exchanges per page when an unfinished mark is searched.
+const PAGE: usize = 256;
+/// Above the store keys of all feeds, below those of pairs.
+const AFTER_FEEDS: [u8; 2] = [0, 1];
+
+/// The reason to update a window's marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkCause {
+    /// The window itself has changed.
+    WindowChanged,
+    /// The window is new, and has no marks.
+    WindowCreated,
+    /// The feed's state has changed, which revises a closed window.
+    FeedChanged,
+}
+
+/// An exchange, as the last part of a key, and the rest of its mark.
+pub(super) type Unfinished = (Box<[u8]>, Work);
+
+/// The states of feeds and of pairs, and the newest prices, whose times are the pairs' clocks.
+pub(super) struct Feeds {
+    latest: StoreHandle<LatestPrice>,
+    states: StoreHandle<Feed>,
+    /// The key of the last look-up, kept to reuse its memory.
+    key: Vec<u8>,
+}
+
+impl Feeds {
+    /// The tables of a task.
+    pub(super) fn new(stores: &TaskStores) -> Self {
+        Self { latest: stores.latest.clone(), states: stores.feeds.clone(), key: Vec::new() }
+    }
+
+    /// The state of an exchange's feed.
+    pub(super) fn exchange(&mut self, exchange: &[u8]) -> Result<StoreEntry<'_, Feed>, Failure> {
+        self.key.clear();
+        self.key.extend_from_slice(&NO_PAIR);
+        self.key.extend_from_slice(exchange);
+        Ok(self.states.entry(&self.key)?)
+    }
+
+    /// The clock of an exchange's feed.
+    pub(super) fn clock(&mut self, exchange: &[u8]) -> Result<Option<Timestamp>, Failure> {
+        Ok(self.exchange(exchange)?.as_ref().and_then(Feed::clock))
+    }
+
+    /// The own state of a pair.
+    pub(super) fn pair(&self, pair: &[u8]) -> Result<StoreEntry<'_, Feed>, Failure> {
+        Ok(self.states.entry(pair)?)
+    }
+
+    /// The newest price of a pair.
+    pub(super) fn latest(&self, pair: &[u8]) -> Result<StoreEntry<'_, LatestPrice>, Failure> {
+        Ok(self.latest.entry(pair)?)
+    }
+
+    /// Deletes a pair's newest price and own state.
+    pub(super) fn delete_pair(&self, pair: &[u8]) -> Result<(), Failure> {
+        self.latest.remove(pair)?;
+        Ok(self.states.remove(pair)?)
+    }
+
+    /// The time of the newest event of a pair.
+    pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>, Failure> {
+        Ok(self.latest.get(pair)?.map(|latest| latest.event_time))
+    }
+
+    /// [`Self::newest`], first looked for at the pair's hint.
+    #[inline]
+    pub(super) fn newest_near(&self, pair: &Pair) -> Result<Option<Timestamp>, Failure> {
+        let latest = self.latest.get_near(&pair.in_latest, pair.key())?;
+        Ok(latest.map(|latest| latest.event_time))
+    }
+
+    /// The clock of the pair's exchange, and the gaps of its feed near an event.
+    #[inline]
+    pub(super) fn look_up(
+        &self,
+        pair: &Pair,
+        event: &MarketEvent,
+        (start, end): Span,
+    ) -> Result<(Option<Timestamp>, GapLookup), Failure> {
+        let feed = self.states.get_near(&pair.in_feeds, pair.feed())?;
+        let look_up =
+            |feed: ValueRef<'_, Feed>| (feed.clock(), feed.look_up(pair.key(), event, start, end));
+        Ok(feed.map(look_up).unwrap_or_default())
+    }
+
+    /// The gaps of a pair's own state near an event.
+    pub(super) fn look_up_own(
+        &self,
+        pair: &[u8],
+        event: &MarketEvent,
+        (start, end): Span,
+    ) -> Result<GapLookup, Failure> {
+        let own = self.states.get(pair)?;
+        Ok(own.map(|own| own.look_up(pair, event, start, end)).unwrap_or_default())
+    }
+
+    /// The part of a pair's own state that concerns a window. It is looked up only if the exchange
+    /// has several connections, or some pair's own state may have a gap.
+    fn pair_feed(&mut self, pair: &[u8], start: Timestamp) -> Result<PairFeed, Failure> {
+        let may_add = |feed: &Feed| feed.has_connections() || feed.has_spilled(start);
+        if !self.exchange(exchange_of(pair))?.as_ref().is_some_and(may_add) {
+            return Ok(PairFeed::default());
+        }
+        Ok(self.states.get(pair)?.as_deref().map(Feed::pair_feed).unwrap_or_default())
+    }
+
+    /// An exchange with an unfinished mark, and the rest of it.
+    pub(super) fn find_work(&self) -> Result<Option<Unfinished>, Failure> {
+        let mut from = NO_PAIR.to_vec();
+        loop {
+            let feeds = self.states.range(&from, &AFTER_FEEDS, PAGE)?;
+            let Some((last, _)) = feeds.last() else {
+                return Ok(None);
+            };
+            from.clone_from(last);
+            from.push(0);
+            let rest = feeds.into_iter().find_map(|(key, feed)| {
+                feed.work().map(|work| (exchange_of(&key).into(), work.clone()))
+            });
+            if rest.is_some() {
+                return Ok(rest);
+            }
+        }
+    }
+
+    // Marks of feeds.
+
+    /// Takes a mark whose key is a pair.
+    pub(super) fn take_pair_mark(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        windows: &mut Windows,
+        pair: &[u8],
+        mark: &FeedMark,
+    ) -> Result<(), Failure> {
+        if let Some(gap) = Gap::of(mark, pair)
+            && self.add_gap(context, windows, exchange_of(pair), mark, gap.clone())?
+            && let Some(newest) = self.newest(pair)?
+        {
+            self.mark_span(windows, pair, (gap.from, gap.until), bases(&gap), newest)?;
+        }
+        if let Some(carrier) = Carrier::of(mark) {
+            context.count("carrier");
+            self.pair(pair)?.get_or_insert_with(|| Feed::new(mark)).carry(carrier);
+        }
+        Ok(())
+    }
+
+    /// Records a gap. Returns whether it is new, with something missing.
+    pub(super) fn add_gap(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        windows: &mut Windows,
+        exchange: &[u8],
+        mark: &FeedMark,
+        mut gap: Gap,
+    ) -> Result<bool, Failure> {
+        let spilled =
+            self.exchange(exchange)?.as_ref().is_some_and(|feed| feed.has_spilled(gap.until));
+        if spilled && !gap.pair.is_empty() && self.pair_knows(&gap)? {
+            return Ok(false);
+        }
+        gap.missing -= self.count_seen(windows, &gap)?;
+        let mut feed = self.exchange(exchange)?;
+        let known = feed.get_or_insert_with(|| Feed::new(mark));
+        let added = known.add(gap);
+        let (spilled, forgot) = (known.spill(), known.overflow());
+        drop(feed);
+        let forgot_spilled = spilled.map_or(Ok(false), |gap| self.spill(exchange, mark, gap))?;
+        if forgot || forgot_spilled {
+            context.count("gap_overflow");
+        }
+        if added {
+            context.count("gap");
+        }
+        Ok(added)
+    }
+
+    /// Whether the own state of a gap's pair has it.
+    fn pair_knows(&self, gap: &Gap) -> Result<bool, Failure> {
+        let own = Gap { pair: Box::default(), ..gap.clone() };
+        Ok(self.states.get(&gap.pair)?.is_some_and(|feed| feed.knows(&own)))
+    }
+
+    /// Moves a gap for which its exchange has no room into its pair's own state. Returns whether
+    /// that state forgot one.
+    fn spill(&mut self, exchange: &[u8], mark: &FeedMark, mut gap: Gap) -> Result<bool, Failure> {
+        let pair = std::mem::take(&mut gap.pair);
+        let clock = self.newest(&pair)?.max(self.clock(exchange)?);
+        let mut own = self.pair(&pair)?;
+        let own = own.get_or_insert_with(|| Feed::new(mark));
+        own.forget_old(clock.unwrap_or_default());
+        own.add(gap);
+        Ok(own.overflow())
+    }
+
+    /// The number of a gap's ids that have been counted, because they came before its mark.
+    fn count_seen(&self, windows: &mut Windows, gap: &Gap) -> Result<i64, Failure> {
+        let Some((first, count)) = gap.ids else {
+            return Ok(0);
+        };
+        let Some(newest) = self.newest(&gap.pair)? else {
+            return Ok(0);
+        };
+        let mut counted = 0i64;
+        let span = (gap.from, gap.until);
+        for (interval, start) in windows.over(&gap.pair, Basis::Trade, span, newest)?.0 {
+            if interval == Interval::Minute {
+                let window = windows.entry(&gap.pair, Basis::Trade, (interval, start))?;
+                counted += window.as_ref().map_or(0, |known| known.seen.count_within(first, count));
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Counts an id that arrived. Returns the gaps that are now complete.
+    fn fill_gaps(
+        &mut self,
+        pair: &[u8],
+        event: &MarketEvent,
+        id: i64,
+    ) -> Result<Vec<Gap>, Failure> {
+        let arrived = |mut feed: StoreEntry<'_, Feed>, pair: &[u8]| {
+            let lost = feed.as_ref().is_some_and(|feed| feed.has_lost(pair, id));
+            let feed = if lost { feed.as_mut() } else { None };
+            feed.map(|feed| feed.arrived(pair, id)).unwrap_or_default()
+        };
+        let feed = self.exchange(exchange_of(pair))?;
+        let spilled = feed.as_ref().is_some_and(|feed| feed.has_spilled(event.event_time));
+        let mut complete = arrived(feed, pair);
+        if spilled {
+            complete.extend(arrived(self.pair(pair)?, &[]));
+        }
+        Ok(complete)
+    }
+
+    /// Revises the coverage of windows that closed before a late connection marked their time.
+    /// Returns the number of windows looked up.
+    pub(super) fn catch_up(
+        &mut self,
+        windows: &mut Windows,
+        pair: &[u8],
+        mark: &FeedMark,
+        newest: Timestamp,
+    ) -> Result<usize, Failure> {
+        let Some(from) = mark.healthy_from else {
+            return Ok(0);
+        };
+        let carriers = self.pair_feed(pair, from)?.carriers;
+        let own = carriers.iter().filter(|one| one.connection == mark.feed);
+        let bases: BTreeSet<Basis> = own.map(|one| one.basis).collect();
+        let bases: Vec<Basis> = bases.into_iter().collect();
+        self.mark_span(windows, pair, (from, mark.healthy_until), &bases, newest)
+    }
+
+    // Marks of windows.
+
+    /// Updates the marks of the windows that an event changed. `arrived` is its id if a gap had
+    /// lost it.
+    pub(super) fn mark_after_event(
+        &mut self,
+        context: &mut Context<'_, Entry>,
+        windows: &mut Windows,
+        pair: &[u8],
+        event: &MarketEvent,
+        (arrived, cause): (Option<i64>, MarkCause),
+    ) -> Result<(), Failure> {
+        let complete = arrived.map_or(Ok(Vec::new()), |id| self.fill_gaps(pair, event, id))?;
+        let minute = (Interval::Minute, Interval::Minute.start(event.event_time));
+        self.mark_window(windows, pair, event.basis, minute, cause)?;
+        if arrived.is_some() {
+            for interval in [Interval::Hour, Interval::Day] {
+                let parent = (interval, interval.start(event.event_time));
+                self.mark_window(windows, pair, event.basis, parent, MarkCause::WindowChanged)?;
+            }
+        }
+        let newest = self.newest(pair)?.max(Some(event.event_time)).unwrap_or_default();
+        let mut spans = Vec::with_capacity(complete.len());
+        for gap in &complete {
+            context.count("gap_filled");
+            spans.push((gap.from, gap.until));
+        }
+        // Gaps that overlap share windows, which are updated once.
+        for span in union(spans) {
+            self.mark_span(windows, pair, span, &[Basis::Trade], newest)?;
+        }
+        Ok(())
+    }
+
+    /// Updates the marks of a pair's windows over a span. Returns the number of windows looked up.
+    pub(super) fn mark_span(
+        &mut self,
+        windows: &mut Windows,
+        pair: &[u8],
+        span: Span,
+        bases: &[Basis],
+        newest: Timestamp,
+    ) -> Result<usize, Failure> {
+        let mut looked_at = 0;
+        for &basis in bases {
+            let (over, parents) = windows.over(pair, basis, span, newest)?;
+            looked_at += over.len() + parents;
+            for window in over {
+                self.mark_window(windows, pair, basis, window, MarkCause::FeedChanged)?;
+            }
+        }
+        Ok(looked_at)
+    }
+
+    /// Updates the marks of a window, if it exists.
+    pub(super) fn mark_window(
+        &mut self,
+        windows: &mut Windows,
+        pair: &[u8],
+        basis: Basis,
+        (interval, start): WindowStart,
+        cause: MarkCause,
+    ) -> Result<(), Failure> {
+        let end = Timestamp(start.0 + interval.length_ms());
+        let own = self.pair_feed(pair, start)?;
+        let marks = |feed: &Feed| feed.marks(pair, basis, &own, (start, end));
+        let Some(marks) = self.exchange(exchange_of(pair))?.as_ref().map(marks) else {
+            return Ok(());
+        };
+        let mut window = windows.entry(pair, basis, (interval, start))?;
+        let is_new = cause == MarkCause::WindowCreated;
+        if window.as_ref().is_some_and(|window| window.differs(&marks, is_new))
+            && let Some(window) = window.as_mut()
+        {
+            window.mark(&marks, is_new);
+            if cause == MarkCause::FeedChanged && window.candle.status != Status::Open {
+                window.revise();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bases that a gap concerns: dense ids are those of trades.
+fn bases(gap: &Gap) -> &'static [Basis] {
+    if gap.ids.is_some() { &[Basis::Trade] } else { &BASES }
+}

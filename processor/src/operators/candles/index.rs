@@ -1,0 +1,125 @@
+//! The pairs of each exchange, whose windows its feed's clock closes, and the pairs that have
+//! ended.
+//!
+//! Both are derived from the stores and kept in memory. They are read from the stores when they are
+//! first needed, and updated from then on. A pair may remain among the ended ones after its state
+//! has changed: the state is authoritative. A deleted pair has no newest event, and is skipped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use schemas::LatestPrice;
+use streams::Failure;
+use streams::store::StoreHandle;
+
+use super::feed::Feed;
+use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
+use crate::operators::{Pair, TaskStores};
+
+/// Keys per page when an index is first built.
+const PAGE: usize = 4096;
+
+/// See the module.
+pub(super) struct PairIndex {
+    latest: StoreHandle<LatestPrice>,
+    feeds: StoreHandle<Feed>,
+    /// The pairs of each exchange, in key order. Built when a feed's clock first closes a window;
+    /// new pairs are added from the start.
+    pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
+    has_pairs: bool,
+    /// Pairs that may have ended: their own state in `feeds` is authoritative.
+    ended: BTreeSet<Box<[u8]>>,
+    has_ended: bool,
+}
+
+impl PairIndex {
+    /// The index of a task's pairs, not built yet.
+    pub(super) fn new(stores: &TaskStores) -> Self {
+        Self {
+            latest: stores.latest.clone(),
+            feeds: stores.feeds.clone(),
+            pairs: BTreeMap::new(),
+            has_pairs: false,
+            ended: BTreeSet::new(),
+            has_ended: false,
+        }
+    }
+
+    /// Adds a pair whose windows the feed's clock closes.
+    pub(super) fn add(&mut self, exchange: &[u8], pair: &[u8]) {
+        self.pairs.entry(exchange.into()).or_default().insert(pair.into());
+    }
+
+    /// Removes a pair that has no window to close.
+    pub(super) fn remove(&mut self, exchange: &[u8], pair: &[u8]) {
+        if let Some(pairs) = self.pairs.get_mut(exchange) {
+            pairs.remove(pair);
+        }
+    }
+
+    /// Adds an ended pair again that has a new window.
+    #[inline]
+    pub(super) fn is_alive(&mut self, pair: &Pair) {
+        if !self.ended.is_empty() && self.ended.contains(pair.key()) {
+            self.add(pair.exchange(), pair.key());
+        }
+    }
+
+    /// Adds a pair to those that have ended.
+    pub(super) fn add_ended(&mut self, pair: &[u8]) {
+        self.ended.insert(pair.into());
+    }
+
+    /// Removes a pair from those that have ended.
+    pub(super) fn remove_ended(&mut self, pair: &[u8]) {
+        self.ended.remove(pair);
+    }
+
+    /// The next pairs of an exchange, in the order of their keys.
+    pub(super) fn pairs_from(
+        &mut self,
+        exchange: &[u8],
+        next: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Box<[u8]>>, Failure> {
+        self.find_pairs()?;
+        let Some(pairs) = self.pairs.get(exchange) else {
+            return Ok(Vec::new());
+        };
+        let from = (Bound::Included(next), Bound::Unbounded);
+        Ok(pairs.range::<[u8], _>(from).take(limit).cloned().collect())
+    }
+
+    /// Finds the pairs of the store, once.
+    fn find_pairs(&mut self) -> Result<(), Failure> {
+        let mut from = Vec::new();
+        while !self.has_pairs {
+            let page = self.latest.range(&from, &AFTER_ALL, PAGE)?;
+            self.has_pairs = page.len() < PAGE;
+            for (pair, _) in page {
+                from.clone_from(&pair);
+                from.push(0);
+                self.add(exchange_of(&pair), &pair);
+            }
+        }
+        Ok(())
+    }
+
+    /// The pairs that may have ended. Finds those of the store, once.
+    pub(super) fn ended(&mut self) -> Result<BTreeSet<Box<[u8]>>, Failure> {
+        // Pairs come after exchanges, whose base is empty.
+        let mut from = vec![NO_PAIR[0] + 1];
+        while !self.has_ended {
+            let page = self.feeds.range(&from, &AFTER_ALL, PAGE)?;
+            self.has_ended = page.len() < PAGE;
+            for (pair, feed) in page {
+                from.clone_from(&pair);
+                from.push(0);
+                if feed.ended().is_some() {
+                    self.ended.insert(pair.into());
+                }
+            }
+        }
+        Ok(self.ended.clone())
+    }
+}

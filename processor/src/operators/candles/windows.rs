@@ -1,0 +1,238 @@
+//! The tables of windows: minutes, hours and days, with one entry per pair, basis and start.
+//!
+//! Events reach the minute only. Hours and days are merged from closed minutes (`tables.rs`).
+
+use std::collections::BTreeSet;
+
+use schemas::{Basis, Candle, MarketEvent, Status, Timestamp};
+use streams::Failure;
+use streams::store::{StoreEntry, StoreHandle};
+
+use super::feed::Span;
+use super::merge::{is_too_large, merge};
+use super::seen::Seeing;
+use super::window::Window;
+use crate::operators::pairs::AFTER_ALL;
+use crate::operators::rules::{Interval, REVISION_HORIZON_MS};
+use crate::operators::{Pair, TaskStores};
+use crate::store_keys;
+
+/// The bases of a pair, which have windows of their own.
+pub(super) const BASES: [Basis; 2] = [Basis::Trade, Basis::Ticker];
+
+/// A window of a pair and basis: its interval and its start.
+pub(super) type WindowStart = (Interval, Timestamp);
+
+/// The three tables.
+pub(super) struct Windows {
+    minutes: StoreHandle<Window>,
+    hours: StoreHandle<Window>,
+    days: StoreHandle<Window>,
+    /// The key of the last look-up, kept to reuse its memory.
+    key: Vec<u8>,
+}
+
+/// The minute of an event.
+#[derive(Clone, Copy)]
+pub(super) struct EventMinute {
+    pub(super) start: Timestamp,
+    /// The minute has closed.
+    pub(super) late: bool,
+    /// The newest event that the pair had before.
+    pub(super) newest: Option<Timestamp>,
+}
+
+/// The effect of an event on its minute.
+pub(super) struct Added {
+    pub(super) seeing: Seeing,
+    /// The minute is new.
+    pub(super) created: bool,
+    /// The minute has closed, and its parents contain it.
+    pub(super) closed: bool,
+    /// Each sum fits, or was null before.
+    pub(super) fits: bool,
+}
+
+impl Windows {
+    /// The tables of a task.
+    pub(super) fn new(stores: &TaskStores) -> Self {
+        let (minutes, hours, days) =
+            (stores.minutes.clone(), stores.hours.clone(), stores.days.clone());
+        Self { minutes, hours, days, key: Vec::new() }
+    }
+
+    const fn table(&self, interval: Interval) -> &StoreHandle<Window> {
+        match interval {
+            Interval::Minute => &self.minutes,
+            Interval::Hour => &self.hours,
+            Interval::Day => &self.days,
+        }
+    }
+
+    /// The entry of a window.
+    pub(super) fn entry(
+        &mut self,
+        pair: &[u8],
+        basis: Basis,
+        (interval, start): WindowStart,
+    ) -> Result<StoreEntry<'_, Window>, Failure> {
+        self.key.clear();
+        store_keys::candle_key(interval, pair, basis, start, &mut self.key);
+        Ok(self.table(interval).entry(&self.key)?)
+    }
+
+    /// The candle of a minute.
+    pub(super) fn minute(
+        &mut self,
+        pair: &[u8],
+        basis: Basis,
+        start: Timestamp,
+    ) -> Result<Option<Candle>, Failure> {
+        let window = self.entry(pair, basis, (Interval::Minute, start))?;
+        Ok(window.as_ref().map(|window| window.candle.clone()))
+    }
+
+    /// Counts an event into its minute.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        pair: &Pair,
+        event: &MarketEvent,
+        minute: EventMinute,
+        part: &Candle,
+    ) -> Result<Added, Failure> {
+        let EventMinute { start, late, newest } = minute;
+        self.key.clear();
+        store_keys::candle_key(Interval::Minute, pair.key(), event.basis, start, &mut self.key);
+        let (hint, minutes) = (pair.in_minutes(event.basis), &self.minutes);
+        // No window of a pair begins after that of its newest event, so one that does is new. A pair
+        // without a newest event may have been deleted while its windows remain.
+        let mut window = if newest.is_some_and(|newest| Interval::Minute.start(newest) < start) {
+            minutes.new_entry_near(hint, &self.key)?
+        } else {
+            minutes.entry_near(hint, &self.key)?
+        };
+        let identity = event.identity();
+        let seen = window.as_ref().zip(identity);
+        let seeing = seen.map_or(Seeing::New, |(known, id)| known.seen.look(id));
+        if seeing == Seeing::Duplicate {
+            return Ok(Added { seeing, created: false, closed: late, fits: true });
+        }
+        let Some(known) = window.as_mut() else {
+            let mut new = Window::new(part.clone());
+            if late {
+                new.candle.status = Status::Closed;
+            }
+            if let Some(id) = identity {
+                new.seen.insert(id);
+            }
+            *window = Some(new);
+            return Ok(Added { seeing, created: true, closed: late, fits: !is_too_large(part) });
+        };
+        // It may have been closed by a clock that was set back since.
+        let closed = late || known.candle.status != Status::Open;
+        let fits = merge(&mut known.candle, part) && !is_too_large(part);
+        if let Some(id) = identity {
+            known.seen.insert(id);
+        }
+        if closed {
+            known.revise();
+        }
+        Ok(Added { seeing, created: false, closed, fits })
+    }
+
+    /// The windows of a pair over a span that may exist, and the number of parents looked up to
+    /// find them. A parent that does not exist has no closed minute, so its minutes are left out,
+    /// except the last two, which may be open.
+    pub(super) fn over(
+        &mut self,
+        pair: &[u8],
+        basis: Basis,
+        span: Span,
+        newest: Timestamp,
+    ) -> Result<(Vec<WindowStart>, usize), Failure> {
+        let (mut parents, mut found) = (0, Vec::new());
+        for day in starts(Interval::Day, span, newest) {
+            parents += 1;
+            if self.entry(pair, basis, (Interval::Day, day))?.is_some() {
+                found.push((Interval::Day, day));
+            }
+        }
+        let days = found.len();
+        for hour in starts(Interval::Hour, span, newest) {
+            let day = (Interval::Day, Interval::Day.start(hour));
+            if found[..days].contains(&day) {
+                parents += 1;
+                if self.entry(pair, basis, (Interval::Hour, hour))?.is_some() {
+                    found.push((Interval::Hour, hour));
+                }
+            }
+        }
+        let hours: Vec<Timestamp> = found[days..].iter().map(|(_, start)| *start).collect();
+        let last = Interval::Minute.start(newest);
+        let may_be_open = Timestamp(last.0 - Interval::Minute.length_ms());
+        let minutes = starts(Interval::Minute, span, newest)
+            .filter(|&at| at >= may_be_open || hours.contains(&Interval::Hour.start(at)));
+        found.extend(minutes.map(|start| (Interval::Minute, start)));
+        Ok((found, parents))
+    }
+
+    /// Deletes a pair's windows that begin after a time; returns their number.
+    pub(super) fn delete_after(
+        &mut self,
+        interval: Interval,
+        pair: &[u8],
+        at: Timestamp,
+    ) -> Result<usize, Failure> {
+        let table = self.table(interval);
+        let limit = usize::try_from(store_keys::SEGMENT).unwrap_or_default();
+        let key = |basis, time| {
+            let mut key = Vec::new();
+            store_keys::candle_key(interval, pair, basis, time, &mut key);
+            key
+        };
+        let (mut found, mut from) = (BTreeSet::new(), at);
+        // From one segment with candles of any pair to the next.
+        while let Some(start) = self.segment_from(interval, from)? {
+            let end = store_keys::segment_end(interval, start);
+            let first = start.max(Timestamp(at.0.saturating_add(1)));
+            for basis in BASES.into_iter().filter(|_| first < end) {
+                let mut to = key(basis, Timestamp(end.0 - 1));
+                to.push(0);
+                let windows = table.range(&key(basis, first), &to, limit)?;
+                found.extend(windows.into_iter().map(|(key, _)| key));
+            }
+            from = end;
+        }
+        for key in &found {
+            table.remove(key)?;
+        }
+        Ok(found.len())
+    }
+
+    /// The start of the first segment that has a candle of any pair and ends after that time.
+    fn segment_from(
+        &self,
+        interval: Interval,
+        time: Timestamp,
+    ) -> Result<Option<Timestamp>, Failure> {
+        let prefix = store_keys::segment_prefix(interval, time);
+        let first = self.table(interval).range(&prefix, &AFTER_ALL, 1)?;
+        let time = first.first().and_then(|(key, _)| store_keys::read_candle_key(key));
+        Ok(time.map(|(_, _, time)| store_keys::segment_start(interval, time)))
+    }
+}
+
+/// The starts of the windows over a span, up to the newest event and within the horizon, which
+/// bounds them to a day of minutes.
+fn starts(
+    interval: Interval,
+    (from, until): Span,
+    newest: Timestamp,
+) -> impl Iterator<Item = Timestamp> {
+    let from = from.max(Timestamp(newest.0.saturating_sub(REVISION_HORIZON_MS)));
+    let first = interval.start(from);
+    let until = until.min(Timestamp(newest.0.saturating_add(1)));
+    let step = interval.length_ms();
+    (0..).map(move |index: i64| Timestamp(first.0 + index * step)).take_while(move |s| *s < until)
+}

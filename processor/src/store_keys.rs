@@ -1,0 +1,269 @@
+//! The keys of the stores.
+//!
+//! ```text
+//! topic  pair    header | base | quote | exchange                      (Avro PairKey)
+//! store  pair             base | quote | exchange
+//!
+//! topic  candle  header | base | quote | exchange | basis | open_time  (Avro CandleKey)
+//! store  candle  n n n n n n | base | quote | exchange | b | t t t t t t t t
+//! ```
+//!
+//! `b` is 0 for TRADE and 1 for TICKER. `t` is `open_time` big-endian with its sign bit flipped, so
+//! that the candles of a pair and basis are in the order of time. Avro's own long is not.
+//!
+//! `n` numbers the segments of [`SEGMENT`] windows, big-endian from the middle of its range.
+//! Candles that change now are adjacent, apart from old ones. A store on disk writes whole leaves:
+//! with the pair first, each flush would write one leaf per changed pair, full of old candles. The
+//! cost is one look-up per segment of a range.
+
+use std::sync::Arc;
+
+use schemas::avro::{self, Reader, Record};
+use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
+use streams::Layout;
+
+use crate::operators::{Feed, Interval, Window};
+
+/// Windows of a pair that are adjacent: half an hour of minutes, a day and a bit of hours, a month
+/// of days.
+pub const SEGMENT: i64 = 32;
+/// The version of the candle keys. Stores of another version are ignored and restored from the
+/// topic.
+const CANDLES_VERSION: u32 = 2;
+/// Bytes of the segment at the beginning of a candle's store key.
+pub const PREFIX: usize = 6;
+/// Added to a segment's number so that it is never negative. The shortest segment has 2^20 ms.
+const MIDDLE: i64 = 1 << 47;
+/// Bytes of basis and time at the end of a candle's store key.
+const SUFFIX: usize = 9;
+
+/// A store key with the header of its schema: the topic key of a pair.
+pub fn with_header(codec: &Codec, kind: Kind, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(schemas::codec::HEADER_BYTES + body.len());
+    codec.header(kind, &mut out);
+    out.extend_from_slice(body);
+    out
+}
+
+/// Appends the store key of a pair.
+pub fn pair_key(pair: &PairKey) -> Vec<u8> {
+    let mut out = Vec::new();
+    pair.write(&mut out);
+    out
+}
+
+/// The pair of a store key.
+pub fn read_pair(key: &[u8]) -> Option<PairKey> {
+    PairKey::read(&mut Reader::new(key)).ok()
+}
+
+/// The beginning of the store keys of every pair of a base, or of a base and quote.
+pub fn pair_prefix(base: &str, quote: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    avro::string(&mut out, base);
+    if let Some(quote) = quote {
+        avro::string(&mut out, quote);
+    }
+    out
+}
+
+/// Greater than every key that begins with `prefix`, and no greater than any other key above it.
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let Some(last) = prefix.iter().rposition(|byte| *byte != u8::MAX) else {
+        // No store key begins with it.
+        return vec![u8::MAX];
+    };
+    let mut out = prefix[..=last].to_vec();
+    out[last] += 1;
+    out
+}
+
+const fn basis_byte(basis: Basis) -> u8 {
+    match basis {
+        Basis::Trade => 0,
+        Basis::Ticker => 1,
+    }
+}
+
+/// In milliseconds.
+const fn segment_length(interval: Interval) -> i64 {
+    SEGMENT * interval.length_ms()
+}
+
+/// The prefix of the store keys of all candles in the segment of a time.
+pub fn segment_prefix(interval: Interval, time: Timestamp) -> [u8; PREFIX] {
+    let number = time.0.div_euclid(segment_length(interval)) + MIDDLE;
+    let [_, _, prefix @ ..] = number.to_be_bytes();
+    prefix
+}
+
+/// The first instant of the segment of a time.
+pub const fn segment_start(interval: Interval, time: Timestamp) -> Timestamp {
+    Timestamp(time.0.saturating_sub(time.0.rem_euclid(segment_length(interval))))
+}
+
+/// The first instant after the segment of a time.
+pub const fn segment_end(interval: Interval, time: Timestamp) -> Timestamp {
+    let left = segment_length(interval) - time.0.rem_euclid(segment_length(interval));
+    Timestamp(time.0.saturating_add(left))
+}
+
+/// Appends the store key of a pair's candle.
+pub fn candle_key(
+    interval: Interval,
+    pair: &[u8],
+    basis: Basis,
+    open_time: Timestamp,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(&segment_prefix(interval, open_time));
+    out.extend_from_slice(pair);
+    out.push(basis_byte(basis));
+    let ordered = open_time.0.cast_unsigned() ^ (1 << 63);
+    out.extend_from_slice(&ordered.to_be_bytes());
+}
+
+/// Pair, basis and time of a candle's store key.
+pub fn read_candle_key(key: &[u8]) -> Option<(&[u8], Basis, Timestamp)> {
+    let (_, key) = key.split_at_checked(PREFIX)?;
+    let (pair, suffix) = key.split_at_checked(key.len().checked_sub(SUFFIX)?)?;
+    let basis = match suffix[0] {
+        0 => Basis::Trade,
+        1 => Basis::Ticker,
+        _ => return None,
+    };
+    let ordered = u64::from_be_bytes(suffix[1..].try_into().ok()?);
+    Some((pair, basis, Timestamp((ordered ^ (1 << 63)).cast_signed())))
+}
+
+/// The typed key of a candle's store key.
+pub fn typed_candle_key(key: &[u8]) -> Option<CandleKey> {
+    let (pair, basis, open_time) = read_candle_key(key)?;
+    Some(CandleKey { pair: read_pair(pair)?, basis, open_time })
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn pairs<V>(codec: &Arc<Codec>, layout: Layout<V>) -> Layout<V> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    layout.with_keys(
+        move |key, out| {
+            writer.header(Kind::PairKey, out);
+            out.extend_from_slice(key);
+            Ok(())
+        },
+        move |key, out| {
+            out.extend_from_slice(&reader.body::<PairKey>(key).map_err(text)?);
+            Ok(())
+        },
+    )
+}
+
+/// The newest price by pair.
+pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |latest: &LatestPrice, out: &mut Vec<u8>| writer.encode(latest, out);
+    let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
+    pairs(codec, Layout::new(topic, encode, decode))
+}
+
+/// The state of each exchange's feed.
+pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |feed: &Feed, out: &mut Vec<u8>| writer.encode(&feed.to_mark(), out);
+    let decode = move |bytes: &[u8]| Feed::of_mark(reader.decode(bytes).map_err(text)?);
+    pairs(codec, Layout::new(topic, encode, decode))
+}
+
+/// Candles of one interval by segment, pair, basis and time; `prefix` is that of the topics' names.
+pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Window> {
+    let topic = interval.topic().name(prefix);
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |window: &Window, out: &mut Vec<u8>| {
+        writer.header(Kind::Candle, out);
+        window.write(out);
+    };
+    let decode = move |bytes: &[u8]| Window::read(reader.decode(bytes).map_err(text)?);
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    Layout::new(topic, encode, decode).with_version(CANDLES_VERSION).with_keys(
+        move |key, out| {
+            let (pair, basis, time) = read_candle_key(key).ok_or("not a candle's key")?;
+            writer.header(Kind::CandleKey, out);
+            out.extend_from_slice(pair);
+            avro::string(out, basis.as_str());
+            avro::long(out, time.0);
+            Ok(())
+        },
+        move |key, out| {
+            let body = reader.body::<CandleKey>(key).map_err(text)?;
+            let mut rest = Reader::new(&body);
+            // The pair has the same bytes in both; the body is one whole key.
+            for _ in 0..3 {
+                rest.bytes().map_err(text)?;
+            }
+            let pair = &body[..body.len() - rest.rest().len()];
+            let basis = rest.named(Basis::parse).map_err(text)?;
+            candle_key(interval, pair, basis, Timestamp(rest.long().map_err(text)?), out);
+            Ok(())
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_survive_and_lie_in_the_order_of_time(
+            base in "[A-Z0-9-]{1,20}", ticker: bool, a: i64, b: i64,
+            interval in prop::sample::select(&Interval::ALL[..]),
+        ) {
+            let pair = pair_key(&PairKey::new(base, "USD", "coinbase"));
+            let basis = if ticker { Basis::Ticker } else { Basis::Trade };
+            let key = |time| {
+                let mut out = Vec::new();
+                candle_key(interval, &pair, basis, Timestamp(time), &mut out);
+                out
+            };
+            let first = key(a);
+            prop_assert_eq!(read_candle_key(&first), Some((&pair[..], basis, Timestamp(a))));
+            prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_segment_is_its_windows_and_no_more(
+            time: i64, interval in prop::sample::select(&Interval::ALL[..]),
+        ) {
+            let prefix = |time| segment_prefix(interval, time);
+            let at = Timestamp(time);
+            let (start, end) = (segment_start(interval, at), segment_end(interval, at));
+            prop_assert!(start <= at && (at < end || end == Timestamp(i64::MAX)));
+            prop_assert_eq!(prefix(at), prefix(start));
+            if start.0 > i64::MIN {
+                prop_assert!(prefix(Timestamp(start.0 - 1)) < prefix(at));
+                prop_assert_eq!(start.0 % (SEGMENT * interval.length_ms()), 0);
+            }
+            if end.0 < i64::MAX {
+                prop_assert!(prefix(end) > prefix(at));
+            }
+        }
+
+        #[test]
+        fn a_prefix_holds_its_base_and_no_other(base in "[A-Z]{1,6}", other in "[A-Z]{1,6}") {
+            let prefix = pair_prefix(&base, None);
+            let key = pair_key(&PairKey::new(other.clone(), "USD", "coinbase"));
+            let within = key >= prefix && key < after_prefix(&prefix);
+            prop_assert_eq!(within, base == other);
+        }
+
+        #[test]
+        fn arbitrary_keys_never_panic(bytes: Vec<u8>) {
+            let _ = typed_candle_key(&bytes);
+        }
+    }
+}
