@@ -24,7 +24,7 @@
 use std::collections::BTreeSet;
 
 use schemas::{Basis, Candle, FeedMark, LatestPrice, PairChange, Status, Timestamp};
-use streams::punctuation::{Clock, Schedule};
+use streams::punctuation::{PunctuationType, Schedule};
 use streams::{Context, Failure};
 
 use super::candles::{add_to_parent, exchange_of};
@@ -35,7 +35,8 @@ use super::{Candles, Entry, Feed, Window};
 use crate::layout;
 
 /// How often pairs that ended are looked at. A day's windows close once a day.
-pub(super) const SWEEP: Schedule = Schedule { clock: Clock::StreamTime, interval_ms: 3_600_000 };
+pub(super) const SWEEP: Schedule =
+    Schedule { clock: PunctuationType::StreamTime, interval_ms: 3_600_000 };
 
 const BASES: [Basis; 2] = [Basis::Trade, Basis::Ticker];
 

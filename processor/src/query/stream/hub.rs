@@ -21,7 +21,7 @@ use anyhow::Result;
 use rustc_hash::FxHashMap;
 use schemas::Codec;
 use serde_json::json;
-use streams::changes::{Changed, Listener, News};
+use streams::changes::{ChangeEvent, Changed, Listener};
 use streams::runtime::{Queries, Stop};
 
 use super::door::{
@@ -160,9 +160,9 @@ impl Hub {
         }
     }
 
-    fn hear(&mut self, news: News) {
+    fn hear(&mut self, news: ChangeEvent) {
         match news {
-            News::Changed(changed) => {
+            ChangeEvent::Changed(changed) => {
                 let Some(channel) = Channel::of_store(&changed.store) else { return };
                 self.first_change.get_or_insert_with(clock::instant);
                 // Nearly always nobody else has it, and nothing is copied.
@@ -172,13 +172,13 @@ impl Hub {
                     self.soil(channel, &key, Dirty { partition, value });
                 }
             }
-            News::Moved { store, partition } => {
+            ChangeEvent::Moved { store, partition } => {
                 let Some(channel) = Channel::of_store(&store) else { return };
                 self.dirty[channel.index()].retain(|_, dirty| dirty.partition != partition);
                 self.lines.forget(channel, partition, self.tick + 1);
                 self.unknown.entry(channel).or_default().insert(partition);
             }
-            News::Lost => {
+            ChangeEvent::Lost => {
                 self.metrics.lost.inc();
                 self.dirty.iter_mut().for_each(FxHashMap::clear);
                 self.order.clear();
