@@ -116,8 +116,8 @@ fn only_the_edges_know_kafka() -> Result<()> {
 
 #[test]
 fn unsafe_code_is_in_one_file() -> Result<()> {
-    none(&breaches("unsafe is in streams/src/runtime/native.rs only", |source, _, code| {
-        has_word(code, "unsafe") && !source.is_in(&["streams/src/runtime/native.rs"])
+    none(&breaches("unsafe is in streams/src/runtime/librdkafka.rs only", |source, _, code| {
+        has_word(code, "unsafe") && !source.is_in(&["streams/src/runtime/librdkafka.rs"])
     })?)
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use schemas::{Basis, Candle, CandleKey, Codec, Status};
 use streams::record::{Batch, Offset, Partition, SourceId, Timestamp};
-use streams::store::{Committed, Memory};
+use streams::store::{Committed, MemoryStore};
 use streams::{Task, Topology};
 
 use crate::api::store_reader::{CandleRange, StoreReader};
@@ -48,7 +48,7 @@ impl ComputeTask {
         let topology: Topology = topology::topology(&codec, "");
         let stores = topology.stores().iter();
         let stores =
-            stores.map(|_| Arc::new(Committed::new(Box::new(Memory::default())))).collect();
+            stores.map(|_| Arc::new(Committed::new(Box::new(MemoryStore::default())))).collect();
         let mut task = Task::new(&topology, Partition(0), stores, CACHE_MAX_BYTES)?;
         task.run(&[]);
         Ok(Self { codec, task, batch: Batch::default(), offset: Offset(0), dropped: 0 })

@@ -243,8 +243,8 @@ pub struct CreateTopics {
 
 impl Run {
     /// The engine's settings.
-    pub fn runtime(&self) -> runtime::Config {
-        runtime::Config {
+    pub fn runtime(&self) -> runtime::AppConfig {
+        runtime::AppConfig {
             application_id: self.application_id.clone(),
             bootstrap_servers: self.kafka.bootstrap_servers.clone(),
             state_dir: self.state_dir.clone(),

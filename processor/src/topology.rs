@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use schemas::Codec;
 use schemas::topic::Topic;
-use streams::{Output, Topology};
+use streams::{SinkRecord, Topology};
 
 use crate::operators::{
     Candles, Entry, Interval, LatestPrices, PairCache, STEP_WINDOWS, TaskStores, entry,
@@ -69,7 +69,7 @@ pub fn topology_in_steps(
         let entries = builder.source(events.clone(), move |record| entry(&decoder, &pairs, record));
         let late = entries.process(builder, Candles::in_steps(&stores, step_windows));
         let encoder = Arc::clone(&codec);
-        late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| Output {
+        late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| SinkRecord {
             key: store_keys::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),
             value: entry.event().map(|event| encoder.to_bytes(event)),
         });

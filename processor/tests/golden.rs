@@ -20,7 +20,7 @@ use schemas::{
     Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairChange,
     PairKey, TakerSide, Timestamp,
 };
-use streams::{Driver, Output};
+use streams::{Driver, SinkRecord};
 
 type Outcome<T = String> = Result<T, Box<dyn Error>>;
 
@@ -133,7 +133,7 @@ impl Script {
         Ok(out)
     }
 
-    fn show(&self, topic: Topic, record: &Output) -> Outcome {
+    fn show(&self, topic: Topic, record: &SinkRecord) -> Outcome {
         let Some(value) = record.value.as_deref() else {
             return self.show_deleted(topic, &record.key);
         };

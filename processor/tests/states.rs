@@ -15,7 +15,7 @@ use schemas::{
     Basis, Candle, CandleKey, Codec, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairChange,
     PairKey, Part, TakerSide, Timestamp, VolumeSource,
 };
-use streams::{Driver, Output};
+use streams::{Driver, SinkRecord};
 
 /// 2024-01-01T00:00:00Z.
 const EPOCH: i64 = 1_704_067_200_000;
@@ -196,7 +196,7 @@ impl World {
         if self.contents()? == before { Ok(()) } else { Err("restored is not live".into()) }
     }
 
-    fn read(&self, topic: Topic, output: &Output) -> Outcome {
+    fn read(&self, topic: Topic, output: &SinkRecord) -> Outcome {
         let codec = &self.codec;
         // A pair that was set back, or has ended.
         let Some(value) = output.value.as_deref() else { return Ok(()) };

@@ -1,12 +1,12 @@
 //! The Kafka client of the sink: its settings, its first question, and what Kafka has denied it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
+use streams::runtime::Refusals;
 
 use crate::clock::Stopwatch;
 use crate::sink_config::{SinkConfig, SinkError};
@@ -14,48 +14,31 @@ use crate::sink_config::{SinkConfig, SinkError};
 /// Between two looks at why no broker has answered.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// OpenSSL's words for a certificate that proves nothing.
-const UNVERIFIED: &str = "certificate verify failed";
-/// The way out of it.
-const CERTIFICATE: &str =
-    "renew the broker's certificate, or name its authority with --kafka ssl.ca.location";
-
 /// The last refusal by Kafka, or by TLS, that a person has to correct.
 #[derive(Default)]
-pub(crate) struct Denials(Mutex<Option<String>>);
+pub(crate) struct Denials(Refusals);
 
 impl Denials {
     /// Remembers an error of a connection that only a person can correct. Of a certificate librdkafka tells
     /// by the code or, when the handshake fails at its first step, by its text and as a lost connection.
     pub(crate) fn connection(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
-        let way_out = match code {
-            Some(RDKafkaErrorCode::Authentication) => {
-                "correct the user and password of --kafka sasl.*"
-            }
-            Some(RDKafkaErrorCode::SSL) => CERTIFICATE,
-            _ if reason.contains(UNVERIFIED) => CERTIFICATE,
-            _ => return,
-        };
-        self.set(format!("{reason}; {way_out}"));
+        self.0.connection(code, reason);
     }
 
     /// Remembers a topic that does not take records of this user.
     pub(crate) fn topic(&self, topic: &str) {
-        self.set(format!("its user may not write to {topic}; allow that user Write on the topic"));
-    }
-
-    fn set(&self, denial: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(denial);
+        self.0
+            .set(format!("its user may not write to {topic}; allow that user Write on the topic"));
     }
 
     /// The last one.
     pub(crate) fn last(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.last()
     }
 
     /// Forgets: what the connections say later heals or is said again.
     pub(crate) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.take();
     }
 }
 

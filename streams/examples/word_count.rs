@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use streams::runtime::{
-    App, Config, GroupProtocol, Guarantee, Metrics, Queries, Stop, TopicSpec, create_topics,
+    App, AppConfig, GroupProtocol, Guarantee, Metrics, Queries, Stop, TopicSpec, create_topics,
 };
 use streams::store::StoreHandle;
 use streams::{Builder, Context, Failure, Layout, Processor, Topology};
@@ -106,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["lines", "word-counts", "word-dead-letters"].map(|name| format!("{prefix}{name}"));
     let topics = [topic(&lines, false), topic(&counts, true), topic(&dead_letters, false)];
     create_topics(servers, &[], &topics)?;
-    let config = Config {
+    let config = AppConfig {
         application_id: format!("{prefix}word-count"),
         bootstrap_servers: servers.into(),
         state_dir: state_dir.into(),

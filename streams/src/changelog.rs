@@ -13,8 +13,7 @@
 //! reason to begin anew.
 
 use crate::error::{Error, Result};
-use crate::record::{Batch, Row};
-use crate::store::ChangeRef;
+use crate::record::{Batch, ChangeRef, Row};
 
 type Map = Box<dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync>;
 type Encode<V> = Box<dyn Fn(&V, &mut Vec<u8>) + Send + Sync>;

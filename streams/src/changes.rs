@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! worker    post_commit ──► stores ─┐                     ┌─ bounded queue ─► Listener
-//! follower  write       ──► stores ─┴─► Changes::tell ────┼─ bounded queue ─► Listener
+//! follower  write       ──► stores ─┴─► Changes::publish ────┼─ bounded queue ─► Listener
 //!                                                         └─ full: Lost
 //! ```
 //!
 //! A change is told after it is in its store, so a listener may read the store for what it was not
-//! told. Nobody waits for a listener: one that is behind loses changes and hears [`News::Lost`],
+//! told. Nobody waits for a listener: one that is behind loses changes and hears [`ChangeEvent::Lost`],
 //! and what it then reads from the stores holds everything that it lost. While nobody listens, a
 //! batch costs one load of a flag.
 //!
 //! ```
 //! use std::time::Duration;
-//! use streams::changes::{Changed, Changes, News};
+//! use streams::changes::{Changed, Changes, ChangeEvent};
 //!
 //! let changes = Changes::default();
 //! let listener = changes.listen(8);
@@ -21,8 +21,8 @@
 //!     store: "counts".into(), partition: 0, next: None,
 //!     changes: vec![(b"be".to_vec(), Some(b"2".to_vec()))],
 //! };
-//! changes.tell(&News::Changed(changed.into()));
-//! assert!(matches!(listener.next(Duration::ZERO), Some(News::Changed(_))));
+//! changes.publish(&ChangeEvent::Changed(changed.into()));
+//! assert!(matches!(listener.next(Duration::ZERO), Some(ChangeEvent::Changed(_))));
 //! assert!(listener.next(Duration::ZERO).is_none());
 //! ```
 
@@ -31,8 +31,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::record::Offset;
-use crate::store::Change;
+use crate::record::{Change, Offset};
 
 /// Committed changes of one store and partition, in the order of the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ pub struct Changed {
 
 /// What a listener hears.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum ChangeEvent {
     /// These changes are in their store.
     Changed(Arc<Changed>),
     /// A store has become readable here, or is no longer here. What changed in it meanwhile was not
@@ -78,7 +77,7 @@ struct Place {
 }
 
 struct Queue {
-    sender: SyncSender<News>,
+    sender: SyncSender<ChangeEvent>,
     lost: Arc<AtomicBool>,
 }
 
@@ -94,13 +93,13 @@ impl Changes {
     }
 
     /// Somebody listens.
-    pub fn is_heard(&self) -> bool {
+    pub fn has_listeners(&self) -> bool {
         self.0.heard.load(Ordering::Relaxed)
     }
 
     /// Tells everybody who listens, and waits for nobody.
-    pub fn tell(&self, news: &News) {
-        if !self.is_heard() {
+    pub fn publish(&self, news: &ChangeEvent) {
+        if !self.has_listeners() {
             return;
         }
         let mut queues = self.queues();
@@ -116,16 +115,16 @@ impl Changes {
     }
 
     /// Tells changes of a store, if there are any.
-    pub fn tell_changed(
+    pub fn publish_changes(
         &self,
         store: &str,
         partition: i32,
         next: Option<Offset>,
         changes: Vec<Change>,
     ) {
-        if self.is_heard() && !changes.is_empty() {
+        if self.has_listeners() && !changes.is_empty() {
             let changed = Changed { store: store.to_owned(), partition, next, changes };
-            self.tell(&News::Changed(Arc::new(changed)));
+            self.publish(&ChangeEvent::Changed(Arc::new(changed)));
         }
     }
 
@@ -136,19 +135,19 @@ impl Changes {
 
 /// One who listens. Dropped, it is told nothing more.
 pub struct Listener {
-    receiver: Receiver<News>,
+    receiver: Receiver<ChangeEvent>,
     lost: Arc<AtomicBool>,
 }
 
 impl Listener {
     /// The next piece of news; `None` when none comes in this time.
     ///
-    /// With [`News::Lost`] everything that waits is thrown away: it is older than what was lost,
+    /// With [`ChangeEvent::Lost`] everything that waits is thrown away: it is older than what was lost,
     /// and would hide it from whoever reads the stores now and the queue later.
-    pub fn next(&self, wait: Duration) -> Option<News> {
+    pub fn next(&self, wait: Duration) -> Option<ChangeEvent> {
         if self.lost.swap(false, Ordering::SeqCst) {
             while self.receiver.try_recv().is_ok() {}
-            return Some(News::Lost);
+            return Some(ChangeEvent::Lost);
         }
         if wait.is_zero() {
             return self.receiver.try_recv().ok();
@@ -165,23 +164,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::{Committed, Memory};
+    use crate::store::{Committed, MemoryStore};
 
-    fn tell(changes: &Changes, key: u8, value: Option<u8>) {
+    fn publish(changes: &Changes, key: u8, value: Option<u8>) {
         let change = (vec![key], value.map(|value| vec![value]));
-        changes.tell_changed("s", 0, Some(Offset(i64::from(key))), vec![change]);
+        changes.publish_changes("s", 0, Some(Offset(i64::from(key))), vec![change]);
     }
 
     #[test]
     fn nobody_listens_and_nothing_is_kept() {
         let changes = Changes::default();
-        assert!(!changes.is_heard());
-        tell(&changes, 1, Some(1));
+        assert!(!changes.has_listeners());
+        publish(&changes, 1, Some(1));
         let listener = changes.listen(2);
         assert!(listener.next(Duration::ZERO).is_none());
         drop(listener);
-        tell(&changes, 1, Some(1));
-        assert!(!changes.is_heard(), "whoever has gone costs nothing more");
+        publish(&changes, 1, Some(1));
+        assert!(!changes.has_listeners(), "whoever has gone costs nothing more");
     }
 
     #[test]
@@ -189,22 +188,22 @@ mod tests {
         let changes = Changes::default();
         let (slow, quick) = (changes.listen(1), changes.listen(9));
         for key in 0..3 {
-            tell(&changes, key, None);
+            publish(&changes, key, None);
         }
-        assert!(matches!(slow.next(Duration::ZERO), Some(News::Lost)));
+        assert!(matches!(slow.next(Duration::ZERO), Some(ChangeEvent::Lost)));
         assert!(slow.next(Duration::ZERO).is_none());
         for key in 0..3 {
-            let Some(News::Changed(changed)) = quick.next(Duration::ZERO) else {
+            let Some(ChangeEvent::Changed(changed)) = quick.next(Duration::ZERO) else {
                 panic!("news {key} is missing");
             };
             assert_eq!(changed.changes, [(vec![key], None)]);
         }
-        tell(&changes, 7, None);
-        assert!(matches!(slow.next(Duration::ZERO), Some(News::Changed(_))));
+        publish(&changes, 7, None);
+        assert!(matches!(slow.next(Duration::ZERO), Some(ChangeEvent::Changed(_))));
     }
 
     proptest! {
-        /// Whatever is lost: who reads the store at [`News::Lost`], and applies what it is told
+        /// Whatever is lost: who reads the store at [`ChangeEvent::Lost`], and applies what it is told
         /// otherwise, ends with what the store holds.
         #[test]
         fn a_listener_ends_with_what_the_store_holds(
@@ -212,11 +211,11 @@ mod tests {
             bound in 1..4_usize,
         ) {
             let (changes, store) =
-                (Changes::default(), Committed::new(Box::new(Memory::default())));
+                (Changes::default(), Committed::new(Box::new(MemoryStore::default())));
             let listener = changes.listen(bound);
             let mut known = BTreeMap::new();
             let mut hear = |listener: &Listener| match listener.next(Duration::ZERO) {
-                Some(News::Changed(changed)) => {
+                Some(ChangeEvent::Changed(changed)) => {
                     for (key, value) in &changed.changes {
                         match value {
                             Some(value) => known.insert(key.clone(), value.clone()),
@@ -234,7 +233,7 @@ mod tests {
             for (key, value, listens) in steps {
                 let bytes = value.map(|value| vec![value]);
                 store.commit(std::iter::once((&[key][..], bytes.as_deref())));
-                tell(&changes, key, value);
+                publish(&changes, key, value);
                 if listens {
                     hear(&listener);
                 }

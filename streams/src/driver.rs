@@ -1,12 +1,12 @@
 //! The topology test driver: a loop around the real task, with logs in memory for a broker.
 //!
 //! ```
-//! use streams::{Builder, Driver, Failure, Output, Topology};
+//! use streams::{Builder, Driver, Failure, SinkRecord, Topology};
 //! let topology = Topology::new(|builder: &mut Builder| {
 //!     let lines = builder.source("lines", |record| {
 //!         record.value.map(<[u8]>::to_ascii_uppercase).ok_or(Failure::Drop("empty"))
 //!     });
-//!     lines.to(builder, "shouts", |line| Output { key: vec![], value: Some(line.clone()) });
+//!     lines.to(builder, "shouts", |line| SinkRecord { key: vec![], value: Some(line.clone()) });
 //! });
 //! let mut driver = Driver::new(topology)?;
 //! driver.pipe("lines", 0, b"", Some(b"hello"))?;
@@ -22,11 +22,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::record::{Batch, Offset, Partition, Timestamp};
+use crate::record::{Batch, Offset, Partition, SinkRecord, SourceId, Timestamp};
 use crate::replica::Replica;
-use crate::store::{Committed, Memory, Store};
+use crate::store::{Committed, MemoryStore};
 use crate::task::{Commit, Consumed, DeadLetter, Task};
-use crate::topology::{Output, Topology};
+use crate::topology::Topology;
 
 /// The cache bound of a driver's task unless a test sets another.
 const CACHE_MAX_BYTES: usize = 64 << 20;
@@ -35,11 +35,11 @@ const CACHE_MAX_BYTES: usize = 64 << 20;
 pub struct Driver {
     topology: Topology,
     task: Task,
-    stores: Vec<Arc<Memory>>,
+    stores: Vec<MemoryStore>,
     /// Another member's disk, and what it keeps warm.
     standby: Option<Standby>,
     /// By topic: what was committed to it, in order.
-    logs: BTreeMap<String, Vec<Output>>,
+    logs: BTreeMap<String, Vec<SinkRecord>>,
     /// By topic: how much of its log was given out.
     read: BTreeMap<String, usize>,
     inputs: Vec<Vec<Input>>,
@@ -52,40 +52,17 @@ pub struct Driver {
 
 #[derive(Default)]
 struct Standby {
-    stores: Vec<Arc<Memory>>,
+    stores: Vec<MemoryStore>,
     replicas: Vec<Replica>,
 }
 
 /// A record of a source topic: timestamp, key, value.
 type Input = (Timestamp, Vec<u8>, Option<Vec<u8>>);
 
-/// Lets a task's stores outlive the task, as files do.
-struct Kept(Arc<Memory>);
-
-impl Store for Kept {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.0.get(key)
-    }
-    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<crate::store::Pair>> {
-        self.0.range(from, to, limit)
-    }
-    fn apply(
-        &self,
-        changes: &[crate::store::ChangeRef<'_>],
-        position: Option<Offset>,
-    ) -> Result<()> {
-        self.0.apply(changes, position)
-    }
-    fn position(&self) -> Result<Option<Offset>> {
-        self.0.position()
-    }
-}
-
-/// Replicas of every store of the topology, as they are on that disk.
-fn open(topology: &Topology, stores: &[Arc<Memory>]) -> Result<Vec<Replica>> {
+/// A replica of each store of the topology. The stores outlive it, as files do.
+fn open(topology: &Topology, stores: &[MemoryStore]) -> Result<Vec<Replica>> {
     let replicas = topology.stores().iter().zip(stores).map(|(spec, store)| {
-        let kept: Box<dyn Store> = Box::new(Kept(Arc::clone(store)));
-        Replica::new(spec.clone(), Arc::new(Committed::new(kept)))
+        Replica::new(spec.clone(), Arc::new(Committed::new(Box::new(store.clone()))))
     });
     replicas.collect()
 }
@@ -103,7 +80,7 @@ impl Driver {
 
     /// The same with another bound of the cache.
     pub fn with_cache(topology: Topology, cache_max_bytes: usize) -> Result<Self> {
-        let stores: Vec<_> = topology.stores().iter().map(|_| Arc::default()).collect();
+        let stores: Vec<_> = topology.stores().iter().map(|_| MemoryStore::default()).collect();
         let mut task = task(&topology, &open(&topology, &stores)?, cache_max_bytes)?;
         task.run(&[]);
         let inputs = vec![Vec::new(); topology.sources().len()];
@@ -195,7 +172,7 @@ impl Driver {
         }
         for (spec, changes) in self.topology.stores().iter().zip(&changes) {
             let log = self.logs.entry(spec.topic.clone()).or_default();
-            log.extend(changes.iter().map(|change| Output {
+            log.extend(changes.iter().map(|change| SinkRecord {
                 key: change.topic_key.to_vec(),
                 value: change.value.map(<[u8]>::to_vec),
             }));
@@ -258,7 +235,7 @@ impl Driver {
         let mut standby = if let Some(standby) = self.standby.take() {
             standby
         } else {
-            let stores: Vec<_> = self.stores.iter().map(|_| Arc::default()).collect();
+            let stores: Vec<_> = self.stores.iter().map(|_| MemoryStore::default()).collect();
             Standby { replicas: open(&self.topology, &stores)?, stores }
         };
         let taken = self.catch_up(&mut standby.replicas);
@@ -290,7 +267,7 @@ impl Driver {
 
     /// The disk is lost too.
     pub fn lose_disk(&mut self) -> Result<usize> {
-        self.stores.iter_mut().for_each(|store| *store = Arc::default());
+        self.stores.iter_mut().for_each(|store| *store = MemoryStore::default());
         self.crash()
     }
 
@@ -326,7 +303,7 @@ impl Driver {
     /// Gives the inputs from the committed offsets again.
     fn replay_inputs(&mut self) {
         for (index, log) in self.inputs.iter().enumerate() {
-            let source = crate::record::SourceId(index);
+            let source = SourceId(index);
             let consumed = self.consumed.iter().find(|consumed| consumed.source == source);
             let from = consumed.map_or(0, |consumed| consumed.next.0);
             let mut batch = Batch::default();
@@ -339,12 +316,12 @@ impl Driver {
     }
 
     /// What was committed to a topic, in order.
-    pub fn output(&self, topic: &str) -> &[Output] {
+    pub fn output(&self, topic: &str) -> &[SinkRecord] {
         self.logs.get(topic).map_or(&[], Vec::as_slice)
     }
 
     /// What was committed to a topic since the last call for it.
-    pub fn new_output(&mut self, topic: &str) -> Vec<Output> {
+    pub fn new_output(&mut self, topic: &str) -> Vec<SinkRecord> {
         let log = self.logs.get(topic).map_or(&[][..], Vec::as_slice);
         let read = self.read.insert(topic.to_owned(), log.len()).unwrap_or_default();
         log.get(read..).unwrap_or_default().to_vec()

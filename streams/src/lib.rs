@@ -119,9 +119,10 @@ pub use changelog::Layout;
 pub use driver::Driver;
 pub use error::{Error, Failure, Result};
 pub use processor::{Context, Processor};
+pub use record::SinkRecord;
 pub use replica::Replica;
 pub use task::{Commit, Task};
-pub use topology::{Builder, Output, Stream, Topology};
+pub use topology::{Builder, Stream, Topology};
 
 /// The examples of the README are doc-tests.
 #[cfg(doctest)]

@@ -1,9 +1,39 @@
 //! User logic: one record in, any number out, and nothing but its stores to remember by.
 
+use std::collections::BTreeMap;
+
 use crate::error::Failure;
 use crate::punctuation::Schedule;
-use crate::record::{Offset, Partition, Timestamp};
-use crate::topology::{Child, Scope};
+use crate::record::{Offset, Partition, SinkRecord, Timestamp};
+
+/// A node downstream of a stream, called for each of its records.
+pub(crate) type Child<T> = Box<dyn Fn(&mut Scope, &T) -> Result<(), Failure>>;
+
+/// State that the nodes of a task share while they process a record.
+#[derive(Default)]
+pub(crate) struct Scope {
+    pub(crate) partition: Partition,
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) stream_time: Timestamp,
+    /// Records for sinks, by the sink's index.
+    pub(crate) outputs: Vec<Vec<SinkRecord>>,
+    /// How late the late records were, in milliseconds.
+    pub(crate) late: Vec<i64>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// A processor has asked for [`Processor::resume`].
+    pub(crate) again: bool,
+}
+
+impl Scope {
+    pub(crate) fn count(&mut self, event: &'static str) {
+        *self.counts.entry(event).or_default() += 1;
+    }
+
+    pub(crate) fn take_counts(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.counts)
+    }
+}
 
 /// One step of a topology.
 ///
@@ -63,7 +93,7 @@ impl<Out> Context<'_, Out> {
         self.children.iter().try_for_each(|child| child(self.scope, record))
     }
 
-    /// Asks for [`Processor::resume`] before the next record.
+    /// Claims for [`Processor::resume`] before the next record.
     pub fn again(&mut self) {
         self.scope.again = true;
     }

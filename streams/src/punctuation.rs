@@ -7,7 +7,7 @@ use crate::record::Timestamp;
 
 /// The clock a schedule follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clock {
+pub enum PunctuationType {
     /// The highest event time processed: the same at every replay.
     StreamTime,
     /// The time passed in as `now`.
@@ -18,7 +18,7 @@ pub enum Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Which time.
-    pub clock: Clock,
+    pub clock: PunctuationType,
     /// Milliseconds between two calls; positive.
     pub interval_ms: i64,
 }
@@ -37,7 +37,7 @@ impl Punctuation {
     }
 
     /// Which time it follows.
-    pub const fn clock(&self) -> Clock {
+    pub const fn clock(&self) -> PunctuationType {
         self.schedule.clock
     }
 
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_jump_over_several_intervals_makes_it_due_once() {
-        let schedule = Schedule { clock: Clock::WallClock, interval_ms: 10 };
+        let schedule = Schedule { clock: PunctuationType::WallClock, interval_ms: 10 };
         let mut punctuation = Punctuation::new(schedule);
         let due = [3, 9, 10, 11, 45, 49, 50].map(|time| punctuation.take_due(Timestamp(time)));
         assert_eq!(due, [false, false, true, false, true, false, true]);

@@ -63,6 +63,22 @@ pub struct SourceRecord<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// One record for a sink topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkRecord {
+    /// In the sink's own encoding.
+    pub key: Vec<u8>,
+    /// `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A key of a store and its new value; `None` deletes it.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+/// A [`Change`] whose bytes are borrowed.
+pub type ChangeRef<'a> = (&'a [u8], Option<&'a [u8]>);
+/// A key of a store and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
 #[derive(Clone, Debug)]
 struct Entry {
     offset: Offset,

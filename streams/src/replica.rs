@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use crate::changes::Changes;
 use crate::error::Result;
-use crate::record::{Batch, Offset, Timestamp};
-use crate::store::{ChangeRef, Committed};
+use crate::record::{Batch, ChangeRef, Offset, Timestamp};
+use crate::store::Committed;
 use crate::topology::StoreSpec;
 
 /// Records gathered before they are given to the store.
@@ -45,7 +45,7 @@ impl Replica {
 
     /// Tells what it takes while it follows, as this partition's.
     #[must_use]
-    pub fn telling(self, partition: i32, changes: &Changes) -> Self {
+    pub fn publishing_to(self, partition: i32, changes: &Changes) -> Self {
         Self { told: Some((partition, changes.clone())), ..self }
     }
 
@@ -103,11 +103,11 @@ impl Replica {
         }
         let keys = self.spec.restore(&self.batch, &self.store)?;
         if let (true, Some((partition, told))) = (self.following, &self.told)
-            && told.is_heard()
+            && told.has_listeners()
         {
             let owned = |(key, value): ChangeRef<'_>| (key.to_vec(), value.map(<[u8]>::to_vec));
             let changes = keys.changes(&self.batch).map(owned).collect();
-            told.tell_changed(&self.spec.name, *partition, Some(self.next), changes);
+            told.publish_changes(&self.spec.name, *partition, Some(self.next), changes);
         }
         self.batch.clear();
         Ok(())

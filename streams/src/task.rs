@@ -21,10 +21,11 @@ use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::error::{Error, Failure, Result};
-use crate::punctuation::Clock;
-use crate::record::{Batch, Offset, Partition, SourceId, SourceRecord, Timestamp};
+use crate::processor::Scope;
+use crate::punctuation::PunctuationType;
+use crate::record::{Batch, Offset, Partition, SinkRecord, SourceId, SourceRecord, Timestamp};
 use crate::store::Committed;
-use crate::topology::{self, Builder, Drained, Output, Scope, Topology};
+use crate::topology::{self, Builder, StoreChanges, Topology};
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +89,9 @@ pub struct Consumed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// Changes by store, in the topology's order; each store's topic gets its own.
-    pub changes: Vec<Drained>,
+    pub changes: Vec<StoreChanges>,
     /// Records by sink, in the topology's order.
-    pub outputs: Vec<Vec<Output>>,
+    pub outputs: Vec<Vec<SinkRecord>>,
     /// Records that could not be processed.
     pub dead_letters: Vec<DeadLetter>,
     /// How far the sources have been processed.
@@ -109,7 +110,7 @@ impl Commit {
     /// Nothing was consumed or changed.
     pub fn is_empty(&self) -> bool {
         self.consumed.is_empty()
-            && self.changes.iter().all(Drained::is_empty)
+            && self.changes.iter().all(StoreChanges::is_empty)
             && self.outputs.iter().all(Vec::is_empty)
     }
 }
@@ -207,7 +208,7 @@ impl Task {
         let time = Some(time).filter(|time| *time != Timestamp::MIN);
         let punctuations = self.graph.punctuations.iter_mut().map(|(punctuation, _)| punctuation);
         punctuations
-            .filter(|punctuation| punctuation.clock() == Clock::StreamTime)
+            .filter(|punctuation| punctuation.clock() == PunctuationType::StreamTime)
             .for_each(|punctuation| punctuation.restart(time));
     }
 
@@ -222,7 +223,7 @@ impl Task {
         processed.or_else(|| self.committed_next.get(source.0).copied().flatten())
     }
 
-    /// How far every source has been processed, whether or not anything is to be committed.
+    /// [`Self::position`] of every source that has one, with the stream time.
     pub fn positions(&self) -> Vec<Consumed> {
         let sources = (0..self.next.len()).map(SourceId);
         let stream_time = self.scope.stream_time;
@@ -282,7 +283,7 @@ impl Task {
         result?;
         self.processed += 1;
         let stream_time = self.scope.stream_time;
-        self.punctuate_clock(Clock::StreamTime, stream_time)?;
+        self.punctuate_clock(PunctuationType::StreamTime, stream_time)?;
         Ok(true)
     }
 
@@ -299,10 +300,10 @@ impl Task {
 
     /// Calls the processors whose wall-clock schedule is due.
     pub fn punctuate(&mut self, now: Timestamp) -> Result<()> {
-        self.punctuate_clock(Clock::WallClock, now)
+        self.punctuate_clock(PunctuationType::WallClock, now)
     }
 
-    fn punctuate_clock(&mut self, clock: Clock, time: Timestamp) -> Result<()> {
+    fn punctuate_clock(&mut self, clock: PunctuationType, time: Timestamp) -> Result<()> {
         if self.graph.punctuations.is_empty() {
             return Ok(());
         }
@@ -325,7 +326,7 @@ impl Task {
     pub fn prepare_commit(&mut self) -> Result<&Commit> {
         debug_assert!(self.pending.is_none(), "a prepared commit is not settled");
         let mut commit = Commit {
-            changes: vec![Drained::default(); self.graph.stores.len()],
+            changes: vec![StoreChanges::default(); self.graph.stores.len()],
             outputs: self.scope.outputs.iter_mut().map(std::mem::take).collect(),
             dead_letters: std::mem::take(&mut self.dead_letters),
             consumed: Vec::new(),
@@ -337,22 +338,13 @@ impl Task {
         for (store, changes) in self.graph.stores.iter().zip(&mut commit.changes) {
             (store.drain)(changes)?;
         }
-        // A zombie is fenced by the offsets that it sends, so what is written carries some.
-        let all = !commit.is_empty();
-        commit.consumed = self.consumed(all);
+        let mut consumed = self.positions();
+        // A zombie is fenced by the offsets that it sends, so a commit with records has some.
+        if commit.is_empty() {
+            consumed.retain(|one| Some(one.next) != self.committed_next[one.source.0]);
+        }
+        commit.consumed = consumed;
         Ok(self.pending.insert(commit))
-    }
-
-    /// How far the sources have been processed: those that have moved since the last commit, or
-    /// `all` of which a position is known.
-    fn consumed(&self, all: bool) -> Vec<Consumed> {
-        let stream_time = self.scope.stream_time;
-        let sources = (0..self.next.len()).map(SourceId);
-        let positions = sources.filter_map(|source| Some((source, self.position(source)?)));
-        positions
-            .filter(|(source, next)| all || Some(*next) != self.committed_next[source.0])
-            .map(|(source, next)| Consumed { source, next, stream_time })
-            .collect()
     }
 
     /// The prepared commit, while it is not settled.

@@ -40,61 +40,23 @@
 //! function. The runtime plans by the shape of the first.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::changelog::{Layout, StoreKeys};
 use crate::error::{Error, Failure, Result};
-use crate::processor::{Context, Processor};
-use crate::punctuation::{Clock, Punctuation};
-use crate::record::{Batch, Offset, Partition, SourceId, SourceRecord, Timestamp};
-use crate::store::{Cache, Committed, Memory, StoreHandle};
+use crate::processor::{Child, Context, Processor, Scope};
+use crate::punctuation::{Punctuation, PunctuationType};
+use crate::record::{Batch, SinkRecord, SourceId, SourceRecord, Timestamp};
+use crate::store::{Cache, Committed, MemoryStore, StoreHandle};
 
-/// What is called for each record that a stream carries.
-pub(crate) type Child<T> = Box<dyn Fn(&mut Scope, &T) -> Result<(), Failure>>;
 type Children<T> = Rc<RefCell<Vec<Child<T>>>>;
 pub(crate) type SourceNode = Box<dyn Fn(&mut Scope, &SourceRecord<'_>) -> Result<(), Failure>>;
 type Punctuate = Box<dyn Fn(&mut Scope, Timestamp) -> Result<(), Failure>>;
 type Resume = Box<dyn Fn(&mut Scope) -> Result<(), Failure>>;
 type Keys = Box<dyn Fn(&Batch) -> Result<StoreKeys> + Send + Sync>;
-type Drain = Box<dyn Fn(&mut Drained) -> Result<()>>;
+type Drain = Box<dyn Fn(&mut StoreChanges) -> Result<()>>;
 type Wire = dyn Fn(&mut Builder) + Send + Sync;
-
-/// What the nodes of a task share while a record runs through them.
-#[derive(Default)]
-pub(crate) struct Scope {
-    pub(crate) partition: Partition,
-    pub(crate) offset: Offset,
-    pub(crate) timestamp: Timestamp,
-    pub(crate) stream_time: Timestamp,
-    /// Records for sinks, by the sink's index.
-    pub(crate) outputs: Vec<Vec<Output>>,
-    /// How late the late records were, in milliseconds.
-    pub(crate) late: Vec<i64>,
-    pub(crate) counts: BTreeMap<&'static str, u64>,
-    /// A processor is not done with the record.
-    pub(crate) again: bool,
-}
-
-impl Scope {
-    pub(crate) fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
-    }
-
-    pub(crate) fn take_counts(&mut self) -> BTreeMap<&'static str, u64> {
-        std::mem::take(&mut self.counts)
-    }
-}
-
-/// One record for a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// In the sink's own encoding.
-    pub key: Vec<u8>,
-    /// `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
-}
 
 /// A store's parts that do not depend on its type of values.
 pub(crate) struct StoreNode {
@@ -106,7 +68,7 @@ pub(crate) struct StoreNode {
 
 /// Changes of one store, drained for a commit, in one arena.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drained {
+pub struct StoreChanges {
     bytes: Vec<u8>,
     /// Where topic key, store key and value end; without a value, a tombstone.
     ends: Vec<(usize, usize, Option<usize>)>,
@@ -123,7 +85,7 @@ pub struct StoreChange<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-impl Drained {
+impl StoreChanges {
     /// Every change, in the order of first touch.
     pub fn iter(&self) -> impl Iterator<Item = StoreChange<'_>> {
         let mut start = 0;
@@ -236,7 +198,7 @@ impl Builder {
         let committed = self.committed.get(self.stores.len()).cloned();
         // While only the shape is asked for there is no store yet.
         let committed =
-            committed.unwrap_or_else(|| Arc::new(Committed::new(Box::new(Memory::default()))));
+            committed.unwrap_or_else(|| Arc::new(Committed::new(Box::new(MemoryStore::default()))));
         let cache = Cache::new(Arc::clone(&layout), committed);
         let handle = StoreHandle::new(cache);
         self.stores.push(store_node(&layout, &handle));
@@ -258,7 +220,7 @@ fn store_node<V: 'static>(layout: &Arc<Layout<V>>, handle: &StoreHandle<V>) -> S
     }
 }
 
-fn drain<V>(layout: &Layout<V>, cache: &mut Cache<V>, out: &mut Drained) -> Result<()> {
+fn drain<V>(layout: &Layout<V>, cache: &mut Cache<V>, out: &mut StoreChanges) -> Result<()> {
     let mut result = Ok(());
     cache.drain(|(key, value)| {
         if let Err(error) = layout.topic_key(key, &mut out.bytes) {
@@ -327,7 +289,7 @@ impl<T: 'static> Stream<T> {
         &self,
         builder: &mut Builder,
         topic: impl Into<String>,
-        encode: impl Fn(&T) -> Output + 'static,
+        encode: impl Fn(&T) -> SinkRecord + 'static,
     ) {
         let sink = builder.sinks.len();
         builder.sinks.push(topic.into());
@@ -403,7 +365,7 @@ pub(crate) fn resume(graph: &Builder, scope: &mut Scope) -> Result<bool, Failure
 pub(crate) fn punctuate(
     punctuations: &mut [(Punctuation, Punctuate)],
     scope: &mut Scope,
-    clock: Clock,
+    clock: PunctuationType,
     time: Timestamp,
 ) -> Result<(), Failure> {
     for (punctuation, call) in punctuations {

@@ -1,4 +1,4 @@
-//! Tumbling windows: `[start, end)`, aligned to the epoch.
+//! TumblingWindows windows: `[start, end)`, aligned to the epoch.
 //!
 //! Every instant is in exactly one window, also before the epoch.
 
@@ -7,19 +7,19 @@ use crate::record::Timestamp;
 /// Windows of one length that follow each other without gap or overlap.
 ///
 /// ```
-/// use streams::{record::Timestamp, window::Tumbling};
-/// let minutes = Tumbling::new(60_000).ok_or("a length of zero")?;
+/// use streams::{record::Timestamp, window::TumblingWindows};
+/// let minutes = TumblingWindows::new(60_000).ok_or("a length of zero")?;
 /// assert_eq!(minutes.start(Timestamp(61_000)), Timestamp(60_000));
 /// assert_eq!(minutes.end(Timestamp(60_000)), Timestamp(120_000));
 /// assert_eq!(minutes.start(Timestamp(-1)), Timestamp(-60_000));
 /// # Ok::<(), &str>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tumbling {
+pub struct TumblingWindows {
     length_ms: i64,
 }
 
-impl Tumbling {
+impl TumblingWindows {
     /// Windows of that many milliseconds; `None` unless it is positive.
     pub const fn new(length_ms: i64) -> Option<Self> {
         if length_ms > 0 { Some(Self { length_ms }) } else { None }
@@ -60,7 +60,7 @@ mod tests {
     proptest! {
         #[test]
         fn windows_partition_time(time in -FAR..FAR, length in 1..FAR) {
-            let Some(windows) = Tumbling::new(length) else {
+            let Some(windows) = TumblingWindows::new(length) else {
                 return Err(TestCaseError::fail("a positive length"));
             };
             let start = windows.start(Timestamp(time));
@@ -77,7 +77,7 @@ mod tests {
         fn a_window_closes_at_its_end_plus_grace_and_not_before(
             time in -FAR..FAR, length in 1..FAR, grace in 0..FAR,
         ) {
-            let Some(windows) = Tumbling::new(length) else {
+            let Some(windows) = TumblingWindows::new(length) else {
                 return Err(TestCaseError::fail("a positive length"));
             };
             let start = windows.start(Timestamp(time));
@@ -88,7 +88,7 @@ mod tests {
 
         #[test]
         fn the_ends_of_time_do_not_panic(time: i64, length: i64, grace: i64, now: i64) {
-            if let Some(windows) = Tumbling::new(length) {
+            if let Some(windows) = TumblingWindows::new(length) {
                 let start = windows.start(Timestamp(time));
                 prop_assert!(start.0 <= time);
                 windows.is_closed(start, grace, Timestamp(now));

@@ -14,7 +14,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 pub(crate) use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use streams::runtime::{
-    App, Config, GroupProtocol, Guarantee, Metrics, Queries, ResetOffsets, Stop,
+    App, AppConfig, GroupProtocol, Guarantee, Metrics, Queries, ResetOffsets, Stop,
 };
 use streams::store::StoreHandle;
 use streams::{Builder, Context, Error, Failure, Layout, Processor, Topology};
@@ -148,8 +148,8 @@ impl World {
         Ok(producer.flush(DELIVERY)?)
     }
 
-    fn config(&self) -> Config {
-        Config {
+    fn config(&self) -> AppConfig {
+        AppConfig {
             application_id: APPLICATION.into(),
             bootstrap_servers: self.mock.bootstrap_servers(),
             state_dir: self.folder.path().into(),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use streams::record::Offset;
-use streams::store::{ChangeRef, Memory, Pair, Store};
+use streams::store::{ChangeRef, KeyValue, MemoryStore, Store};
 use streams::{Error, Result};
 
 use super::log::Pairs;
@@ -18,7 +18,7 @@ pub(crate) struct Disk(Arc<State>);
 
 struct State {
     /// Swapped when the disk falls back; one thread, so never waited for.
-    memory: Mutex<Memory>,
+    memory: Mutex<MemoryStore>,
     /// How many changes and positions get through before the power fails.
     torn: AtomicUsize,
 }
@@ -30,7 +30,7 @@ impl Default for Disk {
 }
 
 impl Disk {
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+    fn memory(&self) -> std::sync::MutexGuard<'_, MemoryStore> {
         self.0.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,8 +50,8 @@ impl Disk {
     }
 
     /// Its state now, to fall back to.
-    pub(crate) fn snapshot(&self) -> Result<Memory> {
-        let copy = Memory::default();
+    pub(crate) fn snapshot(&self) -> Result<MemoryStore> {
+        let copy = MemoryStore::default();
         let pairs = self.pairs()?;
         let changes: Vec<_> = pairs.iter().map(|(k, v)| (&k[..], Some(&v[..]))).collect();
         copy.apply(&changes, self.position()?)?;
@@ -59,7 +59,7 @@ impl Disk {
     }
 
     /// Falls back to an older state.
-    pub(crate) fn fall_back(&self, older: Memory) {
+    pub(crate) fn fall_back(&self, older: MemoryStore) {
         *self.memory() = older;
     }
 }
@@ -69,7 +69,7 @@ impl Store for Disk {
         self.memory().get(key)
     }
 
-    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<KeyValue>> {
         self.memory().range(from, to, limit)
     }
 

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use streams::record::{Offset, SourceId, Timestamp};
-use streams::runtime::worker::{Group, Missing, Rebalance, Record, Resume};
+use streams::record::{Offset, Partition, SourceId, SourceRecord, Timestamp};
+use streams::runtime::worker::{Group, MissingOffset, Rebalance, StartPosition};
 use streams::task::{Commit, Consumed};
 use streams::{Error, Result};
 
@@ -147,7 +147,7 @@ impl Group for SimGroup {
         self.lost
     }
 
-    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>> {
+    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<StartPosition>>> {
         let mut env = self.env.borrow_mut();
         env.die(1, "before the positions")?;
         let stable = partitions.iter().all(|partition| env.broker.are_stable(index(*partition)));
@@ -160,7 +160,7 @@ impl Group for SimGroup {
             let base = env.broker.take_offsets(index(*partition), self.incarnation);
             self.base.insert(index(*partition), base);
             let consumed = base.into_iter().collect();
-            Resume { partition: *partition, consumed }
+            StartPosition { partition: *partition, consumed }
         });
         let resumes = resumes.collect();
         env.stall(self.incarnation);
@@ -168,16 +168,19 @@ impl Group for SimGroup {
     }
 
     /// No offset is ever lost here, so where there is none there is no state: it would be refused.
-    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>> {
+    fn decide(&mut self, missing: &[MissingOffset]) -> Result<Vec<StartPosition>> {
         let mut env = self.env.borrow_mut();
         env.die(1, "before it is decided where to begin")?;
         let known = env.keeps(Rule::PositionsAreKnown);
         let first = Consumed { source: SourceId(0), next: Offset(0), stream_time: Timestamp::MIN };
-        let resumes = missing.iter().map(|Missing { partition, is_on_disk }| {
+        let resumes = missing.iter().map(|MissingOffset { partition, is_on_disk }| {
             if *is_on_disk {
                 env.broker.violated(format!("partition {partition} has state and no offset"));
             }
-            Resume { partition: *partition, consumed: known.then_some(first).into_iter().collect() }
+            StartPosition {
+                partition: *partition,
+                consumed: known.then_some(first).into_iter().collect(),
+            }
         });
         Ok(resumes.collect())
     }
@@ -210,7 +213,7 @@ impl Group for SimGroup {
         Ok(())
     }
 
-    fn take(&mut self, wait: Duration, mut take: impl FnMut(Record<'_>)) -> Result<()> {
+    fn take(&mut self, wait: Duration, mut take: impl FnMut(SourceRecord<'_>)) -> Result<()> {
         let mut env = self.env.borrow_mut();
         let mut any = false;
         for (partition, next) in &mut self.fetched {
@@ -219,9 +222,9 @@ impl Group for SimGroup {
             }
             let most = env.rng.random_range(1..8);
             for event in env.broker.inputs[*partition].iter().skip(*next).take(most) {
-                take(Record {
+                take(SourceRecord {
                     source: SourceId(0),
-                    partition: number(*partition),
+                    partition: Partition(number(*partition)),
                     offset: offset(*next),
                     timestamp: Timestamp(event.timestamp),
                     key: &event.key,

@@ -8,8 +8,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use streams::runtime::worker::{Asks, Follower, Scene, Settings, Standby, Worker};
-use streams::store::Memory;
+use streams::runtime::worker::{
+    Claims, Follower, FollowerHandle, RuntimeContext, Worker, WorkerSettings,
+};
+use streams::store::MemoryStore;
 use streams::{Error, Result};
 
 use super::env::{Disks, Shared};
@@ -24,8 +26,8 @@ const WORKER: usize = 0;
 /// A process, its disk, and the transactional id that both outlive.
 pub(crate) struct Member<'a> {
     env: Shared,
-    scene: Scene<'a>,
-    settings: Settings,
+    scene: RuntimeContext<'a>,
+    settings: WorkerSettings,
     partitions: i32,
     id: usize,
     /// It keeps warm what others own.
@@ -34,7 +36,7 @@ pub(crate) struct Member<'a> {
     pub(crate) incarnation: u64,
     process: Option<Process<'a>>,
     disks: Disks,
-    snapshots: BTreeMap<(String, i32), Memory>,
+    snapshots: BTreeMap<(String, i32), MemoryStore>,
 }
 
 struct Process<'a> {
@@ -42,22 +44,22 @@ struct Process<'a> {
     alive: Rc<Cell<bool>>,
     worker: Worker<'a, SimGroup, SimTopics>,
     flusher: Rc<RefCell<Flusher>>,
-    standby: Standby,
+    standby: FollowerHandle,
     follower: Option<Following<'a>>,
 }
 
 struct Following<'a> {
     follower: Follower<'a, SimTopics>,
     flusher: Rc<RefCell<Flusher>>,
-    asks: Asks,
+    asks: Claims,
 }
 
 impl<'a> Member<'a> {
     /// A process that has never run.
     pub(crate) fn new(
         env: &Shared,
-        scene: Scene<'a>,
-        settings: Settings,
+        scene: RuntimeContext<'a>,
+        settings: WorkerSettings,
         partitions: i32,
         (id, is_standby): (usize, bool),
     ) -> Self {
@@ -84,10 +86,10 @@ impl<'a> Member<'a> {
     pub(crate) fn start(&mut self) {
         let alive = Rc::new(Cell::new(true));
         let (standby, asks) = if self.is_standby {
-            let (standby, asks) = Standby::new();
+            let (standby, asks) = FollowerHandle::new();
             (standby, Some(asks))
         } else {
-            (Standby::default(), None)
+            (FollowerHandle::default(), None)
         };
         let follower = asks.map(|asks| self.follow(&alive, asks));
         self.process = Some(self.join(alive, standby, follower));
@@ -97,7 +99,7 @@ impl<'a> Member<'a> {
         SimTopics::new(&self.env, &self.disks, alive)
     }
 
-    fn follow(&self, alive: &Rc<Cell<bool>>, asks: Asks) -> Following<'a> {
+    fn follow(&self, alive: &Rc<Cell<bool>>, asks: Claims) -> Following<'a> {
         let topics = self.topics(alive);
         let flusher = topics.flusher();
         let follower = Follower::new(self.scene, self.settings.disk, self.partitions, topics);
@@ -108,7 +110,7 @@ impl<'a> Member<'a> {
     fn join(
         &mut self,
         alive: Rc<Cell<bool>>,
-        standby: Standby,
+        standby: FollowerHandle,
         follower: Option<Following<'a>>,
     ) -> Process<'a> {
         self.incarnation = {

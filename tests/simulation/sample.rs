@@ -6,11 +6,11 @@
 //!    └──► pulse: every 40 ms of wall clock, with nothing consumed
 //! ```
 
-use streams::punctuation::{Clock, Schedule};
+use streams::punctuation::{PunctuationType, Schedule};
 use streams::record::{SourceRecord, Timestamp};
 use streams::store::StoreHandle;
-use streams::window::Tumbling;
-use streams::{Builder, Context, Failure, Layout, Output, Processor, Topology};
+use streams::window::TumblingWindows;
+use streams::{Builder, Context, Failure, Layout, Processor, SinkRecord, Topology};
 
 /// The sink whose times are the wall clock's: different in every run.
 pub(crate) const PULSE: &str = "pulse";
@@ -42,7 +42,7 @@ fn numbers(topic: &str) -> Layout<i64> {
 }
 
 struct Sum {
-    windows: Tumbling,
+    windows: TumblingWindows,
     counts: StoreHandle<i64>,
     totals: StoreHandle<i64>,
 }
@@ -67,7 +67,7 @@ impl Processor for Sum {
     }
 }
 
-struct Tick(Clock, i64);
+struct Tick(PunctuationType, i64);
 
 impl Processor for Tick {
     type In = Event;
@@ -96,12 +96,15 @@ pub(crate) fn topology(with_pulse: bool) -> Topology {
         let events = builder.source("events", event);
         let counts = builder.store("counts", numbers("counts"));
         let totals = builder.store("totals", numbers("totals"));
-        let Some(windows) = Tumbling::new(30) else { unreachable!("the length is positive") };
-        let line = |line: &String| Output { key: vec![], value: Some(line.clone().into_bytes()) };
+        let Some(windows) = TumblingWindows::new(30) else {
+            unreachable!("the length is positive")
+        };
+        let line =
+            |line: &String| SinkRecord { key: vec![], value: Some(line.clone().into_bytes()) };
         events.process(builder, Sum { windows, counts, totals }).to(builder, "trace", line);
-        events.process(builder, Tick(Clock::StreamTime, 50)).to(builder, "ticks", line);
+        events.process(builder, Tick(PunctuationType::StreamTime, 50)).to(builder, "ticks", line);
         if with_pulse {
-            events.process(builder, Tick(Clock::WallClock, 40)).to(builder, PULSE, line);
+            events.process(builder, Tick(PunctuationType::WallClock, 40)).to(builder, PULSE, line);
         }
     })
 }

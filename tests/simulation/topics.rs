@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use streams::record::{Offset, Timestamp};
-use streams::runtime::worker::{Changelog, Done, Extent, Followed, Job, Topics};
+use streams::runtime::worker::{Changelog, Fetched, JobResult, OffsetRange, StoreJob, Topics};
 use streams::store::Store;
 use streams::topology::StoreSpec;
 use streams::{Error, Result};
@@ -19,14 +19,14 @@ use super::env::{Disks, Shared, index, offset, place};
 use super::rules::Rule;
 
 /// A record that was fetched: topic, partition, place, key, value.
-type Fetched = (String, i32, usize, Vec<u8>, Option<Vec<u8>>);
+type SimRecord = (String, i32, usize, Vec<u8>, Option<Vec<u8>>);
 
 /// The thread that does a client's jobs. It works between any two steps of the worker.
 pub(crate) struct Flusher {
     env: Shared,
     disks: Disks,
-    job: Option<Job>,
-    done: Option<Result<Done>>,
+    job: Option<StoreJob>,
+    done: Option<Result<JobResult>>,
 }
 
 impl Flusher {
@@ -37,20 +37,20 @@ impl Flusher {
         }
     }
 
-    fn do_it(&self, job: Job) -> Result<Done> {
+    fn do_it(&self, job: StoreJob) -> Result<JobResult> {
         match job {
-            Job::Ends(changelogs) => {
+            StoreJob::Ends(changelogs) => {
                 let mut env = self.env.borrow_mut();
                 let ends = changelogs.into_iter().map(|changelog| {
                     let log = env.broker.log(&changelog.topic, index(changelog.partition));
                     let end = offset(log.stable());
                     (changelog, end)
                 });
-                Ok(Done::Ends(ends.collect()))
+                Ok(JobResult::Ends(ends.collect()))
             }
-            Job::Write(changelogs) => {
+            StoreJob::Write(changelogs) => {
                 changelogs.iter().try_for_each(|changelog| self.write(changelog))?;
-                Ok(Done::Written)
+                Ok(JobResult::Written)
             }
         }
     }
@@ -103,7 +103,7 @@ impl SimTopics {
     }
 
     /// Some of what waits, and the places of the topics whose end is reached.
-    fn fetch(&mut self) -> (Vec<Fetched>, Vec<(String, i32, usize)>) {
+    fn fetch(&mut self) -> (Vec<SimRecord>, Vec<(String, i32, usize)>) {
         let mut env = self.env.borrow_mut();
         let (mut records, mut ends) = (Vec::new(), Vec::new());
         for ((topic, partition), next) in &mut self.followed {
@@ -148,20 +148,20 @@ impl Topics for SimTopics {
         0
     }
 
-    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent> {
+    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<OffsetRange> {
         let mut env = self.env.borrow_mut();
         env.die(1, "before a restore")?;
         let passes = env.keeps(Rule::RestorePassesOpenTransactions);
         let log = env.broker.log(topic, index(partition));
         let end = if passes { log.high_watermark() } else { log.stable() };
         self.followed.insert((topic.into(), partition), place(next));
-        Ok(Extent { first: Offset(0), end: offset(end.max(place(next))) })
+        Ok(OffsetRange { first: Offset(0), end: offset(end.max(place(next))) })
     }
 
-    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent> {
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<OffsetRange> {
         let mut env = self.env.borrow_mut();
         let end = offset(env.broker.log(topic, index(partition)).high_watermark());
-        Ok(Extent { first: Offset(0), end })
+        Ok(OffsetRange { first: Offset(0), end })
     }
 
     fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()> {
@@ -194,11 +194,11 @@ impl Topics for SimTopics {
     fn read(
         &mut self,
         wait: Duration,
-        mut take: impl FnMut(Followed<'_>) -> Result<()>,
+        mut take: impl FnMut(Fetched<'_>) -> Result<()>,
     ) -> Result<()> {
         let (records, ends) = self.fetch();
         for (topic, partition, at, key, value) in &records {
-            take(Followed::Record {
+            take(Fetched::Record {
                 topic: topic.as_bytes(),
                 partition: *partition,
                 offset: offset(*at),
@@ -209,14 +209,14 @@ impl Topics for SimTopics {
         }
         for (topic, partition, next) in &ends {
             let (topic, partition, next) = (topic.as_bytes(), *partition, offset(*next));
-            take(Followed::End { topic, partition, next })?;
+            take(Fetched::End { topic, partition, next })?;
         }
         let mut env = self.env.borrow_mut();
         if env.fault(1)
             && let Some((topic, partition)) = self.followed.keys().next()
         {
             // A refusal without a reason.
-            take(Followed::OutOfRange { topic: topic.as_bytes(), partition: *partition })?;
+            take(Fetched::OutOfRange { topic: topic.as_bytes(), partition: *partition })?;
         }
         if records.is_empty() {
             env.now += i64::try_from(wait.as_millis()).unwrap_or(0);
@@ -228,12 +228,12 @@ impl Topics for SimTopics {
         Ok(())
     }
 
-    fn submit(&mut self, job: Job) -> Result<()> {
+    fn submit(&mut self, job: StoreJob) -> Result<()> {
         self.flusher.borrow_mut().job = Some(job);
         Ok(())
     }
 
-    fn done(&mut self, wait: Duration) -> Result<Option<Done>> {
+    fn done(&mut self, wait: Duration) -> Result<Option<JobResult>> {
         let mut flusher = self.flusher.borrow_mut();
         if !wait.is_zero() {
             flusher.work();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use streams::runtime::worker::{DiskSettings, Scene, Settings};
+use streams::runtime::worker::{DiskSettings, RuntimeContext, WorkerSettings};
 use streams::runtime::{Guarantee, Metrics, Queries};
 use streams::{Driver, Topology};
 
@@ -43,8 +43,11 @@ pub(crate) fn live(seed: u64, broken: &'static [Rule]) -> Life {
         Err(error) => return Life { outcome: Err(error.to_string()), trace: Vec::new() },
     };
     let queries: Vec<Queries> = (0..rng.random_range(1..5)).map(|_| Queries::default()).collect();
-    let scenes =
-        queries.iter().map(|queries| Scene { topology: &topology, metrics: &metrics, queries });
+    let scenes = queries.iter().map(|queries| RuntimeContext {
+        topology: &topology,
+        metrics: &metrics,
+        queries,
+    });
     let mut world = World::new(rng, scenes.collect(), broken);
     let outcome = world.run();
     let trace = std::mem::take(&mut world.env.borrow_mut().trace);
@@ -60,12 +63,12 @@ struct World<'a> {
     coming: Vec<VecDeque<Event>>,
 }
 
-fn settings(rng: &mut SmallRng) -> Settings {
+fn settings(rng: &mut SmallRng) -> WorkerSettings {
     // Small enough that each bound is met, or never met.
     let mut bytes = |some: [usize; 2]| *some.get(rng.random_range(0..3)).unwrap_or(&(1 << 20));
     let (cache_max_bytes, buffer_max_bytes) = (bytes([300, 1_000]), bytes([0, 100]));
     let (overlay_max_bytes, restore_max_bytes) = (bytes([5_000, 9_000]), bytes([5_000, 9_000]));
-    Settings {
+    WorkerSettings {
         guarantee: Guarantee::ExactlyOnceV2,
         commit_interval: Duration::from_millis(rng.random_range(1..40)),
         cache_max_bytes,
@@ -94,7 +97,7 @@ fn events(rng: &mut SmallRng) -> VecDeque<Event> {
 }
 
 impl<'a> World<'a> {
-    fn new(mut rng: SmallRng, scenes: Vec<Scene<'a>>, broken: &'static [Rule]) -> Self {
+    fn new(mut rng: SmallRng, scenes: Vec<RuntimeContext<'a>>, broken: &'static [Rule]) -> Self {
         let topology = scenes[0].topology;
         let (partitions, settings) = (rng.random_range(1..5), settings(&mut rng));
         let coming = (0..partitions).map(|_| events(&mut rng)).collect();

@@ -25,12 +25,12 @@ use schemas::{Codec, MarketEvent, PairKey};
 use serde_json::json;
 use streams::record::{self, Batch};
 
-use native::Taken;
+use librdkafka::Polled;
 
 /// The batch calls of the engine, from the engine's own file.
-#[path = "../../../streams/src/runtime/native.rs"]
+#[path = "../../../streams/src/runtime/librdkafka.rs"]
 #[expect(dead_code, reason = "the engine reads more of what a queue holds")]
-mod native;
+mod librdkafka;
 
 /// What that file names.
 mod error {
@@ -85,7 +85,7 @@ struct Floor {
 /// The transactional side.
 struct Writer {
     producer: BaseProducer,
-    topic: native::Topic,
+    topic: librdkafka::TopicHandle,
 }
 
 fn main() -> Result<()> {
@@ -100,7 +100,7 @@ fn main() -> Result<()> {
     ];
     let consumer = consumer(&options.bootstrap_servers, Isolation::Committed, &settings)?;
     // A queue is dropped before its client: it is declared after it.
-    let mut queue = native::Records::new(consumer.client())?;
+    let mut queue = librdkafka::Records::new(consumer.client())?;
     let (seconds, cpu, events) = run(&options, &consumer, &mut queue)?;
     // Counts of a run fit a double.
     let count = f64::from(u32::try_from(events)?);
@@ -116,7 +116,7 @@ fn main() -> Result<()> {
 fn run(
     options: &Options,
     consumer: &BaseConsumer,
-    queue: &mut native::Records,
+    queue: &mut librdkafka::Records,
 ) -> Result<(f64, f64, u64)> {
     let input = Topic::Events.name(&options.input_prefix);
     let codec = options.registry.client()?.codec(&options.input_prefix)?;
@@ -154,9 +154,9 @@ fn run(
 }
 
 impl Floor {
-    fn take(&mut self, taken: &Taken<'_>) {
-        let &Taken::Record { partition, offset, timestamp, key, value, .. } = taken else {
-            if let Taken::Failed { code, .. } = taken {
+    fn take(&mut self, taken: &Polled<'_>) {
+        let &Polled::Record { partition, offset, timestamp, key, value, .. } = taken else {
+            if let Polled::Failed { code, .. } = taken {
                 self.failed = Some(anyhow::anyhow!("a partition failed: {code}"));
             }
             return;
@@ -197,7 +197,7 @@ impl Writer {
             .create()?;
         producer.init_transactions(ANSWER)?;
         let topic = Topic::Events.name(&options.topic_prefix);
-        let topic = native::Topic::new(producer.client(), &topic)?;
+        let topic = librdkafka::TopicHandle::new(producer.client(), &topic)?;
         Ok(Self { producer, topic })
     }
 
@@ -224,7 +224,7 @@ impl Writer {
             offsets.add_partition_offset(input, partition, Offset::Offset(*next))?;
             batch.clear();
         }
-        ensure!(native::flush(self.producer.client(), ANSWER), "the broker takes nothing");
+        ensure!(librdkafka::flush(self.producer.client(), ANSWER), "the broker takes nothing");
         let group = consumer.group_metadata().context("no group")?;
         self.producer.send_offsets_to_transaction(&offsets, &group, ANSWER)?;
         self.producer.commit_transaction(ANSWER)?;

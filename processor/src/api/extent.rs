@@ -72,7 +72,7 @@ fn older(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
 #[cfg(test)]
 mod tests {
     use streams::record::{Offset, Timestamp as Time};
-    use streams::store::Memory;
+    use streams::store::MemoryStore;
 
     use super::*;
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn store(next: i64, asked: Option<Moment>) -> Committed {
-        let store = Committed::new(Box::new(Memory::default()));
+        let store = Committed::new(Box::new(MemoryStore::default()));
         store.freshness().claims(Offset(next));
         if let Some(asked) = asked {
             store.freshness().complete(asked);

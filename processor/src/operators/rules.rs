@@ -2,7 +2,7 @@
 
 use schemas::Timestamp;
 use schemas::topic::Topic;
-use streams::window::Tumbling;
+use streams::window::TumblingWindows;
 
 /// How long a window stays open after its end, so that the ordinary disorder of a feed causes no
 /// revisions. It is wider than the skew between a venue's channels and shorter than a reader's
@@ -73,7 +73,7 @@ impl Interval {
 
     /// The first instant of the window that holds `time`.
     pub fn start(self, time: Timestamp) -> Timestamp {
-        let start = Tumbling::new(self.length_ms())
+        let start = TumblingWindows::new(self.length_ms())
             .map(|windows| windows.start(streams::record::Timestamp(time.0)).0);
         // The lengths above are positive.
         Timestamp(start.unwrap_or(time.0))
@@ -89,7 +89,7 @@ impl Interval {
 /// assert_eq!([64_999, 65_000].map(closed), [false, true]);
 /// ```
 pub fn is_closed(interval: Interval, start: Timestamp, clock: Timestamp) -> bool {
-    Tumbling::new(interval.length_ms()).is_some_and(|windows| {
+    TumblingWindows::new(interval.length_ms()).is_some_and(|windows| {
         let at = streams::record::Timestamp;
         windows.is_closed(at(start.0), GRACE_MS, at(clock.0))
     })

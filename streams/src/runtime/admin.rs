@@ -2,23 +2,24 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::config::{Config, StoreConfig, settings_are_named};
+use super::config::{AppConfig, StoreConfig, settings_are_named};
 use super::queries::Queries;
+use super::refusals::Refusals;
 use super::state_dir::StateDir;
-use super::{clock, errors, native};
+use super::{clock, errors, librdkafka};
 use crate::error::{Error, Result};
 use crate::topology::Topology;
 
@@ -27,48 +28,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two looks at why it has not.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// OpenSSL's words for it.
-const UNVERIFIED: &str = "certificate verify failed";
-/// The way out of a certificate that proves nothing.
-const CERTIFICATE: &str =
-    "renew the broker's certificate, or name its authority with --kafka ssl.ca.location";
-
 /// A client that only asks, and remembers why the brokers refuse it. librdkafka itself tries again for
 /// as long as it lives, and says no more than that nobody answered.
 type Asking = BaseConsumer<Refusals>;
-
-#[derive(Default)]
-struct Refusals(Mutex<Option<String>>);
-
-impl Refusals {
-    /// Remembers a reason that only a person can correct. Of a certificate librdkafka tells by the code
-    /// or, when the handshake fails at its first step, by its text and as a lost connection.
-    fn note(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
-        let way_out = match code {
-            Some(RDKafkaErrorCode::Authentication) => {
-                "correct the user and password of --kafka sasl.*"
-            }
-            Some(RDKafkaErrorCode::SSL) => CERTIFICATE,
-            _ if reason.contains(UNVERIFIED) => CERTIFICATE,
-            _ => return,
-        };
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(format!("{reason}; {way_out}"));
-    }
-}
-
-impl ClientContext for Refusals {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
-        self.note(None, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.note(error.rdkafka_error_code(), reason);
-    }
-}
-
-impl ConsumerContext for Refusals {}
 
 /// All topics that the user may see. A client that is refused is told so at once: at its start that ends
 /// the process, and later the worker tries again, for passwords and certificates are renewed one by one.
@@ -81,7 +43,7 @@ fn metadata(client: &Asking, bootstrap_servers: &str) -> Result<Metadata> {
         };
         // A poll hands over the errors of the connections.
         while client.poll(Duration::ZERO).is_some() {}
-        let refusal = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let refusal = client.context().take();
         if let Some(reason) = refusal {
             let refused = format!("Kafka at {bootstrap_servers} refuses this client: {reason}");
             return Err(Error::Unavailable(refused));
@@ -102,7 +64,7 @@ pub(super) fn check_access(bootstrap_servers: &str, kafka: &[(String, String)]) 
 
 /// Checks that every topic of an application is there, with as many partitions as the source, and
 /// returns how many.
-pub(super) fn check_app(config: &Config, topology: &Topology) -> Result<i32> {
+pub(super) fn check_app(config: &AppConfig, topology: &Topology) -> Result<i32> {
     let [source] = topology.sources() else {
         return Err(Error::Invalid("the runtime runs topologies of one source topic".into()));
     };
@@ -136,7 +98,7 @@ pub(super) fn check_identity(
     }
     let client = client(config)?;
     let metadata = client.fetch_metadata(Some(names[0]), TIMEOUT).map_err(errors::plain)?;
-    let controller = native::controller(client.client(), TIMEOUT)
+    let controller = librdkafka::controller(client.client(), TIMEOUT)
         .ok_or_else(|| Error::Unavailable("the cluster has no controller".into()))?;
     if metadata.brokers().iter().all(|broker| broker.id() != controller) {
         // librdkafka would wait for it. A position beyond the end of a topic is found all the same.
@@ -146,7 +108,7 @@ pub(super) fn check_identity(
         );
         return Ok(());
     }
-    let ids = native::topic_ids(client.client(), &names, TIMEOUT)?;
+    let ids = librdkafka::topic_ids(client.client(), &names, TIMEOUT)?;
     let ids: Vec<_> = names.into_iter().zip(ids).collect();
     state_dir.check_topics(&ids)?;
     let stores = topology.stores().iter().map(|store| store.name.clone());

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::worker::{DiskSettings, Settings};
 use crate::error::{Error, Result};
 use crate::store::Engine;
 
@@ -41,7 +40,7 @@ pub enum ResetOffsets {
 
 /// The settings of one application.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct AppConfig {
     /// The consumer group, and the prefix of transactional ids.
     pub application_id: String,
     /// `host:port`, separated by commas.
@@ -83,7 +82,7 @@ pub struct Config {
     pub kafka: Vec<(String, String)>,
 }
 
-impl Config {
+impl AppConfig {
     /// The rules that hold before anything connects; the message is the rule.
     pub fn validate(&self) -> Result<()> {
         self.stores().validate()?;
@@ -110,8 +109,8 @@ impl Config {
     }
 
     /// What a worker takes of it.
-    pub(super) fn settings(&self) -> Settings {
-        Settings {
+    pub(super) fn settings(&self) -> WorkerSettings {
+        WorkerSettings {
             guarantee: self.processing_guarantee,
             commit_interval: self.commit_interval,
             cache_max_bytes: self.cache_max_bytes,
@@ -177,6 +176,32 @@ impl StoreConfig {
         ensure(self.restore_max_bytes >= 1 << 20, "restore_max_bytes must be at least 1MiB")?;
         settings_are_named(&self.kafka)
     }
+}
+
+/// When a worker commits, and the memory that it may use.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerSettings {
+    /// How a commit ties outputs to offsets.
+    pub guarantee: Guarantee,
+    /// Time between commits.
+    pub commit_interval: Duration,
+    /// Bytes of decoded state in the caches of one task; reaching it commits early.
+    pub cache_max_bytes: usize,
+    /// Bytes of records that wait for a restoring task, beyond which its partition is paused.
+    pub buffer_max_bytes: usize,
+    /// When stores are written.
+    pub disk: DiskSettings,
+}
+
+/// When stores are written to disk.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskSettings {
+    /// Bytes of one store that wait for the disk; reaching it writes early.
+    pub overlay_max_bytes: usize,
+    /// Time between writes of a store.
+    pub flush_interval: Duration,
+    /// Bytes of restored state in memory, before a restore waits for the disk.
+    pub restore_max_bytes: usize,
 }
 
 /// The text is not repeated: it may be half of a password that held the separator.

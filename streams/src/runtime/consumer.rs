@@ -16,10 +16,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::config::{Config, GroupProtocol};
+use super::client::Rebalance;
+use super::config::{AppConfig, GroupProtocol};
 use super::errors;
-use super::native::{Records, Taken};
-use super::worker::Rebalance;
+use super::librdkafka::{Polled, Records};
 use crate::error::{Error, Result};
 use crate::record::Timestamp;
 
@@ -44,7 +44,7 @@ fn fetch_wait(commit_interval: Duration) -> String {
 
 /// Where a partition goes on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Resume {
+pub(super) struct CommittedOffset {
     /// The partition.
     pub(super) partition: i32,
     /// The committed offset; `None` in a new group, and when it is lost.
@@ -63,7 +63,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::client_log(level, facility, message);
+        errors::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -113,7 +113,7 @@ pub(super) struct GroupConsumer {
 
 impl GroupConsumer {
     /// Joins the group.
-    pub(super) fn new(config: &Config, topic: &str, instance: &str) -> Result<Self> {
+    pub(super) fn new(config: &AppConfig, topic: &str, instance: &str) -> Result<Self> {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", &config.bootstrap_servers)
@@ -174,7 +174,7 @@ impl GroupConsumer {
 
     /// The group's committed offsets. Waits until pending transactions of former owners have
     /// ended: what they may still commit must be in the changelogs before those are restored.
-    pub(super) fn committed(&self, partitions: &[i32]) -> Result<Vec<Resume>> {
+    pub(super) fn committed(&self, partitions: &[i32]) -> Result<Vec<CommittedOffset>> {
         let list = self.list(partitions);
         let committed =
             self.consumer.committed_offsets(list, COMMITTED_TIMEOUT).map_err(errors::plain)?;
@@ -186,13 +186,13 @@ impl GroupConsumer {
                 _ => None,
             };
             let stream_time = element.metadata().parse().map_or(Timestamp::MIN, Timestamp);
-            Ok(Resume { partition: element.partition(), next, stream_time })
+            Ok(CommittedOffset { partition: element.partition(), next, stream_time })
         });
         resumes.collect()
     }
 
     /// Answers an assignment: fetching begins where the group has committed.
-    pub(super) fn assign(&self, resumes: &[Resume]) -> Result<()> {
+    pub(super) fn assign(&self, resumes: &[CommittedOffset]) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for resume in resumes {
             self.records.forward(self.consumer.client(), &self.topic, resume.partition)?;
@@ -221,7 +221,7 @@ impl GroupConsumer {
     }
 
     /// Gives waiting records to `take`.
-    pub(super) fn take(&mut self, wait: Duration, take: impl FnMut(Taken<'_>)) -> usize {
+    pub(super) fn take(&mut self, wait: Duration, take: impl FnMut(Polled<'_>)) -> usize {
         self.records.take(wait, take)
     }
 

@@ -1,5 +1,6 @@
-//! librdkafka's errors, sorted by what to do next.
+//! librdkafka's errors, sorted by what to do next, and its log lines.
 
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::Error;
@@ -166,6 +167,17 @@ pub(super) fn transactional(error: &KafkaError) -> Transactional {
             invalid @ Error::Invalid(_) => Transactional::Failed(invalid),
             _ => Transactional::Failed(Error::Unavailable(error.to_string())),
         },
+    }
+}
+
+/// Logs a line of librdkafka: its errors heal by themselves or come back as results.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => tracing::warn!(facility, message, "librdkafka"),
+        _ => tracing::debug!(facility, message, "librdkafka"),
     }
 }
 

@@ -16,9 +16,9 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
+use super::client::{Changelog, JobResult, StoreJob};
 use super::config::StoreConfig;
 use super::errors;
-use super::worker::{Changelog, Done, Job};
 use crate::error::{Error, Result};
 use crate::record::Offset;
 
@@ -29,8 +29,8 @@ const MAX_JOBS: usize = 1024;
 
 /// The thread that writes one worker's stores.
 pub(super) struct Flusher {
-    jobs: Option<SyncSender<Job>>,
-    done: Receiver<Result<Done>>,
+    jobs: Option<SyncSender<StoreJob>>,
+    done: Receiver<Result<JobResult>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -55,14 +55,14 @@ impl Flusher {
     }
 
     /// Begins a job.
-    pub(super) fn submit(&self, job: Job) -> Result<()> {
+    pub(super) fn submit(&self, job: StoreJob) -> Result<()> {
         let jobs = self.jobs.as_ref();
         let sent = jobs.is_some_and(|jobs| jobs.try_send(job).is_ok());
         if sent { Ok(()) } else { Err(Error::Unavailable("the flusher has stopped".into())) }
     }
 
     /// The job under way, once it is done; waits for it up to `wait`.
-    pub(super) fn done(&self, wait: Duration) -> Result<Option<Done>> {
+    pub(super) fn done(&self, wait: Duration) -> Result<Option<JobResult>> {
         match self.done.recv_timeout(wait) {
             Ok(done) => done.map(Some),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -85,13 +85,13 @@ impl Drop for Flusher {
     }
 }
 
-fn work(client: &BaseConsumer, inbox: &Receiver<Job>, outbox: &Sender<Result<Done>>) {
+fn work(client: &BaseConsumer, inbox: &Receiver<StoreJob>, outbox: &Sender<Result<JobResult>>) {
     for job in inbox {
         let done = match job {
-            Job::Ends(changelogs) => ends(client, changelogs).map(Done::Ends),
-            Job::Write(changelogs) => {
+            StoreJob::Ends(changelogs) => ends(client, changelogs).map(JobResult::Ends),
+            StoreJob::Write(changelogs) => {
                 let written = changelogs.iter().try_for_each(|log| log.store.write_frozen());
-                written.map(|()| Done::Written)
+                written.map(|()| JobResult::Written)
             }
         };
         if outbox.send(done).is_err() {

@@ -9,21 +9,23 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 
-use super::config::{Guarantee, StoreConfig};
+use super::client::{
+    Fetched, Group, JobResult, MissingOffset, OffsetRange, Rebalance, StartPosition, StoreJob,
+    Topics,
+};
+use super::config::{AppConfig, Guarantee, StoreConfig};
 use super::consumer::{self, GroupConsumer};
+use super::dead_letter_limit::DeadLetterLimit;
 use super::flusher::Flusher;
-use super::native::{Records, Taken};
+use super::librdkafka::{Polled, Records};
 use super::producer::{self, OutputProducer};
 use super::state_dir::StateDir;
-use super::worker::{
-    Done, Extent, Followed, Group, Job, Missing, Rebalance, Record, Resume, Topics,
-};
-use super::{Shared, clock, errors, lost_offsets};
+use super::{clock, errors, lost_offsets};
 use crate::error::Result;
-use crate::record::{Offset, SourceId, Timestamp};
+use crate::record::{Offset, Partition, SourceId, SourceRecord, Timestamp};
 use crate::store::Store;
 use crate::task::{Commit, Consumed};
-use crate::topology::StoreSpec;
+use crate::topology::{StoreSpec, Topology};
 
 /// A request for where a topic is, or for a partition's first and last offset.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,30 +34,34 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct KafkaGroup<'a> {
     consumer: GroupConsumer,
     producer: OutputProducer,
-    shared: &'a Shared,
+    config: &'a AppConfig,
+    topology: &'a Topology,
     /// Where the partitions of the assignment under way go on.
-    resumes: Vec<consumer::Resume>,
+    resumes: Vec<consumer::CommittedOffset>,
 }
 
 impl<'a> KafkaGroup<'a> {
     /// Fences the worker's earlier incarnation and joins the group.
-    pub(super) fn join(shared: &'a Shared, index: usize) -> Result<Self> {
-        let (config, topology) = (&shared.config, &shared.topology);
-        let name = format!("{}-{}-{index}", config.application_id, shared.instance);
-        let producer = OutputProducer::new(config, topology, &shared.letters, &name)?;
-        let consumer = GroupConsumer::new(config, &topology.sources()[0], &name)?;
-        Ok(Self { consumer, producer, shared, resumes: Vec::new() })
+    pub(super) fn join(
+        config: &'a AppConfig,
+        topology: &'a Topology,
+        letters: &DeadLetterLimit,
+        name: &str,
+    ) -> Result<Self> {
+        let producer = OutputProducer::new(config, topology, letters, name)?;
+        let consumer = GroupConsumer::new(config, &topology.sources()[0], name)?;
+        Ok(Self { consumer, producer, config, topology, resumes: Vec::new() })
     }
 
     const fn guarantee(&self) -> Guarantee {
-        self.shared.config.processing_guarantee
+        self.config.processing_guarantee
     }
 }
 
-fn resumes_at(resume: &consumer::Resume) -> Resume {
+fn resumes_at(resume: &consumer::CommittedOffset) -> StartPosition {
     let (source, stream_time) = (SourceId(0), resume.stream_time);
     let consumed = resume.next.map(|next| Consumed { source, next: Offset(next), stream_time });
-    Resume { partition: resume.partition, consumed: consumed.into_iter().collect() }
+    StartPosition { partition: resume.partition, consumed: consumed.into_iter().collect() }
 }
 
 impl Group for KafkaGroup<'_> {
@@ -67,16 +73,16 @@ impl Group for KafkaGroup<'_> {
         self.consumer.assignment_lost()
     }
 
-    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>> {
+    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<StartPosition>>> {
         self.resumes = self.consumer.committed(partitions)?;
         Ok(Some(self.resumes.iter().map(resumes_at).collect()))
     }
 
-    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>> {
-        let Self { consumer, shared, resumes, .. } = self;
+    fn decide(&mut self, missing: &[MissingOffset]) -> Result<Vec<StartPosition>> {
+        let Self { consumer, config, topology, resumes, .. } = self;
         let of = |partition| missing.iter().find(move |missing| missing.partition == partition);
         let is_on_disk = |partition| of(partition).is_some_and(|missing| missing.is_on_disk);
-        lost_offsets::resolve(&shared.config, &shared.topology, consumer, resumes, is_on_disk)?;
+        lost_offsets::resolve(config, topology, consumer, resumes, is_on_disk)?;
         Ok(resumes.iter().filter(|resume| of(resume.partition).is_some()).map(resumes_at).collect())
     }
 
@@ -88,19 +94,19 @@ impl Group for KafkaGroup<'_> {
         self.consumer.unassign(partitions)
     }
 
-    fn take(&mut self, wait: Duration, mut take: impl FnMut(Record<'_>)) -> Result<()> {
+    fn take(&mut self, wait: Duration, mut take: impl FnMut(SourceRecord<'_>)) -> Result<()> {
         let mut failed = Ok(());
         self.consumer.take(wait, |taken| match taken {
-            Taken::Record { partition, offset, timestamp, key, value, .. } => take(Record {
+            Polled::Record { partition, offset, timestamp, key, value, .. } => take(SourceRecord {
                 source: SourceId(0),
-                partition,
+                partition: Partition(partition),
                 offset: Offset(offset),
                 timestamp: Timestamp(timestamp),
                 key,
                 value,
             }),
-            Taken::End { .. } => {}
-            Taken::Failed { topic, partition, code } => {
+            Polled::End { .. } => {}
+            Polled::Failed { topic, partition, code } => {
                 let topic = String::from_utf8_lossy(topic);
                 if let Err(error) = errors::partition(&topic, partition, code) {
                     failed = Err(error);
@@ -135,7 +141,7 @@ impl Group for KafkaGroup<'_> {
     }
 
     fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()> {
-        let offsets = producer::offsets(self.shared.topology.sources(), offsets)?;
+        let offsets = producer::offsets(self.topology.sources(), offsets)?;
         match self.guarantee() {
             // A rebalance makes metadata stale: it is taken afresh.
             Guarantee::ExactlyOnceV2 => {
@@ -239,16 +245,16 @@ impl Topics for KafkaTopics<'_> {
         self.state_dir.database().size_bytes()
     }
 
-    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent> {
+    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<OffsetRange> {
         let extent = self.extent(topic, partition)?;
         self.assign(topic, partition, next.max(extent.first))?;
         Ok(extent)
     }
 
-    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent> {
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<OffsetRange> {
         let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
         let (first, end) = marks.map_err(errors::plain)?;
-        Ok(Extent { first: Offset(first), end: Offset(end) })
+        Ok(OffsetRange { first: Offset(first), end: Offset(end) })
     }
 
     /// With a new consumer: librdkafka does not seek in a partition whose position was refused, and one
@@ -287,7 +293,7 @@ impl Topics for KafkaTopics<'_> {
     fn read(
         &mut self,
         wait: Duration,
-        mut take: impl FnMut(Followed<'_>) -> Result<()>,
+        mut take: impl FnMut(Fetched<'_>) -> Result<()>,
     ) -> Result<()> {
         if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
             errors::consumer(&error)?;
@@ -295,17 +301,17 @@ impl Topics for KafkaTopics<'_> {
         let mut failed = Ok(());
         self.records.take(wait, |taken| {
             let taken = match taken {
-                Taken::Record { topic, partition, offset, timestamp, key, value } => {
+                Polled::Record { topic, partition, offset, timestamp, key, value } => {
                     let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
-                    take(Followed::Record { topic, partition, offset, timestamp, key, value })
+                    take(Fetched::Record { topic, partition, offset, timestamp, key, value })
                 }
-                Taken::End { topic, partition, offset } => {
-                    take(Followed::End { topic, partition, next: Offset(offset) })
+                Polled::End { topic, partition, offset } => {
+                    take(Fetched::End { topic, partition, next: Offset(offset) })
                 }
-                Taken::Failed { topic, partition, code } if errors::is_out_of_range(code) => {
-                    take(Followed::OutOfRange { topic, partition })
+                Polled::Failed { topic, partition, code } if errors::is_out_of_range(code) => {
+                    take(Fetched::OutOfRange { topic, partition })
                 }
-                Taken::Failed { topic, partition, code } => {
+                Polled::Failed { topic, partition, code } => {
                     errors::changelog(&String::from_utf8_lossy(topic), partition, code)
                 }
             };
@@ -316,11 +322,11 @@ impl Topics for KafkaTopics<'_> {
         failed
     }
 
-    fn submit(&mut self, job: Job) -> Result<()> {
+    fn submit(&mut self, job: StoreJob) -> Result<()> {
         self.flusher.submit(job)
     }
 
-    fn done(&mut self, wait: Duration) -> Result<Option<Done>> {
+    fn done(&mut self, wait: Duration) -> Result<Option<JobResult>> {
         self.flusher.done(wait)
     }
 }

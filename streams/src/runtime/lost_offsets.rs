@@ -24,8 +24,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 
-use super::config::{Config, ResetOffsets};
-use super::consumer::{GroupConsumer, Resume};
+use super::config::{AppConfig, ResetOffsets};
+use super::consumer::{CommittedOffset, GroupConsumer};
 use super::{clock, errors};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Timestamp};
@@ -101,10 +101,10 @@ fn held(lasts: &[Last]) -> Held {
 /// # Errors
 /// [`Error::Invalid`] names group, topic and partitions when a person has to decide.
 pub(super) fn resolve(
-    config: &Config,
+    config: &AppConfig,
     topology: &Topology,
     consumer: &GroupConsumer,
-    resumes: &mut [Resume],
+    resumes: &mut [CommittedOffset],
     is_on_disk: impl Fn(i32) -> bool,
 ) -> Result<()> {
     let (mut refused, mut unknown) = (Vec::new(), Vec::new());
@@ -134,7 +134,7 @@ pub(super) fn resolve(
     refuse(config, consumer.topic(), &refused, &unknown)
 }
 
-fn refuse(config: &Config, topic: &str, refused: &[i32], unknown: &[i32]) -> Result<()> {
+fn refuse(config: &AppConfig, topic: &str, refused: &[i32], unknown: &[i32]) -> Result<()> {
     let group = &config.application_id;
     if !unknown.is_empty() {
         return Err(Error::Invalid(format!(
@@ -156,7 +156,7 @@ fn refuse(config: &Config, topic: &str, refused: &[i32], unknown: &[i32]) -> Res
 }
 
 /// The last record of each store's topic that has any.
-fn last_records(config: &Config, topology: &Topology, partition: i32) -> Result<Vec<Last>> {
+fn last_records(config: &AppConfig, topology: &Topology, partition: i32) -> Result<Vec<Last>> {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.bootstrap_servers)

@@ -20,11 +20,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 
 use super::clock;
-use super::config::{Config, Guarantee};
+use super::config::{AppConfig, Guarantee};
+use super::dead_letter_limit::{CutStep, DeadLetterLimit, REFUSALS};
 use super::errors::{self, Transactional};
-use super::letters::{Letters, REFUSALS, Step};
+use super::librdkafka::{self, TopicHandle};
 use super::lost_offsets;
-use super::native::{self, Topic};
 use crate::dead_letter::{Cut, cut};
 use crate::error::{Error, Result};
 use crate::task::{Commit, Consumed, DeadLetter};
@@ -53,7 +53,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::client_log(level, facility, message);
+        errors::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -76,14 +76,14 @@ impl ProducerContext for Context {
 /// Writes commits.
 pub(super) struct OutputProducer {
     // Dropped in this order: handles must go before their client.
-    stores: Vec<(String, Topic)>,
-    sinks: Vec<Topic>,
+    stores: Vec<(String, TopicHandle)>,
+    sinks: Vec<TopicHandle>,
     producer: BaseProducer<Context>,
     sources: Vec<String>,
     dead_letters_topic: String,
-    letters: Letters,
+    letters: DeadLetterLimit,
     /// How much of a dead letter was taken when this producer was made.
-    step: Step,
+    step: CutStep,
     guarantee: Guarantee,
     delivery_timeout: Duration,
     /// When the commit under way began.
@@ -93,9 +93,9 @@ pub(super) struct OutputProducer {
 impl OutputProducer {
     /// A producer whose earlier incarnation, if any, is fenced from here on.
     pub(super) fn new(
-        config: &Config,
+        config: &AppConfig,
         topology: &Topology,
-        letters: &Letters,
+        letters: &DeadLetterLimit,
         transactional_id: &str,
     ) -> Result<Self> {
         // Deliveries must have failed before the transaction may time out.
@@ -127,7 +127,7 @@ impl OutputProducer {
         }
         let producer: BaseProducer<Context> =
             client.create_with_context(Context::default()).map_err(errors::setting)?;
-        let topic = |name: &str| Topic::new(producer.client(), name);
+        let topic = |name: &str| TopicHandle::new(producer.client(), name);
         let this = Self {
             stores: topology
                 .stores()
@@ -188,7 +188,7 @@ impl OutputProducer {
 
     fn give<'a>(
         &self,
-        topic: &Topic,
+        topic: &TopicHandle,
         partition: i32,
         records: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Result<()> {
@@ -246,7 +246,7 @@ impl OutputProducer {
 
     /// Dead letters that are sent one by one take half of a commit's time at most: a flood of them
     /// would otherwise let each transaction time out, and come again.
-    fn has_time_for(&self, step: Step) -> bool {
+    fn has_time_for(&self, step: CutStep) -> bool {
         !step.is_alone() || self.began.get().elapsed() < self.delivery_timeout / 2
     }
 
@@ -321,7 +321,7 @@ impl OutputProducer {
     /// Waits until everything handed over is delivered.
     pub(super) fn flush(&self) -> Result<()> {
         let started = clock::instant();
-        while !native::flush(self.producer.client(), FLUSH_STEP) {
+        while !librdkafka::flush(self.producer.client(), FLUSH_STEP) {
             self.producer.poll(Duration::ZERO);
             self.check_deliveries()?;
             if started.elapsed() > self.delivery_timeout + CALL_TIMEOUT {
@@ -398,8 +398,8 @@ mod tests {
     /// Nobody listens there: no test of this module connects.
     const NOBODY: &str = "127.0.0.1:1";
 
-    fn config() -> Config {
-        Config {
+    fn config() -> AppConfig {
+        AppConfig {
             application_id: "test".into(),
             bootstrap_servers: NOBODY.into(),
             state_dir: "unused".into(),
@@ -428,7 +428,8 @@ mod tests {
             let _ = builder.source("words", |_| Ok(()));
         });
         let refused = prometheus::IntCounter::new("refused", "Refused.");
-        let letters = Letters::new(refused.map_err(|error| Error::Invalid(error.to_string()))?);
+        let letters =
+            DeadLetterLimit::new(refused.map_err(|error| Error::Invalid(error.to_string()))?);
         OutputProducer::new(&config(), &topology, &letters, "test")
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::changes::{Changes, News};
+use crate::changes::{ChangeEvent, Changes};
 use crate::store::Committed;
 
 /// By name and partition.
@@ -18,9 +18,9 @@ pub struct Queries {
     /// Written at rebalances, read by queries; held for one map operation.
     stores: Arc<RwLock<Stores>>,
     /// Written at rebalances, read by probes; held for one map operation.
-    members: Arc<Mutex<BTreeMap<usize, Member>>>,
+    members: Arc<Mutex<BTreeMap<usize, WorkerStatus>>>,
     /// Written at each turn of a follower, read by probes; held for one assignment.
-    follower: Arc<Mutex<Option<Member>>>,
+    follower: Arc<Mutex<Option<WorkerStatus>>>,
     /// Written when a worker or follower starts, read when a position is given out; held for one
     /// map operation.
     topics: Arc<Mutex<BTreeMap<String, String>>>,
@@ -29,7 +29,7 @@ pub struct Queries {
 
 /// What one worker of this process has to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Member {
+pub struct WorkerStatus {
     /// The group has answered at least once since the worker joined.
     pub joined: bool,
     /// Tasks whose stores are catching up.
@@ -45,7 +45,7 @@ impl Queries {
             let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
             stores.insert((name.to_owned(), partition), store);
         }
-        self.changes.tell(&News::Moved { store: name.to_owned(), partition });
+        self.changes.publish(&ChangeEvent::Moved { store: name.to_owned(), partition });
     }
 
     /// Where changes of these stores are told.
@@ -68,32 +68,32 @@ impl Queries {
             let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
             stores.remove(&(name.to_owned(), partition));
         }
-        self.changes.tell(&News::Moved { store: name.to_owned(), partition });
+        self.changes.publish(&ChangeEvent::Moved { store: name.to_owned(), partition });
     }
 
-    pub(super) fn set_member(&self, worker: usize, member: Member) {
+    pub(super) fn set_member(&self, worker: usize, member: WorkerStatus) {
         self.members.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, member);
     }
 
     /// Every worker of this process.
-    pub fn members(&self) -> Vec<Member> {
+    pub fn members(&self) -> Vec<WorkerStatus> {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.values().copied().collect()
     }
 
-    pub(super) fn set_follower(&self, follower: Member) {
+    pub(super) fn set_follower(&self, follower: WorkerStatus) {
         *self.follower.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower);
     }
 
     /// What follows partitions that no worker of this process owns, if anything does.
-    pub fn follower(&self) -> Option<Member> {
+    pub fn follower(&self) -> Option<WorkerStatus> {
         *self.follower.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every worker has been answered by the group, and none is restoring. A standby is not waited
     /// for; a view, which has no worker, is.
     pub fn is_ready(&self) -> bool {
-        let ready = |member: &Member| member.joined && member.restoring == 0;
+        let ready = |member: &WorkerStatus| member.joined && member.restoring == 0;
         let members = self.members();
         if members.is_empty() {
             return self.follower().is_some_and(|follower| ready(&follower));
@@ -107,7 +107,7 @@ impl Queries {
         for (name, store) in stores {
             queries.add(&name, 0, store);
         }
-        queries.set_follower(Member { joined: true, restoring: 0, running: 1 });
+        queries.set_follower(WorkerStatus { joined: true, restoring: 0, running: 1 });
         queries
     }
 

@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use super::worker::{Changelog, Extent, Followed as Found, Topics};
+use super::client::{Changelog, Fetched, OffsetRange, Topics};
 use crate::error::{Error, Result};
 use crate::record::Offset;
 use crate::replica::Replica;
@@ -122,7 +122,7 @@ impl Followed {
     fn begin_again(&mut self, topics: &mut impl Topics) -> Result<()> {
         let (topic, partition) = (self.replica.spec().topic.clone(), self.partition);
         let was = self.replica.next();
-        let Extent { first, end } = topics.extent(&topic, partition)?;
+        let OffsetRange { first, end } = topics.extent(&topic, partition)?;
         check_position(&self.replica, partition, end)?;
         self.refused += 1;
         if self.refused > MAX_REFUSED {
@@ -186,7 +186,7 @@ impl Tail {
         mut replica: Replica,
     ) -> Result<()> {
         let asked = topics.moment();
-        let Extent { first, end } =
+        let OffsetRange { first, end } =
             topics.follow(&replica.spec().topic, partition, replica.next())?;
         check_position(&replica, partition, end)?;
         replica.pass(first);
@@ -248,7 +248,7 @@ impl Tail {
         Ok(restored)
     }
 
-    /// Asks the broker again where the topics end: what has caught up is behind anew. One whose leader
+    /// Claims the broker again where the topics end: what has caught up is behind anew. One whose leader
     /// does not know is passed over: its age grows.
     pub(super) fn look_ahead(&mut self, topics: &mut impl Topics) -> Result<()> {
         if self.followed.is_empty() {
@@ -351,9 +351,9 @@ fn find<'a>(
 
 /// Gives one record to its replica. What belongs to a partition that is no longer followed, or was
 /// fetched before it was given away and came back, is passed over.
-fn take(all: &mut [Followed], last: &mut usize, found: &Found<'_>) -> Result<()> {
+fn take(all: &mut [Followed], last: &mut usize, found: &Fetched<'_>) -> Result<()> {
     match *found {
-        Found::Record { topic, partition, offset, timestamp, key, value } => {
+        Fetched::Record { topic, partition, offset, timestamp, key, value } => {
             match find(all, last, topic, partition) {
                 Some(followed) if followed.replica.next() <= offset => {
                     followed.refused = 0;
@@ -362,13 +362,13 @@ fn take(all: &mut [Followed], last: &mut usize, found: &Found<'_>) -> Result<()>
                 _ => Ok(()),
             }
         }
-        Found::OutOfRange { topic, partition } => {
+        Fetched::OutOfRange { topic, partition } => {
             if let Some(followed) = find(all, last, topic, partition) {
                 followed.out_of_range = true;
             }
             Ok(())
         }
-        Found::End { topic, partition, next } => {
+        Fetched::End { topic, partition, next } => {
             if let Some(followed) = find(all, last, topic, partition) {
                 followed.replica.pass(next);
                 followed.at_end = true;

@@ -3,13 +3,15 @@
 //! Readers scale apart from writers, need no call from member to member, and keep answering while
 //! a group rebalances or is gone: their answers become older.
 
+use super::admin;
+use super::app::follow;
 use super::config::StoreConfig;
+use super::context::RuntimeContext;
+use super::follower::FollowerHandle;
 use super::metrics::Metrics;
 use super::queries::Queries;
-use super::standby::Standby;
 use super::state_dir::StateDir;
-use super::worker::Scene;
-use super::{Stop, admin, follow};
+use super::stop::Stop;
 use crate::error::Result;
 use crate::topology::Topology;
 
@@ -44,8 +46,8 @@ impl View {
     pub fn run(&self) -> Result<()> {
         let Self { topology, config, state_dir, metrics, queries, stop, partitions } = self;
         // Nobody claims anything, and the line stays open.
-        let (_nobody, mut asks) = Standby::new();
-        let scene = Scene { topology, metrics, queries };
-        follow(scene, config, state_dir, *partitions, &mut asks, stop)
+        let (_nobody, mut claims) = FollowerHandle::new();
+        let context = RuntimeContext { topology, metrics, queries };
+        follow(context, config, state_dir, *partitions, &mut claims, stop)
     }
 }

@@ -30,7 +30,7 @@ struct Deliveries(OnceLock<KafkaError>);
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::client_log(level, facility, message);
+        errors::log(level, facility, message);
     }
 }
 

@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::Committed;
 use super::layer::hash;
-use super::{ChangeRef, Committed};
 use crate::changelog::Layout;
 use crate::error::{Error, Result};
+use crate::record::ChangeRef;
 
 /// Bytes of an entry beside its slot, key and encoded value: its share of the index, and rounding by
 /// the allocator.

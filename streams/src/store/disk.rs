@@ -1,196 +1,80 @@
-//! A store on disk: one sled tree.
+//! Rules that both engines on disk share: fencing of earlier owners, errors, the position.
 //!
-//! ```text
-//! 0x00          position, i64 big-endian
-//! 0x01 | key    value
-//! 0x02          nothing: the tree was made
-//! ```
-//!
-//! The position is written and flushed after the changes that it claims, so a process that dies
-//! between the two finds an older position and replays.
-//!
-//! A write that fails ends the application. sled keeps its first error for good and cannot be closed
-//! after it, so there is no way to go on within the process; whoever starts it again, with room on
-//! the disk, restores the tail.
+//! Two threads of a process may hold the same store for a moment. The epoch makes sure that the
+//! earlier one can no longer write to it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io};
 
-use super::engine::{Opening, Openings, read_position};
-use super::handles::{Handle, Handles};
-use super::{ChangeRef, Pair, Store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Offset;
 
-/// Changes handed to sled at once: larger batches hold their memory (measured with sled 0.34,
-/// and a bound does not cost the newer one anything).
-const MAX_BATCH: usize = 500;
+/// The latest epoch of each store, by name. An epoch is locked while its store is written.
+#[derive(Default)]
+pub(super) struct Epochs(Mutex<HashMap<String, Arc<Mutex<u64>>>>);
 
-const POSITION: [u8; 1] = [0];
-const PAIR: u8 = 1;
-
-/// The database of one state directory; its trees are the stores.
-pub struct Database {
-    handles: Arc<Handles>,
-    openings: Openings,
-}
-
-impl Database {
-    /// Opens or creates the database in `path`, with that much memory for what it holds of it.
-    pub fn open(path: &std::path::Path, cache_bytes: usize) -> Result<Self> {
-        let handles = Arc::new(Handles::open(path, cache_bytes)?);
-        Ok(Self { handles, openings: Openings::default() })
-    }
-
-    /// The store of that name; see [`super::engine::Database::store`].
-    pub fn store(&self, name: &str) -> Result<Disk> {
-        let (handle, opening) = (self.handles.store(name)?, self.openings.open(name));
-        Ok(Disk { handle, handles: Arc::clone(&self.handles), opening })
-    }
-
-    /// Bytes on disk.
-    pub fn size_bytes(&self) -> u64 {
-        self.handles.size_bytes()
-    }
-}
-
-/// Ordered pairs in one sled tree.
-pub struct Disk {
-    handle: Arc<Handle>,
-    handles: Arc<Handles>,
-    opening: Opening,
-}
-
-fn pair_key(key: &[u8]) -> Vec<u8> {
-    let mut full = Vec::with_capacity(key.len() + 1);
-    full.push(PAIR);
-    full.extend_from_slice(key);
-    full
-}
-
-impl Store for Disk {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.handles.with(&self.handle, |tree| tree.get(pair_key(key)))?;
-        Ok(value.map(|value| value.to_vec()))
-    }
-
-    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let end = pair_key(to);
-        self.handles.with(&self.handle, |tree| {
-            // sled looks for the next pair of a range with an end in all leaves behind it.
-            let pairs = tree.range(pair_key(from)..).take(limit);
-            let within = |pair: &std::io::Result<(sled::InlineArray, _)>| {
-                pair.as_ref().map_or(true, |(key, _)| **key < *end)
-            };
-            let owned = |(key, value): (sled::InlineArray, sled::InlineArray)| {
-                (key[1..].to_vec(), value.to_vec())
-            };
-            pairs.take_while(within).map(|pair| pair.map(owned)).collect()
-        })
-    }
-
-    fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
-        for part in changes.chunks(MAX_BATCH) {
-            let mut batch = sled::Batch::default();
-            for (key, value) in part {
-                match value {
-                    Some(value) => batch.insert(pair_key(key), *value),
-                    None => batch.remove(pair_key(key)),
-                }
-            }
-            let write = || self.handles.with(&self.handle, |tree| tree.apply_batch(batch));
-            self.opening.write(write)?;
-        }
-        self.handles.note(&self.handle, changes);
-        let Some(position) = position else {
-            return Ok(());
+impl Epochs {
+    /// Begins the next epoch of a store, which fences the earlier ones.
+    pub(super) fn open(&self, name: &str) -> Epoch {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = Arc::clone(all.entry(name.to_owned()).or_default());
+        let number = {
+            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            *latest += 1;
+            *latest
         };
-        self.handles.flush()?;
-        let position = position.0.to_be_bytes();
-        let write = || self.handles.with(&self.handle, |tree| tree.insert(POSITION, position));
-        self.opening.write(write)?;
-        self.handles.flush()?;
-        self.handles.reopen_if_due()
-    }
-
-    fn position(&self) -> Result<Option<Offset>> {
-        let bytes = self.handles.with(&self.handle, |tree| tree.get(POSITION))?;
-        bytes.map(|bytes| read_position(&bytes)).transpose()
+        Epoch { number, latest }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+/// One owner's time with a store.
+pub(super) struct Epoch {
+    number: u64,
+    latest: Arc<Mutex<u64>>,
+}
 
-    use super::*;
-
-    /// The least that sled takes: a byte for each of its shards.
-    const CACHE_BYTES: usize = 256;
-
-    /// More leaves than shards: each shard has one to evict. Without a position, so that the database
-    /// is not opened again, which would bring back what was evicted.
-    fn fill(store: &Disk) -> Result<()> {
-        let keys: Vec<_> = (0..400_000_u32).map(u32::to_be_bytes).collect();
-        let changes: Vec<ChangeRef<'_>> =
-            keys.iter().map(|key| (&key[..], Some(&[0][..]))).collect();
-        store.apply(&changes, None)
-    }
-
-    /// Without what is written to a new tree, a look after the second filling never ends.
-    #[test]
-    fn an_empty_store_can_be_read_while_others_fill_the_cache() -> Result<()> {
-        let directory = tempfile::tempdir().expect("a directory");
-        for _opening in 0..2 {
-            let database = Database::open(directory.path(), CACHE_BYTES)?;
-            let (empty, full) = (database.store("empty")?, database.store("full")?);
-            for _filling in 0..3 {
-                fill(&full)?;
-                // sled hears of accesses by the handful.
-                for _look in 0..100 {
-                    assert_eq!(empty.get(b"key")?, None);
-                }
-            }
-            assert_eq!(empty.range(&[], &[0xff], 10)?, []);
-            assert_eq!(empty.position()?, None);
+impl Epoch {
+    /// Runs `write` unless a later epoch has begun, and lets none begin meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when a later epoch has begun.
+    pub(super) fn write<R>(&self, write: impl FnOnce() -> Result<R>) -> Result<R> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if *latest != self.number {
+            return Err(Error::Fenced("the state store was opened again".into()));
         }
-        Ok(())
+        write()
     }
+}
 
-    /// What changes on and on is read on and on, by others, while the database is opened again.
-    #[test]
-    fn a_store_is_read_while_its_database_is_opened_again() -> Result<()> {
-        const ROUNDS: i64 = 40;
-        let directory = tempfile::tempdir().expect("a directory");
-        // The least that there is: it is opened again with every write.
-        let database = Database::open(directory.path(), 0)?;
-        let (store, other) = (database.store("store")?, database.store("other")?);
-        let ends = AtomicBool::new(false);
-        let read = |store: &Disk| -> Result<usize> {
-            let (mut newest, mut looks) = (0, 0);
-            while !ends.load(Ordering::Relaxed) {
-                let number = store.get(b"key")?.map_or(0, |value| i64::from(value[0]));
-                assert!(number >= newest, "{number} after {newest}");
-                assert_eq!(other.range(&[], &[0xff], 10)?, []);
-                (newest, looks) = (number, looks + 1);
-            }
-            Ok(looks)
-        };
-        std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..2).map(|_| scope.spawn(|| read(&store))).collect();
-            let written = (1..=ROUNDS).try_for_each(|round| {
-                let value = [u8::try_from(round).unwrap_or(u8::MAX)];
-                store.apply(&[(b"key", Some(&value))], Some(Offset(round)))
-            });
-            ends.store(true, Ordering::Relaxed);
-            for reader in readers {
-                assert!(reader.join().expect("a reader")? > 0);
-            }
-            written
-        })?;
-        assert_eq!(store.position()?, Some(Offset(ROUNDS)));
-        Ok(())
-    }
+/// A write to the disk has failed.
+pub(super) fn no_room(error: &dyn fmt::Display) -> Error {
+    Error::Invalid(format!(
+        "state store: {error}; make room on the disk of --state-dir, or move the state to another, \
+         and start again"
+    ))
+}
+
+/// The database cannot be read.
+pub(super) fn unreadable(path: &Path, error: &dyn fmt::Display) -> Error {
+    Error::Corrupt(format!(
+        "state directory {}: {error}; move it away and its stores are restored from the topics",
+        path.display()
+    ))
+}
+
+/// Decodes the position that a store holds.
+pub(super) fn read_position(bytes: &[u8]) -> Result<Offset> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| Error::Corrupt("the position of a state store does not have 8 bytes; move --state-dir away and its stores are restored from the topics".into()))?;
+    Ok(Offset(i64::from_be_bytes(bytes)))
+}
+
+/// The disk, or the user's part of it, is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

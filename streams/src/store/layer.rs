@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
-use super::ChangeRef;
+use crate::record::ChangeRef;
 
 /// The first chunk; each further one is twice as long, up to [`MAX_CHUNK`].
 const MIN_CHUNK: usize = 4 << 10;

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{ChangeRef, Pair, Store};
+use super::Store;
 use crate::error::Result;
-use crate::record::Offset;
+use crate::record::{ChangeRef, KeyValue, Offset};
 
-/// Ordered pairs in memory.
-#[derive(Debug, Default)]
-pub struct Memory {
-    /// Readers of other threads share it; held for one operation.
-    state: RwLock<State>,
+/// Ordered pairs in memory. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    /// Shared with readers on other threads; held for one operation.
+    state: Arc<RwLock<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -21,13 +21,13 @@ struct State {
     position: Option<Offset>,
 }
 
-impl Store for Memory {
+impl Store for MemoryStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         Ok(state.pairs.get(key).cloned())
     }
 
-    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<KeyValue>> {
         if from >= to {
             return Ok(Vec::new());
         }

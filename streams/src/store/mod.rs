@@ -12,45 +12,39 @@
 //! - There is no `put`: a store changes only by [`Store::apply`].
 
 pub mod cache;
-pub mod disk;
+pub mod committed;
+mod disk;
 pub mod engine;
+pub mod fjall;
 pub mod freshness;
-mod handles;
 mod layer;
-pub mod lsm;
 pub mod memory;
-pub mod overlay;
 #[cfg(test)]
 mod properties;
+pub mod sled;
 
+pub use self::fjall::FjallStore;
+pub use self::sled::SledStore;
 pub use cache::{Cache, Hint, StoreEntry, StoreHandle, ValueRef};
-pub use disk::Disk;
+pub use committed::Committed;
 pub use engine::Engine;
 pub use freshness::{Freshness, Moment};
-pub use lsm::Lsm;
-pub use memory::Memory;
-pub use overlay::Committed;
+pub use memory::MemoryStore;
 
 use crate::error::Result;
 use crate::record::Offset;
-
-/// A key and its new value; `None` deletes it.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
-/// A [`Change`] whose bytes are elsewhere.
-pub type ChangeRef<'a> = (&'a [u8], Option<&'a [u8]>);
-/// A key and its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
+pub use crate::record::{Change, ChangeRef, KeyValue};
 
 /// Ordered keys and values of one store and partition, and a position.
 ///
-/// All implementations are real: [`Memory`] serves tests, files without a broker and small views,
-/// [`Disk`] and [`Lsm`] everything that must survive; [`engine`] says which of them.
+/// All implementations are real: [`MemoryStore`] serves tests, files without a broker and small views,
+/// [`SledStore`] and [`FjallStore`] everything that must survive; [`engine`] says which of them.
 pub trait Store: Send + Sync {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// At most `limit` pairs with `from <= key < to`, in key order.
-    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>>;
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<KeyValue>>;
 
     /// Applies `changes`, then the position, so that the position never claims a change that is
     /// not there, whenever the process dies.

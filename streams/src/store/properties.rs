@@ -8,12 +8,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::engine::{Database, Engine};
-use super::{Cache, Change, ChangeRef, Committed, Hint, Memory, Pair, Store, StoreHandle};
+use super::{Cache, Change, ChangeRef, Committed, Hint, KeyValue, MemoryStore, Store, StoreHandle};
 use crate::changelog::Layout;
 use crate::error::Result;
 use crate::record::Offset;
 
-/// Memory of a test's database.
+/// MemoryStore of a test's database.
 const CACHE_BYTES: usize = 1 << 20;
 /// The same, and none: sled is opened again with every write.
 const CACHES: [usize; 2] = [CACHE_BYTES, 0];
@@ -60,7 +60,7 @@ fn model_apply(model: &mut Model, changes: &[Change]) {
     }
 }
 
-fn model_range(model: &Model, from: &[u8], to: &[u8], limit: usize) -> Vec<Pair> {
+fn model_range(model: &Model, from: &[u8], to: &[u8], limit: usize) -> Vec<KeyValue> {
     if from >= to {
         return Vec::new();
     }
@@ -81,7 +81,7 @@ fn memory_equals_disk(
         let disk = database.store("store")?;
         Ok((disk, database))
     };
-    let memory = Memory::default();
+    let memory = MemoryStore::default();
     let mut opened = open()?;
     for operation in operations {
         match operation {
@@ -131,13 +131,13 @@ fn turn() -> impl Strategy<Value = Turn> {
 }
 
 /// The store behind a `Committed`, which outlives it.
-struct Kept(std::sync::Arc<Memory>);
+struct Kept(std::sync::Arc<MemoryStore>);
 
 impl Store for Kept {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.0.get(key)
     }
-    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<KeyValue>> {
         self.0.range(from, to, limit)
     }
     fn apply(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
@@ -154,7 +154,7 @@ fn end(changelog: &[Change]) -> Offset {
 
 /// A committed state against a plain map, and its store against the fold of the changelog.
 fn committed_equals_a_map(turns: &[Turn]) -> Result<(), TestCaseError> {
-    let disk = std::sync::Arc::new(Memory::default());
+    let disk = std::sync::Arc::new(MemoryStore::default());
     let open = || Committed::new(Box::new(Kept(std::sync::Arc::clone(&disk))));
     let (mut committed, mut model, mut changelog) = (open(), Model::new(), Vec::new());
     for turn in turns {
@@ -226,7 +226,7 @@ fn touch() -> impl Strategy<Value = Touch> {
 fn cached() -> (StoreHandle<Vec<u8>>, Arc<Committed>) {
     let encode = |value: &Vec<u8>, out: &mut Vec<u8>| out.extend_from_slice(value);
     let layout = Arc::new(Layout::new("topic", encode, |bytes| Ok(bytes.to_vec())));
-    let committed = Arc::new(Committed::new(Box::new(Memory::default())));
+    let committed = Arc::new(Committed::new(Box::new(MemoryStore::default())));
     (StoreHandle::new(Cache::new(layout, Arc::clone(&committed))), committed)
 }
 
@@ -313,7 +313,7 @@ proptest! {
 
     #[test]
     fn the_bytes_in_front_of_a_store_come_and_go(turns in vec(changes(), 1..20)) {
-        let committed = Committed::new(Box::new(Memory::default()));
+        let committed = Committed::new(Box::new(MemoryStore::default()));
         let mut before = 0;
         for changes in &turns {
             committed.commit(borrowed(changes));

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use goldenscript::{Command, Context};
 
-use super::{Driver, Output};
+use super::{Driver, SinkRecord};
 use crate::record::Offset;
 use crate::store::Store as _;
 
@@ -83,7 +83,7 @@ impl goldenscript::Runner for Script {
                 let (key, value) = args.next_key().ok_or("KEY=VALUE")?;
                 let value = Some(value.into());
                 let log = driver.logs.entry(name.into()).or_default();
-                log.push(Output { key: key.into(), value });
+                log.push(SinkRecord { key: key.into(), value });
                 String::new()
             }
             // What can be seen.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::sample;
 use crate::driver::Driver;
 use crate::record::{Batch, Offset, Timestamp};
-use crate::store::{Committed, Memory};
+use crate::store::{Committed, MemoryStore};
 use crate::{Error, Result};
 
 /// One record of a source: which, when, and what.
@@ -106,7 +106,7 @@ fn seen(driver: &Driver) -> String {
 }
 
 /// The committed state of every store.
-fn states(driver: &Driver) -> Result<Vec<Vec<crate::store::Pair>>> {
+fn states(driver: &Driver) -> Result<Vec<Vec<crate::store::KeyValue>>> {
     let all = |store: &std::sync::Arc<Committed>| store.range(&[], &[0xff; 20], usize::MAX);
     driver.task.stores().iter().map(all).collect()
 }
@@ -187,7 +187,7 @@ proptest! {
             batch.push(Offset(0), Timestamp(0), key, value.as_deref());
         }
         for spec in sample::topology().stores() {
-            let store = Committed::new(Box::new(Memory::default()));
+            let store = Committed::new(Box::new(MemoryStore::default()));
             match spec.restore(&batch, &store) {
                 Ok(keys) => prop_assert_eq!(keys.changes(&batch).count(), batch.len()),
                 Err(Error::Corrupt(_)) => {

@@ -10,11 +10,11 @@
 //!
 //! An event is `KEY=NUMBER`; without a number it is a tombstone and deletes the total.
 
-use crate::punctuation::{Clock, Schedule};
+use crate::punctuation::{PunctuationType, Schedule};
 use crate::record::{SourceRecord, Timestamp};
 use crate::store::StoreHandle;
-use crate::window::Tumbling;
-use crate::{Builder, Context, Failure, Layout, Output, Processor, Topology};
+use crate::window::TumblingWindows;
+use crate::{Builder, Context, Failure, Layout, Processor, SinkRecord, Topology};
 
 const LENGTH_MS: i64 = 60;
 const GRACE_MS: i64 = 30;
@@ -88,7 +88,7 @@ pub(super) fn window(key: &[u8]) -> Result<(&str, i64), String> {
 
 /// Counts the records of each key and window.
 struct Count {
-    windows: Tumbling,
+    windows: TumblingWindows,
     counts: StoreHandle<i64>,
 }
 
@@ -144,7 +144,7 @@ impl Processor for Trace {
 }
 
 /// Says that its clock has moved.
-struct Tick(Clock);
+struct Tick(PunctuationType);
 
 impl Processor for Tick {
     type In = Event;
@@ -175,16 +175,16 @@ pub(super) fn topology() -> Topology {
         let totals = builder.store("totals", number("totals"));
         let counts = builder.store("counts", counts());
         let seen = builder.store("seen", line("seen"));
-        let Some(windows) = Tumbling::new(LENGTH_MS) else {
+        let Some(windows) = TumblingWindows::new(LENGTH_MS) else {
             unreachable!("the length is positive")
         };
         let counted = events.process(builder, Count { windows, counts });
         let totalled = counted.process(builder, Total { totals });
         let line =
-            |line: &String| Output { key: Vec::new(), value: Some(line.clone().into_bytes()) };
+            |line: &String| SinkRecord { key: Vec::new(), value: Some(line.clone().into_bytes()) };
         totalled.process(builder, Trace { seen: seen.clone() });
         marks.process(builder, Trace { seen });
-        events.process(builder, Tick(Clock::StreamTime)).to(builder, "ticks", line);
-        events.process(builder, Tick(Clock::WallClock)).to(builder, "ticks", line);
+        events.process(builder, Tick(PunctuationType::StreamTime)).to(builder, "ticks", line);
+        events.process(builder, Tick(PunctuationType::WallClock)).to(builder, "ticks", line);
     })
 }

@@ -1,7 +1,7 @@
 //! A record of many steps: what is left of it stands in a store, and nothing overtakes it.
 
 use crate::store::StoreHandle;
-use crate::{Builder, Context, Driver, Error, Failure, Layout, Output, Processor, Topology};
+use crate::{Builder, Context, Driver, Error, Failure, Layout, Processor, SinkRecord, Topology};
 
 /// Counts each record down to nothing, one a step.
 struct CountDown {
@@ -45,7 +45,7 @@ fn driver() -> Result<Driver, Error> {
             record.value.and_then(|value| value.first().copied()).ok_or(Failure::Drop("empty"))
         });
         let steps = numbers.process(builder, CountDown { left });
-        steps.to(builder, "steps", |step| Output { key: vec![], value: Some(vec![*step]) });
+        steps.to(builder, "steps", |step| SinkRecord { key: vec![], value: Some(vec![*step]) });
     }))?;
     for number in [3, 2] {
         driver.add("numbers", 0, b"", Some(&[number]))?;

@@ -11,7 +11,7 @@ use prometheus::proto::MetricFamily;
 use schemas::topic::Topic;
 use schemas::{FeedMark, Timestamp};
 use serde_json::{Value, json};
-use streams::runtime::{Member, Queries};
+use streams::runtime::{Queries, WorkerStatus};
 
 use super::pattern::Channel;
 use super::service::StreamService;
@@ -55,7 +55,7 @@ pub(super) async fn health(
     Ok(Json(health.map_err(|error| Refusal::broken(&error))??))
 }
 
-fn member(member: &Member) -> Value {
+fn member(member: &WorkerStatus) -> Value {
     json!({ "joined": member.joined, "restoring": member.restoring, "running": member.running })
 }
 

@@ -13,7 +13,7 @@ use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use streams::record::{Batch, Offset, Partition, SourceId};
 use streams::runtime::{Queries, Stop};
-use streams::store::{Committed, Memory, Moment};
+use streams::store::{Committed, MemoryStore, Moment};
 use streams::{Task, Topology};
 use tower::ServiceExt as _;
 
@@ -51,7 +51,7 @@ impl World {
     pub(super) fn new() -> Result<Self, Box<dyn Error>> {
         let codec = Arc::new(Codec::offline());
         let topology = topology(&codec, "");
-        let store = |_| Arc::new(Committed::new(Box::new(Memory::default())));
+        let store = |_| Arc::new(Committed::new(Box::new(MemoryStore::default())));
         let stores = topology.stores().iter().map(store).collect();
         let mut task = Task::new(&topology, Partition(0), stores, 1 << 20)?;
         task.run(&[]);

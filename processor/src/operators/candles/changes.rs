@@ -23,7 +23,7 @@
 //! All of it is a function of the log: a replay does the same at the same record.
 
 use schemas::{Basis, Candle, FeedMark, LatestPrice, PairChange, Status, Timestamp};
-use streams::punctuation::{Clock, Schedule};
+use streams::punctuation::{PunctuationType, Schedule};
 use streams::{Context, Failure};
 
 use super::feed::Feed;
@@ -39,7 +39,7 @@ use crate::operators::rules::{
 };
 
 /// How often ended pairs are checked. A day's windows close once a day.
-pub(super) const SWEEP: Schedule = Schedule { clock: Clock::StreamTime, interval_ms: 3_600_000 };
+pub(super) const SWEEP: Schedule = Schedule { clock: PunctuationType::StreamTime, interval_ms: 3_600_000 };
 
 /// Applies a change of a pair.
 pub(super) fn apply(

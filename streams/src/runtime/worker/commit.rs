@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Group, Owned, Step, Topics, Worker};
 use crate::error::{Error, Result};
-use crate::runtime::{Guarantee, Queries};
+use crate::runtime::config::Guarantee;
+use crate::runtime::queries::Queries;
 use crate::store::{Change, Moment};
 use crate::task::{Commit, Consumed, State};
 use crate::topology::StoreChange;
@@ -16,7 +17,7 @@ const PROOF_EVERY: Duration = Duration::from_secs(1);
 
 /// What a transaction carries.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum CommitKind {
     /// The records of all prepared commits, and their offsets.
     Records,
     /// The offsets of all running tasks. The group takes them from the owner only, so whoever was
@@ -28,7 +29,7 @@ pub(super) enum Sent {
 
 /// The changes of a commit by store, when somebody listens.
 fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
-    let heard = commit.filter(|_| queries.changes().is_heard());
+    let heard = commit.filter(|_| queries.changes().has_listeners());
     let stores = heard.iter().flat_map(|commit| &commit.changes);
     let change =
         |change: StoreChange<'_>| (change.store_key.to_vec(), change.value.map(<[u8]>::to_vec));
@@ -57,14 +58,14 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         if empty {
             self.settle();
             if self.is_proof_due() {
-                self.then([Step::Begin(Sent::Idle), Step::SendOffsets(Sent::Idle)]);
+                self.then([Step::Begin(CommitKind::Idle), Step::SendOffsets(CommitKind::Idle)]);
             }
             return Ok(());
         }
         self.committing = Some(now);
-        self.then([Step::Flush, Step::SendOffsets(Sent::Records)]);
+        self.then([Step::Flush, Step::SendOffsets(CommitKind::Records)]);
         self.then(running.into_iter().map(Step::Write));
-        self.then([Step::Begin(Sent::Records)]);
+        self.then([Step::Begin(CommitKind::Records)]);
         Ok(())
     }
 
@@ -77,9 +78,9 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         is_due && self.running().next().is_some() && !self.group.is_lost()
     }
 
-    pub(super) fn begin(&mut self, sent: Sent) -> Result<()> {
+    pub(super) fn begin(&mut self, sent: CommitKind) -> Result<()> {
         // What an idle member would lose is nothing: the group says what has become of it.
-        if sent != Sent::Idle && self.group.is_lost() {
+        if sent != CommitKind::Idle && self.group.is_lost() {
             return Err(Error::Fenced("the group has given the partitions away".into()));
         }
         self.group.begin()
@@ -92,10 +93,10 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         }
     }
 
-    pub(super) fn send_offsets(&mut self, sent: Sent) -> Result<()> {
+    pub(super) fn send_offsets(&mut self, sent: CommitKind) -> Result<()> {
         let consumed = |(partition, owned): (&i32, &Owned)| match sent {
-            Sent::Records => Some((*partition, owned.task.pending()?.consumed.clone())),
-            Sent::Proof | Sent::Idle => {
+            CommitKind::Records => Some((*partition, owned.task.pending()?.consumed.clone())),
+            CommitKind::Proof | CommitKind::Idle => {
                 let is_running = owned.task.state() == State::Running;
                 is_running.then(|| (*partition, owned.task.positions()))
             }
@@ -105,7 +106,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         match (self.group.send_offsets(&offsets), sent, self.settings.guarantee) {
             // There was nothing to lose: the age grows. A transaction that failed, on the other hand,
             // leaves no producer to go on with.
-            (Err(error), Sent::Idle, Guarantee::AtLeastOnce) => {
+            (Err(error), CommitKind::Idle, Guarantee::AtLeastOnce) => {
                 tracing::debug!(%error, "no proof of ownership");
                 return Ok(());
             }
@@ -116,10 +117,10 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     /// Ends the commit whose offsets the group was asked to take at `asked`.
-    pub(super) fn end_commit(&mut self, sent: Sent, asked: Moment) -> Result<()> {
+    pub(super) fn end_commit(&mut self, sent: CommitKind, asked: Moment) -> Result<()> {
         self.group.commit()?;
-        if sent == Sent::Records {
-            let metrics = &self.scene.metrics;
+        if sent == CommitKind::Records {
+            let metrics = &self.context.metrics;
             metrics.commits.with_label_values(&["committed"]).inc();
             if let Some(started) = self.committing.take() {
                 metrics.commit_duration.observe(self.since(started).as_secs_f64());
@@ -144,21 +145,21 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
 
     /// The stores receive what is written, or learn that there was nothing to write.
     fn settle(&mut self) {
-        let queries = self.scene.queries;
+        let queries = self.context.queries;
         for (partition, owned) in &mut self.owned {
             let committed = changed(queries, owned.task.pending());
             owned.task.post_commit();
             // Told once they can be read.
-            for (spec, changes) in self.scene.topology.stores().iter().zip(committed) {
-                queries.changes().tell_changed(&spec.name, *partition, None, changes);
+            for (spec, changes) in self.context.topology.stores().iter().zip(committed) {
+                queries.changes().publish_changes(&spec.name, *partition, None, changes);
             }
         }
     }
 
     /// Counts what was written, once it was.
     fn count(&mut self) {
-        let metrics = &self.scene.metrics;
-        let topology = &self.scene.topology;
+        let metrics = &self.context.metrics;
+        let topology = &self.context.topology;
         let now = self.topics.now();
         for owned in self.owned.values_mut() {
             let Some(commit) = owned.task.pending() else {
@@ -177,7 +178,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
                 metrics.records.lateness.observe(late.as_secs_f64());
             }
             let stores = topology.stores().iter().map(|spec| &spec.topic);
-            let changes = commit.changes.iter().map(crate::topology::Drained::len);
+            let changes = commit.changes.iter().map(crate::topology::StoreChanges::len);
             let outputs = commit.outputs.iter().map(Vec::len);
             let written = stores.zip(changes).chain(topology.sinks().iter().zip(outputs));
             for (topic, count) in written {

@@ -26,7 +26,6 @@
 //! Any error ends the worker: it is dropped with everything it had not committed, and a new one
 //! joins the group and restores the tail. There is no second, special way back.
 
-mod client;
 mod commit;
 mod ownership;
 mod report;
@@ -35,20 +34,22 @@ mod stores;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use client::{
-    Changelog, Done, Extent, Followed, Group, Job, Missing, Rebalance, Record, Resume, Topics,
+pub use super::client::{
+    Changelog, Fetched, Group, JobResult, MissingOffset, OffsetRange, Rebalance, StartPosition,
+    StoreJob, Topics,
 };
 
-use super::queries::Member;
-pub use super::standby::{Asks, Follower, Standby};
+pub use super::config::{DiskSettings, WorkerSettings};
+pub use super::context::RuntimeContext;
+pub use super::follower::{Claims, Follower, FollowerHandle};
+use super::queries::WorkerStatus;
+use super::stop::Stop;
 use super::tail::Tail;
-use super::{Guarantee, Metrics, Queries, Stop};
 use crate::error::Result;
-use crate::record::{Batch, Timestamp};
+use crate::record::{Batch, SourceRecord, Timestamp};
 use crate::store::Moment;
 use crate::task::{State, Task};
-use crate::topology::Topology;
-use commit::Sent;
+use commit::CommitKind;
 use ownership::Opening;
 
 /// How long to wait for records when there are none; bounds how late a commit may be.
@@ -59,47 +60,10 @@ const LOOK_EVERY: usize = 64;
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
-/// What workers and followers of one application share.
-#[derive(Clone, Copy)]
-pub struct Scene<'a> {
-    /// The graph that every task runs.
-    pub topology: &'a Topology,
-    /// Where everything is counted.
-    pub metrics: &'a Metrics,
-    /// Where readable stores are shown.
-    pub queries: &'a Queries,
-}
-
-/// When a worker commits, and the memory that it may use.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How a commit ties outputs to offsets.
-    pub guarantee: Guarantee,
-    /// Time between commits.
-    pub commit_interval: Duration,
-    /// Bytes of decoded state in the caches of one task; reaching it commits early.
-    pub cache_max_bytes: usize,
-    /// Bytes of records that wait for a restoring task, beyond which its partition is paused.
-    pub buffer_max_bytes: usize,
-    /// When stores are written.
-    pub disk: DiskSettings,
-}
-
-/// When stores are written to disk.
-#[derive(Clone, Copy, Debug)]
-pub struct DiskSettings {
-    /// Bytes of one store that wait for the disk; reaching it writes early.
-    pub overlay_max_bytes: usize,
-    /// Time between writes of a store.
-    pub flush_interval: Duration,
-    /// Bytes of restored state in memory, before a restore waits for the disk.
-    pub restore_max_bytes: usize,
-}
-
 /// A task and what the worker knows of it.
 struct Owned {
     task: Task,
-    resume: Resume,
+    resume: StartPosition,
     /// By source: records since the last hand-over.
     incoming: Vec<Batch>,
     /// The newest timestamp taken since the last commit.
@@ -126,11 +90,11 @@ enum Step {
     Process,
     CommitIfDue,
     Commit,
-    Begin(Sent),
+    Begin(CommitKind),
     Write(i32),
     Flush,
-    SendOffsets(Sent),
-    EndCommit(Sent, Moment),
+    SendOffsets(CommitKind),
+    EndCommit(CommitKind, Moment),
     WriteStores,
     BeginRound(Vec<i32>),
     FinishRound,
@@ -157,9 +121,9 @@ pub struct Worker<'a, G, T> {
     // Dropped first: a member leaves its group before its stores are written.
     group: G,
     topics: T,
-    scene: Scene<'a>,
-    settings: Settings,
-    standby: Standby,
+    context: RuntimeContext<'a>,
+    settings: WorkerSettings,
+    standby: FollowerHandle,
     index: usize,
     /// The next step is the last.
     plan: Vec<Step>,
@@ -183,19 +147,19 @@ pub struct Worker<'a, G, T> {
 impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
     /// A member that owns nothing yet; `index` is its number among the workers of its process.
     pub fn new(
-        scene: Scene<'a>,
-        settings: Settings,
-        standby: Standby,
+        context: RuntimeContext<'a>,
+        settings: WorkerSettings,
+        standby: FollowerHandle,
         index: usize,
         group: G,
         topics: T,
     ) -> Self {
         let now = topics.uptime();
-        scene.queries.set_member(index, Member::default());
+        context.queries.set_member(index, WorkerStatus::default());
         Self {
             group,
             topics,
-            scene,
+            context,
             settings,
             standby,
             index,
@@ -270,7 +234,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         };
         let taken = self.take_step(step);
         if taken.is_err() && self.committing.take().is_some() {
-            self.scene.metrics.commits.with_label_values(&["failed"]).inc();
+            self.context.metrics.commits.with_label_values(&["failed"]).inc();
         }
         taken
     }
@@ -374,8 +338,8 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         let Self { group, owned, .. } = self;
         group.take(wait, |record| {
             // A partition that was given back may still have records under way.
-            if let Some(owned) = owned.get_mut(&record.partition) {
-                let Record { source, offset, timestamp, key, value, .. } = record;
+            if let Some(owned) = owned.get_mut(&record.partition.0) {
+                let SourceRecord { source, offset, timestamp, key, value, .. } = record;
                 owned.incoming[source.0].push(offset, timestamp, key, value);
             }
         })?;

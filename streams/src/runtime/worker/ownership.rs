@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Group, Missing, Owned, Rebalance, Resume, Step, Topics, Worker};
+use super::{Group, MissingOffset, Owned, Rebalance, StartPosition, Step, Topics, Worker};
 use crate::error::Result;
 use crate::record::{Batch, Partition};
 use crate::replica::Replica;
-use crate::runtime::standby::{self, Answer, Claim};
+use crate::runtime::follower::{self, Claim, ClaimReply};
 use crate::store::Committed;
 use crate::task::{State, Task};
 
@@ -19,7 +19,7 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// A partition on its way to a task.
 pub(super) struct Opening {
-    resume: Resume,
+    resume: StartPosition,
     /// The follower is asked for its replicas.
     claim: Option<Claim>,
     asked: Duration,
@@ -41,7 +41,7 @@ fn is_on_disk(task: &Task) -> Result<bool> {
 impl<G: Group, T: Topics> Worker<'_, G, T> {
     pub(super) fn poll(&mut self) -> Result<()> {
         let rebalances = self.group.poll()?;
-        self.scene.metrics.rebalances.inc_by(rebalances.len() as u64);
+        self.context.metrics.rebalances.inc_by(rebalances.len() as u64);
         let steps = rebalances.into_iter().flat_map(|rebalance| match rebalance {
             Rebalance::Assign(partitions) => [Step::Positions(partitions), Step::Joined],
             Rebalance::Revoke { partitions, lost } => {
@@ -77,16 +77,16 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
 
     /// Takes the replicas that the follower keeps warm, or opens them as they are on disk.
     pub(super) fn open(&mut self, mut opening: Opening) -> Result<()> {
-        let answer = opening.claim.as_ref().map_or(Answer::None, Claim::answer);
+        let answer = opening.claim.as_ref().map_or(ClaimReply::None, Claim::answer);
         let replicas = match answer {
-            Answer::Replicas(warm) => warm,
-            Answer::Waits if self.since(opening.asked) < HAND_OVER => {
+            ClaimReply::Replicas(warm) => warm,
+            ClaimReply::Waits if self.since(opening.asked) < HAND_OVER => {
                 self.topics.wait(RESTORE_WAIT);
                 self.then([Step::Open(opening)]);
                 return Ok(());
             }
-            Answer::Waits | Answer::None => {
-                standby::open(&self.scene, &mut self.topics, opening.resume.partition)?
+            ClaimReply::Waits | ClaimReply::None => {
+                follower::open(&self.context, &mut self.topics, opening.resume.partition)?
             }
         };
         opening.waiting = replicas.into_iter();
@@ -107,7 +107,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
 
     fn create(&mut self, opening: Opening) -> Result<()> {
         let Opening { resume, stores, .. } = opening;
-        let (topology, partition) = (self.scene.topology, resume.partition);
+        let (topology, partition) = (self.context.topology, resume.partition);
         let cache = self.settings.cache_max_bytes;
         let mut task = Task::new(topology, Partition(partition), stores, cache)?;
         task.begin_restore();
@@ -132,9 +132,9 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     pub(super) fn decide(&mut self, partitions: &[i32]) -> Result<()> {
         let mut missing = Vec::new();
         for (partition, owned) in self.owned.iter().filter(|(p, _)| partitions.contains(p)) {
-            if owned.resume.consumed.len() < self.scene.topology.sources().len() {
+            if owned.resume.consumed.len() < self.context.topology.sources().len() {
                 let is_on_disk = is_on_disk(&owned.task)?;
-                missing.push(Missing { partition: *partition, is_on_disk });
+                missing.push(MissingOffset { partition: *partition, is_on_disk });
             }
         }
         if missing.is_empty() {
@@ -163,7 +163,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             return Ok(());
         }
         for restored in self.tail.poll(&mut self.topics, RESTORE_WAIT)? {
-            self.scene.metrics.restore_records.inc_by(restored.records);
+            self.context.metrics.restore_records.inc_by(restored.records);
             if let Some(owned) = self.owned.get_mut(&restored.partition) {
                 owned.restored += restored.records;
             }
@@ -191,8 +191,8 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             return Ok(());
         };
         owned.task.run(&owned.resume.consumed);
-        for (spec, store) in self.scene.topology.stores().iter().zip(owned.task.stores()) {
-            self.scene.queries.add(&spec.name, partition, Arc::clone(store));
+        for (spec, store) in self.context.topology.stores().iter().zip(owned.task.stores()) {
+            self.context.queries.add(&spec.name, partition, Arc::clone(store));
         }
         if std::mem::take(&mut owned.paused) {
             self.group.resume(partition)?;
@@ -245,8 +245,8 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
                 self.standby.release(*partition, self.index);
                 continue;
             }
-            for spec in self.scene.topology.stores() {
-                self.scene.queries.remove(&spec.name, *partition);
+            for spec in self.context.topology.stores() {
+                self.context.queries.remove(&spec.name, *partition);
             }
         }
         Ok(())

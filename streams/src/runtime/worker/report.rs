@@ -4,28 +4,28 @@ use std::sync::Arc;
 
 use super::{Group, METRICS_EVERY, Topics, Worker};
 use crate::record::SourceId;
-use crate::runtime::Metrics;
-use crate::runtime::queries::Member;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::queries::WorkerStatus;
 use crate::store::Committed;
 use crate::task::State;
 
 impl<G: Group, T: Topics> Worker<'_, G, T> {
     pub(super) fn show_state(&self, label: &str, state: Option<State>) {
         self.show_member();
-        show(self.scene.metrics, label, state);
+        show(self.context.metrics, label, state);
     }
 
     /// A task is another's: what it holds and how far behind it is are no longer ours to say.
     pub(super) fn show_gone(&self, partition: i32, label: &str) {
         self.show_member();
-        hide(self.scene.metrics, &self.scene.topology.sources()[0], partition, label);
+        hide(self.context.metrics, &self.context.topology.sources()[0], partition, label);
     }
 
     pub(super) fn show_member(&self) {
         let count = |state| self.owned.values().filter(|o| o.task.state() == state).count();
         let (restoring, running) = (count(State::Restoring), count(State::Running));
-        let member = Member { joined: self.joined, restoring, running };
-        self.scene.queries.set_member(self.index, member);
+        let member = WorkerStatus { joined: self.joined, restoring, running };
+        self.context.queries.set_member(self.index, member);
     }
 
     pub(super) fn report(&mut self) {
@@ -33,7 +33,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             return;
         }
         self.last_metrics = self.topics.uptime();
-        let metrics = self.scene.metrics;
+        let metrics = self.context.metrics;
         let size = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         for (partition, owned) in &self.owned {
             let overlay: usize = owned
@@ -50,7 +50,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             let (source, group) = (SourceId(0), &mut self.group);
             let position = owned.task.position(source);
             if let Some(lag) = position.and_then(|at| group.lag(source, *partition, at)) {
-                let labels = [&self.scene.topology.sources()[0], &partition.to_string()];
+                let labels = [&self.context.topology.sources()[0], &partition.to_string()];
                 metrics.consumer_lag.with_label_values(&labels).set(lag);
             }
         }
@@ -79,7 +79,12 @@ fn hide(metrics: &Metrics, source: &str, partition: i32, label: &str) {
 impl<G, T> Drop for Worker<'_, G, T> {
     fn drop(&mut self) {
         for (partition, owned) in &self.owned {
-            hide(self.scene.metrics, &self.scene.topology.sources()[0], *partition, &owned.label);
+            hide(
+                self.context.metrics,
+                &self.context.topology.sources()[0],
+                *partition,
+                &owned.label,
+            );
         }
     }
 }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::Sent;
-use super::{Changelog, Done, Group, Job, Step, Topics, Worker};
+use super::commit::CommitKind;
+use super::{Changelog, Group, JobResult, Step, StoreJob, Topics, Worker};
 use crate::error::Result;
 use crate::record::Offset;
 
@@ -25,7 +25,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     fn changelogs(&self, partitions: &[i32]) -> Vec<Changelog> {
         let mut changelogs = Vec::new();
         for (partition, owned) in self.running().filter(|(p, _)| partitions.contains(p)) {
-            for (spec, store) in self.scene.topology.stores().iter().zip(owned.task.stores()) {
+            for (spec, store) in self.context.topology.stores().iter().zip(owned.task.stores()) {
                 if store.overlay_bytes() > 0 {
                     let (topic, store) = (spec.topic.clone(), Arc::clone(store));
                     changelogs.push(Changelog { topic, partition, store });
@@ -63,10 +63,10 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         self.writing && stores.any(|store| store.live_bytes() > limit)
     }
 
-    /// Asks for the ends of what has changed in these partitions.
+    /// Claims for the ends of what has changed in these partitions.
     pub(super) fn begin_round(&mut self, partitions: &[i32]) -> Result<()> {
         let changed = self.changelogs(partitions);
-        if changed.is_empty() { Ok(()) } else { self.submit(Job::Ends(changed)) }
+        if changed.is_empty() { Ok(()) } else { self.submit(StoreJob::Ends(changed)) }
     }
 
     /// Waits for the round under way.
@@ -91,17 +91,17 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(())
     }
 
-    fn go_on(&mut self, done: Done) {
-        let Done::Ends(ends) = done else {
+    fn go_on(&mut self, done: JobResult) {
+        let JobResult::Ends(ends) = done else {
             self.flush_took = self.since(self.last_flush);
-            self.scene.metrics.store_writes.inc();
+            self.context.metrics.store_writes.inc();
             return;
         };
         // The ends were asked while a commit may have been open; it has to be closed first.
         self.then([
             Step::Commit,
-            Step::Begin(Sent::Proof),
-            Step::SendOffsets(Sent::Proof),
+            Step::Begin(CommitKind::Proof),
+            Step::SendOffsets(CommitKind::Proof),
             Step::Freeze(ends),
         ]);
     }
@@ -115,15 +115,15 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     pub(super) fn write_frozen(&mut self, frozen: Vec<Changelog>) -> Result<()> {
-        self.submit(Job::Write(frozen))
+        self.submit(StoreJob::Write(frozen))
     }
 
-    fn submit(&mut self, job: Job) -> Result<()> {
+    fn submit(&mut self, job: StoreJob) -> Result<()> {
         self.writing = true;
         self.topics.submit(job)
     }
 
-    fn done(&mut self, wait: Duration) -> Result<Option<Done>> {
+    fn done(&mut self, wait: Duration) -> Result<Option<JobResult>> {
         let done = self.topics.done(wait)?;
         self.writing &= done.is_none();
         Ok(done)

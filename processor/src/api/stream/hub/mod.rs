@@ -24,7 +24,7 @@ use anyhow::Result;
 use rustc_hash::FxHashMap;
 use schemas::Codec;
 use serde_json::json;
-use streams::changes::{Changed, Listener, News};
+use streams::changes::{ChangeEvent, Changed, Listener};
 use streams::runtime::{Queries, Stop};
 
 use super::client_queue::{
@@ -169,9 +169,9 @@ impl Hub {
         }
     }
 
-    fn take_news(&mut self, news: News) {
+    fn take_news(&mut self, news: ChangeEvent) {
         match news {
-            News::Changed(changed) => {
+            ChangeEvent::Changed(changed) => {
                 let Some(channel) = Channel::of_store(&changed.store) else { return };
                 self.first_change.get_or_insert_with(clock::instant);
                 // Usually no other listener holds it, so it is not copied.
@@ -181,13 +181,13 @@ impl Hub {
                     self.mark_dirty(channel, &key, Dirty { partition, value });
                 }
             }
-            News::Moved { store, partition } => {
+            ChangeEvent::Moved { store, partition } => {
                 let Some(channel) = Channel::of_store(&store) else { return };
                 self.dirty[channel.index()].retain(|_, dirty| dirty.partition != partition);
                 self.changes.forget(channel, partition, self.tick + 1);
                 self.unknown.entry(channel).or_default().insert(partition);
             }
-            News::Lost => {
+            ChangeEvent::Lost => {
                 self.metrics.lost.inc();
                 self.dirty.iter_mut().for_each(FxHashMap::clear);
                 self.order.clear();

@@ -73,7 +73,7 @@ fn what_was_read_of_a_partition_that_moved_meanwhile_is_read_again() -> Result<(
     world.ask(1, 1, LATEST)?;
     let job = world.job().context("a job")?;
     let done = job.run(&world.hub.budget);
-    let other = Arc::new(Committed::new(Box::new(Memory::default())));
+    let other = Arc::new(Committed::new(Box::new(MemoryStore::default())));
     world.hub.queries.add(Channel::Latest.store(), 0, other);
     world.end_tick();
     world.done(done)?;

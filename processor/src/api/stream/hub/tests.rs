@@ -7,7 +7,7 @@ use prometheus::Registry;
 use schemas::{Basis, Candle, LatestPrice, PairKey, Status, Timestamp, VolumeSource};
 use serde_json::Value;
 use streams::record::Offset;
-use streams::store::{Committed, Memory};
+use streams::store::{Committed, MemoryStore};
 use tokio::sync::oneshot;
 
 use super::super::client_queue::{Outbox, QUEUE, queue};
@@ -56,7 +56,7 @@ impl World {
         let queries = Queries::default();
         queries.set_topics(Channel::ALL.map(|c| (c.store().into(), "id".into())).into_iter());
         let stores = Channel::ALL.map(|channel| {
-            let store = Arc::new(Committed::new(Box::new(Memory::default())));
+            let store = Arc::new(Committed::new(Box::new(MemoryStore::default())));
             queries.add(channel.store(), 0, Arc::clone(&store));
             store
         });
@@ -122,7 +122,7 @@ impl World {
         self.next += 1;
         let changes = vec![(key, Some(value))];
         let told = self.hub.queries.changes().clone();
-        told.tell_changed(channel.store(), 0, Some(Offset(self.next)), changes);
+        told.publish_changes(channel.store(), 0, Some(Offset(self.next)), changes);
     }
 
     fn price(&mut self, base: &str, price: &str, time: i64) -> Result<()> {
@@ -338,7 +338,7 @@ fn a_partition_that_moves_is_said_and_read_anew() -> Result<()> {
     world.price("BTC", "1", 1)?;
     let mut client = world.join(1, QUEUE);
     world.subscribe(1, 1, LATEST)?;
-    let other = Arc::new(Committed::new(Box::new(Memory::default())));
+    let other = Arc::new(Committed::new(Box::new(MemoryStore::default())));
     world.hub.queries.add(Channel::Latest.store(), 0, other);
     world.tick()?;
     let heard = client.all()?;
@@ -387,9 +387,9 @@ fn a_client_has_so_many_subscriptions_and_each_id_once() -> Result<()> {
 #[test]
 fn the_engine_is_heard_only_while_somebody_listens() -> Result<()> {
     let mut world = World::new()?;
-    ensure!(!world.hub.queries.changes().is_heard());
+    ensure!(!world.hub.queries.changes().has_listeners());
     let _client = world.join(1, QUEUE);
-    ensure!(world.hub.queries.changes().is_heard());
+    ensure!(world.hub.queries.changes().has_listeners());
     world.hub.handle(HubRequest::Leave { client: 1 });
     world.hub.end_tick(clock::instant());
     ensure!(world.hub.listener.is_some(), "it may come back");

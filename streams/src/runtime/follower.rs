@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::time::Duration;
 
-use super::Stop;
-use super::queries::Member;
+use super::client::{StoreJob, Topics};
+use super::config::DiskSettings;
+use super::context::RuntimeContext;
+use super::queries::WorkerStatus;
+use super::stop::Stop;
 use super::tail::Tail;
-use super::worker::{DiskSettings, Job, Scene, Topics};
 use crate::error::Result;
 use crate::replica::Replica;
 use crate::store::Committed;
@@ -25,7 +27,7 @@ use crate::store::Committed;
 /// How long to wait for records when there are none.
 const WAIT: Duration = Duration::from_millis(10);
 /// Between two looks at the ends of the topics: an answer is no younger than the last that was reached.
-/// Each asks each broker once.
+/// Each claims each broker once.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
@@ -34,19 +36,19 @@ const JOB_WAIT: Duration = Duration::from_millis(100);
 
 /// Opens the stores of a partition, as they are on disk.
 pub(super) fn open(
-    scene: &Scene<'_>,
+    context: &RuntimeContext<'_>,
     topics: &mut impl Topics,
     partition: i32,
 ) -> Result<Vec<Replica>> {
-    let replicas = scene.topology.stores().iter().map(|spec| {
+    let replicas = context.topology.stores().iter().map(|spec| {
         let disk = topics.open(spec, partition)?;
         let replica = Replica::new(spec.clone(), Arc::new(Committed::new(disk)))?;
-        Ok(replica.telling(partition, scene.queries.changes()))
+        Ok(replica.publishing_to(partition, context.queries.changes()))
     });
     replicas.collect()
 }
 
-enum Ask {
+enum Request {
     Claim { partition: i32, worker: usize, reply: SyncSender<Vec<Replica>> },
     Release { partition: i32, worker: usize },
     ReleaseAll { worker: usize },
@@ -54,23 +56,23 @@ enum Ask {
 
 /// How workers talk to the follower of their process, if there is one. Clones are the same line.
 #[derive(Clone, Default)]
-pub struct Standby(Option<Sender<Ask>>);
+pub struct FollowerHandle(Option<Sender<Request>>);
 
 /// The requests of workers to a follower, and the partitions that they own. It outlives a follower
 /// that fails.
-pub struct Asks {
-    inbox: Receiver<Ask>,
+pub struct Claims {
+    inbox: Receiver<Request>,
     /// By partition, the worker that owns what must not be followed.
     owners: BTreeMap<i32, usize>,
     /// Claims of partitions whose stores are still written: one for each partition at most.
-    deferred: Vec<Ask>,
+    deferred: Vec<Request>,
 }
 
 /// A partition that the follower is asked for.
 pub(super) struct Claim(Receiver<Vec<Replica>>);
 
 /// The follower's answer to a claim.
-pub(super) enum Answer {
+pub(super) enum ClaimReply {
     /// The replicas that it kept warm.
     Replicas(Vec<Replica>),
     /// It has not answered yet.
@@ -81,20 +83,20 @@ pub(super) enum Answer {
 
 impl Claim {
     /// The answer so far.
-    pub(super) fn answer(&self) -> Answer {
+    pub(super) fn answer(&self) -> ClaimReply {
         match self.0.try_recv() {
-            Ok(replicas) if !replicas.is_empty() => Answer::Replicas(replicas),
-            Err(TryRecvError::Empty) => Answer::Waits,
-            Ok(_) | Err(TryRecvError::Disconnected) => Answer::None,
+            Ok(replicas) if !replicas.is_empty() => ClaimReply::Replicas(replicas),
+            Err(TryRecvError::Empty) => ClaimReply::Waits,
+            Ok(_) | Err(TryRecvError::Disconnected) => ClaimReply::None,
         }
     }
 }
 
-impl Standby {
+impl FollowerHandle {
     /// A line to a follower that is still to be started.
-    pub fn new() -> (Self, Asks) {
+    pub fn new() -> (Self, Claims) {
         let (sender, inbox) = channel();
-        (Self(Some(sender)), Asks { inbox, owners: BTreeMap::new(), deferred: Vec::new() })
+        (Self(Some(sender)), Claims { inbox, owners: BTreeMap::new(), deferred: Vec::new() })
     }
 
     /// Partitions that are given away are followed.
@@ -102,31 +104,31 @@ impl Standby {
         self.0.is_some()
     }
 
-    fn tell(&self, ask: Ask) -> bool {
-        self.0.as_ref().is_some_and(|follower| follower.send(ask).is_ok())
+    fn tell(&self, request: Request) -> bool {
+        self.0.as_ref().is_some_and(|follower| follower.send(request).is_ok())
     }
 
-    /// Asks the follower for a partition, with the replicas that it keeps of it.
+    /// Claims the follower for a partition, with the replicas that it keeps of it.
     pub(super) fn claim(&self, partition: i32, worker: usize) -> Option<Claim> {
         let (reply, answer) = sync_channel(1);
-        self.tell(Ask::Claim { partition, worker, reply }).then_some(Claim(answer))
+        self.tell(Request::Claim { partition, worker, reply }).then_some(Claim(answer))
     }
 
     /// Leaves a partition to the follower.
     pub(super) fn release(&self, partition: i32, worker: usize) {
-        self.tell(Ask::Release { partition, worker });
+        self.tell(Request::Release { partition, worker });
     }
 
     /// Leaves everything that a worker had, once it is gone.
     pub fn release_all(&self, worker: usize) {
-        self.tell(Ask::ReleaseAll { worker });
+        self.tell(Request::ReleaseAll { worker });
     }
 }
 
 /// Follows every partition that no worker of this process owns.
 pub struct Follower<'a, T> {
     topics: T,
-    scene: Scene<'a>,
+    context: RuntimeContext<'a>,
     settings: DiskSettings,
     partitions: i32,
     tail: Tail,
@@ -141,11 +143,16 @@ pub struct Follower<'a, T> {
 
 impl<'a, T: Topics> Follower<'a, T> {
     /// A follower of so many partitions, which follows none yet.
-    pub fn new(scene: Scene<'a>, settings: DiskSettings, partitions: i32, topics: T) -> Self {
+    pub fn new(
+        context: RuntimeContext<'a>,
+        settings: DiskSettings,
+        partitions: i32,
+        topics: T,
+    ) -> Self {
         let now = topics.uptime();
         Self {
             topics,
-            scene,
+            context,
             settings,
             partitions,
             tail: Tail::default(),
@@ -159,9 +166,9 @@ impl<'a, T: Topics> Follower<'a, T> {
     }
 
     /// Follows until told to stop. Blocks.
-    pub fn run(&mut self, asks: &mut Asks, stop: &Stop) -> Result<()> {
+    pub fn run(&mut self, claims: &mut Claims, stop: &Stop) -> Result<()> {
         while !stop.is_set() {
-            self.turn(asks)?;
+            self.turn(claims)?;
         }
         self.finish()?;
         self.write()?;
@@ -183,33 +190,33 @@ impl<'a, T: Topics> Follower<'a, T> {
     }
 
     /// Answers the workers, follows, and writes when it is due.
-    pub fn turn(&mut self, asks: &mut Asks) -> Result<()> {
-        self.answer(asks)?;
-        self.take_up(asks)?;
+    pub fn turn(&mut self, claims: &mut Claims) -> Result<()> {
+        self.answer(claims)?;
+        self.take_up(claims)?;
         self.follow()?;
         self.flush()?;
-        self.report(asks)
+        self.report(claims)
     }
 
-    fn answer(&mut self, asks: &mut Asks) -> Result<()> {
-        let deferred = std::mem::take(&mut asks.deferred);
-        for ask in deferred.into_iter().chain(asks.inbox.try_iter()) {
-            match ask {
-                Ask::Claim { partition, worker, reply } => {
-                    asks.owners.insert(partition, worker);
+    fn answer(&mut self, claims: &mut Claims) -> Result<()> {
+        let deferred = std::mem::take(&mut claims.deferred);
+        for request in deferred.into_iter().chain(claims.inbox.try_iter()) {
+            match request {
+                Request::Claim { partition, worker, reply } => {
+                    claims.owners.insert(partition, worker);
                     // The worker would open what is written.
                     if self.is_writing(partition) && !self.followed.contains(&partition) {
-                        asks.deferred.push(Ask::Claim { partition, worker, reply });
+                        claims.deferred.push(Request::Claim { partition, worker, reply });
                         continue;
                     }
                     let replicas = self.give_away(partition)?;
                     // A worker that waits no longer has opened them itself.
                     let _ = reply.try_send(replicas);
                 }
-                Ask::Release { partition, worker } => {
-                    asks.owners.retain(|owned, owner| (*owned, *owner) != (partition, worker));
+                Request::Release { partition, worker } => {
+                    claims.owners.retain(|owned, owner| (*owned, *owner) != (partition, worker));
                 }
-                Ask::ReleaseAll { worker } => asks.owners.retain(|_, owner| *owner != worker),
+                Request::ReleaseAll { worker } => claims.owners.retain(|_, owner| *owner != worker),
             }
         }
         Ok(())
@@ -230,22 +237,22 @@ impl<'a, T: Topics> Follower<'a, T> {
     fn show_progress(&self, partition: i32, lag: i64) {
         let label = format!("0_{partition}");
         let taken: u64 = self.tail.replicas(partition).map(Replica::taken).sum();
-        let metrics = self.scene.metrics;
+        let metrics = self.context.metrics;
         metrics.standby_lag.with_label_values(&[&label]).set(lag);
         let taken = i64::try_from(taken).unwrap_or(i64::MAX);
         metrics.standby_records.with_label_values(&[&label]).set(taken);
     }
 
     /// Opens one partition a turn, so that a claim does not wait for all of them.
-    fn take_up(&mut self, asks: &Asks) -> Result<()> {
+    fn take_up(&mut self, claims: &Claims) -> Result<()> {
         let free = |partition: &i32| {
             let is_ours = self.followed.contains(partition) || self.is_writing(*partition);
-            !is_ours && !asks.owners.contains_key(partition)
+            !is_ours && !claims.owners.contains_key(partition)
         };
         let Some(partition) = (0..self.partitions).find(free) else {
             return Ok(());
         };
-        for replica in open(&self.scene, &mut self.topics, partition)? {
+        for replica in open(&self.context, &mut self.topics, partition)? {
             self.tail.add(&mut self.topics, partition, replica)?;
         }
         self.followed.insert(partition);
@@ -262,7 +269,7 @@ impl<'a, T: Topics> Follower<'a, T> {
             return Ok(());
         }
         for restored in self.tail.poll(&mut self.topics, WAIT)? {
-            self.scene.metrics.restore_records.inc_by(restored.records);
+            self.context.metrics.restore_records.inc_by(restored.records);
         }
         let Self { tail, followed, shown, .. } = self;
         let ready = followed.iter().filter(|p| !shown.contains(p) && tail.is_caught_up(**p));
@@ -275,7 +282,7 @@ impl<'a, T: Topics> Follower<'a, T> {
     /// Its stores are readable.
     fn show(&mut self, partition: i32) {
         for replica in self.tail.replicas(partition) {
-            self.scene.queries.add(&replica.spec().name, partition, Arc::clone(replica.store()));
+            self.context.queries.add(&replica.spec().name, partition, Arc::clone(replica.store()));
         }
         self.shown.insert(partition);
         let restored: u64 = self.tail.replicas(partition).map(Replica::taken).sum();
@@ -285,7 +292,7 @@ impl<'a, T: Topics> Follower<'a, T> {
     fn flush(&mut self) -> Result<()> {
         if self.writing.is_some() && self.topics.done(Duration::ZERO)?.is_some() {
             self.writing = None;
-            self.scene.metrics.store_writes.inc();
+            self.context.metrics.store_writes.inc();
         }
         let settings = self.settings;
         let full = self.tail.overlay_bytes() > settings.overlay_max_bytes
@@ -301,18 +308,18 @@ impl<'a, T: Topics> Follower<'a, T> {
     fn write(&mut self) -> Result<()> {
         let frozen = self.tail.freeze()?;
         self.writing = Some(frozen.iter().map(|changelog| changelog.partition).collect());
-        self.topics.submit(Job::Write(frozen))
+        self.topics.submit(StoreJob::Write(frozen))
     }
 
     fn since(&self, then: Duration) -> Duration {
         self.topics.uptime().saturating_sub(then)
     }
 
-    fn report(&mut self, asks: &Asks) -> Result<()> {
+    fn report(&mut self, claims: &Claims) -> Result<()> {
         let running = self.shown.len();
-        let missing = usize::try_from(self.partitions).unwrap_or(0) - asks.owners.len();
+        let missing = usize::try_from(self.partitions).unwrap_or(0) - claims.owners.len();
         let restoring = missing.saturating_sub(running);
-        self.scene.queries.set_follower(Member { joined: true, restoring, running });
+        self.context.queries.set_follower(WorkerStatus { joined: true, restoring, running });
         if self.since(self.last_look) >= LOOK_EVERY {
             self.last_look = self.topics.uptime();
             self.tail.look_ahead(&mut self.topics)?;
@@ -325,7 +332,7 @@ impl<'a, T: Topics> Follower<'a, T> {
             self.show_progress(*partition, self.tail.remaining(*partition));
         }
         let bytes = i64::try_from(self.topics.disk_bytes()).unwrap_or(i64::MAX);
-        self.scene.metrics.store_size.with_label_values(&["all"]).set(bytes);
+        self.context.metrics.store_size.with_label_values(&["all"]).set(bytes);
         Ok(())
     }
 }

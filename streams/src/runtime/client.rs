@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::record::{Offset, SourceId, Timestamp};
+use crate::record::{Offset, SourceId, SourceRecord, Timestamp};
 use crate::store::{Committed, Moment, Store};
 use crate::task::{Commit, Consumed};
 use crate::topology::StoreSpec;
@@ -37,7 +37,7 @@ pub enum Rebalance {
 
 /// Where a partition goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resume {
+pub struct StartPosition {
     /// The partition.
     pub partition: i32,
     /// The offset of each source that has one, with its stream time. [`Group::decide`] gives the
@@ -47,28 +47,11 @@ pub struct Resume {
 
 /// A partition for which the group has no offset: nobody has committed yet, or it is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct MissingOffset {
     /// The partition.
     pub partition: i32,
     /// Its stores hold state on disk.
     pub is_on_disk: bool,
-}
-
-/// One record of a source topic.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// The source.
-    pub source: SourceId,
-    /// The partition of the source topic.
-    pub partition: i32,
-    /// Where it stands.
-    pub offset: Offset,
-    /// The record's own timestamp.
-    pub timestamp: Timestamp,
-    /// Empty when there is none.
-    pub key: &'a [u8],
-    /// `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
 }
 
 /// A member of the application's group, and the one who writes its commits.
@@ -88,13 +71,13 @@ pub trait Group {
 
     /// Where partitions go on. `None` while a pending transaction of a former owner may still
     /// change the answer: ask again.
-    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<Resume>>>;
+    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<StartPosition>>>;
 
     /// Decides where those partitions of the last answer go on that have no offset.
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] when a person has to decide: there is state of them.
-    fn decide(&mut self, missing: &[Missing]) -> Result<Vec<Resume>>;
+    fn decide(&mut self, missing: &[MissingOffset]) -> Result<Vec<StartPosition>>;
 
     /// Answers an assignment: records come from the positions of the last answer on.
     fn assign(&mut self, partitions: &[i32]) -> Result<()>;
@@ -103,7 +86,7 @@ pub trait Group {
     fn unassign(&mut self, partitions: &[i32]) -> Result<()>;
 
     /// Gives waiting records to `take`, and waits up to `wait` for the first.
-    fn take(&mut self, wait: Duration, take: impl FnMut(Record<'_>)) -> Result<()>;
+    fn take(&mut self, wait: Duration, take: impl FnMut(SourceRecord<'_>)) -> Result<()>;
 
     /// Takes no further records of a partition.
     fn pause(&mut self, partition: i32) -> Result<()>;
@@ -136,7 +119,7 @@ pub trait Group {
 
 /// Where a topic begins and ends, records of open transactions included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct OffsetRange {
     /// The first offset.
     pub first: Offset,
     /// The offset after the last record.
@@ -145,7 +128,7 @@ pub struct Extent {
 
 /// What a followed topic has: a committed record, its end for now, or nothing at this position.
 #[derive(Clone, Copy, Debug)]
-pub enum Followed<'a> {
+pub enum Fetched<'a> {
     /// A committed record.
     Record {
         /// The topic.
@@ -192,15 +175,15 @@ pub struct Changelog {
 }
 
 /// Work off the processing path.
-pub enum Job {
+pub enum StoreJob {
     /// Ask where the first open transaction of each changelog begins, or where it ends if none is open.
     Ends(Vec<Changelog>),
     /// Write the frozen changes of these stores ([`Committed::write_frozen`]).
     Write(Vec<Changelog>),
 }
 
-/// A finished [`Job`].
-pub enum Done {
+/// A finished [`StoreJob`].
+pub enum JobResult {
     /// The ends of the changelogs.
     Ends(Vec<(Changelog, Offset)>),
     /// The frozen changes are on disk.
@@ -231,10 +214,10 @@ pub trait Topics {
 
     /// Follows a topic under `read_committed`, from `next` or from where the topic begins if that
     /// is later. Returns where it begins and ends.
-    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<Extent>;
+    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<OffsetRange>;
 
     /// Where a topic begins and ends.
-    fn extent(&mut self, topic: &str, partition: i32) -> Result<Extent>;
+    fn extent(&mut self, topic: &str, partition: i32) -> Result<OffsetRange>;
 
     /// Follows these, each from an offset that it has, and nothing else: what is out of range is not
     /// read any further otherwise.
@@ -248,11 +231,11 @@ pub trait Topics {
     fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>>;
 
     /// Gives what waits to `take`, and waits up to `wait` for the first.
-    fn read(&mut self, wait: Duration, take: impl FnMut(Followed<'_>) -> Result<()>) -> Result<()>;
+    fn read(&mut self, wait: Duration, take: impl FnMut(Fetched<'_>) -> Result<()>) -> Result<()>;
 
     /// Begins a job. The caller has one under way at a time.
-    fn submit(&mut self, job: Job) -> Result<()>;
+    fn submit(&mut self, job: StoreJob) -> Result<()>;
 
     /// The job under way, once it is done; waits for it up to `wait`.
-    fn done(&mut self, wait: Duration) -> Result<Option<Done>>;
+    fn done(&mut self, wait: Duration) -> Result<Option<JobResult>>;
 }

@@ -17,9 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::layer::Layer;
-use super::{Freshness, Pair, Store};
+use super::{Freshness, Store};
 use crate::error::Result;
-use crate::record::Offset;
+use crate::record::{KeyValue, Offset};
 
 /// A layer that is larger does not stay once it is written: what a restore leaves would.
 const MAX_WRITTEN: usize = 48 << 20;
@@ -80,11 +80,11 @@ impl Committed {
     }
 
     /// At most `limit` committed pairs with `from <= key < to`, in key order.
-    pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
+    pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<KeyValue>> {
         let (mut pairs, mut from) = (Vec::new(), from.to_vec());
         while from.as_slice() < to && pairs.len() < limit {
             let wanted = limit - pairs.len();
-            // Taken before the store is read: what moves to the store meanwhile is seen twice,
+            // Polled before the store is read: what moves to the store meanwhile is seen twice,
             // with the same value, and never missed.
             let (mut changes, end) = self.changes(&from, to, wanted);
             // Each deleted key may hide one pair of the store.

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 pub(super) const BATCH: usize = 4096;
 
 /// What a queue holds: a record, or word of its partition.
-pub(super) enum Taken<'a> {
+pub(super) enum Polled<'a> {
     /// A record.
     Record {
         topic: &'a [u8],
@@ -82,7 +82,7 @@ impl Records {
     }
 
     /// Gives what waits to `take`; waits up to `wait` for the first. Returns how many there were.
-    pub(super) fn take(&mut self, wait: Duration, mut take: impl FnMut(Taken<'_>)) -> usize {
+    pub(super) fn take(&mut self, wait: Duration, mut take: impl FnMut(Polled<'_>)) -> usize {
         // A batch call with a wait returns only when it is full or the wait is over: take what is
         // there, and wait for one record only when there is nothing.
         let mut count = self.fill(Duration::ZERO, BATCH);
@@ -125,7 +125,7 @@ impl Drop for Records {
 
 /// # Safety
 /// `message` must come from librdkafka and outlive what is returned.
-unsafe fn taken(message: &sys::rd_kafka_message_t) -> Taken<'_> {
+unsafe fn taken(message: &sys::rd_kafka_message_t) -> Polled<'_> {
     let view = |start: *mut c_void, length: usize| {
         // SAFETY: librdkafka's pointers and lengths belong together.
         (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), length) })
@@ -137,7 +137,7 @@ unsafe fn taken(message: &sys::rd_kafka_message_t) -> Taken<'_> {
         RDKafkaErrorCode::NoError => {
             // SAFETY: the message is alive, and the kind of timestamp may be left unasked.
             let timestamp = unsafe { sys::rd_kafka_message_timestamp(message, ptr::null_mut()) };
-            Taken::Record {
+            Polled::Record {
                 topic,
                 partition,
                 offset: message.offset,
@@ -146,25 +146,25 @@ unsafe fn taken(message: &sys::rd_kafka_message_t) -> Taken<'_> {
                 value: view(message.payload, message.len),
             }
         }
-        RDKafkaErrorCode::PartitionEOF => Taken::End { topic, partition, offset: message.offset },
-        code => Taken::Failed { topic, partition, code },
+        RDKafkaErrorCode::PartitionEOF => Polled::End { topic, partition, offset: message.offset },
+        code => Polled::Failed { topic, partition, code },
     }
 }
 
 /// A topic that records are given to. It must be dropped before its client.
-pub(super) struct Topic(NonNull<sys::rd_kafka_topic_t>);
+pub(super) struct TopicHandle(NonNull<sys::rd_kafka_topic_t>);
 
 // SAFETY: librdkafka's topic handles may be used from any thread.
-unsafe impl Send for Topic {}
+unsafe impl Send for TopicHandle {}
 
-impl Drop for Topic {
+impl Drop for TopicHandle {
     fn drop(&mut self) {
         // SAFETY: this is the one owner of the handle.
         unsafe { sys::rd_kafka_topic_destroy(self.0.as_ptr()) }
     }
 }
 
-impl Topic {
+impl TopicHandle {
     /// A handle of that topic.
     pub(super) fn new<C: ClientContext>(client: &Client<C>, name: &str) -> Result<Self> {
         let c_name = c_name(name)?;

@@ -14,10 +14,10 @@
 
 use std::path::Path;
 
-use super::engine::{Opening, Openings, no_room, read_position, unreadable};
-use super::{ChangeRef, Pair, Store};
+use super::Store;
+use super::disk::{Epoch, Epochs, is_full, no_room, read_position, unreadable};
 use crate::error::{Error, Result};
-use crate::record::Offset;
+use crate::record::{ChangeRef, KeyValue, Offset};
 
 /// Changes of a run that becomes a table; a table for each handful would cost more to merge than the
 /// journal does to write. Few in tests, so that both ways are met.
@@ -35,12 +35,12 @@ const POSITION: [u8; 1] = [0];
 const PAIR: u8 = 1;
 
 /// The database of one state directory; its keyspaces are the stores.
-pub struct Database {
+pub struct FjallDatabase {
     db: fjall::Database,
-    openings: Openings,
+    epochs: Epochs,
 }
 
-impl Database {
+impl FjallDatabase {
     /// Opens or creates the database in `path`, with that much memory for its cache.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
         let db = fjall::Database::builder(path)
@@ -49,17 +49,17 @@ impl Database {
             .worker_threads(THREADS)
             .open();
         match db {
-            Ok(db) => Ok(Self { db, openings: Openings::default() }),
-            Err(fjall::Error::Io(error)) if super::handles::is_full(&error) => Err(no_room(&error)),
+            Ok(db) => Ok(Self { db, epochs: Epochs::default() }),
+            Err(fjall::Error::Io(error)) if is_full(&error) => Err(no_room(&error)),
             Err(error) => Err(unreadable(path, &error)),
         }
     }
 
     /// The store of that name; see [`super::engine::Database::store`].
-    pub fn store(&self, name: &str) -> Result<Lsm> {
+    pub fn store(&self, name: &str) -> Result<FjallStore> {
         let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = self.db.keyspace(name, options).map_err(failed)?;
-        Ok(Lsm { keyspace, db: self.db.clone(), opening: self.openings.open(name) })
+        Ok(FjallStore { keyspace, db: self.db.clone(), epoch: self.epochs.open(name) })
     }
 
     /// Bytes on disk.
@@ -69,10 +69,10 @@ impl Database {
 }
 
 /// Ordered pairs in one keyspace.
-pub struct Lsm {
+pub struct FjallStore {
     keyspace: fjall::Keyspace,
     db: fjall::Database,
-    opening: Opening,
+    epoch: Epoch,
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
@@ -84,7 +84,7 @@ fn pair_key(key: &[u8]) -> fjall::Slice {
     [&[PAIR], key].concat().into()
 }
 
-impl Lsm {
+impl FjallStore {
     /// As one new table.
     fn ingest(&self, changes: &[ChangeRef<'_>], position: Option<Offset>) -> Result<()> {
         let write = || {
@@ -103,7 +103,7 @@ impl Lsm {
         };
         let run = write().map_err(failed)?;
         // Until then nobody sees any of it.
-        self.opening.write(|| run.finish().map_err(failed))
+        self.epoch.write(|| run.finish().map_err(failed))
     }
 
     /// Through the journal.
@@ -116,12 +116,12 @@ impl Lsm {
                     None => batch.remove(&self.keyspace, pair_key(key)),
                 }
             }
-            self.opening.write(|| batch.commit().map_err(failed))?;
+            self.epoch.write(|| batch.commit().map_err(failed))?;
         }
         let Some(position) = position else {
             return Ok(());
         };
-        self.opening.write(|| {
+        self.epoch.write(|| {
             let position = position.0.to_be_bytes();
             self.keyspace.insert(POSITION, position).map_err(failed)
         })?;
@@ -129,13 +129,13 @@ impl Lsm {
     }
 }
 
-impl Store for Lsm {
+impl Store for FjallStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let value = self.keyspace.get(pair_key(key)).map_err(failed)?;
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<KeyValue>> {
         if from >= to {
             return Ok(Vec::new());
         }

@@ -25,10 +25,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustc_hash::FxBuildHasher;
 
-use super::ChangeRef;
-use super::engine::{no_room, unreadable};
-use super::layer::hash;
 use crate::error::{Error, Result};
+use crate::record::ChangeRef;
+use crate::store::disk::{is_full, no_room, unreadable};
+use crate::store::layer::hash;
 
 /// Entries of a leaf. Small leaves keep the write of one key cheap; sled's own examples use it.
 const LEAF: usize = 1024;
@@ -59,13 +59,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A database and whoever uses it.
 ///
 /// A sled handle belongs to one thread at a time, so each store has one of its own behind a lock.
-pub(super) struct Handles {
+pub(super) struct TreeHandles {
     path: PathBuf,
     /// Half of the memory that there is.
     half: usize,
     /// Nothing once it could not be opened again.
     db: Mutex<Option<Db>>,
-    stores: Mutex<Vec<Weak<Handle>>>,
+    stores: Mutex<Vec<Weak<TreeHandle>>>,
     /// Held for a flush, one at a time. True once one has failed: sled would let the next one wait
     /// for it for ever.
     flushing: Mutex<bool>,
@@ -89,7 +89,7 @@ impl Written {
 }
 
 /// One store's tree, whichever opening of the database it is of.
-pub(super) struct Handle {
+pub(super) struct TreeHandle {
     name: String,
     /// Bytes of the last write that came to its end.
     round: AtomicUsize,
@@ -98,7 +98,7 @@ pub(super) struct Handle {
     tree: Mutex<Option<Tree>>,
 }
 
-impl Handles {
+impl TreeHandles {
     /// Opens or creates the database in `path`. Half of the memory is for what is read, and half for
     /// what is written.
     pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
@@ -114,12 +114,12 @@ impl Handles {
     }
 
     /// A handle of the store of that name.
-    pub(super) fn store(&self, name: &str) -> Result<Arc<Handle>> {
+    pub(super) fn store(&self, name: &str) -> Result<Arc<TreeHandle>> {
         // Nothing is opened again between the opening of the tree and its place in the list.
         let mut stores = lock(&self.stores);
         let tree = self.with_db(|db| made(db, name))?;
         let (name, tree) = (name.to_owned(), Mutex::new(Some(tree)));
-        let handle = Arc::new(Handle { name, round: AtomicUsize::new(0), tree });
+        let handle = Arc::new(TreeHandle { name, round: AtomicUsize::new(0), tree });
         stores.retain(|handle| handle.strong_count() > 0);
         stores.push(Arc::downgrade(&handle));
         Ok(handle)
@@ -128,7 +128,7 @@ impl Handles {
     /// Does something to a store.
     pub(super) fn with<R>(
         &self,
-        handle: &Handle,
+        handle: &TreeHandle,
         act: impl FnOnce(&Tree) -> io::Result<R>,
     ) -> Result<R> {
         let tree = lock(&handle.tree);
@@ -143,7 +143,7 @@ impl Handles {
     }
 
     /// Notes what a store is given.
-    pub(super) fn note(&self, handle: &Handle, changes: &[ChangeRef<'_>]) {
+    pub(super) fn note(&self, handle: &TreeHandle, changes: &[ChangeRef<'_>]) {
         let (store, mut written) = (hash(handle.name.as_bytes()), lock(&self.written));
         let mut round = 0;
         for (key, value) in changes {
@@ -243,10 +243,4 @@ fn failed(db: &Db, error: &io::Error) -> Error {
 
 fn closed() -> Error {
     no_room(&"it could not be opened again")
-}
-
-/// There is no room on the disk.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

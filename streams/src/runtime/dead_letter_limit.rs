@@ -37,29 +37,29 @@ pub(super) const REFUSALS: [RDKafkaErrorCode; 5] = [
 
 /// What the topic of the dead letters has been found to take. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Letters {
+pub(super) struct DeadLetterLimit {
     step: Arc<AtomicUsize>,
     refused: IntCounter,
 }
 
 /// One step, as a producer has found it when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step(usize);
+pub(super) struct CutStep(usize);
 
-impl Letters {
+impl DeadLetterLimit {
     /// Counts what cannot be written at all.
     pub(super) fn new(refused: IntCounter) -> Self {
         Self { step: Arc::default(), refused }
     }
 
     /// What is known now.
-    pub(super) fn step(&self) -> Step {
-        Step(self.step.load(Ordering::SeqCst))
+    pub(super) fn step(&self) -> CutStep {
+        CutStep(self.step.load(Ordering::SeqCst))
     }
 
     /// The topic refused what was written at this step. Two producers that find out at the same time
     /// go one step further and not two.
-    pub(super) fn refused_at(&self, step: Step) {
+    pub(super) fn refused_at(&self, step: CutStep) {
         let next = step.next().0;
         let _ = self.step.compare_exchange(step.0, next, Ordering::SeqCst, Ordering::SeqCst);
     }
@@ -80,7 +80,7 @@ impl Letters {
     }
 }
 
-impl Step {
+impl CutStep {
     /// Bytes of key and value that are kept; `None` when nothing can be written.
     pub(super) fn limit(self) -> Option<usize> {
         LIMITS.get(self.0).copied()
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_refusal_that_two_producers_find_is_one_step() -> prometheus::Result<()> {
-        let letters = Letters::new(IntCounter::new("refused", "Refused.")?);
+        let letters = DeadLetterLimit::new(IntCounter::new("refused", "Refused.")?);
         let (one, other) = (letters.step(), letters.clone().step());
         assert_eq!(one.limit(), Some(MAX_BYTES));
         letters.refused_at(one);
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_steps_end() -> prometheus::Result<()> {
-        let letters = Letters::new(IntCounter::new("refused", "Refused.")?);
+        let letters = DeadLetterLimit::new(IntCounter::new("refused", "Refused.")?);
         let mut limits = Vec::new();
         while let Some(limit) = letters.step().limit() {
             limits.push(limit);
