@@ -3,6 +3,8 @@
 //! These are the norms that no lint of the compiler or of clippy has. The others are in `Cargo.toml`,
 //! `[workspace.lints]`, and in the `clippy.toml` files.
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -119,6 +121,34 @@ fn unsafe_code_is_in_one_file() -> Result<()> {
     none(&breaches("unsafe is in streams/src/runtime/librdkafka.rs only", |source, _, code| {
         has_word(code, "unsafe") && !source.is_in(&["streams/src/runtime/librdkafka.rs"])
     })?)
+}
+
+#[test]
+fn a_circle_is_found_through_groups_reexports_and_paths() -> Result<()> {
+    let read = |(name, text): &(&str, &str)| Source::read(format!("crate/src/{name}.rs"), text);
+    let files = [
+        ("lib", "pub mod a;\npub mod b;\npub use b::c::D;\nuse a::A;"),
+        ("a", "use std::{fs, io};\nuse crate::{\n    D,\n};\npub struct A;"),
+        ("b/mod", "pub mod c;\npub use c::D;"),
+        ("b/c", "pub struct D;\n#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}"),
+    ];
+    ensure!(circles::circles(&files.each_ref().map(read)).is_empty());
+    for import in ["use crate::a::{self, A};", "use crate::a;", "fn f(_: crate::a::A) {}"] {
+        let c = format!("{import}\npub struct D;");
+        let files = [files[0], files[1], files[2], ("b/c", c.as_str())];
+        let found = circles::circles(&files.each_ref().map(read));
+        ensure!(
+            found.len() == 1 && found[0].contains("a → b   crate/src/a.rs: crate::D"),
+            "{found:?}"
+        );
+        ensure!(found[0].contains("b → a   crate/src/b/c.rs"), "{found:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn imports_of_folders_have_no_circles() -> Result<()> {
+    none(&circles::circles(&sources()?))
 }
 
 #[test]
