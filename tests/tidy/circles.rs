@@ -1,7 +1,8 @@
-//! Import circles: which folder of a crate imports from which, and the circles among them.
+//! Import circles: which module of a folder imports from which, and the circles among them.
 //!
-//! A folder is a directory below `src/`, with the file that declares it. A file directly in `src/`
-//! is a folder of its own. A re-export is a name and no import: an import leads to the file that
+//! Every folder is looked at by itself: its files, its folders with all that is in them, and the file
+//! that declares it. No circle holds a folder; files of one folder may need each other, but those
+//! directly in `src/` may not. A re-export is a name and no import: an import leads to the file that
 //! defines the item. Test code and `main.rs` are not read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,8 @@ use super::source::Source;
 
 /// A path from the crate's root: of a module, or of an item in it.
 type Path = Vec<String>;
-/// By folder: the folders that it imports from, with one of the imports.
-type Graph = BTreeMap<String, BTreeMap<String, String>>;
+/// By module: the modules that it imports from, with one of the imports.
+type Graph = BTreeMap<Path, BTreeMap<Path, String>>;
 
 /// Re-exports that lead to re-exports end here.
 const MAX_HOPS: usize = 8;
@@ -45,14 +46,14 @@ pub(crate) fn circles(sources: &[Source]) -> Vec<String> {
     }
     let mut found = Vec::new();
     for (name, modules) in &crates {
-        for node in [folder, top] {
-            for circle in circles_of(&graph(modules, node)) {
+        let folders = folders(modules);
+        for level in &folders {
+            let counts = |node: &Path| level.is_empty() || node != level && folders.contains(node);
+            for circle in circles_of(&graph(modules, level), counts) {
                 found.push(format!("{name}: a circle of imports:\n  {}", circle.join("\n  ")));
             }
         }
     }
-    found.sort();
-    found.dedup();
     found
 }
 
@@ -60,33 +61,27 @@ fn split(text: &str, separator: &str) -> Path {
     text.split(separator).map(|part| part.trim().to_owned()).collect()
 }
 
-/// The directory of a module.
-fn folder(modules: &BTreeMap<Path, Module>, module: &[String]) -> String {
-    let declares = modules.keys().any(|path| path.len() > module.len() && path.starts_with(module));
-    let length = if declares { module.len() } else { (module.len() - 1).max(1) };
-    module[..length].join("/")
+/// The root, and each module that has others in it.
+fn folders(modules: &BTreeMap<Path, Module>) -> BTreeSet<Path> {
+    let parents = modules.keys().filter_map(|path| path.split_last());
+    parents.map(|(_, parent)| parent.to_vec()).collect()
 }
 
-/// The module of the crate's root that a module is, or is in.
-fn top(_: &BTreeMap<Path, Module>, module: &[String]) -> String {
-    module[0].clone()
-}
-
-fn graph(
-    modules: &BTreeMap<Path, Module>,
-    node: fn(&BTreeMap<Path, Module>, &[String]) -> String,
-) -> Graph {
+/// The imports among the modules directly in `level`, each with all that is in it.
+fn graph(modules: &BTreeMap<Path, Module>, level: &[String]) -> Graph {
+    let member = |module: &Path| module.get(..=level.len()).unwrap_or(module).to_vec();
     let mut graph = Graph::new();
-    for (from, module) in modules.iter().filter(|(path, _)| !path.is_empty()) {
+    let inside = modules.iter().filter(|(path, _)| !path.is_empty() && path.starts_with(level));
+    for (from, module) in inside {
         let used = module.uses.iter().filter(|used| !used.is_reexport).map(|used| &used.path);
         for path in used.chain(&module.paths) {
             let Some(to) = resolve(modules, from, path, MAX_HOPS) else { continue };
-            if to.is_empty() || node(modules, from) == node(modules, &to) {
+            let (from, to) = (member(from), member(&to));
+            if to.is_empty() || !to.starts_with(level) || from == to {
                 continue;
             }
             let import = format!("{}: {}", module.file, path.join("::"));
-            let edges = graph.entry(node(modules, from)).or_default();
-            edges.entry(node(modules, &to)).or_insert(import);
+            graph.entry(from).or_default().entry(to).or_insert(import);
         }
     }
     graph
@@ -136,34 +131,38 @@ fn imported(
     resolve(modules, module, &path, hops.checked_sub(1)?)
 }
 
-/// The circles of a graph: of those that reach each other, each edge among them.
-fn circles_of(graph: &Graph) -> Vec<Vec<String>> {
-    let reached: BTreeMap<&String, BTreeSet<&String>> =
+/// The circles that hold a module which counts: of those that reach each other, each edge among them.
+fn circles_of(graph: &Graph, counts: impl Fn(&Path) -> bool) -> Vec<Vec<String>> {
+    let reached: BTreeMap<&Path, BTreeSet<&Path>> =
         graph.keys().map(|from| (from, reachable(graph, from))).collect();
-    let together = |a: &String, b: &String| {
+    let together = |a: &Path, b: &Path| {
         let reaches = |a, b| reached.get(a).is_some_and(|found| found.contains(b));
         reaches(a, b) && reaches(b, a)
     };
-    let (mut circles, mut seen) = (Vec::new(), BTreeSet::new());
+    let (mut circles, mut seen) = (Vec::new(), BTreeSet::<&Path>::new());
     for start in graph.keys().filter(|node| together(node, node)) {
         if seen.contains(start) {
             continue;
         }
         let members: Vec<_> = graph.keys().filter(|node| together(start, node)).collect();
+        seen.extend(&members);
+        if !members.iter().any(|node| counts(node)) {
+            continue;
+        }
         let mut edges = Vec::new();
         for from in &members {
-            let inside = graph[*from].iter().filter(|(to, _)| members.contains(to));
-            edges.extend(inside.map(|(to, import)| format!("{from} → {to}   {import}")));
+            for (to, import) in graph[*from].iter().filter(|(to, _)| members.contains(to)) {
+                edges.push(format!("{} → {}   {import}", from.join("/"), to.join("/")));
+            }
         }
-        seen.extend(members);
         circles.push(edges);
     }
     circles
 }
 
-fn reachable<'a>(graph: &'a Graph, from: &String) -> BTreeSet<&'a String> {
+fn reachable<'a>(graph: &'a Graph, from: &Path) -> BTreeSet<&'a Path> {
     let mut found = BTreeSet::new();
-    let mut next: Vec<&String> = graph[from].keys().collect();
+    let mut next: Vec<&Path> = graph[from].keys().collect();
     while let Some(node) = next.pop() {
         if found.insert(node) {
             next.extend(graph.get(node).into_iter().flat_map(BTreeMap::keys));
