@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! accept ─► slot (overall, by address) ─► TLS handshake ─► head ─► routes ─► answer ─┐
-//!             │ none: 503, closed           │ in time         ▲ in time        in time │
-//!             │                                               └────────────────────────┘
+//!             │ none: 503, closed           in time          ▲ in time       in time │
+//!                                                            └───────────────────────┘
 //! ```
 //!
 //! These limits apply before authentication. A client that sends half a request, sends nothing, or
@@ -15,8 +15,7 @@
 //! - A connection has a slot from before its first byte until its socket is closed, also as a
 //!   WebSocket.
 //! - No client delays a shutdown by more than [`Limits::grace`]; a client without a pending answer
-//!   does
-//!   not delay it.
+//!   does not delay it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
