@@ -8,8 +8,8 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use processor::store_keys;
 use processor::operators::Interval;
+use processor::store_keys;
 use schemas::topic::Topic;
 use schemas::{Basis, Codec, Timestamp};
 use streams::Layout;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! accept ─► slot (overall, by address) ─► TLS handshake ─► head ─► routes ─► answer ─┐
-//!             │ none: 503, closed           │ in time         ▲ in time        in time │
-//!             │                                               └────────────────────────┘
+//!             │ none: 503, closed           in time          ▲ in time       in time │
+//!                                                            └───────────────────────┘
 //! ```
 //!
 //! These limits apply before authentication. A client that sends half a request, sends nothing, or
@@ -15,8 +15,7 @@
 //! - A connection has a slot from before its first byte until its socket is closed, also as a
 //!   WebSocket.
 //! - No client delays a shutdown by more than [`Limits::grace`]; a client without a pending answer
-//!   does
-//!   not delay it.
+//!   does not delay it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -92,21 +91,21 @@ impl ConnectionSlots {
         }
         *count += 1;
         self.metrics.open.inc();
-        Ok(ConnectionSlot { places: Arc::clone(self), address, _all: all })
+        Ok(ConnectionSlot { slots: Arc::clone(self), address, _all: all })
     }
 }
 
 /// The slot of one connection, which is free when this value is dropped.
 struct ConnectionSlot {
-    places: Arc<ConnectionSlots>,
+    slots: Arc<ConnectionSlots>,
     address: IpAddr,
     _all: OwnedSemaphorePermit,
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.metrics.open.dec();
-        let by_address = &self.places.by_address;
+        self.slots.metrics.open.dec();
+        let by_address = &self.slots.by_address;
         let mut by_address = by_address.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
@@ -138,14 +137,14 @@ impl ConnectionHandle {
 /// A socket with its slot and its write timeout.
 struct Socket {
     stream: TcpStream,
-    place: ConnectionSlot,
+    slot: ConnectionSlot,
     patience: Duration,
     /// Runs while the client accepts no bytes.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    #[expect(clippy::disallowed_methods, reason = "the one place that waits for a client to read")]
+    #[expect(clippy::disallowed_methods, reason = "the one slot that waits for a client to read")]
     fn in_time<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,7 +158,7 @@ impl Socket {
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         ready!(stalled.as_mut().poll(cx));
         self.stalled = None;
-        self.place.places.metrics.dropped("write");
+        self.slot.slots.metrics.dropped("write");
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -267,7 +266,7 @@ pub async fn serve(
     metrics: ConnectionMetrics,
     stopped: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(ConnectionSlots {
+    let slots = Arc::new(ConnectionSlots {
         all: Arc::new(Semaphore::new(usize::try_from(limits.max).unwrap_or(usize::MAX))),
         per_address: limits.per_address,
         by_address: Mutex::default(),
@@ -284,10 +283,10 @@ pub async fn serve(
             () = &mut stopped => break,
             accepted = Listener::accept(&mut listener) => accepted,
         };
-        match places.enter(address.ip()) {
-            Ok(place) => {
+        match slots.enter(address.ip()) {
+            Ok(slot) => {
                 let patience = server.limits.write;
-                let socket = Socket { stream, place, patience, stalled: None };
+                let socket = Socket { stream, slot, patience, stalled: None };
                 tokio::spawn(server.clone().connection(socket, address));
             }
             Err(reason) => {
@@ -299,7 +298,7 @@ pub async fn serve(
     drop(listener);
     let _ = sender.send(true);
     // Connections that are still open then end with the runtime.
-    let _ = timeout(longest, places.all.acquire_many(max)).await;
+    let _ = timeout(longest, slots.all.acquire_many(max)).await;
 }
 
 /// Sends the reason to a client without TLS, and does not wait for it.

@@ -36,14 +36,14 @@ impl PartitionHints {
 
     /// The partition to read first.
     pub(super) fn recall(&self, pair: &PairKey) -> Option<i32> {
-        let place = self.of(pair).load(Ordering::Relaxed);
-        (place != EMPTY).then_some(i32::from(place))
+        let slot = self.of(pair).load(Ordering::Relaxed);
+        (slot != EMPTY).then_some(i32::from(slot))
     }
 
     /// Records the partition. One that does not fit is not recorded.
     pub(super) fn remember(&self, pair: &PairKey, partition: i32) {
-        let place = u16::try_from(partition).unwrap_or(EMPTY);
-        self.of(pair).store(place, Ordering::Relaxed);
+        let slot = u16::try_from(partition).unwrap_or(EMPTY);
+        self.of(pair).store(slot, Ordering::Relaxed);
     }
 }
 
@@ -53,16 +53,16 @@ mod tests {
 
     #[test]
     fn what_was_found_is_recalled_and_nothing_else() {
-        let places = PartitionHints::default();
+        let hints = PartitionHints::default();
         let pairs: Vec<_> = (0..400).map(|n| PairKey::new(format!("B{n}"), "USD", "x")).collect();
-        assert_eq!(places.recall(&pairs[0]), None);
+        assert_eq!(hints.recall(&pairs[0]), None);
         for (partition, pair) in (0..).zip(&pairs) {
-            places.remember(pair, partition);
+            hints.remember(pair, partition);
         }
-        let recalled = (0..).zip(&pairs).filter(|(n, pair)| places.recall(pair) == Some(*n));
+        let recalled = (0..).zip(&pairs).filter(|(n, pair)| hints.recall(pair) == Some(*n));
         // Few pairs share a slot.
         assert!(recalled.count() > 390);
-        places.remember(&pairs[0], i32::MAX);
-        assert_eq!(places.recall(&pairs[0]), None);
+        hints.remember(&pairs[0], i32::MAX);
+        assert_eq!(hints.recall(&pairs[0]), None);
     }
 }

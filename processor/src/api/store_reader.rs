@@ -107,43 +107,37 @@ impl StoreReader {
 
     /// The pairs whose store keys begin with `prefix`, in key order.
     pub fn pairs(&self, prefix: &[u8]) -> Result<Vec<PairKey>> {
-        let (mut pairs, mut from) = (Vec::new(), prefix.to_vec());
-        let to = store_keys::after_prefix(prefix);
-        loop {
-            let page = self.latest.range(&from, &to, PAGE)?;
-            for (key, _) in &page {
-                let pair = store_keys::read_pair(key)
-                    .ok_or_else(|| Self::corrupt(Topic::Latest, "a key is not a pair"))?;
-                pairs.push(pair);
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => {
-                    from.clone_from(key);
-                    from.push(0);
-                }
-                _ => return Ok(pairs),
-            }
-        }
+        self.each_price(prefix, |pair, _| Ok(pair))
     }
 
     /// The newest prices of the pairs whose store keys begin with `prefix`, in key order.
     pub fn prices(&self, prefix: &[u8]) -> Result<Vec<(PairKey, LatestPrice)>> {
-        let (mut prices, mut from) = (Vec::new(), prefix.to_vec());
+        self.each_price(prefix, |pair, value| {
+            let latest = self.codec.decode(value);
+            Ok((pair, latest.map_err(|error| Self::corrupt(Topic::Latest, error))?))
+        })
+    }
+
+    fn each_price<T>(
+        &self,
+        prefix: &[u8],
+        read: impl Fn(PairKey, &[u8]) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let (mut found, mut from) = (Vec::new(), prefix.to_vec());
         let to = store_keys::after_prefix(prefix);
         loop {
             let page = self.latest.range(&from, &to, PAGE)?;
             for (key, value) in &page {
                 let pair = store_keys::read_pair(key)
                     .ok_or_else(|| Self::corrupt(Topic::Latest, "a key is not a pair"))?;
-                let latest = self.codec.decode(value);
-                prices.push((pair, latest.map_err(|error| Self::corrupt(Topic::Latest, error))?));
+                found.push(read(pair, value)?);
             }
             match page.last() {
                 Some((key, _)) if page.len() == PAGE => {
                     from.clone_from(key);
                     from.push(0);
                 }
-                _ => return Ok(prices),
+                _ => return Ok(found),
             }
         }
     }

@@ -5,8 +5,7 @@
 //! 1. Stale members are left out: older than the newest member by more than a minute.
 //! 2. Outliers are left out: further than 5 % from the median of the fresh members.
 //! 3. The price is the median of the rest. Of an even number it is the lower of the two in the
-//!    middle,
-//!    because that price has been traded.
+//!    middle, because that price has been traded.
 //!
 //! Each member is listed with whether it was used, and why not.
 

@@ -67,7 +67,7 @@ impl CandlesRequest {
         ];
         let fills = [("none", Fill::None), ("previous", Fill::Previous), ("null", Fill::Null)];
         let bases = [("TRADE", Basis::Trade), ("TICKER", Basis::Ticker)];
-        let wanted = Self {
+        let request = Self {
             pair: params.pair()?,
             basis: params.word("basis", &bases)?,
             interval: params.word("interval", &intervals)?,
@@ -78,10 +78,10 @@ impl CandlesRequest {
             fill: params.word("fill", &fills)?,
             closed_only: params.flag("closed_only")?,
         };
-        if wanted.from > wanted.to {
+        if request.from > request.to {
             return Err(Refusal::bad("from: is after to"));
         }
-        Ok(wanted)
+        Ok(request)
     }
 
     fn resolution(&self, newest: Timestamp) -> Interval {
@@ -138,26 +138,26 @@ pub(crate) async fn candles(
     State(service): State<ReadService>,
     ask: ReadRequest,
 ) -> Result<Response, Refusal> {
-    let wanted = CandlesRequest::new(&ask.params)?;
+    let request = CandlesRequest::new(&ask.params)?;
     let format = ask.format(&FORMATS)?;
-    service.read(ask, move |reading| answer(reading, wanted, format)).await
+    service.read(ask, move |reading| answer(reading, request, format)).await
 }
 
 fn answer(
     reading: &mut ReadContext<'_>,
-    wanted: CandlesRequest,
+    request: CandlesRequest,
     format: MediaType,
 ) -> Result<Representation, Refusal> {
-    let Some((index, latest)) = reading.find(&wanted.pair)? else {
-        return Err(reading.not_here(&wanted.pair.to_string()));
+    let Some((index, latest)) = reading.find(&request.pair)? else {
+        return Err(reading.not_here(&request.pair.to_string()));
     };
-    let interval = wanted.resolution(latest.event_time);
-    let Page { rows, next, past } = page(reading, index, &latest, &wanted, interval)?;
+    let interval = request.resolution(latest.event_time);
+    let Page { rows, next, past } = page(reading, index, &latest, &request, interval)?;
     let past = past.map(Past::as_str);
     let (cursor, resolution) = (next.map(Cursor::text), interval.as_str());
     let found = match format {
         MediaType::Json => {
-            let (pair, basis, cursor) = (wanted.pair, wanted.basis, cursor.clone());
+            let (pair, basis, cursor) = (request.pair, request.basis, cursor.clone());
             Representation::json(&CandlesPage::new(pair, basis, resolution, past, rows, cursor))?
         }
         MediaType::Csv => Representation::csv(rows.into_iter())?,
@@ -180,37 +180,37 @@ fn page(
     reading: &mut ReadContext<'_>,
     index: usize,
     latest: &LatestPrice,
-    wanted: &CandlesRequest,
+    request: &CandlesRequest,
     interval: Interval,
 ) -> Result<Page, Refusal> {
     let (history, now) = (reading.history(), reading.now);
-    let feed = reading.feed(index, &wanted.pair.exchange)?;
+    let feed = reading.feed(index, &request.pair.exchange)?;
     // An hour or a day is merged with the minutes that are open.
     let reader = reading.reader(index, &[interval.topic(), Topic::Ohlc1m])?;
-    let from = wanted.cursor.map_or(wanted.from, |cursor| cursor.next);
+    let from = request.cursor.map_or(request.from, |cursor| cursor.next);
     let range = CandleRange {
-        basis: wanted.basis,
+        basis: request.basis,
         interval,
         from: first_window(interval, from),
         // There is no candle after the newest event.
-        to: wanted.to.min(Timestamp(latest.event_time.0.saturating_add(1))),
-        limit: wanted.limit + 1,
+        to: request.to.min(Timestamp(latest.event_time.0.saturating_add(1))),
+        limit: request.limit + 1,
     };
-    let mut source = CandleSource::new(reader, history.as_deref(), now, wanted, interval)?;
+    let mut source = CandleSource::new(reader, history.as_deref(), now, request, interval)?;
     let candles = source.read(range)?;
     let before = source.before(range)?;
     let filling = Filling {
-        fill: wanted.fill,
+        fill: request.fill,
         interval,
         from: range.from,
-        to: wanted.to,
+        to: request.to,
         clock: latest.event_time.max(feed.as_ref().map_or(Timestamp(0), |f| f.healthy_until)),
         outage: feed.and_then(|feed| feed.gap_from.zip(feed.gap_until)),
         limit: range.limit,
     };
     let mut rows = filling.rows(before.as_ref(), &candles);
-    let next = rows.get(wanted.limit).map(|first| first.row.open_time.0);
-    rows.truncate(wanted.limit);
+    let next = rows.get(request.limit).map(|first| first.row.open_time.0);
+    rows.truncate(request.limit);
     let next =
         next.zip(rows.last()).map(|(next, last)| Cursor { interval, next, anchor: last.anchor });
     let rows = rows.into_iter().map(|Filled { row, .. }| row).collect();
@@ -229,7 +229,7 @@ struct CandleSource<'a> {
     reader: &'a StoreReader,
     history: Option<&'a History>,
     now: Timestamp,
-    wanted: &'a CandlesRequest,
+    request: &'a CandlesRequest,
     /// The first `open_time` in the stores; it is looked up only with a history.
     oldest: Option<Timestamp>,
     /// `None` without a history.
@@ -241,14 +241,14 @@ impl<'a> CandleSource<'a> {
         reader: &'a StoreReader,
         history: Option<&'a History>,
         now: Timestamp,
-        wanted: &'a CandlesRequest,
+        request: &'a CandlesRequest,
         interval: Interval,
     ) -> Result<Self, Refusal> {
         let (from, to) = (Timestamp(0), Timestamp(i64::MAX));
-        let first = CandleRange { basis: wanted.basis, interval, from, to, limit: 1 };
-        let first = history.map(|_| reader.candles(&wanted.pair, first)).transpose()?;
+        let first = CandleRange { basis: request.basis, interval, from, to, limit: 1 };
+        let first = history.map(|_| reader.candles(&request.pair, first)).transpose()?;
         let oldest = first.and_then(|first| first.first().map(|(key, _)| key.open_time));
-        Ok(Self { reader, history, now, wanted, oldest, past: history.map(|_| Past::Here) })
+        Ok(Self { reader, history, now, request, oldest, past: history.map(|_| Past::Here) })
     }
 
     fn read(&mut self, range: CandleRange) -> Result<Vec<(Timestamp, Candle)>, Refusal> {
@@ -258,9 +258,9 @@ impl<'a> CandleSource<'a> {
             // A candle that reached the stores meanwhile may be among those of the history.
             let from = self.oldest.map_or(range.from, |oldest| oldest.max(range.from));
             let range = CandleRange { from, limit: left, ..range };
-            let candles = self.reader.candles(&self.wanted.pair, range)?.into_iter();
+            let candles = self.reader.candles(&self.request.pair, range)?.into_iter();
             let candles = candles.map(|(key, candle)| (key.open_time, candle));
-            let closed_only = self.wanted.closed_only;
+            let closed_only = self.request.closed_only;
             found.extend(candles.filter(|(_, c)| !closed_only || c.status != Status::Open));
         }
         Ok(found)
@@ -270,7 +270,7 @@ impl<'a> CandleSource<'a> {
     fn older(&mut self, range: CandleRange) -> Vec<(Timestamp, Candle)> {
         let to = self.oldest.map_or(range.to, |oldest| oldest.min(range.to));
         let Some(history) = self.history.filter(|_| range.from < to) else { return Vec::new() };
-        let (pair, closed_only) = (&self.wanted.pair, self.wanted.closed_only);
+        let (pair, closed_only) = (&self.request.pair, self.request.closed_only);
         let found = history.candles(pair, CandleRange { to, ..range }, closed_only, self.now);
         let past = if found.is_some() { Past::Read } else { Past::Away };
         self.past = self.past.max(Some(past));
@@ -279,10 +279,10 @@ impl<'a> CandleSource<'a> {
 
     /// The candle that the first rows of a page are filled from.
     fn before(&mut self, range: CandleRange) -> Result<Option<(Timestamp, Candle)>, Refusal> {
-        if self.wanted.fill == Fill::None {
+        if self.request.fill == Fill::None {
             return Ok(None);
         }
-        let from = match self.wanted.cursor {
+        let from = match self.request.cursor {
             Some(cursor) => cursor.anchor,
             None => Timestamp(range.from.0.saturating_sub(LOOK_BACK * range.interval.length_ms())),
         };

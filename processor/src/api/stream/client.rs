@@ -30,8 +30,8 @@ pub(super) fn enter(
         let text = "this origin may not stream: add it to --allowed-origins";
         return Err(refuse("origin", Refusal::forbidden(text)));
     }
-    let place = streaming.client_permits.clone().try_acquire_owned();
-    place.map_err(|_| refuse("full", Refusal::full()))
+    let permit = streaming.client_permits.clone().try_acquire_owned();
+    permit.map_err(|_| refuse("full", Refusal::full()))
 }
 
 /// A client that has joined the hub.

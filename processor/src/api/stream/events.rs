@@ -47,11 +47,11 @@ pub(super) async fn events(
     let pattern = Channel::parse(&channel, ask.params.get("interval"))
         .and_then(|channel| Pattern::new(channel, asked("base"), asked("quote"), asked("exchange")))
         .map_err(Refusal::bad)?;
-    let place = enter(&streaming, &headers)?;
+    let permit = enter(&streaming, &headers)?;
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let resume =
         last.or_else(|| asked("resume")).filter(|id| !id.is_empty()).map(|id| Resume::read(&id));
-    let client = StreamClient::new(streaming, "events", place).ok_or_else(Refusal::full)?;
+    let client = StreamClient::new(streaming, "events", permit).ok_or_else(Refusal::full)?;
     let number = client.number;
     if !client.ask(HubRequest::Subscribe { client: number, id: ID, pattern, resume }) {
         return Err(Refusal::full());

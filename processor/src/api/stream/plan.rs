@@ -13,7 +13,7 @@ const MAX_KEYS: usize = 65_536;
 /// The scans to run now, and the subscriptions that wait for the next plan.
 pub(super) struct Plan {
     /// The scans and their targets.
-    pub(super) readings: Vec<(Scan, ScanTarget)>,
+    pub(super) scans: Vec<(Scan, ScanTarget)>,
     /// The subscriptions that exceed the bounds of one plan.
     pub(super) later: Vec<PendingSubscription>,
 }
@@ -43,10 +43,10 @@ pub(super) fn of(
             StartFrom::Resume(Resume::Unknown) => None,
             StartFrom::Resume(Resume::From(token)) => Some(token.clone()),
         };
-        if let Some((_, reading, _)) =
+        if let Some((_, scan, _)) =
             tokens.iter_mut().find(|(known, ..)| Some(known) == token.as_ref())
         {
-            reading.wanted.push((wanted, None));
+            scan.wanted.push((wanted, None));
         } else if tokens.len() >= MAX_SCANS_PER_JOB || keys >= MAX_KEYS {
             later.push(wanted);
         } else {
@@ -62,20 +62,19 @@ pub(super) fn of(
                     keys += changed.len();
                     let (of, wanted) = (wanted.client, vec![(wanted, None)]);
                     let kind = "resumed";
-                    let reading = Scan { pattern: pattern.clone(), wanted, kind, of };
-                    tokens.push((token, reading, ScanTarget::Keys(changed)));
+                    let scan = Scan { pattern: pattern.clone(), wanted, kind, of };
+                    tokens.push((token, scan, ScanTarget::Keys(changed)));
                 }
                 (Err(gone), _) => all.push((wanted, Some(gone))),
                 (Ok(_), None) => all.push((wanted, None)),
             }
         }
     }
-    let mut readings: Vec<_> =
-        tokens.into_iter().map(|(_, reading, what)| (reading, what)).collect();
+    let mut scans: Vec<_> = tokens.into_iter().map(|(_, scan, what)| (scan, what)).collect();
     if let Some((first, _)) = all.first() {
         let (of, kind) = (first.client, "snapshot");
-        let reading = Scan { pattern: pattern.clone(), wanted: all, kind, of };
-        readings.push((reading, ScanTarget::All));
+        let scan = Scan { pattern: pattern.clone(), wanted: all, kind, of };
+        scans.push((scan, ScanTarget::All));
     }
-    Plan { readings, later }
+    Plan { scans, later }
 }

@@ -126,7 +126,7 @@ impl ScanJob {
 /// A job that a scanner has.
 struct RunningJob {
     job: u64,
-    readings: Vec<Scan>,
+    scans: Vec<Scan>,
 }
 
 /// Pending scans and running jobs.
@@ -211,12 +211,12 @@ impl Scans {
     }
 
     /// Starts a job.
-    pub(super) fn give(&mut self, stores: LocalStores, readings: Vec<(Scan, ScanTarget)>) {
+    pub(super) fn give(&mut self, stores: LocalStores, scans: Vec<(Scan, ScanTarget)>) {
         let number = self.number();
-        let (readings, whats): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
-        let patterns = readings.iter().map(|reading: &Scan| reading.pattern.clone());
+        let (scans, whats): (Vec<_>, Vec<_>) = scans.into_iter().unzip();
+        let patterns = scans.iter().map(|scan: &Scan| scan.pattern.clone());
         let reads = patterns.zip(whats).collect();
-        self.running.push(RunningJob { job: number, readings });
+        self.running.push(RunningJob { job: number, scans });
         // The queue has room for every job, and the scanners outlive the hub.
         let _ = self.jobs.try_send(ScanJob { number, stores, reads });
     }
@@ -225,11 +225,11 @@ impl Scans {
     pub(super) fn finished(&mut self) -> Option<Vec<(Scan, ScanResult)>> {
         let done = self.done.try_recv().ok()?;
         let at = self.running.iter().position(|running| running.job == done.job)?;
-        let RunningJob { readings, .. } = self.running.swap_remove(at);
-        for (reading, read) in readings.iter().zip(&done.reads) {
-            *self.debts.entry(reading.of).or_default() += read.looked_at;
+        let RunningJob { scans, .. } = self.running.swap_remove(at);
+        for (scan, read) in scans.iter().zip(&done.reads) {
+            *self.debts.entry(scan.of).or_default() += read.looked_at;
         }
-        Some(readings.into_iter().zip(done.reads).collect())
+        Some(scans.into_iter().zip(done.reads).collect())
     }
 
     /// Sets a client's debt.

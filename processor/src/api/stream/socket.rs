@@ -41,13 +41,13 @@ pub(super) async fn upgrade(
 ) -> Result<Response, Refusal> {
     ask.params.just(&[])?;
     let upgrade = upgrade?;
-    let place = enter(&streaming, &headers)?;
+    let permit = enter(&streaming, &headers)?;
     let response = upgrade
         .read_buffer_size(BUFFER)
         .write_buffer_size(0)
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
-        .on_upgrade(move |socket| async move { serve(socket, streaming, place).await });
+        .on_upgrade(move |socket| async move { serve(socket, streaming, permit).await });
     Ok(response)
 }
 
@@ -67,9 +67,9 @@ impl CloseMessage {
     }
 }
 
-async fn serve(mut socket: WebSocket, streaming: StreamService, place: OwnedSemaphorePermit) {
+async fn serve(mut socket: WebSocket, streaming: StreamService, permit: OwnedSemaphorePermit) {
     let updates = streaming.hub.updates_per_second;
-    let Some(mut client) = StreamClient::new(streaming, "websocket", place) else {
+    let Some(mut client) = StreamClient::new(streaming, "websocket", permit) else {
         return close(&mut socket, CloseMessage { code: close_code::AGAIN, reason: "busy" }).await;
     };
     let welcome = protocol::welcome(updates, HEARTBEAT.as_secs(), MAX_SUBSCRIPTIONS);

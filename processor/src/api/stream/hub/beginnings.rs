@@ -31,26 +31,26 @@ impl Hub {
             let Some(mut client) = self.scans.turn() else { return };
             let stores = LocalStores::new(&self.queries, &self.codec);
             let here = stores.partitions();
-            let mut readings = Vec::new();
+            let mut scans = Vec::new();
             for _ in 0..MAX_SCANS_PER_JOB {
                 let Some(pattern) = self.scans.next(client) else { break };
-                self.plan(&pattern, &here, &mut readings);
-                let is_wide = readings.iter().any(|(read, what)| {
+                self.plan(&pattern, &here, &mut scans);
+                let is_wide = scans.iter().any(|(read, what)| {
                     matches!(what, ScanTarget::All) && read.pattern.pair().is_none()
                 });
-                if is_wide || readings.len() >= MAX_SCANS_PER_JOB {
+                if is_wide || scans.len() >= MAX_SCANS_PER_JOB {
                     break;
                 }
                 client = self.scans.turn().unwrap_or(client);
             }
-            if !readings.is_empty() {
-                self.scans.give(stores, readings);
+            if !scans.is_empty() {
+                self.scans.give(stores, scans);
             }
         }
     }
 
     /// Plans the scans of a group. From now on the group keeps the rows that change.
-    fn plan(&mut self, pattern: &Pattern, here: &[i32], readings: &mut Vec<(Scan, ScanTarget)>) {
+    fn plan(&mut self, pattern: &Pattern, here: &[i32], scans: &mut Vec<(Scan, ScanTarget)>) {
         let topic = self.topic(pattern.channel);
         let Some(group) = self.groups.group(pattern) else { return };
         // Pending subscriptions are planned when the running scan ends.
@@ -62,7 +62,7 @@ impl Hub {
             self.changes.since(token, pattern.channel, topic, here)
         });
         group.waiting = plan.later;
-        readings.extend(plan.readings);
+        scans.extend(plan.scans);
     }
 
     /// Admits the subscriptions whose scan has ended.
@@ -70,9 +70,9 @@ impl Hub {
         while let Some(finished) = self.scans.finished() {
             // The scans of a group are adjacent.
             let mut changed: Option<(Pattern, Option<Parts>)> = None;
-            for (reading, ScanResult { parts, looked_at }) in finished {
+            for (scan, ScanResult { parts, looked_at }) in finished {
                 self.metrics.scanned.inc_by(looked_at as u64);
-                let Scan { pattern, wanted, kind, .. } = reading;
+                let Scan { pattern, wanted, kind, .. } = scan;
                 if changed.as_ref().is_none_or(|(of, _)| *of != pattern) {
                     let rows = self.groups.open(&pattern).end();
                     let parts = rows.map(|rows| {
