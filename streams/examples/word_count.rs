@@ -74,7 +74,7 @@ fn topic(name: &str, compacted: bool) -> TopicSpec {
     TopicSpec { name: name.into(), partitions: 1, replication: 1, settings }
 }
 
-/// Stops the application when somebody says so.
+/// Stops the application on SIGTERM or Ctrl-C.
 fn stop_on_signal() -> std::io::Result<Stop> {
     let stop = Stop::default();
     let told = stop.clone();
@@ -121,7 +121,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         store_engine: streams::store::Engine::default(),
         restore_max_bytes: 64 << 20,
         transaction_timeout: Duration::from_secs(10),
-        // Whoever was killed is given up, and its partition taken over, in that time.
+        // After this time the partitions of a killed member are given to others.
         session_timeout: Duration::from_secs(15),
         standby: false,
         reset_offsets: None,

@@ -1,4 +1,4 @@
-//! Which record is next: the one with the smallest timestamp among the heads of the partitions.
+//! Chooses the next record: the one with the smallest timestamp among the heads of the sources.
 //!
 //! Stream time is the highest timestamp taken so far. It never decreases: a late record is taken
 //! in its turn and does not turn the clock back.

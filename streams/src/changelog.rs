@@ -1,16 +1,15 @@
 //! A store's changelog is the topic that it publishes: one write serves state and readers.
 //!
-//! A [`Layout`] says how a store's entries stand in the topic. Keys may stand differently in the
-//! store, in an order that ranges need; values never do: restore copies their bytes.
+//! A [`Layout`] defines how a store's entries are encoded in the topic. Keys may be encoded otherwise in
+//! the store, in an order that ranges need. Values are the same in both: a restore copies their bytes.
 //!
 //! ```text
 //! processor's V ──encode──► value bytes ══ the same bytes ══► topic and store
 //! store key ──to_topic──► topic key        topic key ──to_store──► store key
 //! ```
 //!
-//! The one who owns the position is the store. It moves forward in one way only: by a written freeze
-//! of the overlay. It never moves back, and a position beyond the topic's end is an error and not a
-//! reason to begin anew.
+//! The store owns the position. Only a written freeze of the overlay moves it forward; it never moves
+//! back. A position beyond the topic's end is an error: the store does not begin again.
 
 use crate::error::{Error, Result};
 use crate::record::{Batch, ChangeRef, Row};
@@ -19,7 +18,7 @@ type Map = Box<dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync>;
 type Encode<V> = Box<dyn Fn(&V, &mut Vec<u8>) + Send + Sync>;
 type Decode<V> = Box<dyn Fn(&[u8]) -> Result<V, String> + Send + Sync>;
 
-/// How the entries of one store stand in its topic.
+/// The encoding of one store's entries in its topic.
 pub struct Layout<V> {
     topic: String,
     version: u32,
@@ -30,7 +29,7 @@ pub struct Layout<V> {
 }
 
 impl<V> Layout<V> {
-    /// Keys stand in the topic as in the store.
+    /// Keys are the same in the topic and in the store.
     pub fn new(
         topic: impl Into<String>,
         encode: impl Fn(&V, &mut Vec<u8>) + Send + Sync + 'static,
@@ -60,8 +59,8 @@ impl<V> Layout<V> {
         Self { to_topic: Box::new(to_topic), to_store: Box::new(to_store), ..self }
     }
 
-    /// Another version of how keys stand in the store: what an earlier one left on disk is not looked
-    /// at, and the store is restored from its topic. They begin at 1.
+    /// The version of the store's keys, 1 by default. A store of another version on disk is not used, and
+    /// the store is restored from its topic.
     #[must_use]
     pub fn with_version(self, version: u32) -> Self {
         Self { version, ..self }
@@ -82,12 +81,12 @@ impl<V> Layout<V> {
 
     pub(crate) fn decode(&self, bytes: &[u8]) -> Result<V> {
         (self.decode)(bytes)
-            .map_err(|reason| Error::Corrupt(format!("a value of {}: {reason}", self.topic)))
+            .map_err(|reason| Error::Corrupt(format!("store of topic {}: a value cannot be decoded: {reason}; move the state directory away and the store is restored", self.topic)))
     }
 
     pub(crate) fn topic_key(&self, key: &[u8], out: &mut Vec<u8>) -> Result<()> {
         (self.to_topic)(key, out)
-            .map_err(|reason| Error::Corrupt(format!("a key of {}: {reason}", self.topic)))
+            .map_err(|reason| Error::Corrupt(format!("store of topic {}: a key cannot be encoded: {reason}; move the state directory away and the store is restored", self.topic)))
     }
 
     /// Appends the store's key of a record that is one of ours.

@@ -1,4 +1,4 @@
-//! What has just become readable, told to those who listen.
+//! Publishes changes of stores to listeners, once they are readable.
 //!
 //! ```text
 //! worker    post_commit ──► stores ─┐                     ┌─ bounded queue ─► Listener
@@ -6,10 +6,9 @@
 //!                                                         └─ full: Lost
 //! ```
 //!
-//! A change is told after it is in its store, so a listener may read the store for what it was not
-//! told. Nobody waits for a listener: one that is behind loses changes and hears [`ChangeEvent::Lost`],
-//! and what it then reads from the stores holds everything that it lost. While nobody listens, a
-//! batch costs one load of a flag.
+//! A change is published after it is in its store. The publisher does not wait: a listener whose queue
+//! is full loses changes and gets [`ChangeEvent::Lost`]. The stores then hold everything that it lost.
+//! Without listeners a batch costs one load of a flag.
 //!
 //! ```
 //! use std::time::Duration;
@@ -47,32 +46,31 @@ pub struct Changed {
     pub changes: Vec<Change>,
 }
 
-/// What a listener hears.
+/// An event for a listener.
 #[derive(Clone, Debug)]
 pub enum ChangeEvent {
     /// These changes are in their store.
     Changed(Arc<Changed>),
-    /// A store has become readable here, or is no longer here. What changed in it meanwhile was not
-    /// told.
+    /// A store has become readable here, or is no longer here. Changes before that were not published.
     Moved {
         /// The store's name.
         store: String,
         /// The partition.
         partition: i32,
     },
-    /// The listener was behind and has lost news of any store.
+    /// The listener was behind and has lost events of any store.
     Lost,
 }
 
-/// Where changes are told. Clones are the same place.
+/// The publisher of changes. Clones share the listeners.
 #[derive(Clone, Default)]
 pub struct Changes(Arc<Place>);
 
 #[derive(Default)]
 struct Place {
-    /// Somebody listens: looked at before anything is copied.
+    /// There are listeners: read before anything is copied.
     heard: AtomicBool,
-    /// Held while one piece of news is put into each queue, which never waits.
+    /// Held while one event is put into each queue, without waiting.
     queues: Mutex<Vec<Queue>>,
 }
 
@@ -82,7 +80,7 @@ struct Queue {
 }
 
 impl Changes {
-    /// Listens from now on, with a queue of so many batches.
+    /// A listener from now on, with a queue of this many batches.
     pub fn listen(&self, batches: usize) -> Listener {
         let (sender, receiver) = sync_channel(batches);
         let lost = Arc::new(AtomicBool::new(false));
@@ -92,12 +90,12 @@ impl Changes {
         Listener { receiver, lost }
     }
 
-    /// Somebody listens.
+    /// Whether there are listeners.
     pub fn has_listeners(&self) -> bool {
         self.0.heard.load(Ordering::Relaxed)
     }
 
-    /// Tells everybody who listens, and waits for nobody.
+    /// Puts an event into every queue that has room.
     pub fn publish(&self, news: &ChangeEvent) {
         if !self.has_listeners() {
             return;
@@ -114,7 +112,7 @@ impl Changes {
         self.0.heard.store(!queues.is_empty(), Ordering::SeqCst);
     }
 
-    /// Tells changes of a store, if there are any.
+    /// Publishes changes of a store, if there are any.
     pub fn publish_changes(
         &self,
         store: &str,
@@ -133,17 +131,17 @@ impl Changes {
     }
 }
 
-/// One who listens. Dropped, it is told nothing more.
+/// A receiver of events, until it is dropped.
 pub struct Listener {
     receiver: Receiver<ChangeEvent>,
     lost: Arc<AtomicBool>,
 }
 
 impl Listener {
-    /// The next piece of news; `None` when none comes in this time.
+    /// The next event; `None` when none comes in this time.
     ///
-    /// With [`ChangeEvent::Lost`] everything that waits is thrown away: it is older than what was lost,
-    /// and would hide it from whoever reads the stores now and the queue later.
+    /// [`ChangeEvent::Lost`] drops all waiting events: they are older than the lost ones, and applying
+    /// them to what the listener reads from the stores now would undo newer changes.
     pub fn next(&self, wait: Duration) -> Option<ChangeEvent> {
         if self.lost.swap(false, Ordering::SeqCst) {
             while self.receiver.try_recv().is_ok() {}

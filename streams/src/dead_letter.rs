@@ -1,5 +1,4 @@
-//! Cutting of records for the dead letters: what cannot be processed is kept in a bound, whatever its
-//! size was.
+//! Cuts a record that cannot be processed to the size of a dead letter.
 //!
 //! ```text
 //! fits    key, value                        as they came, no header
@@ -7,8 +6,8 @@
 //! ```
 //!
 //! A record in the source may be as large as its topic takes, and the client or the topic of the dead
-//! letters may take less. A copy of the whole record would then be refused at each start, for ever.
-//! The digests identify the record where it still stands, and tell two cut records apart.
+//! letters may take less. A copy of the whole record would then be refused at each start, without end.
+//! The digests identify the record in its source, and distinguish two cut records.
 //!
 //! ```
 //! use streams::dead_letter::{MAX_BYTES, cut};
@@ -48,7 +47,7 @@ pub struct Cut<'a> {
     pub key: &'a [u8],
     /// The value, or its beginning; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
-    /// What the whole was. Empty when nothing was cut.
+    /// Lengths and digests of the whole record. Empty when it was not cut.
     pub headers: Vec<(&'static str, String)>,
 }
 

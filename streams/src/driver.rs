@@ -15,8 +15,8 @@
 //! # Ok::<(), streams::Error>(())
 //! ```
 //!
-//! A crash loses the task, its cache and its overlay, as the death of a process does. What the
-//! stores had written stays, and a restore replays the rest.
+//! A crash loses the task, its cache and its overlay, as the death of a process does. The stores on
+//! disk stay, and a restore replays the rest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Driver {
     topology: Topology,
     task: Task,
     stores: Vec<MemoryStore>,
-    /// Another member's disk, and what it keeps warm.
+    /// Another member's disk and replicas.
     standby: Option<Standby>,
     /// By topic: what was committed to it, in order.
     logs: BTreeMap<String, Vec<SinkRecord>>,
@@ -121,10 +121,11 @@ impl Driver {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<Offset> {
-        let source = self
-            .topology
-            .source_id(topic)
-            .ok_or_else(|| Error::Invalid(format!("{topic} is no source of the topology")))?;
+        let source = self.topology.source_id(topic).ok_or_else(|| {
+            Error::Invalid(format!(
+                "{topic} is not a source of the topology: declare it with source"
+            ))
+        })?;
         let log = &mut self.inputs[source.0];
         let offset = Offset(i64::try_from(log.len()).unwrap_or(i64::MAX));
         log.push((Timestamp(timestamp), key.to_vec(), value.map(<[u8]>::to_vec)));
@@ -156,14 +157,14 @@ impl Driver {
         self.task.punctuate(self.now)
     }
 
-    /// Commits: writes the logs, then tells the task.
+    /// Commits: writes the logs, then calls [`Task::post_commit`].
     pub fn commit(&mut self) -> Result<()> {
         self.write_transaction()?;
         self.task.post_commit();
         Ok(())
     }
 
-    /// Writes the logs and offsets of a commit that the task does not hear of.
+    /// Writes the logs and offsets of a commit without [`Task::post_commit`].
     pub fn write_transaction(&mut self) -> Result<()> {
         let commit = self.task.prepare_commit()?.clone();
         let Commit { changes, outputs, dead_letters, consumed, counted, .. } = commit;
@@ -204,8 +205,8 @@ impl Driver {
         Ok(())
     }
 
-    /// The process dies and starts again: what the stores had written is all that is left. Returns
-    /// how many records were restored.
+    /// The process dies and starts again with the stores on disk. Returns how many records were
+    /// restored.
     pub fn crash(&mut self) -> Result<usize> {
         let restored = self.restart()?;
         self.process_all()?;
@@ -257,7 +258,7 @@ impl Driver {
     /// had to replay.
     pub fn take_over(&mut self) -> Result<usize> {
         let Some(standby) = self.standby.take() else {
-            return Err(Error::Invalid("there is no standby".into()));
+            return Err(Error::Invalid("no standby takes over: call follow first".into()));
         };
         self.stores = standby.stores;
         let restored = self.run_with(standby.replicas)?;
@@ -315,24 +316,24 @@ impl Driver {
         }
     }
 
-    /// What was committed to a topic, in order.
+    /// The committed records of a topic, in order.
     pub fn output(&self, topic: &str) -> &[SinkRecord] {
         self.logs.get(topic).map_or(&[], Vec::as_slice)
     }
 
-    /// What was committed to a topic since the last call for it.
+    /// The records committed to a topic since the last call for it.
     pub fn new_output(&mut self, topic: &str) -> Vec<SinkRecord> {
         let log = self.logs.get(topic).map_or(&[][..], Vec::as_slice);
         let read = self.read.insert(topic.to_owned(), log.len()).unwrap_or_default();
         log.get(read..).unwrap_or_default().to_vec()
     }
 
-    /// What was committed to the dead letters.
+    /// The committed dead letters.
     pub fn dead_letters(&self) -> &[DeadLetter] {
         &self.dead_letters
     }
 
-    /// What processors have counted, in all that was committed.
+    /// The committed counts of processors.
     pub const fn counted(&self) -> &BTreeMap<&'static str, u64> {
         &self.counted
     }

@@ -3,10 +3,10 @@
 //! | error | reaction |
 //! |---|---|
 //! | [`Error::Fenced`] | drop the tasks, rejoin the group |
-//! | [`Error::Indeterminate`] | the commit may or may not have happened: close without `post_commit`, rejoin; restore tells |
+//! | [`Error::Indeterminate`] | the commit may or may not have happened: close without `post_commit`, rejoin, restore |
 //! | [`Error::Unavailable`] | try again with bounded back-off |
-//! | [`Error::Corrupt`] | store and changelog disagree: say so, a person decides |
-//! | [`Error::Invalid`] | configuration, schema or a full disk: stop, tell the operator |
+//! | [`Error::Corrupt`] | store and changelog disagree: stop, a person decides |
+//! | [`Error::Invalid`] | configuration, schema or a full disk: stop, a person corrects it |
 //!
 //! A bad *record* is no error: it is [`Failure::Drop`], counted, written to the dead letters in the
 //! same transaction, and the task goes on.
@@ -14,7 +14,7 @@
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, by reaction.
+/// An error, by the reaction of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Another member or a newer incarnation has taken over.
@@ -29,7 +29,7 @@ pub enum Error {
     /// A store and its changelog disagree.
     #[error("corrupt: {0}")]
     Corrupt(String),
-    /// Nothing will get better without a change by a person.
+    /// A person has to change something.
     #[error("{0}")]
     Invalid(String),
 }

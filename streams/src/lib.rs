@@ -1,9 +1,8 @@
 //! Kafka Streams semantics as a library: exactly once, state restored from what it publishes.
 //!
-//! # The one idea
+//! # Overview
 //!
-//! A [`Task`] is a value. Records and time go in; one [`Commit`] comes out. Everything else is
-//! plumbing:
+//! A [`Task`] is a value. Records and time go in; one [`Commit`] comes out:
 //!
 //! ```text
 //!              add_records          prepare_commit             one transaction
@@ -16,11 +15,11 @@
 //! - [`task`] runs one partition of it. It does no I/O and reads no clock.
 //! - [`store`] holds what is committed, with its changelog position.
 //! - [`changelog`] makes a published topic serve as changelog, so that state is written once.
-//! - [`changes`] tells those who listen what has just become readable.
+//! - [`changes`] publishes changes of stores to listeners.
 //! - [`replica`] follows such a topic: restore, standby and view are one loop.
-//! - [`dead_letter`] cuts what cannot be processed to a bound.
+//! - [`dead_letter`] cuts a record that cannot be processed to a bounded size.
 //! - [`driver`] runs the real task against logs in memory, for tests and for files.
-//! - [`runtime`] is everything that can block, fail or be late: the only place that knows Kafka.
+//! - [`runtime`] runs tasks on Kafka. It has all code that blocks, fails or reads a clock.
 //!
 //! # Example
 //!

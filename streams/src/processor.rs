@@ -1,4 +1,4 @@
-//! User logic: one record in, any number out, and nothing but its stores to remember by.
+//! The processor API: one record in, any number out; its only state is in its stores.
 
 use std::collections::BTreeMap;
 
@@ -43,9 +43,9 @@ impl Scope {
 /// A processor that returns [`Failure::Drop`] must not have changed a store before: the record
 /// goes to the dead letters as if it had never been processed.
 pub trait Processor: 'static {
-    /// What it takes.
+    /// Its input records.
     type In: 'static;
-    /// What it forwards.
+    /// The records that it forwards.
     type Out: 'static;
 
     /// Takes one record.
@@ -73,15 +73,15 @@ pub trait Processor: 'static {
     /// Called before the next record for as long as the step before has asked for it with
     /// [`Context::again`], and once when a task starts or has been discarded.
     ///
-    /// A record that makes more work than fits between two commits is worked off in steps. What is
-    /// left of it must stand in a store: the task may commit, or die, between two steps.
+    /// A record with more work than fits between two commits is processed in steps. The rest of the work
+    /// has to be in a store: the task may commit, or die, between two steps.
     fn resume(&mut self, context: &mut Context<'_, Self::Out>) -> Result<(), Failure> {
         let _ = context;
         Ok(())
     }
 }
 
-/// What a processor may know and do while it runs.
+/// The environment of a processor while it runs.
 pub struct Context<'a, Out> {
     pub(crate) scope: &'a mut Scope,
     pub(crate) children: &'a [Child<Out>],

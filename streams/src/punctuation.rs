@@ -1,4 +1,4 @@
-//! When a processor is called without a record.
+//! Punctuation: calls of a processor by time, without a record.
 //!
 //! A schedule is due when its clock has reached the next multiple of its interval. A clock that
 //! jumps over several intervals makes it due once.
@@ -17,7 +17,7 @@ pub enum PunctuationType {
 /// How often a processor is punctuated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Which time.
+    /// The clock.
     pub clock: PunctuationType,
     /// Milliseconds between two calls; positive.
     pub interval_ms: i64,
@@ -36,7 +36,7 @@ impl Punctuation {
         Self { schedule, next: None }
     }
 
-    /// Which time it follows.
+    /// The clock of the schedule.
     pub const fn clock(&self) -> PunctuationType {
         self.schedule.clock
     }

@@ -5,12 +5,11 @@
 //! following   records ──► overlay    readable at once       written on a schedule
 //! ```
 //!
-//! A restore ends in memory: the newest value of each key, in front of the store, and the disk gets
-//! it off the path, in sorted runs with a position each. Who is killed in the middle goes on from
-//! the last of them.
+//! A restore ends in memory, with the newest value of each key in the overlay. The disk gets it in the
+//! background, in sorted runs with a position each. A process that is killed resumes from the last run.
 //!
 //! Invariant: everything before `next` is in the store or in its overlay, and nothing else is. So
-//! a replica can be handed to a task at any time: whoever takes it over replays from `next`.
+//! a replica can be handed to a task at any time: the task replays from `next`.
 
 use std::sync::Arc;
 
@@ -31,25 +30,25 @@ pub struct Replica {
     next: Offset,
     taken: u64,
     following: bool,
-    /// Where what it follows is told, and as which partition.
+    /// The publisher of its changes, and the partition under which they are published.
     told: Option<(i32, Changes)>,
 }
 
 impl Replica {
-    /// Goes on where the store's position says. Nothing may be in front of the store.
+    /// Resumes at the store's position. The overlay has to be empty.
     pub fn new(spec: StoreSpec, store: Arc<Committed>) -> Result<Self> {
         let next = store.position()?.unwrap_or_default();
         let batch = Batch::default();
         Ok(Self { spec, store, batch, next, taken: 0, following: false, told: None })
     }
 
-    /// Tells what it takes while it follows, as this partition's.
+    /// Publishes the changes that it takes while it follows, under this partition.
     #[must_use]
     pub fn publishing_to(self, partition: i32, changes: &Changes) -> Self {
         Self { told: Some((partition, changes.clone())), ..self }
     }
 
-    /// What it is a replica of.
+    /// The store's description.
     pub const fn spec(&self) -> &StoreSpec {
         &self.spec
     }
@@ -91,12 +90,12 @@ impl Replica {
         if self.batch.len() >= BATCH_RECORDS { self.write() } else { Ok(()) }
     }
 
-    /// There is nothing before `next`: markers of transactions, or records that are gone.
+    /// Skips to `next`: the offsets before it are transaction markers, or records that are gone.
     pub fn pass(&mut self, next: Offset) {
         self.next = self.next.max(next);
     }
 
-    /// Gives what was gathered to the store's overlay.
+    /// Gives the gathered records to the store's overlay.
     pub fn write(&mut self) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
@@ -113,15 +112,15 @@ impl Replica {
         Ok(())
     }
 
-    /// It is at the end: what comes from here on is told.
+    /// It is at the end: changes are published from here on.
     pub fn follow(&mut self) -> Result<()> {
         self.write()?;
         self.following = true;
         Ok(())
     }
 
-    /// Sets apart what is in front of the store, for [`Committed::write_frozen`]. False when there
-    /// is nothing, or while an earlier freeze is not yet written.
+    /// Freezes the overlay for [`Committed::write_frozen`]. False when it is empty, or while an earlier
+    /// freeze is not yet written.
     pub fn freeze(&mut self) -> Result<bool> {
         self.write()?;
         Ok(self.store.live_bytes() > 0 && self.store.freeze(self.next))

@@ -7,8 +7,8 @@
 //!                         └───────────────close─────────────────────┘
 //! ```
 //!
-//! It does no I/O and reads no clock. What a commit holds is written by the caller, in one
-//! transaction or not at all; only then does `post_commit` hand it to the stores.
+//! It does no I/O and reads no clock. The caller writes the commit in one transaction; `post_commit`
+//! then applies it to the stores.
 //!
 //! Invariants:
 //! - A commit takes effect completely or not at all: after `prepare_commit` nothing is processed
@@ -96,9 +96,9 @@ pub struct Commit {
     pub dead_letters: Vec<DeadLetter>,
     /// How far the sources have been processed.
     pub consumed: Vec<Consumed>,
-    /// What was dropped since the last commit, by reason.
+    /// Records dropped since the last commit, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// What processors counted since the last commit.
+    /// Events that processors counted since the last commit.
     pub counted: BTreeMap<&'static str, u64>,
     /// How late the late records were, in milliseconds, since the last commit.
     pub late: Vec<i64>,
@@ -107,7 +107,7 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Nothing was consumed or changed.
+    /// No record was consumed, and no store has changed.
     pub fn is_empty(&self) -> bool {
         self.consumed.is_empty()
             && self.changes.iter().all(StoreChanges::is_empty)
@@ -352,7 +352,7 @@ impl Task {
         self.pending.as_ref()
     }
 
-    /// The prepared commit is written: only now do the stores hear of it.
+    /// The prepared commit is written: applies it to the stores.
     pub fn post_commit(&mut self) {
         let Some(mut commit) = self.pending.take() else {
             return;
@@ -368,8 +368,8 @@ impl Task {
         self.trim();
     }
 
-    /// What is clean may hold half of the bound, and the other half is for what changes until the
-    /// next commit. When there is more, each store gives up the same part of what it holds.
+    /// Clean entries may hold half of the bound; the other half is for changes until the next commit.
+    /// Above that, each cache evicts the same share of its entries.
     fn trim(&self) {
         let (held, kept) = (self.cache_bytes(), self.cache_max_bytes / 2);
         for store in &self.graph.stores {
@@ -380,7 +380,7 @@ impl Task {
         }
     }
 
-    /// The prepared commit, and all since the last one, never happened. The caller gives the
+    /// Drops the prepared commit and all that was processed since the last one. The caller adds the
     /// records from the committed offsets again.
     pub fn discard(&mut self) {
         self.pending = None;
@@ -414,6 +414,8 @@ impl Task {
 fn not_of_a_record(failure: Failure, call: &str) -> Error {
     match failure {
         Failure::Stop(error) => error,
-        Failure::Drop(reason) => Error::Invalid(format!("{call} cannot drop a record ({reason})")),
+        Failure::Drop(reason) => Error::Invalid(format!(
+            "{call} returned Failure::Drop ({reason}), but there is no record to drop: return Failure::Stop"
+        )),
     }
 }

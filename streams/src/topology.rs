@@ -116,7 +116,7 @@ impl StoreChanges {
     }
 }
 
-/// What a store is, for those who plan without running it.
+/// A store of the topology, as the runtime plans with it.
 #[derive(Clone)]
 pub struct StoreSpec {
     /// Its name.
@@ -136,8 +136,7 @@ impl StoreSpec {
         }
     }
 
-    /// Copies records of the topic into what is in front of a store, all or none. Returns their keys
-    /// in the store.
+    /// Commits records of the topic to a store, all or none. Returns their keys in the store.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for a record that is not of this store.
@@ -347,7 +346,8 @@ impl Topology {
             && builder.sinks.len() == self.sinks.len();
         if !same_shape {
             return Err(Error::Invalid(
-                "the topology has another shape each time it is wired".into(),
+                "the topology differs between two runs of its wiring function: wire the same sources, stores \
+                 and sinks each time".into(),
             ));
         }
         Ok(builder)

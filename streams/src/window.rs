@@ -1,4 +1,4 @@
-//! TumblingWindows windows: `[start, end)`, aligned to the epoch.
+//! Tumbling windows: `[start, end)`, aligned to the epoch.
 //!
 //! Every instant is in exactly one window, also before the epoch.
 

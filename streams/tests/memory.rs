@@ -14,7 +14,7 @@ const VALUE: [u8; 150] = [7; 150];
 const ROUNDS: u64 = 30;
 /// The round after which it is counted.
 const FIRST: u64 = 4;
-/// What the database, and an allocator that gives nothing back, may take beyond the first rounds.
+/// Bytes that the database, and an allocator that returns none, may take beyond the first rounds.
 const GROWTH: u64 = 48 << 20;
 
 /// Bytes of this process that are in memory.

@@ -1,4 +1,4 @@
-//! What must be true of the broker before a worker starts, and how to make it so.
+//! Checks of the broker and its topics before a worker starts, and creation of topics.
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,12 +28,11 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two looks at why it has not.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A client that only asks, and remembers why the brokers refuse it. librdkafka itself tries again for
-/// as long as it lives, and says no more than that nobody answered.
+/// A client for requests that remembers why the brokers refuse it.
 type Asking = BaseConsumer<Refusals>;
 
-/// All topics that the user may see. A client that is refused is told so at once: at its start that ends
-/// the process, and later the worker tries again, for passwords and certificates are renewed one by one.
+/// All topics that the user may see. A refusal is an error at once. It ends the process at its start;
+/// later the worker tries again, for passwords and certificates may be renewed one by one.
 fn metadata(client: &Asking, bootstrap_servers: &str) -> Result<Metadata> {
     let started = clock::instant();
     loop {
@@ -66,7 +65,10 @@ pub(super) fn check_access(bootstrap_servers: &str, kafka: &[(String, String)]) 
 /// returns how many.
 pub(super) fn check_app(config: &AppConfig, topology: &Topology) -> Result<i32> {
     let [source] = topology.sources() else {
-        return Err(Error::Invalid("the runtime runs topologies of one source topic".into()));
+        return Err(Error::Invalid(
+            "a topology has not exactly one source topic, and the runtime runs no other: split it"
+                .into(),
+        ));
     };
     let stores = topology.stores().iter().map(|store| &store.topic);
     let others = stores.chain(topology.sinks()).chain([&config.dead_letters_topic]);
@@ -78,7 +80,9 @@ pub(super) fn check_app(config: &AppConfig, topology: &Topology) -> Result<i32> 
 /// returns how many.
 pub(super) fn check_stores(config: &StoreConfig, topology: &Topology) -> Result<i32> {
     let Some((first, others)) = topology.stores().split_first() else {
-        return Err(Error::Invalid("a view of a topology without stores shows nothing".into()));
+        return Err(Error::Invalid(
+            "a view needs a topology with at least one store: add one".into(),
+        ));
     };
     let others = others.iter().map(|store| &store.topic);
     check_partitions(&client(config)?, config, &first.topic, others)
@@ -98,8 +102,9 @@ pub(super) fn check_identity(
     }
     let client = client(config)?;
     let metadata = client.fetch_metadata(Some(names[0]), TIMEOUT).map_err(errors::plain)?;
-    let controller = librdkafka::controller(client.client(), TIMEOUT)
-        .ok_or_else(|| Error::Unavailable("the cluster has no controller".into()))?;
+    let controller = librdkafka::controller(client.client(), TIMEOUT).ok_or_else(|| {
+        Error::Unavailable("the cluster has no controller: check the brokers".into())
+    })?;
     if metadata.brokers().iter().all(|broker| broker.id() != controller) {
         // librdkafka would wait for it. A position beyond the end of a topic is found all the same.
         tracing::warn!(
@@ -217,7 +222,10 @@ pub fn create_topics(
     let started = clock::instant();
     while !are_known(&probe, &missing)? {
         if started.elapsed() > TIMEOUT {
-            return Err(Error::Unavailable(format!("{created:?} were created but are not shown")));
+            return Err(Error::Unavailable(format!(
+                "topics {created:?} were created, but the broker does not list them after {TIMEOUT:?}: \
+                 repeat the command"
+            )));
         }
         clock::wait(LOOK_AGAIN);
     }

@@ -1,7 +1,7 @@
 //! An application: its worker threads and, with standby, the follower thread.
 //!
-//! A worker that fails is dropped whole, and after a pause another takes its place: it fences what
-//! the first one left, rejoins the group, and restores the tail. [`Error::Invalid`] and
+//! A worker that fails is dropped. After a pause a new one takes its place: it fences the old
+//! producer, rejoins the group and restores the end of its changelogs. [`Error::Invalid`] and
 //! [`Error::Corrupt`] end the application instead: a person decides.
 
 use std::sync::{Mutex, PoisonError};
@@ -23,14 +23,14 @@ use crate::topology::Topology;
 
 /// The pause before a failed worker is replaced, doubled for each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// Its bound.
+/// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// A worker that ran for so long had recovered: the next failure is the first one again.
+/// After this time without a failure the pause begins at [`FIRST_PAUSE`] again.
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
-/// How finely a pause looks at the stop signal.
+/// Between two looks at the stop signal during a pause.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
 
-/// What the workers of one application share.
+/// Shared by the workers of one application.
 struct Shared {
     topology: Topology,
     config: AppConfig,
@@ -53,7 +53,7 @@ impl Shared {
 pub struct App {
     shared: Shared,
     partitions: i32,
-    /// What workers tell the follower, until it runs.
+    /// For the follower, until it runs.
     claims: Mutex<Option<Claims>>,
 }
 
@@ -92,17 +92,17 @@ impl App {
         Ok(Self { shared, partitions, claims: Mutex::new(claims) })
     }
 
-    /// Keeps warm what others own, until told to stop.
+    /// Follows the partitions of other members until the stop signal.
     fn follow(&self, claims: &mut Claims) -> Result<()> {
         let Shared { config, state_dir, stop, .. } = &self.shared;
         follow(self.shared.context(), &config.stores(), state_dir, self.partitions, claims, stop)
     }
 
-    /// Runs until told to stop. Blocks: on a thread of its own.
+    /// Runs until the stop signal. Blocks: call it on a thread of its own.
     pub fn run(&self) -> Result<()> {
         let shared = &self.shared;
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // One thread that cannot go on ends them all: what it leaves would pile up unseen.
+        // One thread that cannot go on ends them all: its partitions would fall behind unnoticed.
         let or_stop = |result: Result<()>| result.inspect_err(|_| shared.stop.set());
         std::thread::scope(|scope| {
             let workers = (0..shared.config.threads)
@@ -113,7 +113,9 @@ impl App {
             // error is returned.
             let threads: Vec<_> = workers.chain(follower).collect();
             let results = threads.into_iter().map(|thread| {
-                thread.join().unwrap_or_else(|_| Err(Error::Invalid("a thread panicked".into())))
+                thread.join().unwrap_or_else(|_| {
+                    Err(Error::Invalid("a thread panicked: see the log, and report it".into()))
+                })
             });
             results.collect::<Vec<_>>().into_iter().collect()
         })
@@ -123,8 +125,7 @@ impl App {
 fn run_worker(shared: &Shared, index: usize) -> Result<()> {
     supervise(&shared.stop, &shared.metrics, "worker", || {
         let Shared { config, topology, state_dir, queries, stop, standby, letters, .. } = shared;
-        // Each time anew: what looks like a broker that has just taken over may be a topic that is
-        // no longer there.
+        // Checked at each start: an error that looks like a new leader may be a topic that was deleted.
         let ran = admin::check_app(config, topology)
             .and_then(|_| admin::check_identity(&config.stores(), topology, state_dir, queries))
             .and_then(|()| {
@@ -135,13 +136,13 @@ fn run_worker(shared: &Shared, index: usize) -> Result<()> {
                 let (context, settings) = (shared.context(), config.settings());
                 Worker::new(context, settings, standby.clone(), index, group, topics).run(stop)
             });
-        // However it ended, nothing is its own any more.
+        // The worker is gone, so the follower takes over its partitions.
         standby.release_all(index);
         ran
     })
 }
 
-/// Follows every partition that no worker of this process owns, until told to stop. Blocks.
+/// Follows every partition that no worker of this process owns, until the stop signal. Blocks.
 pub(super) fn follow(
     context: RuntimeContext<'_>,
     config: &StoreConfig,
@@ -159,7 +160,7 @@ pub(super) fn follow(
     })
 }
 
-/// Runs something, and again after each failure that may heal.
+/// Calls `run` again after each failure that may heal.
 fn supervise(
     stop: &Stop,
     metrics: &Metrics,

@@ -1,4 +1,4 @@
-//! The seam of the engine: the calls of a worker and of a follower to the world outside them.
+//! The interface between the engine and its surroundings: all calls of a worker and of a follower.
 //!
 //! | trait | calls | worker | follower, view |
 //! |---|---|---|---|
@@ -9,8 +9,8 @@
 //! implements both over librdkafka, and the simulation in `tests/` over a broker in memory. A source
 //! is named by [`SourceId`], so a worker with several source topics needs no other calls.
 //!
-//! A call that has to wait for another member answers "not yet" or takes a longest wait, so a
-//! caller that drives several workers on one thread can let the others go on.
+//! No call blocks on another member: it returns "not yet" or takes a time limit, so that one thread can
+//! drive several workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::store::{Committed, Moment, Store};
 use crate::task::{Commit, Consumed};
 use crate::topology::StoreSpec;
 
-/// A decision of the group.
+/// A decision of the group about this member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebalance {
     /// Partitions to take.
@@ -35,7 +35,7 @@ pub enum Rebalance {
     },
 }
 
-/// Where a partition goes on.
+/// The offsets at which a partition resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartPosition {
     /// The partition.
@@ -45,7 +45,7 @@ pub struct StartPosition {
     pub consumed: Vec<Consumed>,
 }
 
-/// A partition for which the group has no offset: nobody has committed yet, or it is lost.
+/// A partition without a committed offset: the first one, or it has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingOffset {
     /// The partition.
@@ -126,7 +126,7 @@ pub struct OffsetRange {
     pub end: Offset,
 }
 
-/// What a followed topic has: a committed record, its end for now, or nothing at this position.
+/// An event of a followed topic.
 #[derive(Clone, Copy, Debug)]
 pub enum Fetched<'a> {
     /// A committed record.
@@ -174,7 +174,7 @@ pub struct Changelog {
     pub store: Arc<Committed>,
 }
 
-/// Work off the processing path.
+/// Work of the background thread.
 pub enum StoreJob {
     /// Ask where the first open transaction of each changelog begins, or where it ends if none is open.
     Ends(Vec<Changelog>),
@@ -198,7 +198,7 @@ pub trait Topics {
     /// Monotonic time since a moment that is the same for all clients of a process.
     fn uptime(&self) -> Duration;
 
-    /// What both clocks say, for ages.
+    /// Both clocks, to compute ages.
     fn moment(&self) -> Moment {
         Moment::new(self.now(), self.uptime())
     }
@@ -219,18 +219,18 @@ pub trait Topics {
     /// Where a topic begins and ends.
     fn extent(&mut self, topic: &str, partition: i32) -> Result<OffsetRange>;
 
-    /// Follows these, each from an offset that it has, and nothing else: what is out of range is not
-    /// read any further otherwise.
+    /// Replaces all that is followed by these. A partition that was out of range is read again from its
+    /// new offset.
     fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()>;
 
     /// Follows topics of one partition no longer.
     fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()>;
 
-    /// Where topics end, records of open transactions included, in one question to each broker.
-    /// `None` of a partition whose leader does not know.
+    /// The ends of topics, records of open transactions included, in one request to each broker; `None`
+    /// for a partition whose leader is unknown.
     fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>>;
 
-    /// Gives what waits to `take`, and waits up to `wait` for the first.
+    /// Gives waiting events to `take`, and waits up to `wait` for the first.
     fn read(&mut self, wait: Duration, take: impl FnMut(Fetched<'_>) -> Result<()>) -> Result<()>;
 
     /// Begins a job. The caller has one under way at a time.

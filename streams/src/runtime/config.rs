@@ -1,4 +1,4 @@
-//! What a running application is told, in Kafka's words.
+//! The settings of an application and of a view, with Kafka's names.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub struct AppConfig {
     pub flush_interval: Duration,
     /// Memory that the database may keep of what was read and written.
     pub store_cache_bytes: usize,
-    /// What keeps the stores on disk.
+    /// The storage engine.
     pub store_engine: Engine,
     /// State that a thread gathers in memory while it restores, before it waits for the disk.
     pub restore_max_bytes: usize,
@@ -108,7 +108,7 @@ impl AppConfig {
         )
     }
 
-    /// What a worker takes of it.
+    /// The settings of a worker.
     pub(super) fn settings(&self) -> WorkerSettings {
         WorkerSettings {
             guarantee: self.processing_guarantee,
@@ -119,7 +119,7 @@ impl AppConfig {
         }
     }
 
-    /// What keeping stores takes of it.
+    /// The settings that an application shares with a view.
     pub(super) fn stores(&self) -> StoreConfig {
         StoreConfig {
             application_id: self.application_id.clone(),
@@ -150,7 +150,7 @@ pub struct StoreConfig {
     pub flush_interval: Duration,
     /// Memory that the database may keep of what was read and written.
     pub store_cache_bytes: usize,
-    /// What keeps the stores on disk.
+    /// The storage engine.
     pub store_engine: Engine,
     /// State that a thread gathers in memory while it restores, before it waits for the disk.
     pub restore_max_bytes: usize,
@@ -204,7 +204,7 @@ pub struct DiskSettings {
     pub restore_max_bytes: usize,
 }
 
-/// The text is not repeated: it may be half of a password that held the separator.
+/// The error does not quote the setting: it may be half of a password that held the separator.
 pub(super) fn settings_are_named(kafka: &[(String, String)]) -> Result<()> {
     ensure(
         kafka.iter().all(|(key, _)| !key.is_empty()),

@@ -1,13 +1,13 @@
-//! How much of a dead letter its topic takes.
+//! The largest dead letter that its topic accepts, found by its refusals.
 //!
 //! ```text
 //! 64 KiB ──refused──► 4 KiB, one a batch ──refused──► headers only ──refused──► counted and logged
 //! ```
 //!
 //! The topic's `max.message.bytes` may be smaller than a dead letter, and a refusal aborts the whole
-//! transaction. The same record would come again after each rejoin, for ever. So a process remembers
-//! the refusal and writes less from there on. It asks for no setting in advance: a program may be
-//! forbidden to read settings, and they may change while it runs.
+//! transaction. The same record would come again after each rejoin, without end. So a process remembers
+//! the refusal and writes less from then on. It does not read the setting in advance: its user may lack
+//! the permission, and the setting may change while it runs.
 //!
 //! Invariant: the step only grows, so dead letters make workers of a process rejoin at most
 //! [`LIMITS`]`.len()` times.
@@ -26,7 +26,7 @@ use crate::task::DeadLetter;
 /// `message.max.bytes`, which is 1,000.
 const LIMITS: [usize; 3] = [MAX_BYTES, 4 << 10, 0];
 
-/// Answers that say that a record does not please its topic: another record may.
+/// Errors by which a topic refuses one record. Another record may be accepted.
 pub(super) const REFUSALS: [RDKafkaErrorCode; 5] = [
     RDKafkaErrorCode::MessageSizeTooLarge,
     RDKafkaErrorCode::InvalidMessageSize,
@@ -35,37 +35,36 @@ pub(super) const REFUSALS: [RDKafkaErrorCode; 5] = [
     RDKafkaErrorCode::PolicyViolation,
 ];
 
-/// What the topic of the dead letters has been found to take. Clones are the same.
+/// The largest dead letter that the topic has not refused. Clones share it.
 #[derive(Clone)]
 pub(super) struct DeadLetterLimit {
     step: Arc<AtomicUsize>,
     refused: IntCounter,
 }
 
-/// One step, as a producer has found it when it was made.
+/// One of the [`LIMITS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CutStep(usize);
 
 impl DeadLetterLimit {
-    /// Counts what cannot be written at all.
+    /// The first step; `refused` counts dead letters that cannot be written at all.
     pub(super) fn new(refused: IntCounter) -> Self {
         Self { step: Arc::default(), refused }
     }
 
-    /// What is known now.
+    /// The current step.
     pub(super) fn step(&self) -> CutStep {
         CutStep(self.step.load(Ordering::SeqCst))
     }
 
-    /// The topic refused what was written at this step. Two producers that find out at the same time
-    /// go one step further and not two.
+    /// The topic refused a dead letter at this step. Two producers that report the same step advance by
+    /// one.
     pub(super) fn refused_at(&self, step: CutStep) {
         let next = step.next().0;
         let _ = self.step.compare_exchange(step.0, next, Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// Not even the headers of a dead letter can be written, or there is no time for it: the log and a
-    /// counter have it.
+    /// Logs and counts a dead letter of which not even the headers could be written in time.
     pub(super) fn give_up(&self, topic: &str, partition: i32, letter: &DeadLetter) {
         self.refused.inc();
         tracing::error!(
@@ -86,12 +85,12 @@ impl CutStep {
         LIMITS.get(self.0).copied()
     }
 
-    /// The next smaller one.
+    /// The next smaller limit.
     pub(super) const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// A batch of several may be what was refused.
+    /// Dead letters are sent one by one: the topic may have refused a batch of several.
     pub(super) const fn is_alone(self) -> bool {
         self.0 > 0
     }

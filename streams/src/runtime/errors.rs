@@ -40,7 +40,7 @@ const UNKNOWN: [RDKafkaErrorCode; 3] = [
 /// The way out of a topic that its ACLs deny.
 pub(super) const TOPIC_DENIED: &str = "its ACLs deny it: allow this user the operations that infra/kafka/acls.txt lists for the topic";
 
-/// What a person has to change before it gets better; `None` when it may heal by itself.
+/// The correction that a person has to make; `None` when the error may heal by itself.
 pub(super) fn way_out(code: RDKafkaErrorCode) -> Option<&'static str> {
     Some(match code {
         RDKafkaErrorCode::TopicAuthorizationFailed => TOPIC_DENIED,
@@ -146,11 +146,11 @@ pub(super) fn commit(error: &KafkaError) -> Error {
     }
 }
 
-/// What a failed transactional call asks for.
+/// The reaction to a failed transactional call.
 pub(super) enum Transactional {
-    /// The same call again.
+    /// Make the same call again.
     Retry(String),
-    /// The transaction is lost, and known to be.
+    /// The transaction is known to be lost.
     Failed(Error),
 }
 
@@ -185,7 +185,7 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 mod tests {
     use super::*;
 
-    /// What each code asks for, wherever it comes from. Those that are not here may heal.
+    /// The reaction to each code, whichever call it comes from. Codes that are not here may heal.
     const REACTIONS: [(RDKafkaErrorCode, &str); 34] = [
         (RDKafkaErrorCode::Fenced, "fenced"),
         (RDKafkaErrorCode::ProducerFenced, "fenced"),

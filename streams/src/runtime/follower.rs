@@ -1,4 +1,4 @@
-//! Follows the partitions that nobody in this process owns: a standby of other members, or a view.
+//! Follows the partitions that no worker of this process owns: as a standby, or as a view.
 //!
 //! ```text
 //! worker ──claim(partition)──► follower      its replicas move to the worker, as they are
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A replica is in one place at a time, so a store has one writer. A write that the follower has begun
-//! goes on when the replica moves, so the store is not opened anew before it has ended. Its readers
-//! keep what they hold all the while: an answer becomes older, and does not fail.
+//! continues when the replica moves, so the store is opened again only after it has ended. Readers keep
+//! the store meanwhile: their answers become older and do not fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ enum Request {
     ReleaseAll { worker: usize },
 }
 
-/// How workers talk to the follower of their process, if there is one. Clones are the same line.
+/// The workers' side of the follower of their process, if there is one. Clones share it.
 #[derive(Clone, Default)]
 pub struct FollowerHandle(Option<Sender<Request>>);
 
@@ -93,13 +93,13 @@ impl Claim {
 }
 
 impl FollowerHandle {
-    /// A line to a follower that is still to be started.
+    /// A handle of a follower that is still to be started, and its claims.
     pub fn new() -> (Self, Claims) {
         let (sender, inbox) = channel();
         (Self(Some(sender)), Claims { inbox, owners: BTreeMap::new(), deferred: Vec::new() })
     }
 
-    /// Partitions that are given away are followed.
+    /// There is a follower: released partitions are followed.
     pub(super) const fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -114,12 +114,12 @@ impl FollowerHandle {
         self.tell(Request::Claim { partition, worker, reply }).then_some(Claim(answer))
     }
 
-    /// Leaves a partition to the follower.
+    /// Releases a partition to the follower.
     pub(super) fn release(&self, partition: i32, worker: usize) {
         self.tell(Request::Release { partition, worker });
     }
 
-    /// Leaves everything that a worker had, once it is gone.
+    /// Releases all partitions of a worker that is gone.
     pub fn release_all(&self, worker: usize) {
         self.tell(Request::ReleaseAll { worker });
     }
@@ -165,7 +165,7 @@ impl<'a, T: Topics> Follower<'a, T> {
         }
     }
 
-    /// Follows until told to stop. Blocks.
+    /// Follows until the stop signal. Blocks.
     pub fn run(&mut self, claims: &mut Claims, stop: &Stop) -> Result<()> {
         while !stop.is_set() {
             self.turn(claims)?;
@@ -204,13 +204,13 @@ impl<'a, T: Topics> Follower<'a, T> {
             match request {
                 Request::Claim { partition, worker, reply } => {
                     claims.owners.insert(partition, worker);
-                    // The worker would open what is written.
+                    // The worker would open a store that is being written.
                     if self.is_writing(partition) && !self.followed.contains(&partition) {
                         claims.deferred.push(Request::Claim { partition, worker, reply });
                         continue;
                     }
                     let replicas = self.give_away(partition)?;
-                    // A worker that waits no longer has opened them itself.
+                    // A worker that no longer waits has opened the stores itself.
                     let _ = reply.try_send(replicas);
                 }
                 Request::Release { partition, worker } => {

@@ -164,9 +164,9 @@ pub(super) struct KafkaTopics<'a> {
     // Dropped in this order: a queue must go before its client.
     records: Records,
     consumer: BaseConsumer,
-    /// Sees what is not committed, and so the true ends of topics.
+    /// Reads uncommitted, and so sees the true ends of topics.
     probe: BaseConsumer,
-    /// What the consumer was made of.
+    /// The settings of the consumer.
     client: ClientConfig,
     flusher: Flusher,
     state_dir: &'a StateDir,
@@ -211,8 +211,8 @@ impl<'a> KafkaTopics<'a> {
     }
 }
 
-/// A consumer and its queue. It asks where the topics are: those of which it heard by an assignment it
-/// would ask for once a second.
+/// A consumer and its queue. It requests the metadata of the topics now: librdkafka would look for
+/// topics that it knows from an assignment only once a second.
 fn open<'a>(
     client: &ClientConfig,
     topics: impl Iterator<Item = &'a str>,

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// Records a batch call may return.
 pub(super) const BATCH: usize = 4096;
 
-/// What a queue holds: a record, or word of its partition.
+/// One event of a queue.
 pub(super) enum Polled<'a> {
     /// A record.
     Record {

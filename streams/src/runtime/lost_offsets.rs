@@ -1,4 +1,4 @@
-//! Where a partition goes on whose group has no offset: they expire, and they can be deleted.
+//! Where a partition resumes when the group has no offset: offsets expire and can be deleted.
 //!
 //! ```text
 //! offset     state of the partition       goes on
@@ -8,13 +8,13 @@
 //! missing    some                         not at all: the same records would be counted twice
 //! ```
 //!
-//! State is what the stores hold on disk, or any committed record in their topics: who has lost its
-//! disk as well finds the state there.
+//! State is in the stores on disk, or in any committed record of their topics, also when the disk is
+//! lost.
 //!
-//! The last record that a commit writes to a store's topic says in a header how far the source was
-//! processed with it, and the stream time. The newest record of a topic survives compaction, so the
-//! newest header of all topics is the last commit that changed any state. What was processed after it
-//! changed none, and is processed again: it is written to sinks and dead letters once more.
+//! The last record that a commit writes to a store's topic has a header with the next offset of the
+//! source and the stream time. The newest record of a topic survives compaction, so the newest header
+//! of all topics belongs to the last commit that changed state. Later records changed none and are
+//! processed again: sinks and dead letters get them twice.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ struct Last {
     consumed: Option<(Offset, Timestamp)>,
 }
 
-/// What the topics of all stores say together.
+/// The headers of all stores' topics together.
 #[derive(Debug, PartialEq, Eq)]
 enum Held {
     /// They are empty.

@@ -20,7 +20,7 @@ const LATENESS_BUCKETS: [f64; 8] = [1.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 21_600
 /// The metrics of one application. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
-    /// What becomes of records.
+    /// Counters of records.
     pub records: RecordMetrics,
     /// From the first output produced to the transaction committed.
     pub commit_duration: Histogram,
@@ -54,7 +54,7 @@ pub struct Metrics {
     pub restarts: IntCounterVec,
 }
 
-/// What becomes of records.
+/// Counters of records.
 #[derive(Clone)]
 pub struct RecordMetrics {
     /// Dead letters that could not be written at all.
@@ -63,7 +63,7 @@ pub struct RecordMetrics {
     pub processed: IntCounterVec,
     /// Records that went to the dead letters, by reason.
     pub dropped: IntCounterVec,
-    /// What processors counted, by event.
+    /// Events that processors counted, by name.
     pub events: IntCounterVec,
     /// Output records written, by topic.
     pub written: IntCounterVec,

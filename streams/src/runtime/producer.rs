@@ -4,8 +4,7 @@
 //! begin ► produce ► flush ► send_offsets ► commit
 //! ```
 //!
-//! A producer that failed is not repaired: it is dropped, and a new one's `init_transactions`
-//! aborts what it left. That is the normal path and not a special one.
+//! A producer that failed is dropped. The next one's `init_transactions` aborts its open transaction.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -168,7 +167,7 @@ impl OutputProducer {
         let consumed = commit.consumed.first().map(lost_offsets::encode);
         for ((name, topic), changes) in self.stores.iter().zip(&commit.changes) {
             let mut records = changes.iter().map(|change| (change.topic_key, change.value));
-            // The last one says how far the source was processed with it.
+            // The last record carries the position of the source in a header.
             let Some(consumed) = &consumed else {
                 self.give(topic, partition, records)?;
                 continue;
@@ -222,7 +221,7 @@ impl OutputProducer {
         }
     }
 
-    /// Writes a record to the dead letters with its position and reason, cut to what they take.
+    /// Writes a record to the dead letters with its position and reason, cut to the limit.
     fn bury(&self, partition: i32, letter: &DeadLetter) -> Result<()> {
         let topic = &self.sources[letter.source.0];
         let mut step = self.step;
@@ -244,8 +243,8 @@ impl OutputProducer {
         Ok(())
     }
 
-    /// Dead letters that are sent one by one take half of a commit's time at most: a flood of them
-    /// would otherwise let each transaction time out, and come again.
+    /// Dead letters that are sent one by one take at most half of a commit's time: many of them would
+    /// make every transaction time out.
     fn has_time_for(&self, step: CutStep) -> bool {
         !step.is_alone() || self.began.get().elapsed() < self.delivery_timeout / 2
     }
@@ -287,8 +286,8 @@ impl OutputProducer {
         undelivered.map_or(Ok(()), |(_, error)| Err(self.failed(error.clone())))
     }
 
-    /// Why a record could not be written: a transaction that is lost says so of every record, and
-    /// keeps the reason to itself until it is asked.
+    /// The cause of a failed record. A lost transaction fails every record and gives its reason only to
+    /// another call.
     fn failed(&self, error: KafkaError) -> Error {
         let error = self.reason().unwrap_or(error);
         let code = error.rdkafka_error_code();
@@ -308,8 +307,8 @@ impl OutputProducer {
         Some(lost).filter(|lost| lost.rdkafka_error_code() != Some(RDKafkaErrorCode::State))
     }
 
-    /// The first record that was not delivered is a dead letter. The transaction is known to be lost
-    /// a moment before the record is reported.
+    /// The first undelivered record is a dead letter. librdkafka reports the record a moment after the
+    /// loss of the transaction.
     fn is_of_dead_letters(&self) -> bool {
         let undelivered = &self.producer.context().undelivered;
         if undelivered.get().is_none() {
@@ -325,7 +324,10 @@ impl OutputProducer {
             self.producer.poll(Duration::ZERO);
             self.check_deliveries()?;
             if started.elapsed() > self.delivery_timeout + CALL_TIMEOUT {
-                return Err(Error::Unavailable("deliveries are outstanding".into()));
+                return Err(Error::Unavailable(format!(
+                    "records were not delivered in {:?}: check the brokers",
+                    started.elapsed()
+                )));
             }
         }
         self.producer.poll(Duration::ZERO);
@@ -347,7 +349,7 @@ impl OutputProducer {
     pub(super) fn commit(&self) -> Result<()> {
         let call = || self.producer.commit_transaction(CALL_TIMEOUT);
         self.call("commit_transaction", call).map_err(|error| match error {
-            // Nobody knows whether the broker took it: restore tells.
+            // The broker may have committed it: the restore finds out.
             Error::Unavailable(reason) => Error::Indeterminate(reason),
             error => error,
         })
@@ -373,7 +375,7 @@ impl OutputProducer {
     }
 }
 
-/// What a commit consumes of each partition, with the stream time beside the offset.
+/// The consumed offsets of each partition, with the stream time as metadata.
 pub(super) fn offsets(
     sources: &[String],
     partitions: &[(i32, Vec<Consumed>)],

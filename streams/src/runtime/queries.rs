@@ -1,4 +1,4 @@
-//! The committed stores of this process, for those who only read.
+//! Interactive queries: the committed stores of this process, readable from any thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -9,10 +9,10 @@ use crate::store::Committed;
 /// By name and partition.
 type Stores = BTreeMap<(String, i32), Arc<Committed>>;
 
-/// Which stores are here, by name and partition. Clones share it.
+/// The readable stores of this process, by name and partition. Clones share them.
 ///
-/// A reader sees committed state only, and keeps what it holds readable while the partition moves
-/// away: its answer becomes older, not an error.
+/// A reader sees committed state only. A store that it holds stays readable while the partition moves
+/// away: its answers become older and do not fail.
 #[derive(Clone, Default)]
 pub struct Queries {
     /// Written at rebalances, read by queries; held for one map operation.
@@ -27,7 +27,7 @@ pub struct Queries {
     changes: Changes,
 }
 
-/// What one worker of this process has to do.
+/// The progress of one worker, or of the follower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerStatus {
     /// The group has answered at least once since the worker joined.
@@ -39,7 +39,8 @@ pub struct WorkerStatus {
 }
 
 impl Queries {
-    /// Shows a store, and tells those who listen. The runtime does it; so does a test that has none.
+    /// Makes a store readable, and publishes [`ChangeEvent::Moved`]. Called by the runtime, and by tests
+    /// without one.
     pub fn add(&self, name: &str, partition: i32, store: Arc<Committed>) {
         {
             let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
@@ -48,12 +49,12 @@ impl Queries {
         self.changes.publish(&ChangeEvent::Moved { store: name.to_owned(), partition });
     }
 
-    /// Where changes of these stores are told.
+    /// The changes of these stores.
     pub const fn changes(&self) -> &Changes {
         &self.changes
     }
 
-    /// Names the topics of stores by their ids: what a position is a position in.
+    /// Sets the ids of the stores' topics. An offset means something only together with its topic's id.
     pub fn set_topics(&self, ids: impl Iterator<Item = (String, String)>) {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
     }
@@ -85,13 +86,13 @@ impl Queries {
         *self.follower.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower);
     }
 
-    /// What follows partitions that no worker of this process owns, if anything does.
+    /// The progress of the follower, if there is one.
     pub fn follower(&self) -> Option<WorkerStatus> {
         *self.follower.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every worker has been answered by the group, and none is restoring. A standby is not waited
-    /// for; a view, which has no worker, is.
+    /// Every worker has joined the group, and none is restoring. A view has no worker and is ready when
+    /// its follower is; a standby does not count.
     pub fn is_ready(&self) -> bool {
         let ready = |member: &WorkerStatus| member.joined && member.restoring == 0;
         let members = self.members();
@@ -101,7 +102,7 @@ impl Queries {
         members.iter().all(ready)
     }
 
-    /// Stores that nobody changes any more, or a task that runs without a broker: ready at once.
+    /// Stores of one partition, ready at once: of a task that runs without a broker.
     pub fn of_partition(stores: impl IntoIterator<Item = (String, Arc<Committed>)>) -> Self {
         let queries = Self::default();
         for (name, store) in stores {
@@ -111,7 +112,7 @@ impl Queries {
         queries
     }
 
-    /// Every partition of a store that is here.
+    /// The readable partitions of a store.
     pub fn stores(&self, name: &str) -> Vec<(i32, Arc<Committed>)> {
         let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner);
         let named = stores.iter().filter(|((store, _), _)| store == name);

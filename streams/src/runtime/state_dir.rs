@@ -5,7 +5,7 @@
 //!                          instance     this member's name: 128 random bits, made once
 //!                          partitions   partitions of the source when the state was made
 //!                          topics       the topics of its stores, a line each: name, id
-//!                          engine       what keeps the stores: sled or fjall
+//!                          engine       the storage engine: sled or fjall
 //!                          stores/      the database
 //! ```
 
@@ -26,7 +26,7 @@ use crate::store::engine::Database;
 pub(super) struct StateDir {
     path: PathBuf,
     database: Database,
-    /// One thread at a time remembers something; held for one small file.
+    /// Held while one small file is read or written.
     remembering: Mutex<()>,
     /// Unlocked when it is dropped, or when the process dies.
     _lock: File,

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Tells an application to stop. Clones are the same signal.
+/// Stops an application. Clones share the signal.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Stop after the current turn: commit, give everything back, return.
+    /// Sets the signal: each worker commits, gives its partitions back and returns.
     pub fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it was told to.
+    /// Whether the signal is set.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }

@@ -1,16 +1,15 @@
-//! Follows output topics: what restore, standby and view have in common.
+//! Follows output topics into replicas, for restore, standby and view.
 //!
-//! Whoever reads an output topic under `read_committed` into a store holds
-//! fold(topic[.. position]), which is the invariant of every store ([`Replica`]).
+//! A store that is filled from an output topic under `read_committed` equals fold(topic[.. position]),
+//! the invariant of every store ([`Replica`]).
 //!
-//! The end of a partition is where the broker says it is: transaction markers occupy offsets, so
-//! "the position is the end less one" may never come true. And it must be at or past the end that
-//! uncommitted reading showed when the tail began: an open transaction of a fenced member hides
-//! what its successor has committed behind it, until the broker aborts it.
+//! A restore ends at the end of the partition that the broker reports. Transaction markers occupy
+//! offsets, so the last record may be before it. The end is that of uncommitted reading: an open
+//! transaction of a fenced member hides later commits until the broker aborts it.
 //!
-//! How old a replica is counts from a request for the ends, once all before them is here. An end that
-//! a fetch finds does not count: nothing says when that fetch was sent, and a process that was stopped
-//! or cut off finds an old one.
+//! The age of a replica counts from a request for the ends, once all records before them are here. An
+//! end that a fetch finds does not count: the fetch may have been sent long ago, by a process that was
+//! stopped or cut off.
 //!
 //! The start of a topic moves when its retention deletes segments. A replica that has not come so far
 //! goes on at the new start, as one that begins there does.
@@ -88,7 +87,7 @@ impl Followed {
         (self.end.0 - self.replica.next().0).max(0)
     }
 
-    /// Gives what was taken to the store, and says how old that leaves it. True when it has just
+    /// Gives the taken records to the store and updates its freshness. True when the replica has just
     /// reached the end.
     fn write(&mut self) -> Result<bool> {
         let at_end = std::mem::take(&mut self.at_end);
@@ -212,7 +211,7 @@ impl Tail {
         Ok(replicas)
     }
 
-    /// Takes what waits. Returns the replicas that have just reached the end.
+    /// Takes waiting records. Returns the replicas that have just reached the end.
     pub(super) fn poll(
         &mut self,
         topics: &mut impl Topics,
@@ -296,19 +295,19 @@ impl Tail {
         self.of(partition).map(|followed| &followed.replica)
     }
 
-    /// The most that waits in front of any one store that is readable, in bytes.
+    /// Bytes in memory of the readable store that has the most.
     pub(super) fn overlay_bytes(&self) -> usize {
         let readable = self.followed.iter().filter(|followed| followed.caught_up);
         readable.map(|f| f.replica.store().overlay_bytes()).max().unwrap_or(0)
     }
 
-    /// What waits in front of all stores of partitions that are being restored, in bytes.
+    /// Bytes in memory of all stores that are being restored.
     pub(super) fn restoring_bytes(&self) -> usize {
         let restoring = self.followed.iter().filter(|f| !self.is_caught_up(f.partition));
         restoring.map(|f| f.replica.store().overlay_bytes()).sum()
     }
 
-    /// Sets apart what is in front of the stores. Returns those that have something to write.
+    /// Freezes the changes in memory. Returns the stores that have some to write.
     pub(super) fn freeze(&mut self) -> Result<Vec<Changelog>> {
         let mut frozen = Vec::new();
         for Followed { replica, partition, .. } in &mut self.followed {
@@ -349,8 +348,8 @@ fn find<'a>(
     all.get_mut(*last)
 }
 
-/// Gives one record to its replica. What belongs to a partition that is no longer followed, or was
-/// fetched before it was given away and came back, is passed over.
+/// Gives one event to its replica. It is ignored when its partition is no longer followed, or when it
+/// was fetched before the partition left and came back.
 fn take(all: &mut [Followed], last: &mut usize, found: &Fetched<'_>) -> Result<()> {
     match *found {
         Fetched::Record { topic, partition, offset, timestamp, key, value } => {

@@ -1,7 +1,7 @@
 //! A read view: every partition of the output topics, followed outside any group.
 //!
-//! Readers scale apart from writers, need no call from member to member, and keep answering while
-//! a group rebalances or is gone: their answers become older.
+//! Readers scale apart from writers and need no request to another member. They go on answering, with
+//! older state, while the group rebalances or is gone.
 
 use super::admin;
 use super::app::follow;
@@ -42,11 +42,11 @@ impl View {
         Ok(Self { topology, config, state_dir, metrics, queries, stop, partitions })
     }
 
-    /// Runs until told to stop. Blocks: on a thread of its own.
+    /// Runs until the stop signal. Blocks: call it on a thread of its own.
     pub fn run(&self) -> Result<()> {
         let Self { topology, config, state_dir, metrics, queries, stop, partitions } = self;
-        // Nobody claims anything, and the line stays open.
-        let (_nobody, mut claims) = FollowerHandle::new();
+        // A view has no workers. The handle keeps the channel open.
+        let (_handle, mut claims) = FollowerHandle::new();
         let context = RuntimeContext { topology, metrics, queries };
         follow(context, config, state_dir, *partitions, &mut claims, stop)
     }

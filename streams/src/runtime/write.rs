@@ -1,4 +1,4 @@
-//! A few records written by a person's command, outside any task and transaction.
+//! Records written by a command-line tool, outside any task and transaction.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 use super::{admin, errors};
 use crate::error::{Error, Result};
 
-/// What a person waits for a broker that does not answer.
+/// After this time without an answer the command fails.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A record to be written.

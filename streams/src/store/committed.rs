@@ -1,13 +1,13 @@
-//! What is committed but not yet on disk, in front of the store that will hold it.
+//! The committed state of a store: an overlay in memory in front of the store on disk.
 //!
 //! ```text
 //! post_commit ─► live ──freeze(position)──► frozen ──write_frozen──► written, and the store
 //! reads:         live,   then                frozen,   then          written,    then the store
 //! ```
 //!
-//! A key changed a hundred times between two freezes is written once. What was written last stays
-//! to be read until the next is: a key that has just changed will be looked for again, and the store
-//! takes ten times as long to find it. Invariants:
+//! A key that changes a hundred times between two freezes is written once. The layer that was written
+//! last stays in memory until the next one is: its keys are likely to be read again, and a read of the
+//! store takes ten times as long. Invariants:
 //! - Every committed change is in live, frozen or store.
 //! - The position given to `freeze` covers nothing that is not in live at that moment, in frozen
 //!   or in the store; the store gets it only after the frozen changes.
@@ -21,7 +21,7 @@ use super::{Freshness, Store};
 use crate::error::Result;
 use crate::record::{KeyValue, Offset};
 
-/// A layer that is larger does not stay once it is written: what a restore leaves would.
+/// A larger layer is dropped once it is written: that of a restore would fill the memory.
 const MAX_WRITTEN: usize = 48 << 20;
 
 /// Changes in front of a store, with the end of what is known of them.
@@ -144,8 +144,8 @@ impl Committed {
         self.layers().live.bytes()
     }
 
-    /// Sets the changes so far apart, to be written up to `position`. False, and nothing done,
-    /// while an earlier freeze is not yet written.
+    /// Freezes the live changes, to be written up to `position`. False, without an effect, while an
+    /// earlier freeze is not yet written.
     pub fn freeze(&self, position: Offset) -> bool {
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
         if layers.frozen.is_some() {
@@ -157,7 +157,7 @@ impl Committed {
         true
     }
 
-    /// Writes what is frozen, sorted, its position last. Blocks: off the processing path.
+    /// Writes the frozen layer, sorted, its position last. Blocks: called by a background thread.
     pub fn write_frozen(&self) -> Result<()> {
         let _one_at_a_time = self.writer();
         let Some((layer, position)) = self.layers().frozen.clone() else {
@@ -169,7 +169,7 @@ impl Committed {
         layers.frozen = None;
         let before = std::mem::replace(&mut layers.written, stays);
         drop(layers);
-        // What goes away may be large: readers do not wait for it.
+        // Dropped without the lock: it may be large, and readers wait for the lock.
         drop(before);
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Epoch {
     pub(super) fn write<R>(&self, write: impl FnOnce() -> Result<R>) -> Result<R> {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if *latest != self.number {
-            return Err(Error::Fenced("the state store was opened again".into()));
+            return Err(Error::Fenced("the state store has another owner".into()));
         }
         write()
     }

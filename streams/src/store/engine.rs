@@ -1,4 +1,4 @@
-//! Which engine keeps the stores of a state directory.
+//! The storage engines, of which a state directory has one.
 //!
 //! | | sled | fjall |
 //! |---|---|---|
@@ -52,7 +52,9 @@ impl FromStr for Engine {
 
     fn from_str(name: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|engine| engine.as_str() == name);
-        found.ok_or_else(|| Error::Invalid("a store engine is sled or fjall".into()))
+        found.ok_or_else(|| {
+            Error::Invalid(format!("store engine {name:?} does not exist: use sled or fjall"))
+        })
     }
 }
 

@@ -8,7 +8,7 @@
 //! A long sorted run, which is what a store is mostly given, becomes one new table, past journal and
 //! memory tables, and holds its own position: it is there as a whole or not at all. Short ones go
 //! through the journal, position last; the journal keeps their order, so what is lost when a machine
-//! dies is the end of it, and whoever starts again restores that.
+//! dies is the end of it, which the next start restores.
 //!
 //! A write that fails ends the application: fjall refuses all further ones.
 
@@ -24,7 +24,7 @@ use crate::record::{ChangeRef, KeyValue, Offset};
 const RUN: usize = if cfg!(test) { 4 } else { 4096 };
 /// Changes of one entry of the journal.
 const MAX_BATCH: usize = 4096;
-/// What short runs gather in memory for each store before they become a table.
+/// Bytes that short runs gather in memory for each store before they become a table.
 const MEMTABLE_BYTES: u64 = 4 << 20;
 /// The least that fjall takes: what an opening may have to read again.
 const JOURNAL_BYTES: u64 = 64 << 20;

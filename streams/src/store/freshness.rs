@@ -1,4 +1,4 @@
-//! How far a store has come, for readers that want to know how old their answer is.
+//! The progress of a store, from which readers compute the age of an answer.
 //!
 //! ```text
 //! next       everything before this offset of the topic is in the store or its overlay
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::record::{Offset, Timestamp};
 
-/// Nothing is known yet: no offset and no time is smaller.
+/// Not known yet: smaller than every offset and time.
 const UNKNOWN: i64 = i64::MIN;
 
 /// One moment on two clocks, of which each lies in its own way: the wall clock is set back, and the
@@ -29,13 +29,13 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// What the two clocks say.
+    /// A reading of both clocks.
     pub fn new(wall: Timestamp, up: Duration) -> Self {
         Self { wall, up_ms: i64::try_from(up.as_millis()).unwrap_or(i64::MAX) }
     }
 
-    /// Milliseconds from `earlier` until now: the more of what the two clocks say, so that an age is
-    /// too great rather than too small.
+    /// Milliseconds since `earlier`: the greater of the two clocks' differences, so that an age is too
+    /// great rather than too small.
     ///
     /// ```
     /// use streams::record::Timestamp;
@@ -51,14 +51,14 @@ impl Moment {
         wall.max(self.up_ms.saturating_sub(earlier.up_ms)).max(0)
     }
 
-    /// One that is as old as both or older.
+    /// A moment that is as old as both, or older.
     #[must_use]
     pub fn older(self, other: Self) -> Self {
         Self { wall: self.wall.min(other.wall), up_ms: self.up_ms.min(other.up_ms) }
     }
 }
 
-/// Written by whoever changes the store, read from any thread.
+/// Written by the owner of the store, read from any thread.
 ///
 /// ```
 /// use streams::record::{Offset, Timestamp};
@@ -75,8 +75,8 @@ impl Moment {
 #[derive(Debug)]
 pub struct Freshness {
     next: AtomicI64,
-    /// Both are of moments at which the broker was asked. Whoever reads the one before a change and the
-    /// other after it computes an age that is too great, for the greater of two is taken.
+    /// Both are of moments at which the broker was asked. A reader between the two writes computes an
+    /// age that is too great, for the greater of two differences counts.
     wall: AtomicI64,
     up_ms: AtomicI64,
 }

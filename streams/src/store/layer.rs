@@ -10,8 +10,8 @@
 //! outgrows its room moves to the end with half as much room again, so what it leaves behind is
 //! at most twice what it holds.
 //!
-//! Order costs nobody who does not ask for it: whoever reads a range sorts the keys that are new
-//! since the last one, and whoever writes the layer to disk sorts it once.
+//! Keys are sorted on demand only: a range sorts the keys that are new since the last range, and the
+//! write to disk sorts all of them once.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher as _;
@@ -66,7 +66,7 @@ struct Order {
     bytes: usize,
 }
 
-/// What Kafka can carry fits: its records are shorter than 2 GiB.
+/// A length as `u32`. Records of Kafka are shorter than 2 GiB.
 fn short(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(DELETED)
 }

@@ -1,7 +1,7 @@
-//! State stores: what a partition knows, with the changelog position up to which it knows it.
+//! State stores: the state of a partition, with the changelog position up to which it is complete.
 //!
 //! ```text
-//! processor ─► Cache (typed, uncommitted) ─► Commit ─► post_commit ─► Overlay (committed, in memory)
+//! processor ─► Cache (typed, uncommitted) ─► Commit ─► post_commit ─► overlay (committed, in memory)
 //!                 └────── reads through ──────────────────────────────┘ └─► Store (disk), every few seconds
 //! ```
 //!

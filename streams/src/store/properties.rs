@@ -1,4 +1,4 @@
-//! What holds of stores for any sequence of operations.
+//! Properties of stores under any sequence of operations.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use crate::changelog::Layout;
 use crate::error::Result;
 use crate::record::Offset;
 
-/// MemoryStore of a test's database.
+/// Memory of a test's database.
 const CACHE_BYTES: usize = 1 << 20;
 /// The same, and none: sled is opened again with every write.
 const CACHES: [usize; 2] = [CACHE_BYTES, 0];
@@ -96,7 +96,7 @@ fn memory_equals_disk(
                 prop_assert_eq!(expected, opened.0.range(from, to, *limit)?);
             }
             Operation::Reopen => {
-                // What was applied without a position may be lost by a crash, not by a close.
+                // A change without a position may be lost by a crash, not by a close.
                 drop(opened);
                 opened = open()?;
             }

@@ -86,7 +86,7 @@ impl goldenscript::Runner for Script {
                 log.push(SinkRecord { key: key.into(), value });
                 String::new()
             }
-            // What can be seen.
+            // Queries.
             "output" => topic(driver, name),
             "store" => store(driver, name)?,
             "positions" => positions(driver)?,

@@ -1,4 +1,4 @@
-//! What holds whatever comes: any records, any batches, any commits, a crash at any point.
+//! Properties of a task under any records, batches and commits, and a crash at any point.
 
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// One record of a source: which, when, and what.
 type Event = (bool, i64, u8, Option<i8>);
 
-/// What is done after a record has been processed.
+/// An action after a record has been processed.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Nothing,
@@ -23,11 +23,11 @@ enum Step {
     CrashIdle,
     /// It dies with a prepared commit that is not written.
     CrashPrepared,
-    /// It dies when the commit is written and the stores have not heard of it.
+    /// It dies between the write of the commit and `post_commit`.
     CrashWritten,
     /// It dies when the stores are frozen and not written.
     CrashFrozen,
-    /// What it has processed is given up, and the same task goes on.
+    /// All that is not committed is discarded, and the same task goes on.
     DiscardIdle,
     /// The prepared commit is refused, and the same task goes on.
     DiscardPrepared,

@@ -79,7 +79,7 @@ fn window_key(key: &[u8], start: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(&start.to_be_bytes());
 }
 
-/// What stands in a store key of `counts`.
+/// The parts of a store key of `counts`.
 pub(super) fn window(key: &[u8]) -> Result<(&str, i64), String> {
     let (key, start) = key.split_last_chunk::<8>().ok_or("no window in the key")?;
     let key = std::str::from_utf8(key).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! The commit: everything that the tasks have done, all or nothing.
+//! The commit: all changes, outputs and offsets of the tasks in one transaction.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::topology::StoreChange;
 /// broker's own `__consumer_offsets`.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
 
-/// What a transaction carries.
+/// The content of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommitKind {
     /// The records of all prepared commits, and their offsets.
     Records,
-    /// The offsets of all running tasks. The group takes them from the owner only, so whoever was
-    /// paused past its session finds out here, before its stores would claim another's records.
+    /// The offsets of all running tasks. The group takes them from the owner only: a worker that was
+    /// paused past its session is fenced here, before its stores claim the next owner's records.
     Proof,
-    /// The same while there is nothing to commit, for the age of answers: what is here is all there is.
+    /// The same while there is nothing to commit: it proves that the stores are complete.
     Idle,
 }
 
-/// The changes of a commit by store, when somebody listens.
+/// The changes of a commit by store, when there are listeners.
 fn changed(queries: &Queries, commit: Option<&Commit>) -> Vec<Vec<Change>> {
     let heard = commit.filter(|_| queries.changes().has_listeners());
     let stores = heard.iter().flat_map(|commit| &commit.changes);
@@ -44,7 +44,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         }
     }
 
-    /// Everything that the tasks have done since the last commit, all or nothing.
+    /// Commits all that the tasks have done since the last commit.
     pub(super) fn commit(&mut self) -> Result<()> {
         let now = self.topics.uptime();
         self.last_commit = now;
@@ -69,7 +69,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(())
     }
 
-    /// A running task has not been proved to be ours for a while, or never.
+    /// The last proof of ownership is too old, or a running task has none.
     fn is_proof_due(&self) -> bool {
         let is_known = |(_, owned): (i32, &Owned)| {
             owned.task.stores().iter().all(|store| store.freshness().complete_at().is_some())
@@ -79,9 +79,11 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     pub(super) fn begin(&mut self, sent: CommitKind) -> Result<()> {
-        // What an idle member would lose is nothing: the group says what has become of it.
+        // An idle member has nothing to lose: it learns of the loss by the group's answer.
         if sent != CommitKind::Idle && self.group.is_lost() {
-            return Err(Error::Fenced("the group has given the partitions away".into()));
+            return Err(Error::Fenced(
+                "the group has given the partitions to another member".into(),
+            ));
         }
         self.group.begin()
     }
@@ -104,8 +106,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         let offsets: Vec<(i32, Vec<Consumed>)> = self.owned.iter().filter_map(consumed).collect();
         let asked = self.topics.moment();
         match (self.group.send_offsets(&offsets), sent, self.settings.guarantee) {
-            // There was nothing to lose: the age grows. A transaction that failed, on the other hand,
-            // leaves no producer to go on with.
+            // Without a transaction the producer can go on. The age of answers grows.
             (Err(error), CommitKind::Idle, Guarantee::AtLeastOnce) => {
                 tracing::debug!(%error, "no proof of ownership");
                 return Ok(());
@@ -132,7 +133,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(())
     }
 
-    /// Nobody else had committed anything by `asked`, so what is here is all there was.
+    /// No other member had committed anything by `asked`, so the stores are complete up to then.
     fn prove(&mut self, asked: Moment) {
         if self.group.is_lost() {
             return;
@@ -143,20 +144,20 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         }
     }
 
-    /// The stores receive what is written, or learn that there was nothing to write.
+    /// Applies the written commits to the stores.
     fn settle(&mut self) {
         let queries = self.context.queries;
         for (partition, owned) in &mut self.owned {
             let committed = changed(queries, owned.task.pending());
             owned.task.post_commit();
-            // Told once they can be read.
+            // Published once they can be read.
             for (spec, changes) in self.context.topology.stores().iter().zip(committed) {
                 queries.changes().publish_changes(&spec.name, *partition, None, changes);
             }
         }
     }
 
-    /// Counts what was written, once it was.
+    /// Counts the written commits.
     fn count(&mut self) {
         let metrics = &self.context.metrics;
         let topology = &self.context.topology;

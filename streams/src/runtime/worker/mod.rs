@@ -20,11 +20,11 @@
 //! Invariants:
 //! - Between two turns no commit is prepared and nothing uncommitted is in an overlay.
 //! - A store receives a commit only after [`Group::commit`] has returned.
-//! - A store is written up to an end that was asked before a commit of this member: whoever was
-//!   replaced since then cannot have made that commit.
+//! - A store is written up to an end that was asked before a commit of this member: a member that was
+//!   replaced since then could not have made that commit.
 //!
-//! Any error ends the worker: it is dropped with everything it had not committed, and a new one
-//! joins the group and restores the tail. There is no second, special way back.
+//! Any error ends the worker. It is dropped with everything that is not committed; a new one joins the
+//! group and restores the end of its changelogs. There is no other way of recovery.
 
 mod commit;
 mod ownership;
@@ -60,7 +60,7 @@ const LOOK_EVERY: usize = 64;
 /// Between two readings of lag and sizes.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
-/// A task and what the worker knows of it.
+/// A task that the worker owns.
 struct Owned {
     task: Task,
     resume: StartPosition,
@@ -74,7 +74,7 @@ struct Owned {
     restored: u64,
 }
 
-/// One step of the plan; the module's grammar says which follow it.
+/// One step of the plan. The grammar above gives its successors.
 enum Step {
     Poll,
     Positions(Vec<i32>),
@@ -110,7 +110,7 @@ enum Step {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
-    /// It was told to stop.
+    /// The stop signal is set.
     Asked,
     /// It has given everything back.
     Reached,
@@ -178,11 +178,11 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         }
     }
 
-    /// Runs until it is told to stop, then gives everything back.
+    /// Runs until the stop signal, then gives everything back.
     pub fn run(&mut self, stop: &Stop) -> Result<()> {
         let ran = self.run_until_stopped(stop);
         if ran.is_err() && !self.owned.is_empty() {
-            // The log tells of every partition where it went, whoever reads it at night.
+            // The log has each partition's way, also for a worker that ends.
             let partitions: Vec<i32> = self.owned.keys().copied().collect();
             tracing::info!(?partitions, lost = true, "partitions revoked");
         }

@@ -241,7 +241,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
                 self.show_gone(*partition, &owned.label);
             }
             if self.standby.is_on() {
-                // What is followed from here on is readable until the replica has caught up.
+                // Readers keep the released stores until the follower's replicas have caught up.
                 self.standby.release(*partition, self.index);
                 continue;
             }

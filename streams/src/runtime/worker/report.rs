@@ -1,4 +1,4 @@
-//! What the worker tells of itself: states, sizes, lag.
+//! The metrics of a worker: task states, sizes and lag.
 
 use std::sync::Arc;
 

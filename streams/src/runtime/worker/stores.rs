@@ -3,7 +3,7 @@
 //!
 //! Why the end is a position: this worker is the only writer of the partition. Every record before
 //! the end was committed (or aborted, and is invisible) by the next commit boundary, and is then
-//! in the overlay or the store. What is written after the end only makes the replay longer.
+//! in the overlay or the store. A record after the end only makes the replay longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use super::{Changelog, Group, JobResult, Step, StoreJob, Topics, Worker};
 use crate::error::Result;
 use crate::record::Offset;
 
-/// Of the time, writing stores takes at most one part in so many, unless one is full: the longer a
-/// round takes, the more changes the next one merges.
+/// Writing stores takes at most one part in this many of the time, unless a store is full. A longer
+/// pause lets the next round merge more changes.
 const WRITE_SHARE: u32 = 4;
 /// How long one step waits for a job that has to end before anything else.
 const JOB_WAIT: Duration = Duration::from_millis(100);
 
 impl<G: Group, T: Topics> Worker<'_, G, T> {
-    /// The stores of these partitions with changes that are not on disk. What is still restored
-    /// is written by its own rule.
+    /// The stores of these partitions that have changes in memory. Stores that are being restored are
+    /// written elsewhere.
     fn changelogs(&self, partitions: &[i32]) -> Vec<Changelog> {
         let mut changelogs = Vec::new();
         for (partition, owned) in self.running().filter(|(p, _)| partitions.contains(p)) {
@@ -82,8 +82,8 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(())
     }
 
-    /// Waits for the job under way, and goes on with no round: whoever opens the stores of a lost
-    /// partition next, in this process, must be their only writer.
+    /// Waits for the job under way and ends the round: the next owner in this process must be the only
+    /// writer of the stores.
     pub(super) fn end_writing(&mut self) -> Result<()> {
         if self.writing && self.done(JOB_WAIT)?.is_none() {
             self.then([Step::EndWriting]);

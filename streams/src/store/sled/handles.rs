@@ -1,14 +1,12 @@
 //! Every handle of one sled database, so that it can be closed and opened again.
 //!
 //! sled 1.0.0-alpha.124 keeps in memory what a process has written, whatever the capacity of its
-//! cache: it pages a leaf out while the leaf is clean and was not written since it was read, and its
-//! eviction after a flush looks for leaves that are dirty, which a flush has just ended. Its own
-//! list of bugs says that page-out waits for a mark which nobody takes back. Minutes of 5,000 pairs
-//! would cost 2 GB a day.
+//! cache: it pages a leaf out only while the leaf is clean and was not written since it was read, and
+//! its eviction after a flush looks for dirty leaves, of which the flush leaves none. Minutes of 5,000
+//! pairs would cost 2 GB a day.
 //!
-//! What it has written is therefore counted, each key once. At the bound it is flushed, all handles
-//! are dropped, and new ones are taken from a database that holds nothing yet. Whoever reads meanwhile
-//! waits for some tens of milliseconds.
+//! Written bytes are therefore counted, each key once. At the bound the database is flushed, closed and
+//! opened again, with new handles. Readers wait for 20 to 40 ms meanwhile.
 //!
 //! What changes all the time is read again at once, leaf by leaf, and sled pages out what is clean at
 //! its capacity: with less room than that each look would read a leaf (more than 100 CPU-us an
@@ -36,8 +34,8 @@ const LEAF: usize = 1024;
 /// sled flushes whenever a handle is dropped, that of a finished range included: on the thread that
 /// reads, and after a failed write it waits there for ever.
 const FLUSH_EVERY_MS: usize = 10 * 365 * 86_400_000;
-/// What an entry of a leaf costs beyond its bytes: places in a leaf that is half full, and what the
-/// allocator rounds up.
+/// Bytes of an entry of a leaf beside key and value: unused places in the leaf, and rounding by the
+/// allocator.
 const ENTRY_BYTES: usize = 96;
 /// Writes of all stores that are held, however large they are. None in tests, so that each is followed
 /// by another opening where no memory is given.
@@ -56,14 +54,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A database and whoever uses it.
+/// A database and all handles of its trees.
 ///
 /// A sled handle belongs to one thread at a time, so each store has one of its own behind a lock.
 pub(super) struct TreeHandles {
     path: PathBuf,
     /// Half of the memory that there is.
     half: usize,
-    /// Nothing once it could not be opened again.
+    /// `None` once it could not be opened again.
     db: Mutex<Option<Db>>,
     stores: Mutex<Vec<Weak<TreeHandle>>>,
     /// Held for a flush, one at a time. True once one has failed: sled would let the next one wait
@@ -72,7 +70,7 @@ pub(super) struct TreeHandles {
     written: Mutex<Written>,
 }
 
-/// What sled has been given since it was opened.
+/// The changes that sled has taken since it was opened.
 #[derive(Default)]
 struct Written {
     /// Hashes of store and key, of those that are counted.
@@ -94,7 +92,7 @@ pub(super) struct TreeHandle {
     /// Bytes of the last write that came to its end.
     round: AtomicUsize,
     /// Held for one operation or one bounded batch, never across a flush, so that readers wait for
-    /// neither. Nothing once the database could not be opened again.
+    /// neither. `None` once the database could not be opened again.
     tree: Mutex<Option<Tree>>,
 }
 
@@ -115,7 +113,7 @@ impl TreeHandles {
 
     /// A handle of the store of that name.
     pub(super) fn store(&self, name: &str) -> Result<Arc<TreeHandle>> {
-        // Nothing is opened again between the opening of the tree and its place in the list.
+        // The lock keeps the database open until the tree is in the list.
         let mut stores = lock(&self.stores);
         let tree = self.with_db(|db| made(db, name))?;
         let (name, tree) = (name.to_owned(), Mutex::new(Some(tree)));
@@ -163,7 +161,7 @@ impl TreeHandles {
         if *has_failed {
             return Err(no_room(&"a write before this one has failed"));
         }
-        // A handle of its own: nobody waits for the database while it flushes.
+        // A handle of its own, so that no other thread waits for the lock during the flush.
         let db = lock(&self.db).clone().ok_or_else(closed)?;
         let flushed = db.flush();
         *has_failed = flushed.is_err();
@@ -183,8 +181,8 @@ impl TreeHandles {
         }
         tracing::debug!(held, bound, "the state store is opened again");
         let mut trees: Vec<_> = handles.iter().map(|handle| lock(&handle.tree)).collect();
-        // Nobody writes now, and what was written since is not closed unflushed: a handle that cannot
-        // flush when it is dropped waits for ever.
+        // All trees are locked. Later writes are flushed before the close: a handle that cannot flush
+        // when it is dropped blocks for ever.
         self.flush_alone(&mut flushing)?;
         for tree in &mut trees {
             **tree = None;
@@ -224,8 +222,8 @@ fn open(path: &Path, capacity: usize) -> Result<Db> {
     })
 }
 
-/// A tree that something was written to: sled evicts the leaf of one to which nothing was, and whoever
-/// reads it then spins for ever (found by `make takeover`).
+/// Opens a tree and writes an entry to it: sled evicts the leaf of an empty tree, and a read of it then
+/// spins for ever.
 fn made(db: &Db, name: &str) -> io::Result<Tree> {
     let tree = db.open_tree(name)?;
     if tree.get(MADE)?.is_none() {

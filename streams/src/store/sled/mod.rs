@@ -10,8 +10,7 @@
 //! between the two finds an older position and replays.
 //!
 //! A write that fails ends the application. sled keeps its first error for good and cannot be closed
-//! after it, so there is no way to go on within the process; whoever starts it again, with room on
-//! the disk, restores the tail.
+//! after it, so the process cannot go on. The next start, with room on the disk, restores the rest.
 
 mod handles;
 
@@ -150,7 +149,7 @@ mod tests {
             let (empty, full) = (database.store("empty")?, database.store("full")?);
             for _filling in 0..3 {
                 fill(&full)?;
-                // sled hears of accesses by the handful.
+                // sled records accesses in batches.
                 for _look in 0..100 {
                     assert_eq!(empty.get(b"key")?, None);
                 }
@@ -161,7 +160,7 @@ mod tests {
         Ok(())
     }
 
-    /// What changes on and on is read on and on, by others, while the database is opened again.
+    /// Two threads read a key that changes all the time, while the database is opened again.
     #[test]
     fn a_store_is_read_while_its_database_is_opened_again() -> Result<()> {
         const ROUNDS: i64 = 40;
