@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use processor::operators::Interval;
-use processor::store_keys;
+use processor::{layouts, store_keys};
 use schemas::topic::Topic;
 use schemas::{Basis, Codec, Timestamp};
 use streams::Layout;
@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(store_keys::read_pair(&store_keys::pair_key(&pair)), Some(pair));
     }
     let (key, value) = rest.split_at(rest.len() / 2);
-    restore(&store_keys::latest(&CODEC, Topic::Latest.name("")), key, value);
-    restore(&store_keys::feeds(&CODEC, Topic::Feeds.name("")), key, value);
-    restore(&store_keys::candles(&CODEC, Interval::Minute, ""), key, value);
+    restore(&layouts::latest(&CODEC, Topic::Latest.name("")), key, value);
+    restore(&layouts::feeds(&CODEC, Topic::Feeds.name("")), key, value);
+    restore(&layouts::candles(&CODEC, Interval::Minute, ""), key, value);
 });

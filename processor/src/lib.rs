@@ -6,6 +6,8 @@ pub mod api;
 pub mod cli;
 pub mod compute;
 pub mod config;
+pub mod interval;
+pub mod layouts;
 pub mod operators;
 pub mod store_keys;
 pub mod topology;

@@ -16,20 +16,14 @@
 //! with the pair first, each flush would write one leaf per changed pair, full of old candles. The
 //! cost is one look-up per segment of a range.
 
-use std::sync::Arc;
-
 use schemas::avro::{self, Reader, Record};
-use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
-use streams::Layout;
+use schemas::{Basis, CandleKey, Codec, Kind, PairKey, Timestamp};
 
-use crate::operators::{Feed, Interval, Window};
+use crate::interval::Interval;
 
 /// Windows of a pair that are adjacent: half an hour of minutes, a day and a bit of hours, a month
 /// of days.
 pub const SEGMENT: i64 = 32;
-/// The version of the candle keys. Stores of another version are ignored and restored from the
-/// topic.
-const CANDLES_VERSION: u32 = 2;
 /// Bytes of the segment at the beginning of a candle's store key.
 pub const PREFIX: usize = 6;
 /// Added to a segment's number so that it is never negative. The shortest segment has 2^20 ms.
@@ -140,75 +134,6 @@ pub fn read_candle_key(key: &[u8]) -> Option<(&[u8], Basis, Timestamp)> {
 pub fn typed_candle_key(key: &[u8]) -> Option<CandleKey> {
     let (pair, basis, open_time) = read_candle_key(key)?;
     Some(CandleKey { pair: read_pair(pair)?, basis, open_time })
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
-fn pairs<V>(codec: &Arc<Codec>, layout: Layout<V>) -> Layout<V> {
-    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    layout.with_keys(
-        move |key, out| {
-            writer.header(Kind::PairKey, out);
-            out.extend_from_slice(key);
-            Ok(())
-        },
-        move |key, out| {
-            out.extend_from_slice(&reader.body::<PairKey>(key).map_err(text)?);
-            Ok(())
-        },
-    )
-}
-
-/// The newest price by pair.
-pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
-    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    let encode = move |latest: &LatestPrice, out: &mut Vec<u8>| writer.encode(latest, out);
-    let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
-    pairs(codec, Layout::new(topic, encode, decode))
-}
-
-/// The state of each exchange's feed.
-pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
-    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    let encode = move |feed: &Feed, out: &mut Vec<u8>| writer.encode(&feed.to_mark(), out);
-    let decode = move |bytes: &[u8]| Feed::of_mark(reader.decode(bytes).map_err(text)?);
-    pairs(codec, Layout::new(topic, encode, decode))
-}
-
-/// Candles of one interval by segment, pair, basis and time; `prefix` is that of the topics' names.
-pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Window> {
-    let topic = interval.topic().name(prefix);
-    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    let encode = move |window: &Window, out: &mut Vec<u8>| {
-        writer.header(Kind::Candle, out);
-        window.write(out);
-    };
-    let decode = move |bytes: &[u8]| Window::read(reader.decode(bytes).map_err(text)?);
-    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    Layout::new(topic, encode, decode).with_version(CANDLES_VERSION).with_keys(
-        move |key, out| {
-            let (pair, basis, time) = read_candle_key(key).ok_or("not a candle's key")?;
-            writer.header(Kind::CandleKey, out);
-            out.extend_from_slice(pair);
-            avro::string(out, basis.as_str());
-            avro::long(out, time.0);
-            Ok(())
-        },
-        move |key, out| {
-            let body = reader.body::<CandleKey>(key).map_err(text)?;
-            let mut rest = Reader::new(&body);
-            // The pair has the same bytes in both; the body is one whole key.
-            for _ in 0..3 {
-                rest.bytes().map_err(text)?;
-            }
-            let pair = &body[..body.len() - rest.rest().len()];
-            let basis = rest.named(Basis::parse).map_err(text)?;
-            candle_key(interval, pair, basis, Timestamp(rest.long().map_err(text)?), out);
-            Ok(())
-        },
-    )
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ use schemas::topic::Topic;
 use streams::{SinkRecord, Topology};
 
 use crate::operators::{
-    Candles, Entry, Interval, LatestPrices, PairCache, STEP_WINDOWS, TaskStores, entry,
+    CandleStores, Candles, Entry, Interval, LatestPrices, PairCache, STEP_WINDOWS, entry,
 };
-use crate::store_keys;
+use crate::{layouts, store_keys};
 
 /// The name of a topic's store: the topic's own, without the prefix.
 pub const fn store_name(topic: Topic) -> &'static str {
@@ -50,18 +50,18 @@ pub fn topology_in_steps(
     let events = Topic::Events.name(input_prefix);
     let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
     Topology::new(move |builder| {
-        let candles = |interval: Interval| store_keys::candles(&codec, interval, &prefix);
-        let stores = TaskStores {
+        let candles = |interval: Interval| layouts::candles(&codec, interval, &prefix);
+        let stores = CandleStores {
             latest: builder.store(
                 store_name(Topic::Latest),
-                store_keys::latest(&codec, Topic::Latest.name(&prefix)),
+                layouts::latest(&codec, Topic::Latest.name(&prefix)),
             ),
             minutes: builder.store(store_name(Topic::Ohlc1m), candles(Interval::Minute)),
             hours: builder.store(store_name(Topic::Ohlc1h), candles(Interval::Hour)),
             days: builder.store(store_name(Topic::Ohlc1d), candles(Interval::Day)),
             feeds: builder.store(
                 store_name(Topic::Feeds),
-                store_keys::feeds(&codec, Topic::Feeds.name(&prefix)),
+                layouts::feeds(&codec, Topic::Feeds.name(&prefix)),
             ),
         };
         let decoder = Arc::clone(&codec);

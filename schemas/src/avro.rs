@@ -12,7 +12,7 @@
 //! | record | its fields in order, nothing between |
 
 use crate::Decimal;
-use crate::codec::Kind;
+use crate::kind::Kind;
 
 /// A type that one of our schemas describes.
 pub trait Record: Sized {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::avro::{self, Malformed, Reader, Record};
-use crate::codec::Kind;
+use crate::kind::Kind;
 use crate::{Basis, Decimal, PairKey, Timestamp};
 
 /// The window of one pair that begins at `open_time`; the topic says how long it is.

@@ -1,7 +1,7 @@
 //! The input of everything: one trade print or one price sample.
 
 use crate::avro::{self, Malformed, Reader, Record};
-use crate::codec::Kind;
+use crate::kind::Kind;
 use crate::{Decimal, Timestamp};
 
 /// What a price was made from. The two never mix: it is part of a candle's key.

@@ -1,7 +1,7 @@
 //! The newest price of a pair.
 
 use crate::avro::{self, Malformed, Reader, Record};
-use crate::codec::Kind;
+use crate::kind::Kind;
 use crate::{Basis, Decimal, Timestamp, VolumeSource};
 
 /// The newest price by event time, beside the newest stated volumes.

@@ -6,7 +6,7 @@
 
 use crate::Timestamp;
 use crate::avro::{self, Malformed, Reader, Record};
-use crate::codec::Kind;
+use crate::kind::Kind;
 
 /// In the order of the schema.
 const PARTS: [Part; 3] = [Part::Connection, Part::Trades, Part::Tickers];

@@ -9,7 +9,7 @@ use std::fmt;
 use unicode_normalization::is_nfc;
 
 use crate::avro::{self, Malformed, Reader, Record};
-use crate::codec::Kind;
+use crate::kind::Kind;
 
 /// Longest accepted base, quote or exchange, in bytes: the longest real instrument names are
 /// under 40, and a bound keeps keys from becoming a way to fill memory.

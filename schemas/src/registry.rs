@@ -19,7 +19,8 @@ use schema_registry_converter::error::SRCError;
 use serde_json::{Value, json};
 
 use crate::clock;
-use crate::codec::{Codec, Kind};
+use crate::codec::Codec;
+use crate::kind::Kind;
 use crate::topic::Topic;
 
 /// A registry that has not answered in this time is unavailable.

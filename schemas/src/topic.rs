@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::codec::Kind;
+use crate::kind::Kind;
 
 /// Partitions of every topic unless `--partitions` says otherwise.
 pub const DEFAULT_PARTITIONS: i32 = 4;

@@ -7,11 +7,12 @@ mod entry;
 mod latest;
 mod pairs;
 mod rules;
-mod stores;
 
-pub use candles::{Candles, Carrier, Feed, Gap, STEP_WINDOWS, Seen, Window, merge, single};
+pub use crate::interval::Interval;
+pub use candles::{
+    CandleStores, Candles, Carrier, Feed, Gap, STEP_WINDOWS, Seen, Window, merge, single,
+};
 pub use entry::{Entry, entry};
 pub use latest::LatestPrices;
 pub use pairs::{Pair, PairCache};
-pub use rules::{Interval, REVISION_HORIZON_MS, is_closed};
-pub use stores::TaskStores;
+pub use rules::{REVISION_HORIZON_MS, is_closed};

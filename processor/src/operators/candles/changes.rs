@@ -32,14 +32,14 @@ use super::index::PairIndex;
 use super::tables::Tables;
 use super::window::{Window, add_to_parent};
 use super::windows::{BASES, Windows};
+use crate::interval::Interval;
 use crate::operators::Entry;
 use crate::operators::pairs::exchange_of;
-use crate::operators::rules::{
-    ENDED_KEPT_MS, Interval, LAST_WORDS_MS, REVISION_HORIZON_MS, is_closed,
-};
+use crate::operators::rules::{ENDED_KEPT_MS, LAST_WORDS_MS, REVISION_HORIZON_MS, is_closed};
 
 /// How often ended pairs are checked. A day's windows close once a day.
-pub(super) const SWEEP: Schedule = Schedule { clock: PunctuationType::StreamTime, interval_ms: 3_600_000 };
+pub(super) const SWEEP: Schedule =
+    Schedule { clock: PunctuationType::StreamTime, interval_ms: 3_600_000 };
 
 /// Applies a change of a pair.
 pub(super) fn apply(

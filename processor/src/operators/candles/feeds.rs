@@ -21,9 +21,9 @@ use streams::{Context, Failure};
 
 use super::feed::{Carrier, Feed, Gap, GapLookup, PairFeed, Span, Work, union};
 use super::windows::{BASES, WindowStart, Windows};
+use crate::interval::Interval;
 use crate::operators::pairs::{NO_PAIR, exchange_of};
-use crate::operators::rules::Interval;
-use crate::operators::{Entry, Pair, TaskStores};
+use crate::operators::{CandleStores, Entry, Pair};
 
 /// Exchanges per page when an unfinished mark is searched.
 const PAGE: usize = 256;
@@ -54,7 +54,7 @@ pub(super) struct Feeds {
 
 impl Feeds {
     /// The tables of a task.
-    pub(super) fn new(stores: &TaskStores) -> Self {
+    pub(super) fn new(stores: &CandleStores) -> Self {
         Self { latest: stores.latest.clone(), states: stores.feeds.clone(), key: Vec::new() }
     }
 

@@ -14,7 +14,7 @@ use streams::store::StoreHandle;
 
 use super::feed::Feed;
 use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
-use crate::operators::{Pair, TaskStores};
+use crate::operators::{CandleStores, Pair};
 
 /// Keys per page when an index is first built.
 const PAGE: usize = 4096;
@@ -34,7 +34,7 @@ pub(super) struct PairIndex {
 
 impl PairIndex {
     /// The index of a task's pairs, not built yet.
-    pub(super) fn new(stores: &TaskStores) -> Self {
+    pub(super) fn new(stores: &CandleStores) -> Self {
         Self {
             latest: stores.latest.clone(),
             feeds: stores.feeds.clone(),

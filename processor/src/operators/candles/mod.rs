@@ -34,6 +34,7 @@ mod index;
 mod merge;
 mod seen;
 mod steps;
+mod stores;
 mod tables;
 mod window;
 mod windows;
@@ -42,6 +43,7 @@ pub use feed::{Carrier, Feed, Gap};
 pub use merge::{merge, single};
 pub use seen::Seen;
 pub use steps::STEP_WINDOWS;
+pub use stores::CandleStores;
 pub use window::Window;
 
 use schemas::{FeedMark, MarketEvent, Timestamp};
@@ -49,8 +51,9 @@ use streams::punctuation::Schedule;
 use streams::{Context, Failure, Processor};
 
 use super::pairs::NO_PAIR;
-use super::rules::{Interval, REVISION_HORIZON_MS, is_closed};
-use super::{Entry, Pair, TaskStores};
+use super::rules::{REVISION_HORIZON_MS, is_closed};
+use super::{Entry, Pair};
+use crate::interval::Interval;
 use feeds::MarkCause;
 use index::PairIndex;
 use seen::Seeing;
@@ -68,7 +71,7 @@ pub struct Candles {
 impl Candles {
     /// Candles in these stores. A step of a mark looks up `step_windows` windows: this changes when
     /// a commit may come, and no candle.
-    pub fn in_steps(stores: &TaskStores, step_windows: usize) -> Self {
+    pub fn in_steps(stores: &CandleStores, step_windows: usize) -> Self {
         Self {
             tables: Tables::new(stores),
             index: PairIndex::new(stores),

@@ -7,8 +7,9 @@ use streams::{Context, Failure};
 use super::feeds::{Feeds, MarkCause};
 use super::window::add_to_parent;
 use super::windows::{BASES, WindowStart, Windows};
-use crate::operators::rules::{Interval, closes_minute, is_closed};
-use crate::operators::{Entry, TaskStores};
+use crate::interval::Interval;
+use crate::operators::rules::{closes_minute, is_closed};
+use crate::operators::{CandleStores, Entry};
 
 /// The tables that candles are made from.
 pub(super) struct Tables {
@@ -26,7 +27,7 @@ pub(super) struct ClockAdvance {
 
 impl Tables {
     /// The tables of a task.
-    pub(super) fn new(stores: &TaskStores) -> Self {
+    pub(super) fn new(stores: &CandleStores) -> Self {
         Self { windows: Windows::new(stores), feeds: Feeds::new(stores) }
     }
 

@@ -12,9 +12,10 @@ use super::feed::Span;
 use super::merge::{is_too_large, merge};
 use super::seen::Seeing;
 use super::window::Window;
+use crate::interval::Interval;
 use crate::operators::pairs::AFTER_ALL;
-use crate::operators::rules::{Interval, REVISION_HORIZON_MS};
-use crate::operators::{Pair, TaskStores};
+use crate::operators::rules::REVISION_HORIZON_MS;
+use crate::operators::{CandleStores, Pair};
 use crate::store_keys;
 
 /// The bases of a pair, which have windows of their own.
@@ -55,7 +56,7 @@ pub(super) struct Added {
 
 impl Windows {
     /// The tables of a task.
-    pub(super) fn new(stores: &TaskStores) -> Self {
+    pub(super) fn new(stores: &CandleStores) -> Self {
         let (minutes, hours, days) =
             (stores.minutes.clone(), stores.hours.clone(), stores.days.clone());
         Self { minutes, hours, days, key: Vec::new() }

@@ -40,7 +40,8 @@ use schemas::{Basis, FeedMark, MarketEvent, PairChange, Timestamp};
 
 use stretches::{Stretches, count, write_count};
 
-use crate::operators::rules::{Interval, REVISION_HORIZON_MS};
+use crate::interval::Interval;
+use crate::operators::rules::REVISION_HORIZON_MS;
 
 /// Gaps kept in one state. An event is compared with each gap of its exchange, and the state is
 /// written with each clock mark: 256 gaps are some 15 KB. Beyond it the pair's gap that ends first

@@ -1,13 +1,13 @@
-//! The stores of a task, by name.
+//! The stores of a task, all of which the candles need.
 
 use schemas::LatestPrice;
 use streams::store::StoreHandle;
 
-use super::candles::{Feed, Window};
+use super::{Feed, Window};
 
-/// The stores of a task.
+/// The stores of a task: those of the candles, and the latest prices as their clock.
 #[derive(Clone)]
-pub struct TaskStores {
+pub struct CandleStores {
     /// The newest price by pair: also the pair's clock.
     pub latest: StoreHandle<LatestPrice>,
     /// Candles of one minute: the only tier that events reach.

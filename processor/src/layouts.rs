@@ -1,0 +1,84 @@
+//! The layouts of the stores: how the topic of each holds its keys and values.
+
+use std::sync::Arc;
+
+use schemas::avro::{self, Reader};
+use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
+use streams::Layout;
+
+use crate::interval::Interval;
+use crate::operators::{Feed, Window};
+use crate::store_keys::{candle_key, read_candle_key};
+
+/// The version of the candle keys. Stores of another version are ignored and restored from the
+/// topic.
+const CANDLES_VERSION: u32 = 2;
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn pairs<V>(codec: &Arc<Codec>, layout: Layout<V>) -> Layout<V> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    layout.with_keys(
+        move |key, out| {
+            writer.header(Kind::PairKey, out);
+            out.extend_from_slice(key);
+            Ok(())
+        },
+        move |key, out| {
+            out.extend_from_slice(&reader.body::<PairKey>(key).map_err(text)?);
+            Ok(())
+        },
+    )
+}
+
+/// The newest price by pair.
+pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |latest: &LatestPrice, out: &mut Vec<u8>| writer.encode(latest, out);
+    let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
+    pairs(codec, Layout::new(topic, encode, decode))
+}
+
+/// The state of each exchange's feed.
+pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |feed: &Feed, out: &mut Vec<u8>| writer.encode(&feed.to_mark(), out);
+    let decode = move |bytes: &[u8]| Feed::of_mark(reader.decode(bytes).map_err(text)?);
+    pairs(codec, Layout::new(topic, encode, decode))
+}
+
+/// Candles of one interval by segment, pair, basis and time; `prefix` is that of the topics' names.
+pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Window> {
+    let topic = interval.topic().name(prefix);
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |window: &Window, out: &mut Vec<u8>| {
+        writer.header(Kind::Candle, out);
+        window.write(out);
+    };
+    let decode = move |bytes: &[u8]| Window::read(reader.decode(bytes).map_err(text)?);
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    Layout::new(topic, encode, decode).with_version(CANDLES_VERSION).with_keys(
+        move |key, out| {
+            let (pair, basis, time) = read_candle_key(key).ok_or("not a candle's key")?;
+            writer.header(Kind::CandleKey, out);
+            out.extend_from_slice(pair);
+            avro::string(out, basis.as_str());
+            avro::long(out, time.0);
+            Ok(())
+        },
+        move |key, out| {
+            let body = reader.body::<CandleKey>(key).map_err(text)?;
+            let mut rest = Reader::new(&body);
+            // The pair has the same bytes in both; the body is one whole key.
+            for _ in 0..3 {
+                rest.bytes().map_err(text)?;
+            }
+            let pair = &body[..body.len() - rest.rest().len()];
+            let basis = rest.named(Basis::parse).map_err(text)?;
+            candle_key(interval, pair, basis, Timestamp(rest.long().map_err(text)?), out);
+            Ok(())
+        },
+    )
+}
