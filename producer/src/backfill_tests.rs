@@ -1,21 +1,12 @@
 //! What each venue is asked, what is read of its answers, and that a trade that was fetched is the
 //! one that its feed would have brought.
 
-use std::sync::Mutex;
-
 use proptest::prelude::*;
 use schemas::TakerSide;
 
 use super::*;
-use crate::exchange::Message;
-use crate::simulator::deribit::Credits;
-use crate::simulator::faults::Faults;
-use crate::simulator::http::Query;
-use crate::simulator::market::Market;
-use crate::simulator::session::{self, Session};
 
 const AT: Timestamp = Timestamp(1_723_161_254_087);
-const NOW: i64 = 1_618_677_812_000_000;
 
 fn product(venue: Venue) -> &'static str {
     match venue {
@@ -184,54 +175,6 @@ fn what_is_no_answer_is_named() {
         }
     }
     assert_eq!(page(Venue::Coinbase, "[]"), Ok(Page::default()));
-}
-
-#[test]
-fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<()> {
-    for venue in Venue::ALL {
-        let name = product(venue).to_owned();
-        let mut market = Market::new(3, std::slice::from_ref(&name), NOW - 1_000_000)?;
-        let first = market.products()[0].last.id.cast_signed();
-        let credits = Arc::new(Mutex::new(Credits::new(NOW)));
-        let mut session = Session::new(venue, &credits, Faults::default());
-        for ask in venue.subscribe(&venue.streams(&[name]), 1) {
-            session.request(&ask.text, &market, NOW);
-        }
-        let mut live = Vec::new();
-        for step in 0..2_500 {
-            let trade = market.trade(NOW + step * 997);
-            let text = session.matched(market.products(), &trade).unwrap_or_default();
-            let mut out = Vec::new();
-            venue.parse(&text, AT, &mut out)?;
-            live.extend(out.into_iter().filter_map(|parsed| match parsed.message {
-                // Coinbase counts the messages of its feed, and no others.
-                Message::Event(_, event) => Some(MarketEvent { sequence: None, ..event }),
-                _ => None,
-            }));
-        }
-        // All but the first and the last, over three pages.
-        let wanted = lost(venue, first + 2, first + 2_499, live[0].event_time);
-        let (mut cursor, mut pages, mut found) = (begin(venue, &wanted), 0, BTreeMap::new());
-        loop {
-            let target = url(venue, "", &wanted, cursor);
-            let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-            let path = if venue == Venue::Deribit { format!("/api/v2{path}") } else { path.into() };
-            let answer = session::answer(venue, &path, &Query(query), &market, NOW);
-            let text = answer.body().to_string();
-            let Reply::Page(page) = read(venue, &wanted, cursor, &text, AT)? else {
-                anyhow::bail!("{venue}: {text}")
-            };
-            found.extend(page.trades.into_iter().map(|event| (event.trade_id, event)));
-            pages += 1;
-            match page.next {
-                Some(next) if next != cursor => cursor = next,
-                _ => break,
-            }
-        }
-        assert_eq!(pages, 3, "{venue}");
-        assert!(found.into_values().eq(live[1..2_499].iter().copied()), "{venue}");
-    }
-    Ok(())
 }
 
 proptest! {

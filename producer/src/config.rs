@@ -15,12 +15,12 @@ use schemas::setting::{Address, Setting};
 
 use crate::backoff::Backoff;
 use crate::capture::Capture;
+pub use crate::commands::simulate::SimulateConfig;
 use crate::connection::Patience;
 use crate::feed::{Breaker, FeedConfig, Rotation};
 use crate::follow::FollowConfig;
 use crate::load::{Ids, Pick};
 use crate::plan::Line;
-pub use crate::simulator::config::SimulateConfig;
 use crate::sink_config::{self, SinkConfig};
 use crate::skew::MAX_BOUND;
 use crate::spool;

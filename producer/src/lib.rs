@@ -10,7 +10,7 @@
 //! [`exchange`] is pure, [`pipeline`], [`marks`], [`plan`], [`budget`] and [`connection`] are
 //! values, [`feed`] holds the only client sockets, [`instruments`] asks what there is, [`sink`] alone
 //! names the Kafka client, and [`clock`] alone reads the time. `tests/` runs the real feed against
-//! the [`simulator`] without Kafka.
+//! the simulator without Kafka.
 //!
 //! # What this does not do
 //!
@@ -24,6 +24,7 @@ pub mod batch;
 pub mod budget;
 pub mod capture;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod exchange;
@@ -44,7 +45,6 @@ mod rotation;
 pub mod run;
 pub mod shuffle;
 pub mod signal;
-pub mod simulator;
 pub mod sink;
 mod sink_client;
 pub mod sink_config;

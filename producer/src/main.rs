@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use producer::config::{Command, Config, LogFormat, SimulateConfig};
-use producer::simulator::Simulator;
+use producer::commands::simulate;
+use producer::config::{Command, Config, LogFormat};
 use producer::{batch, run};
 use tracing_subscriber::EnvFilter;
 
@@ -33,7 +33,7 @@ fn start(config: &Config) -> anyhow::Result<()> {
     match &config.command {
         Command::Run(run) => run::run(run),
         Command::Plan(follow) => run::plan(follow),
-        Command::Simulate(simulate) => serve(simulate),
+        Command::Simulate(simulate) => simulate::simulate(simulate),
         Command::Replay(replay) => batch::replay(replay),
         Command::PriceEvents(price_events) => batch::price_events(price_events),
         Command::Load(load) => batch::load(load),
@@ -52,24 +52,4 @@ fn log_to_stderr(format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
-}
-
-fn serve(config: &SimulateConfig) -> anyhow::Result<()> {
-    let simulator = config.simulator();
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let mut stop = producer::signal::Stop::listen()?;
-        let simulator = Simulator::bind(&config.listen.to_string(), &simulator).await?;
-        tracing::info!(
-            venue = config.venue.as_str(),
-            url = simulator.url()?,
-            products = simulator.products(),
-            "simulating"
-        );
-        tokio::select! {
-            () = simulator.run() => {}
-            () = stop.wait() => {}
-        }
-        Ok(())
-    })
 }

@@ -14,9 +14,9 @@ use producer::backfill::GaveUp;
 use producer::exchange::Venue;
 use producer::metrics::Metrics;
 use producer::pipeline::Output;
-use producer::simulator::faults::Faults;
 use schemas::topic::Topic;
 use schemas::{Basis, Candle, CandleKey, Codec, PairKey, Status};
+use simulator::faults::Faults;
 use streams::Driver;
 use support::{Live, Setup};
 

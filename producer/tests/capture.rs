@@ -10,7 +10,7 @@ use producer::exchange::Venue;
 use producer::metrics::Metrics;
 use producer::pipeline::Output;
 use producer::replay::Replay;
-use producer::simulator::faults::Faults;
+use simulator::faults::Faults;
 use support::{Live, Setup};
 
 /// Everything that a feed gave, over cut connections and bad frames.

@@ -3,19 +3,20 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use producer::exchange::Venue;
 use producer::metrics::Metrics;
-use producer::simulator::faults::Faults;
-use producer::simulator::{Simulator, SimulatorConfig};
 use producer::skew::Watch;
+use simulator::faults::Faults;
+use simulator::{Simulator, SimulatorConfig};
 
 const BOUND: Duration = Duration::from_secs(3);
 
 /// A venue whose clock is so far ahead, and its address.
 async fn venue(venue: Venue, clock_ahead: Duration) -> anyhow::Result<String> {
     let faults = Faults { clock_ahead, ..Faults::default() };
-    let config = SimulatorConfig { faults, ..SimulatorConfig::of(venue) };
+    let simulated = simulator::Venue::from_name(venue.as_str()).context("it is not simulated")?;
+    let config = SimulatorConfig { faults, ..SimulatorConfig::of(simulated) };
     let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
     let url = simulator.url()?;
     tokio::spawn(simulator.run());

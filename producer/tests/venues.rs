@@ -7,9 +7,10 @@ mod bench;
 use std::time::Duration;
 
 use anyhow::ensure;
-use producer::exchange::{Change, Venue};
+use producer::exchange::Venue;
 use producer::feed::Rotation;
-use producer::simulator::faults::Faults;
+use simulator::Change;
+use simulator::faults::Faults;
 
 use bench::{Bench, Setup, dead_letters, gap_marks, ids, trades};
 

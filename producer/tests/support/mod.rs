@@ -16,10 +16,10 @@ use producer::feed::{Breaker, Cause, Feed, FeedConfig, Rotation, Surroundings};
 use producer::metrics::Metrics;
 use producer::pipeline::Output;
 use producer::plan::Line;
-use producer::simulator::faults::Faults;
-use producer::simulator::{Handle, Simulator, SimulatorConfig};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use simulator::faults::Faults;
+use simulator::{Handle, Simulator, SimulatorConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -28,6 +28,11 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a quiet feed is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// The simulation of a venue.
+pub(crate) fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
+    simulator::Venue::from_name(venue.as_str()).context("it is not simulated")
+}
 
 /// What a test changes.
 pub(crate) struct Setup {
@@ -102,7 +107,7 @@ impl Live {
             products: products.clone(),
             rate: setup.rate,
             faults: setup.faults,
-            ..SimulatorConfig::of(venue)
+            ..SimulatorConfig::of(simulated(venue)?)
         };
         let served = Simulator::bind("127.0.0.1:0", &config).await?;
         let (url, simulator) = (served.url()?, served.handle());

@@ -16,11 +16,11 @@ use producer::feed::{Breaker, Cause, Feed, FeedConfig, Rotation, Surroundings};
 use producer::metrics::Metrics;
 use producer::pipeline::Output;
 use producer::plan::{Line, Plan};
-use producer::simulator::faults::Faults;
-use producer::simulator::{Handle, Simulator, SimulatorConfig};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use schemas::Basis;
+use simulator::faults::Faults;
+use simulator::{Handle, Simulator, SimulatorConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -114,12 +114,14 @@ impl Bench {
         outputs: mpsc::Receiver<Output>,
         shutdown: watch::Sender<bool>,
     ) -> anyhow::Result<Self> {
+        let simulated = simulator::Venue::from_name(setup.venue.as_str());
+        let simulated = simulated.context("it is not simulated")?;
         let config = SimulatorConfig {
             seed: 7,
             products: setup.products.clone(),
             rate: 1_000,
             faults,
-            ..SimulatorConfig::of(setup.venue)
+            ..SimulatorConfig::of(simulated)
         };
         let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
         let (url, handle) = (simulator.url()?, simulator.handle());

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{Answer, Query};
-use super::market::{Market, Product, Trade, text};
+use crate::http::{Answer, Query};
+use crate::market::{Market, Product, Trade};
+use crate::text::{decimal, rfc3339};
 
 /// The channels that are spoken.
 const CHANNELS: [&str; 3] = ["matches", "ticker", "heartbeat"];
@@ -120,7 +120,7 @@ impl Session {
                 let product = &market.products()[*index];
                 format!(
                     r#"{{"type":"heartbeat","last_trade_id":{},"product_id":"{}","sequence":{},"time":"{}"}}"#,
-                    product.last.id, product.name, product.last.sequence, time(time_us.max(product.last.time_us)),
+                    product.last.id, product.name, product.last.sequence, rfc3339(time_us.max(product.last.time_us)),
                 )
             })
             .collect()
@@ -175,7 +175,7 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
             .map(|trade| {
                 json!({"trade_id": trade.id, "side": if trade.maker_buys { "buy" } else { "sell" },
                     "size": product.size(trade.size), "price": product.price(trade.price),
-                    "time": time(trade.time_us)})
+                    "time": rfc3339(trade.time_us)})
             })
             .collect::<Value>(),
     )
@@ -231,7 +231,7 @@ fn matched(kind: &str, product: &Product, trade: &Trade) -> String {
         product.price(trade.price),
         product.name,
         trade.sequence,
-        time(trade.time_us),
+        rfc3339(trade.time_us),
     )
 }
 
@@ -240,7 +240,7 @@ fn ticker(product: &Product, trade: &Trade) -> String {
     let eight = |units: i64| {
         // Volumes always have eight fraction digits, whatever a size has.
         let padding = "0".repeat(8usize.saturating_sub(usize::from(product.size_decimals)));
-        let text = text(units, product.size_decimals);
+        let text = decimal(units, product.size_decimals);
         if product.size_decimals == 0 { format!("{text}.{padding}") } else { text + &padding }
     };
     format!(
@@ -256,106 +256,14 @@ fn ticker(product: &Product, trade: &Trade) -> String {
         product.price(if trade.maker_buys { trade.price + 1 } else { trade.price }),
         // The taker's.
         if trade.maker_buys { "sell" } else { "buy" },
-        time(trade.time_us),
+        rfc3339(trade.time_us),
         trade.id,
         price = product.price(trade.price),
         size = product.size(trade.size),
     )
 }
 
-/// RFC 3339 with microseconds, as the venue writes it.
-pub(super) fn time(micros: i64) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
-}
-
 fn uuid(id: u128) -> String {
     let hex = format!("{id:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-#[cfg(test)]
-mod tests {
-    use schemas::{Basis, MarketEvent, PairKey};
-
-    use super::*;
-    use crate::exchange::{Message, coinbase};
-
-    fn market() -> anyhow::Result<Market> {
-        Market::new(1, &["BTC-USD".into(), "SHIB-USD".into()], 1_618_677_810_244_075)
-    }
-
-    fn event(text: &str) -> anyhow::Result<(&'static str, PairKey, MarketEvent)> {
-        let parsed = coinbase::parse(text, schemas::Timestamp(7))?;
-        match parsed.message {
-            Message::Event(pair, event) => Ok((parsed.kind, pair, event)),
-            other => anyhow::bail!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_adapter_reads_what_the_simulator_says() -> anyhow::Result<()> {
-        let mut market = market()?;
-        let mut session = Session::default();
-        let ask = r#"{"type":"subscribe","product_ids":["BTC-USDC","SHIB-USD"],"channels":["matches","ticker",{"name":"heartbeat","product_ids":["BTC-USD"]}]}"#;
-        let answers = session.request(ask, &market);
-        assert_eq!(answers.len(), 5, "{answers:?}");
-        let trade = market.trade(1_618_677_811_000_001);
-        let product = &market.products()[trade.product];
-        let matched = session.matched(market.products(), &trade).unwrap();
-        let ticker = session.ticker(market.products(), &trade).unwrap();
-        let (kind, pair, print) = event(&matched)?;
-        assert_eq!(
-            (kind, print.basis, print.trade_id),
-            ("match", Basis::Trade, Some(trade.id.cast_signed()))
-        );
-        assert_eq!(format!("{}-{}", pair.base, pair.quote), product.name);
-        assert_eq!(print.event_time.0, 1_618_677_811_000);
-        assert_eq!(Ok(print.price), product.price(trade.price).parse());
-        let (kind, _, sample) = event(&ticker)?;
-        assert_eq!((kind, sample.basis), ("ticker", Basis::Ticker));
-        assert_eq!((sample.price, sample.taker_side), (print.price, print.taker_side));
-        for beat in session.heartbeats(&market, 1_618_677_812_000_000) {
-            let parsed = coinbase::parse(&beat, schemas::Timestamp(7))?;
-            assert!(matches!(parsed.message, Message::Heartbeat { .. }));
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn what_cannot_be_had_is_refused_with_the_venues_words() -> anyhow::Result<()> {
-        let market = market()?;
-        for (ask, reason) in [
-            (
-                r#"{"type":"subscribe","product_ids":["FOO-USD"],"channels":["ticker"]}"#,
-                "Failed to subscribe: FOO-USD is not a valid product",
-            ),
-            (
-                r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["foo"]}"#,
-                "Failed to subscribe: foo is not a valid channel",
-            ),
-            (r#"{"type":"greet"}"#, "Failed to subscribe: no products or channels"),
-            ("{", "Malformed JSON"),
-        ] {
-            let mut session = Session::default();
-            let answers = session.request(ask, &market);
-            let parsed = coinbase::parse(&answers[0], schemas::Timestamp(7))?;
-            assert_eq!(parsed.message, Message::Refused(reason.into()));
-            assert!(!session.is_subscribed());
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn trades_before_the_subscription_are_not_sent() -> anyhow::Result<()> {
-        let mut market = market()?;
-        let early: Vec<_> = (0..10).map(|_| market.trade(1_618_677_811_000_000)).collect();
-        let mut session = Session::default();
-        session.request(
-            r#"{"type":"subscribe","product_ids":["BTC-USD","SHIB-USD"],"channels":["matches"]}"#,
-            &market,
-        );
-        assert!(early.iter().all(|trade| session.matched(market.products(), trade).is_none()));
-        assert!(session.ticker(market.products(), &market.products()[0].last).is_none());
-        Ok(())
-    }
 }

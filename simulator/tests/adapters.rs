@@ -1,14 +1,47 @@
-//! What each simulator says is read by the adapter of its venue, and says what the market says.
+//! Each adapter reads what its simulated venue sends, and reads it as the market made it.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use producer::backfill::{Lost, Reply, begin, read, url};
+use producer::exchange::{Class, Message, Parsed, Venue};
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
-
-use super::*;
-use crate::exchange::Message;
-use crate::simulator::listings;
+use simulator::deribit::Credits;
+use simulator::faults::Faults;
+use simulator::http::Query;
+use simulator::listings;
+use simulator::market::Market;
+use simulator::session::{Session, answer};
 
 /// Past any time at which a market begins here.
 const NOW: i64 = 1_618_677_812_000_000;
+
+/// The simulation of a venue.
+fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
+    simulator::Venue::from_name(venue.as_str()).ok_or_else(|| anyhow::anyhow!("{venue}"))
+}
+
+#[test]
+fn every_venue_is_simulated_and_lists_products_that_its_adapter_reads() -> anyhow::Result<()> {
+    assert_eq!(Venue::ALL.len(), simulator::Venue::ALL.len());
+    for venue in Venue::ALL {
+        for name in listings::names(simulated(venue)?) {
+            venue.pair(&name)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn deribit_has_more_than_1300_options() -> anyhow::Result<()> {
+    let mut options = 0;
+    for name in listings::names(simulator::Venue::Deribit) {
+        options += u32::from(Venue::Deribit.class(&Venue::Deribit.pair(&name)?) == Class::Option);
+    }
+    assert_eq!(options, 1_488);
+    Ok(())
+}
 
 struct Bench {
     venue: Venue,
@@ -18,10 +51,12 @@ struct Bench {
 
 impl Bench {
     fn new(venue: Venue) -> anyhow::Result<Self> {
-        let names = listings::names(venue)[..3].to_vec();
+        let simulated = simulated(venue)?;
+        let names = listings::names(simulated)[..3].to_vec();
         let market = Market::new(1, &names, NOW - 1_000_000)?;
-        let credits = Arc::new(Mutex::new(deribit::Credits::new(NOW)));
-        Ok(Self { venue, market, session: Session::new(venue, &credits, Faults::default()) })
+        let credits = Arc::new(Mutex::new(Credits::new(NOW)));
+        let session = Session::new(simulated, &credits, Faults::default());
+        Ok(Self { venue, market, session })
     }
 
     fn names(&self) -> Vec<String> {
@@ -143,14 +178,14 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
         let ask = |target: &str| {
             let target = target.replace("FIRST", &first.to_string());
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-            answer(venue, path, &Query(query), &bench.market, NOW).body().clone()
+            anyhow::Ok(answer(simulated(venue)?, path, &Query(query), &bench.market, NOW).body().clone())
         };
         if !listing.is_empty() {
-            let listed = venue.instruments(&ask(listing).to_string())?;
+            let listed = venue.instruments(&ask(listing)?.to_string())?;
             assert_eq!(listed.len(), 3, "{venue}");
             assert!(listed.iter().all(|one| one.active));
         }
-        let body = ask(history);
+        let body = ask(history)?;
         let rows = match venue {
             Venue::Kraken => &body["result"]["XXBTZUSD"],
             Venue::Deribit => &body["result"]["trades"],
@@ -224,5 +259,139 @@ fn binance_hangs_up_on_a_client_that_talks_too_fast() -> anyhow::Result<()> {
     let ask = r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#;
     let mut request = || bench.session.request(ask, &bench.market, NOW).cut;
     assert!((0..5).all(|_| request().is_none()) && request().is_some());
+    Ok(())
+}
+
+fn coinbase_message(text: &str) -> anyhow::Result<Parsed> {
+    let mut out = Vec::new();
+    Venue::Coinbase.parse(text, Timestamp(7), &mut out)?;
+    out.pop().ok_or_else(|| anyhow::anyhow!("no message"))
+}
+
+fn coinbase_market() -> anyhow::Result<Market> {
+    Market::new(1, &["BTC-USD".into(), "SHIB-USD".into()], 1_618_677_810_244_075)
+}
+
+fn coinbase_event(text: &str) -> anyhow::Result<(&'static str, PairKey, MarketEvent)> {
+    let parsed = coinbase_message(text)?;
+    match parsed.message {
+        Message::Event(pair, event) => Ok((parsed.kind, pair, event)),
+        other => anyhow::bail!("{other:?}"),
+    }
+}
+
+#[test]
+fn coinbase_is_read_as_its_market_made_it() -> anyhow::Result<()> {
+    let mut market = coinbase_market()?;
+    let mut session = simulator::coinbase::Session::default();
+    let ask = r#"{"type":"subscribe","product_ids":["BTC-USDC","SHIB-USD"],"channels":["matches","ticker",{"name":"heartbeat","product_ids":["BTC-USD"]}]}"#;
+    let answers = session.request(ask, &market);
+    assert_eq!(answers.len(), 5, "{answers:?}");
+    let trade = market.trade(1_618_677_811_000_001);
+    let product = &market.products()[trade.product];
+    let matched = session.matched(market.products(), &trade).unwrap();
+    let ticker = session.ticker(market.products(), &trade).unwrap();
+    let (kind, pair, print) = coinbase_event(&matched)?;
+    assert_eq!(
+        (kind, print.basis, print.trade_id),
+        ("match", Basis::Trade, Some(trade.id.cast_signed()))
+    );
+    assert_eq!(format!("{}-{}", pair.base, pair.quote), product.name);
+    assert_eq!(print.event_time.0, 1_618_677_811_000);
+    assert_eq!(Ok(print.price), product.price(trade.price).parse());
+    let (kind, _, sample) = coinbase_event(&ticker)?;
+    assert_eq!((kind, sample.basis), ("ticker", Basis::Ticker));
+    assert_eq!((sample.price, sample.taker_side), (print.price, print.taker_side));
+    for beat in session.heartbeats(&market, 1_618_677_812_000_000) {
+        let parsed = coinbase_message(&beat)?;
+        assert!(matches!(parsed.message, Message::Heartbeat { .. }));
+    }
+    Ok(())
+}
+
+#[test]
+fn coinbase_refuses_in_its_own_words() -> anyhow::Result<()> {
+    let market = coinbase_market()?;
+    for (ask, reason) in [
+        (
+            r#"{"type":"subscribe","product_ids":["FOO-USD"],"channels":["ticker"]}"#,
+            "Failed to subscribe: FOO-USD is not a valid product",
+        ),
+        (
+            r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["foo"]}"#,
+            "Failed to subscribe: foo is not a valid channel",
+        ),
+        (r#"{"type":"greet"}"#, "Failed to subscribe: no products or channels"),
+        ("{", "Malformed JSON"),
+    ] {
+        let mut session = simulator::coinbase::Session::default();
+        let answers = session.request(ask, &market);
+        let parsed = coinbase_message(&answers[0])?;
+        assert_eq!(parsed.message, Message::Refused(reason.into()));
+        assert!(!session.is_subscribed());
+    }
+    Ok(())
+}
+
+#[test]
+fn coinbase_sends_no_trade_from_before_the_subscription() -> anyhow::Result<()> {
+    let mut market = coinbase_market()?;
+    let early: Vec<_> = (0..10).map(|_| market.trade(1_618_677_811_000_000)).collect();
+    let mut session = simulator::coinbase::Session::default();
+    session.request(
+        r#"{"type":"subscribe","product_ids":["BTC-USD","SHIB-USD"],"channels":["matches"]}"#,
+        &market,
+    );
+    assert!(early.iter().all(|trade| session.matched(market.products(), trade).is_none()));
+    assert!(session.ticker(market.products(), &market.products()[0].last).is_none());
+    Ok(())
+}
+
+#[test]
+fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<()> {
+    for venue in Venue::ALL {
+        let name = listings::names(simulated(venue)?)[0].clone();
+        let mut market = Market::new(3, std::slice::from_ref(&name), NOW - 1_000_000)?;
+        let first = market.products()[0].last.id.cast_signed();
+        let credits = Arc::new(Mutex::new(Credits::new(NOW)));
+        let mut session = Session::new(simulated(venue)?, &credits, Faults::default());
+        for ask in venue.subscribe(&venue.streams(std::slice::from_ref(&name)), 1) {
+            session.request(&ask.text, &market, NOW);
+        }
+        let mut live = Vec::new();
+        for step in 0..2_500 {
+            let trade = market.trade(NOW + step * 997);
+            let text = session.matched(market.products(), &trade).unwrap_or_default();
+            let mut out = Vec::new();
+            venue.parse(&text, Timestamp(7), &mut out)?;
+            live.extend(out.into_iter().filter_map(|parsed| match parsed.message {
+                // Coinbase counts the messages of its feed, and no others.
+                Message::Event(_, event) => Some(MarketEvent { sequence: None, ..event }),
+                _ => None,
+            }));
+        }
+        // All but the first and the last, over three pages.
+        let (pair, since) = (venue.pair(&name)?, live[0].event_time);
+        let wanted = Lost { pair, first: first + 2, last: first + 2_499, since };
+        let (mut cursor, mut pages, mut found) = (begin(venue, &wanted), 0, BTreeMap::new());
+        loop {
+            let target = url(venue, "", &wanted, cursor);
+            let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+            let path = if venue == Venue::Deribit { format!("/api/v2{path}") } else { path.into() };
+            let answered = answer(simulated(venue)?, &path, &Query(query), &market, NOW);
+            let text = answered.body().to_string();
+            let Reply::Page(page) = read(venue, &wanted, cursor, &text, Timestamp(7))? else {
+                anyhow::bail!("{venue}: {text}")
+            };
+            found.extend(page.trades.into_iter().map(|event| (event.trade_id, event)));
+            pages += 1;
+            match page.next {
+                Some(next) if next != cursor => cursor = next,
+                _ => break,
+            }
+        }
+        assert_eq!(pages, 3, "{venue}");
+        assert!(found.into_values().eq(live[1..2_499].iter().copied()), "{venue}");
+    }
     Ok(())
 }

@@ -3,39 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::faults::Faults;
-use super::http::{Answer, Query};
-use super::market::{Market, Product, Trade};
-use super::{binance, coinbase, deribit, kraken};
-use crate::exchange::{Change, Venue};
-
-/// What a venue says, and whether it hangs up then.
-#[derive(Debug, Default)]
-pub struct Said {
-    /// In this order.
-    pub texts: Vec<String>,
-    /// Why it hangs up.
-    pub cut: Option<&'static str>,
-}
-
-impl Said {
-    /// It hangs up, and says nothing more.
-    pub fn cut(why: &'static str) -> Self {
-        Self { texts: Vec::new(), cut: Some(why) }
-    }
-}
-
-impl From<Vec<String>> for Said {
-    fn from(texts: Vec<String>) -> Self {
-        Self { texts, cut: None }
-    }
-}
-
-impl From<String> for Said {
-    fn from(text: String) -> Self {
-        vec![text].into()
-    }
-}
+use crate::faults::Faults;
+use crate::http::{Answer, Query};
+use crate::listings::Change;
+use crate::market::{Market, Product, Trade};
+use crate::reply::Reply;
+use crate::venue::Venue;
+use crate::{binance, coinbase, deribit, kraken};
 
 /// What one client has subscribed.
 #[derive(Debug)]
@@ -93,7 +67,7 @@ impl Session {
     }
 
     /// The answers to a client's message.
-    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Said {
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Reply {
         match self {
             Self::Coinbase(session) => session.request(text, market).into(),
             Self::Binance(session) => session.request(text, market, now_us),
@@ -145,7 +119,7 @@ impl Session {
     }
 
     /// What is due in this second.
-    pub fn beat(&mut self, market: &Market, now_us: i64) -> Said {
+    pub fn beat(&mut self, market: &Market, now_us: i64) -> Reply {
         match self {
             Self::Coinbase(session) => session.heartbeats(market, now_us).into(),
             Self::Binance(session) => session.beat(market, now_us),
@@ -172,9 +146,9 @@ impl Session {
     }
 
     /// An instrument came or went, when this client is to hear of it.
-    pub fn news(&self, change: &Change, now_us: i64) -> Option<String> {
+    pub fn change(&self, change: &Change, now_us: i64) -> Option<String> {
         match self {
-            Self::Deribit(session) => session.news(change, now_us),
+            Self::Deribit(session) => session.change(change, now_us),
             _ => None,
         }
     }
@@ -189,17 +163,3 @@ pub fn answer(venue: Venue, path: &str, query: &Query<'_>, market: &Market, now_
         Venue::Deribit => deribit::answer(path, query, market, now_us),
     }
 }
-
-/// The answer to a request that is one too many.
-pub fn limited(venue: Venue, retry_after: u64) -> Answer {
-    match venue {
-        Venue::Coinbase => coinbase::limited(retry_after),
-        Venue::Binance => binance::limited(retry_after),
-        Venue::Kraken => kraken::limited(),
-        Venue::Deribit => deribit::limited(),
-    }
-}
-
-#[cfg(test)]
-#[path = "session_tests.rs"]
-mod tests;

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{Answer, Query};
-use super::market::{Market, Product, Trade};
-use super::requests::Purse;
-use super::session::Said;
-use crate::exchange::deribit::{INTERVAL, class, pair};
-use crate::exchange::{Change, Class, Venue};
+use crate::http::{Answer, Query};
+use crate::market::{Market, Product, Trade};
+use crate::bucket::TokenBucket;
+use crate::reply::Reply;
+use crate::listings::Change;
 
+/// The interval of the channels that are served without authentication.
+const INTERVAL: &str = "100ms";
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
 /// Connections of an address, requests included.
@@ -24,16 +25,21 @@ pub const CONNECTIONS: usize = 32;
 /// The credits of an address.
 #[derive(Debug)]
 pub struct Credits {
-    subscriptions: Purse,
-    others: Purse,
+    subscriptions: TokenBucket,
+    others: TokenBucket,
 }
 
 impl Credits {
     /// All of them.
     pub fn new(now_us: i64) -> Self {
-        let subscriptions = Purse::new(30_000, 3_000, 10_000, now_us);
-        Self { subscriptions, others: Purse::of_requests(Venue::Deribit, now_us) }
+        let subscriptions = TokenBucket::new(30_000, 3_000, 10_000, now_us);
+        Self { subscriptions, others: requests(now_us) }
     }
+}
+
+/// The credits of an address for requests that do not subscribe.
+pub(crate) const fn requests(now_us: i64) -> TokenBucket {
+    TokenBucket::new(50_000, 500, 10_000, now_us)
 }
 
 #[derive(Deserialize)]
@@ -84,14 +90,14 @@ impl Session {
     }
 
     /// The answers to a client's message.
-    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Said {
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Reply {
         let Ok(request) = serde_json::from_str::<Request>(text) else {
             return error(None, -32_700, "Parse error").into();
         };
         let subscribes = request.method == "public/subscribe";
         let mut credits = self.credits.lock().unwrap_or_else(PoisonError::into_inner);
-        let purse = if subscribes { &mut credits.subscriptions } else { &mut credits.others };
-        let paid = purse.pay(now_us);
+        let bucket = if subscribes { &mut credits.subscriptions } else { &mut credits.others };
+        let paid = bucket.pay(now_us);
         drop(credits);
         if !paid {
             return error(request.id, 10_028, "too_many_requests").into();
@@ -121,7 +127,7 @@ impl Session {
         }
     }
 
-    fn subscribe(&mut self, request: &Request, market: &Market, now_us: i64) -> Said {
+    fn subscribe(&mut self, request: &Request, market: &Market, now_us: i64) -> Reply {
         let asked = request.params["channels"].as_array().cloned().unwrap_or_default();
         let asked: Vec<&str> = asked.iter().filter_map(Value::as_str).collect();
         if asked.iter().any(|channel| channel.rsplit('.').next() == Some("raw")) {
@@ -182,13 +188,13 @@ impl Session {
     }
 
     /// What is due in this second: the heartbeat.
-    pub fn beat(&mut self, now_us: i64) -> Said {
-        let Some((every, due, asked)) = &mut self.heartbeat else { return Said::default() };
+    pub fn beat(&mut self, now_us: i64) -> Reply {
+        let Some((every, due, asked)) = &mut self.heartbeat else { return Reply::default() };
         if now_us < *due {
-            return Said::default();
+            return Reply::default();
         }
         if *asked {
-            return Said::cut("did not answer a test_request");
+            return Reply::cut("did not answer a test_request");
         }
         (*due, *asked) = (now_us + *every, true);
         let beat = |kind| {
@@ -204,7 +210,7 @@ impl Session {
     }
 
     /// An instrument came or went, when this client is to hear of it.
-    pub fn news(&self, change: &Change, now_us: i64) -> Option<String> {
+    pub fn change(&self, change: &Change, now_us: i64) -> Option<String> {
         let (name, state) = match change {
             Change::Listed(name) => (name, "created"),
             Change::Ended(name) => (name, "terminated"),
@@ -274,22 +280,22 @@ fn trades(
 }
 
 fn instrument(name: &str) -> Value {
-    let class = class(name);
-    let kind = kind(class);
-    let quote = pair(name).map_or_else(|_| String::new(), |pair| pair.quote);
-    let period = if class == Class::Perpetual { "perpetual" } else { "month" };
+    let kind = kind(name);
+    // Futures are priced in dollars, options in their coin.
+    let quote = if kind == "future" { "USD" } else { coin(name) };
+    let period = if name.ends_with("-PERPETUAL") { "perpetual" } else { "month" };
     json!({"instrument_name": name, "kind": kind, "base_currency": coin(name),
         "quote_currency": quote, "settlement_period": period, "is_active": true,
         "contract_size": 1.0, "tick_size": 0.0001, "min_trade_amount": 0.1,
         "creation_timestamp": 1_606_129_458_000_i64, "expiration_timestamp": 32_503_708_800_000_i64})
 }
 
-fn kind(class: Class) -> &'static str {
-    match class {
-        Class::Spot => "spot",
-        Class::Perpetual | Class::Future => "future",
-        Class::Option => "option",
-        Class::Combo => "option_combo",
+fn kind(name: &str) -> &'static str {
+    match name.split('-').collect::<Vec<_>>()[..] {
+        [_] => "spot",
+        [_, _] => "future",
+        [_, _, _, "C" | "P"] => "option",
+        _ => "option_combo",
     }
 }
 
@@ -298,7 +304,7 @@ fn coin(name: &str) -> &str {
 }
 
 fn of_kind(name: &str) -> String {
-    format!("{}.{}", kind(class(name)), coin(name))
+    format!("{}.{}", kind(name), coin(name))
 }
 
 fn item(product: &Product, trade: &Trade) -> String {

@@ -1,15 +1,37 @@
-//! What a person may set of a simulator: the market, and a script of faults.
+//! `producer simulate`: a simulated venue, its market and a script of faults.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
+use simulator::faults::Faults;
+use simulator::{Simulator, SimulatorConfig};
 
-use super::SimulatorConfig;
-use super::faults::Faults;
 use crate::exchange::Venue;
+use crate::signal::Stop;
 use crate::units;
+
+/// Serves the simulated venue until a signal.
+pub fn simulate(config: &SimulateConfig) -> anyhow::Result<()> {
+    let simulator = config.simulator()?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut stop = Stop::listen()?;
+        let simulator = Simulator::bind(&config.listen.to_string(), &simulator).await?;
+        tracing::info!(
+            venue = config.venue.as_str(),
+            url = simulator.url()?,
+            products = simulator.products(),
+            "simulating"
+        );
+        tokio::select! {
+            () = simulator.run() => {}
+            () = stop.wait() => {}
+        }
+        Ok(())
+    })
+}
 
 /// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
 #[derive(Clone, Debug, Args)]
@@ -109,10 +131,12 @@ impl SimulateConfig {
         Ok(())
     }
 
-    /// What to simulate.
-    pub fn simulator(&self) -> SimulatorConfig {
-        SimulatorConfig {
-            venue: self.venue,
+    /// The simulator's settings.
+    pub fn simulator(&self) -> anyhow::Result<SimulatorConfig> {
+        let venue = simulator::Venue::from_name(self.venue.as_str());
+        let venue = venue.with_context(|| format!("--venue {}: it is not simulated", self.venue))?;
+        Ok(SimulatorConfig {
+            venue,
             seed: self.seed,
             products: self.products.clone(),
             rate: self.rate,
@@ -137,6 +161,6 @@ impl SimulateConfig {
                 retry_after: self.retry_after,
                 clock_ahead: self.clock_ahead,
             },
-        }
+        })
     }
 }

@@ -13,7 +13,8 @@ use anyhow::ensure;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::listings;
+use crate::listings;
+use crate::text::decimal;
 
 /// Trades that can be looked back at, over all products: some 70 MB.
 const HISTORY: usize = 400_000;
@@ -187,30 +188,13 @@ impl Product {
 
     /// Ticks of the price as text.
     pub fn price(&self, ticks: i64) -> String {
-        text(ticks, self.price_decimals)
+        decimal(ticks, self.price_decimals)
     }
 
     /// Units of the size as text.
     pub fn size(&self, units: i64) -> String {
-        text(units, self.size_decimals)
+        decimal(units, self.size_decimals)
     }
-}
-
-/// A whole number of 10⁻ᵈᵉᶜⁱᵐᵃˡˢ as decimal text.
-///
-/// ```
-/// assert_eq!(producer::simulator::market::text(1389, 8), "0.00001389");
-/// assert_eq!(producer::simulator::market::text(42, 0), "42");
-/// ```
-pub fn text(units: i64, decimals: u8) -> String {
-    if decimals == 0 {
-        return units.to_string();
-    }
-    let decimals = usize::from(decimals);
-    let sign = if units < 0 { "-" } else { "" };
-    let digits = format!("{:0>width$}", units.unsigned_abs(), width = decimals + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - decimals);
-    format!("{sign}{whole}.{fraction}")
 }
 
 #[cfg(test)]
@@ -218,7 +202,7 @@ mod tests {
     use super::*;
 
     fn names() -> Vec<String> {
-        listings::names(crate::exchange::Venue::Coinbase)
+        listings::names(crate::venue::Venue::Coinbase)
     }
 
     #[test]

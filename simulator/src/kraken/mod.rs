@@ -4,17 +4,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::book::{Books, DEPTHS};
-use super::faults::Faults;
-use super::http::{Answer, Query};
-use super::market::{Market, Product, Trade};
-use super::session::Said;
-use crate::exchange::kraken::{CHANNELS, INSTRUMENT};
+use crate::faults::Faults;
+use crate::http::{Answer, Query};
+use crate::market::{Market, Product, Trade};
+use crate::reply::Reply;
+use crate::text::{decimal, rfc3339};
 
+pub mod book;
+
+use book::{Books, DEPTHS, frame};
+
+/// The channels of one symbol.
+const CHANNELS: [&str; 2] = ["trade", "ticker"];
+/// The channel of all instruments.
+const INSTRUMENT: &str = "instrument";
 /// Trades of a snapshot.
 const SNAPSHOT: usize = 50;
 /// The channel of books, which our own client does not subscribe.
@@ -77,14 +83,14 @@ impl Session {
     }
 
     /// The answers to a client's message.
-    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Said {
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Reply {
         let Ok(request) = serde_json::from_str::<Request>(text) else {
             return json!({"error": "Malformed request", "success": false}).to_string().into();
         };
         match (request.method.as_deref(), &request.params) {
             (Some("ping"), _) => {
-                json!({"method": "pong", "req_id": request.req_id, "time_in": time(now_us),
-                    "time_out": time(now_us)})
+                json!({"method": "pong", "req_id": request.req_id, "time_in": rfc3339(now_us),
+                    "time_out": rfc3339(now_us)})
                 .to_string()
                 .into()
             }
@@ -102,7 +108,7 @@ impl Session {
                     params.symbol.iter().filter_map(|symbol| market.find(symbol)).collect();
                 self.subscriptions
                     .retain(|(channel, index)| *channel != params.channel || !gone.contains(index));
-                Said::default()
+                Reply::default()
             }
             _ => json!({"error": "Unknown method", "success": false, "req_id": request.req_id})
                 .to_string()
@@ -116,7 +122,7 @@ impl Session {
         req_id: Option<u64>,
         market: &Market,
         now_us: i64,
-    ) -> Said {
+    ) -> Reply {
         let stamps = stamps("subscribe", req_id, now_us);
         let answer = |fields: Value| merged(&stamps, fields).to_string();
         if params.channel == INSTRUMENT {
@@ -221,11 +227,11 @@ impl Session {
     }
 
     /// The heartbeat of a second.
-    pub fn beat(&self) -> Said {
+    pub fn beat(&self) -> Reply {
         if self.is_subscribed() {
             r#"{"channel":"heartbeat"}"#.to_owned().into()
         } else {
-            Said::default()
+            Reply::default()
         }
     }
 
@@ -257,7 +263,7 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
         .iter()
         .map(|trade| {
             // Nine digits, and no float on the way.
-            let seconds = super::market::text(trade.time_us, 6);
+            let seconds = decimal(trade.time_us, 6);
             let seconds: serde_json::Number =
                 serde_json::from_str(&seconds).unwrap_or_else(|_| 0.into());
             json!([
@@ -307,7 +313,7 @@ fn longname(name: &str) -> String {
 
 /// What every answer to a request has.
 fn stamps(method: &str, req_id: Option<u64>, now_us: i64) -> Value {
-    json!({"time_in": time(now_us), "time_out": time(now_us), "req_id": req_id, "method": method})
+    json!({"time_in": rfc3339(now_us), "time_out": rfc3339(now_us), "req_id": req_id, "method": method})
 }
 
 fn merged(base: &Value, fields: Value) -> Value {
@@ -337,11 +343,6 @@ fn listing(market: &Market) -> String {
         .to_string()
 }
 
-/// A message of a channel.
-pub(super) fn frame(channel: &str, form: &str, data: &str) -> String {
-    format!(r#"{{"channel":"{channel}","type":"{form}","data":[{data}]}}"#)
-}
-
 fn item(product: &Product, trade: &Trade) -> String {
     format!(
         r#"{{"symbol":"{}","side":"{}","price":{},"qty":{},"ord_type":"market","trade_id":{},"timestamp":"{}"}}"#,
@@ -351,7 +352,7 @@ fn item(product: &Product, trade: &Trade) -> String {
         product.price(trade.price),
         product.size(trade.size),
         trade.id,
-        time(trade.time_us),
+        rfc3339(trade.time_us),
     )
 }
 
@@ -365,13 +366,8 @@ fn sample(product: &Product, trade: &Trade) -> String {
         product.price(trade.day.low),
         product.price(trade.day.high),
         product.price(trade.price - trade.day.open),
-        time(trade.time_us),
+        rfc3339(trade.time_us),
         price = product.price(trade.price),
         size = product.size(trade.size),
     )
-}
-
-/// RFC 3339 with microseconds, as the venue writes it.
-pub(super) fn time(micros: i64) -> String {
-    Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
 }

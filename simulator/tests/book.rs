@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures_util::{SinkExt, StreamExt};
-use producer::exchange::Venue;
-use producer::simulator::faults::Faults;
-use producer::simulator::{Simulator, SimulatorConfig};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use simulator::faults::Faults;
+use simulator::{Simulator, SimulatorConfig, Venue};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;

@@ -9,15 +9,16 @@ use schemas::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{Answer, Query};
-use super::market::{Market, Product, Trade};
-use super::session::Said;
-use crate::exchange::Venue;
+use crate::http::{Answer, Query};
+use crate::market::{Market, Product, Trade};
+use crate::reply::Reply;
 
 /// Messages of a client in a second.
 const MESSAGES_A_SECOND: u32 = 5;
 /// Streams of a connection.
 const MAX_STREAMS: usize = 1024;
+/// The quotes that end a listed symbol.
+const QUOTES: [&str; 7] = ["USDT", "USDC", "FDUSD", "EUR", "BTC", "ETH", "BNB"];
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
 
@@ -59,12 +60,12 @@ impl Session {
     }
 
     /// The answers to a client's message.
-    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Said {
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Reply {
         let second = now_us.div_euclid(SECOND);
         self.messages =
             if self.messages.0 == second { (second, self.messages.1 + 1) } else { (second, 1) };
         if self.messages.1 > MESSAGES_A_SECOND {
-            return Said::cut("too many messages");
+            return Reply::cut("too many messages");
         }
         let Ok(request) = serde_json::from_str::<Request>(text) else {
             return json!({"code": 3, "msg": "Invalid JSON"}).to_string().into();
@@ -78,7 +79,7 @@ impl Session {
                     }
                 }
                 if self.streams.len() > MAX_STREAMS {
-                    return Said::cut("too many streams");
+                    return Reply::cut("too many streams");
                 }
                 Value::Null
             }
@@ -131,7 +132,7 @@ impl Session {
     }
 
     /// A mini ticker for each product that traded in the second.
-    pub fn beat(&mut self, market: &Market, now_us: i64) -> Said {
+    pub fn beat(&mut self, market: &Market, now_us: i64) -> Reply {
         let mut texts = Vec::new();
         for (index, told) in &mut self.tickers {
             let product = &market.products()[*index];
@@ -160,9 +161,9 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
             .products()
             .iter()
             .filter_map(|product| {
-                let pair = Venue::Binance.pair(&product.name).ok()?;
-                Some(json!({"symbol": product.name, "status": "TRADING", "baseAsset": pair.base,
-                    "quoteAsset": pair.quote}))
+                let (base, quote) = split(&product.name)?;
+                Some(json!({"symbol": product.name, "status": "TRADING", "baseAsset": base,
+                    "quoteAsset": quote}))
             })
             .collect();
         return Answer::ok(json!({"timezone": "UTC", "symbols": symbols}));
@@ -217,4 +218,10 @@ fn quote(price: &str, size: &str) -> String {
     let exact = |text: &str| text.parse::<Decimal>().ok();
     let quote = exact(price).zip(exact(size)).and_then(|(price, size)| price.checked_mul(size));
     quote.unwrap_or_default().to_string()
+}
+
+/// The base and the quote of a symbol.
+fn split(symbol: &str) -> Option<(&str, &'static str)> {
+    let named = |quote: &'static str| Some((symbol.strip_suffix(quote)?, quote));
+    QUOTES.into_iter().find_map(named).filter(|(base, _)| !base.is_empty())
 }

@@ -1,7 +1,8 @@
 //! The checksum is the venue's, and whoever applies what is sent has the book that it is over.
 
 use super::*;
-use crate::simulator::market::{Market, text};
+use crate::market::Market;
+use crate::text::decimal;
 
 /// The example of the venue's guide, "Book checksum (WebSocket v2)", best levels first.
 const ASKS: [(&str, &str); 10] = [
@@ -35,7 +36,7 @@ fn side(levels: &[(&str, &str)]) -> anyhow::Result<Side> {
         let ticks: i64 = price.replace('.', "").parse()?;
         let units: i64 = size.replace('.', "").parse()?;
         // As the product writes them on the wire.
-        assert_eq!((text(ticks, 1), text(units, 8)), ((*price).into(), (*size).into()));
+        assert_eq!((decimal(ticks, 1), decimal(units, 8)), ((*price).into(), (*size).into()));
         side.insert(ticks, units);
     }
     Ok(side)

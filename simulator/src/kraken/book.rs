@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::iter::once;
 
-use super::faults::Faults;
-use super::kraken::{frame, time};
-use super::market::{Product, Trade};
+use crate::faults::Faults;
+use crate::market::{Product, Trade};
+use crate::text::rfc3339;
 
 /// How many levels of each side may be asked for.
 pub const DEPTHS: [usize; 5] = [10, 25, 100, 500, 1000];
@@ -40,7 +40,7 @@ pub type Side = BTreeMap<i64, i64>;
 /// Both sides, or the levels of both sides that are sent.
 ///
 /// ```
-/// use producer::simulator::book::{Book, Side};
+/// use simulator::kraken::book::{Book, Side};
 ///
 /// let book = Book { bids: Side::from([(99, 5)]), asks: Side::from([(101, 7)]) };
 /// let next = Book { bids: Side::from([(98, 2)]), asks: Side::from([(101, 8)]) };
@@ -92,7 +92,7 @@ impl Book {
     /// each number without its point and without the zeros before it. That is what ticks are.
     ///
     /// ```
-    /// use producer::simulator::book::{Book, Side};
+    /// use simulator::kraken::book::{Book, Side};
     ///
     /// // 0.05005 with 0.00000500, and 0.05000 with 0.00000500.
     /// let book = Book { asks: Side::from([(5005, 500)]), bids: Side::from([(5000, 500)]) };
@@ -221,9 +221,14 @@ fn message(product: &Product, form: &str, book: &Book, checksum: u32, trade: &Tr
         product.name,
         bids.join(","),
         asks.join(","),
-        time(trade.time_us),
+        rfc3339(trade.time_us),
     );
     frame("book", form, &data)
+}
+
+/// A message of a channel.
+pub(super) fn frame(channel: &str, form: &str, data: &str) -> String {
+    format!(r#"{{"channel":"{channel}","type":"{form}","data":[{data}]}}"#)
 }
 
 #[cfg(test)]

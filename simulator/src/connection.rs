@@ -11,10 +11,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
-use super::market::Trade;
-use super::session::{Said, Session};
-use super::{HANDSHAKE_WITHIN, Shared, takes};
 use crate::clock;
+use crate::market::Trade;
+use crate::reply::Reply;
+use crate::session::Session;
+use crate::shared::{HANDSHAKE_WITHIN, Shared};
 
 /// How long a connection that is half open stays so.
 const FOR_EVER: Duration = Duration::from_hours(24);
@@ -36,7 +37,7 @@ impl From<Error> for End {
 }
 
 /// Says why it ended.
-pub(super) async fn serve(socket: TcpStream, shared: Arc<Shared>) -> &'static str {
+pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) -> &'static str {
     let Ok(Ok(socket)) = timeout(HANDSHAKE_WITHIN, accept_async(socket)).await else {
         return "no handshake";
     };
@@ -85,7 +86,7 @@ impl Connection {
         let mut seconds = every(Duration::from_secs(1));
         let mut pings = every(self.session.ping_every().unwrap_or(FOR_EVER));
         let mut tickers = every(self.shared.tickers_every.unwrap_or(FOR_EVER));
-        let mut news = self.shared.news.subscribe();
+        let mut changes = self.shared.changes.subscribe();
         loop {
             tokio::select! {
                 trade = trades.recv() => match trade {
@@ -102,17 +103,17 @@ impl Connection {
                     Err(RecvError::Closed) => return Ok("simulator stopped"),
                 },
                 _ = seconds.tick() => {
-                    let said = self.session.beat(&self.shared.market(), self.shared.now_us());
-                    self.say(said).await?;
+                    let reply = self.session.beat(&self.shared.market(), self.shared.now_us());
+                    self.say(reply).await?;
                 }
                 _ = tickers.tick(), if self.shared.tickers_every.is_some() => {
-                    let said = self.session.tickers(&self.shared.market(), self.shared.now_us());
-                    self.say(said.into()).await?;
+                    let reply = self.session.tickers(&self.shared.market(), self.shared.now_us());
+                    self.say(reply.into()).await?;
                 }
                 _ = pings.tick(), if self.session.ping_every().is_some() => self.ping().await?,
-                Ok(change) = news.recv() => {
-                    let said = self.session.news(&change, self.shared.now_us());
-                    self.say(said.into_iter().collect::<Vec<_>>().into()).await?;
+                Ok(change) = changes.recv() => {
+                    let reply = self.session.change(&change, self.shared.now_us());
+                    self.say(reply.into_iter().collect::<Vec<_>>().into()).await?;
                 }
                 message = self.socket.next() => match message {
                     None => return Ok("client closed"),
@@ -169,8 +170,8 @@ impl Connection {
             sleep(FOR_EVER).await;
         }
         if faults.maintains(self.matches) {
-            let said = self.session.maintenance(self.shared.now_us());
-            self.say(said.into_iter().collect::<Vec<_>>().into()).await?;
+            let reply = self.session.maintenance(self.shared.now_us());
+            self.say(reply.into_iter().collect::<Vec<_>>().into()).await?;
             self.socket.close(None).await?;
             return Ok(Some("closed for maintenance"));
         }
@@ -202,20 +203,20 @@ impl Connection {
         };
         let shared = Arc::clone(&self.shared);
         if let Some(refusal) = self.session.refusal(text)
-            && takes(&shared.refused, shared.faults.refuse_first)
+            && shared.refuses_subscription()
         {
             return self.say(refusal.into()).await;
         }
-        let said = self.session.request(text, &shared.market(), shared.now_us());
-        self.say(said).await
+        let reply = self.session.request(text, &shared.market(), shared.now_us());
+        self.say(reply).await
     }
 
-    async fn say(&mut self, said: Said) -> Result<(), End> {
-        for text in said.texts {
+    async fn say(&mut self, reply: Reply) -> Result<(), End> {
+        for text in reply.texts {
             self.socket.feed(Message::text(text)).await?;
         }
         self.socket.flush().await?;
-        said.cut.map_or(Ok(()), |why| Err(End::Done(why)))
+        reply.cut.map_or(Ok(()), |why| Err(End::Done(why)))
     }
 }
 
