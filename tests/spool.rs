@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use producer::exchange::Venue;
 use producer::spool::Spool;
 use producer::spool_parcel::{Parcel, Target};
 use schemas::topic::Topic;
@@ -18,6 +17,7 @@ use tests::support::down::Down;
 use tests::support::topics::Record;
 use tests::support::venue::{Made, Simulated};
 use tests::support::{Installation, wait_until};
+use venues::Venue;
 
 /// The outage unless `OUTAGE_SECONDS` says otherwise.
 const SECONDS: u64 = 10;

@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use producer::exchange::Venue;
 use schemas::topic::Topic;
 use schemas::{Basis, PairKey};
 use tests::support::outputs::{Outputs, origin, set_apart};
 use tests::support::topics::Record;
 use tests::support::venue::{Follower, Published, Simulated, agree, published};
 use tests::support::{Installation, wait_until};
+use venues::Venue;
 
 /// Trades of each venue, two products together, after which a round has seen enough.
 const ENOUGH: f64 = 500.0;

@@ -10,27 +10,12 @@
 //! event like any other: it counts once, whoever sends it, and the processor clears the mark when
 //! the last one has come.
 //!
-//! What is asked, and what the answer means, is in a file for each venue. They have no socket and no
-//! clock: a [`Lost`] and a cursor make an address, its text makes a [`Reply`].
-//!
-//! | venue | a page is found by | a request each | the venue allows |
-//! |---|---|---|---|
-//! | Coinbase | ids below | 250 ms | 8 a second |
-//! | Binance | the first id | 500 ms | 240 a minute: 6,000 of weight, 25 each |
-//! | Kraken | time, and then ids | 1 s | 1 a second |
-//! | Deribit | the first and the last id | 250 ms | 20 a second |
+//! The requests and the parsing of the answers are the venue's `History`.
 //!
 //! Invariants:
 //! - Nothing that a feed reads waits for a fetch.
 //! - Requests are one at a time and a pause apart; what the venue says of waiting is obeyed.
 //! - A gap ends as filled, or as given up with a reason, and both are counted.
-//! - A trade that was fetched is the event that the feed would have made of it, less the number of
-//!   its message, which Coinbase's feed alone has.
-
-mod binance;
-mod coinbase;
-mod deribit;
-mod kraken;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,14 +25,15 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
+use schemas::MarketEvent;
 use tokio::sync::{mpsc, watch};
+use venues::Venue;
+use venues::history::{History, HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE, Page};
+use venues::pipeline::Output;
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::exchange::{Malformed, Venue};
 use crate::metrics::Metrics;
-use crate::pipeline::Output;
 
 /// Gaps that wait. A reconnect makes one for each pair at most; more are given up.
 const QUEUE: usize = 1024;
@@ -61,10 +47,6 @@ const ATTEMPTS: u32 = 6;
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait after a failure that the venue said nothing of.
 const WAIT_MAX: Duration = Duration::from_mins(1);
-/// The longest that a venue's own wish is obeyed: Binance bans for three days at most.
-const WISH_MAX: Duration = Duration::from_hours(72);
-/// Trades that every venue gives at once.
-const PAGE: u32 = 1000;
 /// Pages of one gap: what is longer is history, not a gap.
 const MAX_PAGES: u32 = 100;
 /// How often trades are looked for that the venue does not show: its requests may be behind its feed.
@@ -113,118 +95,6 @@ impl GaveUp {
     }
 }
 
-/// Trades that are to be fetched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// Of which pair.
-    pub pair: PairKey,
-    /// The first id.
-    pub first: i64,
-    /// The last id.
-    pub last: i64,
-    /// When the trade before the first was.
-    pub since: Timestamp,
-}
-
-impl Lost {
-    /// What a gap's mark says is missing.
-    pub fn of(pair: &PairKey, mark: &FeedMark) -> Option<Self> {
-        let (first, count) = (mark.first_missing_id?, mark.missing?);
-        let last = first.checked_add(count.checked_sub(1)?)?;
-        let since = mark.gap_from?;
-        (first <= last).then(|| Self { pair: pair.clone(), first, last, since })
-    }
-
-    /// How many there are.
-    fn count(&self) -> u64 {
-        self.last.abs_diff(self.first).saturating_add(1)
-    }
-
-    /// The trades of an answer that are of it, where ids grow from page to page: those that are
-    /// wanted, and the newest id at all.
-    fn ascending(&self, trades: Vec<MarketEvent>, next: impl Fn(i64) -> i64) -> Page {
-        let newest = trades.iter().filter_map(|event| event.trade_id).max();
-        let next = newest.filter(|newest| *newest < self.last).map(next);
-        Page { trades: self.wanted(trades), next }
-    }
-
-    fn wanted(&self, mut trades: Vec<MarketEvent>) -> Vec<MarketEvent> {
-        let ids = self.first..=self.last;
-        trades.retain(|event| event.trade_id.is_some_and(|id| ids.contains(&id)));
-        trades
-    }
-}
-
-/// What a venue answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// Trades.
-    Page(Page),
-    /// It cannot answer for now.
-    NotNow {
-        /// In its words.
-        reason: String,
-        /// How long to leave it alone.
-        wait: Duration,
-    },
-    /// It does not answer such a request, in its words.
-    Refused(String),
-}
-
-/// Some of the trades that are looked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Those that are wanted.
-    pub trades: Vec<MarketEvent>,
-    /// Where the next page begins, while there may be more.
-    pub next: Option<i64>,
-}
-
-/// Where the first page begins: an id or a time, as the venue pages.
-pub fn begin(venue: Venue, lost: &Lost) -> i64 {
-    match venue {
-        Venue::Coinbase => lost.last.saturating_add(1),
-        Venue::Binance | Venue::Deribit => lost.first,
-        Venue::Kraken => kraken::begin(lost),
-    }
-}
-
-/// What to ask for a page.
-fn url(venue: Venue, rest_url: &str, lost: &Lost, cursor: i64) -> String {
-    let base = rest_url.trim_end_matches('/');
-    match venue {
-        Venue::Coinbase => coinbase::url(base, lost, cursor),
-        Venue::Binance => binance::url(base, lost, cursor),
-        Venue::Kraken => kraken::url(base, lost, cursor),
-        Venue::Deribit => deribit::url(base, lost, cursor),
-    }
-}
-
-/// What the answer for a page says.
-pub fn read(
-    venue: Venue,
-    lost: &Lost,
-    cursor: i64,
-    text: &str,
-    received_at: Timestamp,
-) -> Result<Reply, Malformed> {
-    match venue {
-        Venue::Coinbase => coinbase::read(lost, cursor, text, received_at),
-        Venue::Binance => binance::read(lost, text, received_at),
-        Venue::Kraken => kraken::read(lost, text, received_at),
-        Venue::Deribit => deribit::read(lost, text, received_at),
-    }
-}
-
-/// Between two requests: half of what the venue allows one address, or less; Kraken's whole second.
-const fn pace(venue: Venue) -> Duration {
-    Duration::from_millis(match venue {
-        Venue::Coinbase | Venue::Deribit => 250,
-        Venue::Binance => 500,
-        Venue::Kraken => 1000,
-    })
-}
-
 /// Where to fetch, and until when.
 #[derive(Clone, Debug)]
 pub struct BackfillConfig {
@@ -259,7 +129,7 @@ pub fn between(
     tokio::spawn(async move {
         while let Some(output) = inbox.recv().await {
             let lost = match &output {
-                Output::Gap { pair, mark } => Lost::of(pair, mark),
+                Output::Gap { pair, mark } => MissingTrades::of(pair, mark),
                 _ => None,
             };
             // The mark first: what fills it comes after.
@@ -299,7 +169,11 @@ enum Answer {
 }
 
 impl Fetching {
-    async fn run(mut self, mut gaps: mpsc::Receiver<Lost>) {
+    fn history(&self) -> &'static History {
+        &self.config.venue.adapter().history
+    }
+
+    async fn run(mut self, mut gaps: mpsc::Receiver<MissingTrades>) {
         while let Some(lost) = gaps.recv().await {
             if let Err(why) = self.fill(&lost).await {
                 tracing::warn!(
@@ -312,7 +186,7 @@ impl Fetching {
     }
 
     /// Fetches the trades of a gap and hands them on, the oldest first.
-    async fn fill(&mut self, lost: &Lost) -> Result<(), GaveUp> {
+    async fn fill(&mut self, lost: &MissingTrades) -> Result<(), GaveUp> {
         let mut found = BTreeMap::new();
         let looked = self.look(lost, &mut found).await;
         // What was found is of use, even where it is not all.
@@ -329,10 +203,10 @@ impl Fetching {
     /// Looks for the trades of a gap until all are found.
     async fn look(
         &mut self,
-        lost: &Lost,
+        lost: &MissingTrades,
         found: &mut BTreeMap<i64, MarketEvent>,
     ) -> Result<(), GaveUp> {
-        if lost.count() > u64::from(MAX_PAGES * PAGE) {
+        if lost.count() > u64::from(MAX_PAGES * PAGE_SIZE) {
             return Err(GaveUp::TooLong);
         }
         for look in 0..LOOKS {
@@ -350,10 +224,10 @@ impl Fetching {
     /// Reads all pages of a gap.
     async fn pages(
         &mut self,
-        lost: &Lost,
+        lost: &MissingTrades,
         found: &mut BTreeMap<i64, MarketEvent>,
     ) -> Result<(), GaveUp> {
-        let mut cursor = begin(self.config.venue, lost);
+        let mut cursor = (self.history().first_cursor)(lost);
         for _ in 0..MAX_PAGES {
             let page = self.page(lost, cursor).await?;
             found
@@ -368,17 +242,16 @@ impl Fetching {
     }
 
     /// A page, after as many tries as it takes.
-    async fn page(&mut self, lost: &Lost, cursor: i64) -> Result<Page, GaveUp> {
-        let venue = self.config.venue;
-        let url = url(venue, &self.config.rest_url, lost, cursor);
+    async fn page(&mut self, lost: &MissingTrades, cursor: i64) -> Result<Page, GaveUp> {
+        let url = (self.history().request)(lost, cursor).url(&self.config.rest_url);
         self.backoff.reset();
-        self.pause(pace(venue)).await?;
+        self.pause(self.history().pace).await?;
         for _ in 0..ATTEMPTS {
             match self.ask(&url, lost, cursor).await {
                 Answer::Page(page) => return Ok(page),
                 Answer::Never(why) => return Err(why),
                 Answer::Later(wish) => {
-                    let wait = self.backoff.next(&mut self.rng).max(wish.min(WISH_MAX));
+                    let wait = self.backoff.next(&mut self.rng).max(wish.min(MAX_WAIT));
                     self.pause(wait).await?;
                 }
             }
@@ -386,7 +259,7 @@ impl Fetching {
         Err(GaveUp::Failed)
     }
 
-    async fn ask(&self, url: &str, lost: &Lost, cursor: i64) -> Answer {
+    async fn ask(&self, url: &str, lost: &MissingTrades, cursor: i64) -> Answer {
         // Coinbase refuses clients without a name.
         let request = self.client.get(url).header("user-agent", "market-producer");
         let Ok(response) = request.send().await else {
@@ -395,9 +268,9 @@ impl Fetching {
         let (status, wish) = (response.status(), wish(response.headers()));
         // What breaks off is asked again.
         let Ok(text) = response.text().await else { return Answer::Later(wish) };
-        let reply = read(self.config.venue, lost, cursor, &text, clock::now());
+        let reply = (self.history().parse)(lost, cursor, &text, clock::now());
         match reply {
-            Ok(Reply::NotNow { reason, wait }) => {
+            Ok(HistoryAnswer::RetryAfter { reason, wait }) => {
                 tracing::warn!(url, %status, reason, ?wait, "the venue wants to be asked later");
                 Answer::Later(wait.max(wish))
             }
@@ -405,7 +278,7 @@ impl Fetching {
                 tracing::warn!(url, %status, ?wish, "the venue wants to be asked later");
                 Answer::Later(wish)
             }
-            Ok(Reply::Page(page)) if status.is_success() => Answer::Page(page),
+            Ok(HistoryAnswer::Page(page)) if status.is_success() => Answer::Page(page),
             Err(error) if status.is_success() => {
                 tracing::warn!(url, %error, "the venue's trades cannot be read");
                 Answer::Never(GaveUp::Malformed)
@@ -437,7 +310,3 @@ fn wish(headers: &HeaderMap) -> Duration {
     let wish = headers.get(RETRY_AFTER).and_then(|wish| wish.to_str().ok());
     Duration::from_secs(wish.and_then(|wish| wish.trim().parse().ok()).unwrap_or(0))
 }
-
-#[cfg(test)]
-#[path = "backfill_tests.rs"]
-mod tests;

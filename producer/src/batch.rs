@@ -16,13 +16,13 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use tokio::sync::oneshot;
+use venues::pipeline::Output;
+use venues::{Ignored, Venue};
 
 use crate::clock::{self, Stopwatch};
 use crate::config::{KafkaConfig, LoadConfig, PriceEventsConfig, ReplayConfig};
-use crate::exchange::{Ignored, Venue};
 use crate::load::{self, Load};
 use crate::metrics::Metrics;
-use crate::pipeline::Output;
 use crate::price_event;
 use crate::replay::{self, Replay};
 use crate::run::connect;

@@ -27,8 +27,7 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::json;
 use tokio::sync::mpsc;
-
-use crate::exchange::Venue;
+use venues::Venue;
 
 /// Text of a file at most: some ten megabytes packed, which a replay reads in a second.
 const FILE_TEXT_BYTES: u64 = 128 << 20;

@@ -290,7 +290,7 @@ impl RunConfig {
             patience: Patience { stale_after: self.stale_after, quiet_after: self.quiet_after },
             backoff: self.backoff()?,
             rotation: Rotation {
-                after: self.rotate_after.or(self.follow.venue.lifetime()),
+                after: self.rotate_after.or(self.follow.venue.adapter().liveness.lifetime),
                 overlap: self.rotate_overlap,
             },
             breaker: Breaker { after: self.breaker_after, pause: self.breaker_pause },

@@ -13,9 +13,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-
-use crate::exchange::{Ask, Change, Class, Subscription, Venue};
-use crate::pipeline::Control;
+use venues::pipeline::Control;
+use venues::{Adapter, Class, ListingChange, SocketRequest, Subscription, Venue};
 
 /// A request that is not answered in this time was not granted: a venue answers within
 /// milliseconds, and one that takes longer would leave a hole that nobody knows of.
@@ -61,9 +60,9 @@ pub enum Outcome {
     /// The connection is of no use before this time has passed.
     Limited(Duration),
     /// The venue will close the connection.
-    Leaving,
+    Closing,
     /// An instrument came or went.
-    Changed(Change),
+    Changed(ListingChange),
 }
 
 /// The state of one connection.
@@ -73,10 +72,10 @@ pub enum Outcome {
 /// - A request that the venue put off is sent again before any other.
 #[derive(Debug)]
 pub struct Session {
-    venue: Venue,
+    adapter: &'static Adapter,
     patience: Patience,
-    waiting: VecDeque<Ask>,
-    sent: FxHashMap<u64, Ask>,
+    waiting: VecDeque<SocketRequest>,
+    sent: FxHashMap<u64, SocketRequest>,
     next_id: u64,
     missing: FxHashSet<Subscription>,
     granted: usize,
@@ -94,8 +93,9 @@ pub struct Session {
 impl Session {
     /// A connection that begins now, and is to carry these streams.
     pub fn new(venue: Venue, streams: &[String], patience: Patience, now: Duration) -> Self {
+        let adapter = venue.adapter();
         let mut session = Self {
-            venue,
+            adapter,
             patience,
             waiting: VecDeque::new(),
             sent: FxHashMap::default(),
@@ -107,7 +107,7 @@ impl Session {
             answer_by: None,
             heard: now,
             ping_at: now,
-            keepalive_at: venue.keepalive().map(|(every, _)| now + every),
+            keepalive_at: adapter.liveness.keepalive.map(|(every, _)| now + every),
             classes: [None; Class::ALL.len()],
         };
         session.add(streams);
@@ -116,16 +116,17 @@ impl Session {
 
     /// Asks for further streams.
     pub fn add(&mut self, streams: &[String]) {
-        let asks = self.venue.subscribe(streams, self.next_id);
-        self.next_id += asks.len() as u64;
-        self.waiting.extend(asks);
-        self.missing.extend(self.venue.asked(streams));
+        let subscriptions = &self.adapter.subscriptions;
+        let requests = (subscriptions.requests)(streams, self.next_id);
+        self.next_id += requests.len() as u64;
+        self.waiting.extend(requests);
+        self.missing.extend((subscriptions.expected)(streams));
         self.complete = false;
     }
 
     /// No longer waits for a stream: its instrument has ended.
     pub fn drop_stream(&mut self, stream: &str) {
-        for ended in self.venue.asked(&[stream.to_owned()]) {
+        for ended in (self.adapter.subscriptions.expected)(&[stream.to_owned()]) {
             self.missing.remove(&ended);
         }
     }
@@ -148,7 +149,7 @@ impl Session {
     /// A frame came. A ping or a pong proves a connection only where the venue may have nothing
     /// else to say; the others have heartbeats, or answer our keep-alive.
     pub fn frame(&mut self, is_text: bool, now: Duration) {
-        if is_text || self.venue == Venue::Binance {
+        if is_text || self.adapter.liveness.pings_count {
             self.heard = now;
         }
     }
@@ -181,9 +182,9 @@ impl Session {
         }
         if self.slot.is_some_and(|slot| now >= slot) {
             self.slot = None;
-            let ask = self.waiting.pop_front()?;
-            let text = ask.text.clone();
-            self.sent.insert(ask.id, ask);
+            let request = self.waiting.pop_front()?;
+            let text = request.text.clone();
+            self.sent.insert(request.id, request);
             if self.waiting.is_empty() {
                 self.answer_by = Some(now + ANSWER_WITHIN);
             }
@@ -196,7 +197,8 @@ impl Session {
             missing.sort();
             return Some(Due::Unanswered(missing));
         }
-        if let (Some(at), Some((every, text))) = (self.keepalive_at, self.venue.keepalive())
+        if let (Some(at), Some((every, text))) =
+            (self.keepalive_at, self.adapter.liveness.keepalive)
             && now >= at
         {
             self.keepalive_at = Some(now + every);
@@ -226,18 +228,18 @@ impl Session {
                 self.settle();
                 return Outcome::Rejected(reason);
             }
-            Control::NotNow { id: None, wait, .. } => return Outcome::Limited(wait),
-            Control::NotNow { id: Some(id), wait, .. } => {
+            Control::RetryAfter { id: None, wait, .. } => return Outcome::Limited(wait),
+            Control::RetryAfter { id: Some(id), wait, .. } => {
                 // One that is not known is a keep-alive, of which there will be another.
-                if let Some(ask) = self.sent.remove(&id) {
-                    self.waiting.push_front(ask);
+                if let Some(request) = self.sent.remove(&id) {
+                    self.waiting.push_front(request);
                     self.slot = Some(now + wait);
                     self.answer_by = None;
                 }
             }
             Control::Reply(text) => return Outcome::Send(text),
-            Control::Leaving => return Outcome::Leaving,
-            Control::Changed(change) => return Outcome::Changed(change),
+            Control::Closing => return Outcome::Closing,
+            Control::Listing(change) => return Outcome::Changed(change),
         }
         Outcome::Go
     }
@@ -247,7 +249,7 @@ impl Session {
         for one in granted {
             self.missing.remove(one);
         }
-        if granted.is_empty() && self.granted == 0 && self.venue == Venue::Coinbase {
+        if granted.is_empty() && self.granted == 0 && self.adapter.subscriptions.empty_is_refusal {
             return Outcome::Refused("nothing was granted".into());
         }
         if self.settle() { Outcome::Complete } else { Outcome::Go }

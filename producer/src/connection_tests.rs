@@ -1,7 +1,7 @@
 //! A conversation step by step, at times that the test says.
 
 use super::*;
-use crate::exchange::Message;
+use venues::Message;
 
 const PATIENCE: Patience =
     Patience { stale_after: Duration::from_secs(9), quiet_after: Duration::from_mins(5) };
@@ -15,6 +15,10 @@ fn session(venue: Venue, products: &[&str]) -> Session {
     let mut session = Session::new(venue, &venue.streams(&products), PATIENCE, seconds(0));
     assert_eq!(session.due(seconds(0)), Some(Due::Ping));
     session
+}
+
+fn expected(venue: Venue, streams: &[String]) -> Vec<Subscription> {
+    (venue.adapter().subscriptions.expected)(streams)
 }
 
 /// Sends everything that waits, without delay.
@@ -34,7 +38,7 @@ fn send_all(session: &mut Session, now: Duration) -> Vec<String> {
 fn it_is_complete_when_everything_is_granted_and_not_before() {
     let mut session = session(Venue::Binance, &["BTCUSDT"]);
     assert_eq!(send_all(&mut session, seconds(0)).len(), 2);
-    let mut granted = Venue::Binance.asked(&Venue::Binance.streams(&["BTCUSDT".into()]));
+    let mut granted = expected(Venue::Binance, &Venue::Binance.streams(&["BTCUSDT".into()]));
     let last = granted.split_off(1);
     assert_eq!(session.accept(Control::Subscribed(granted), seconds(0)), Outcome::Go);
     assert!(!session.is_complete());
@@ -47,14 +51,14 @@ fn it_is_complete_when_everything_is_granted_and_not_before() {
 fn what_is_not_granted_in_time_is_named() {
     let mut session = session(Venue::Deribit, &["BTC-PERPETUAL", "BTC-1JAN21"]);
     send_all(&mut session, seconds(0));
-    let one = Venue::Deribit.asked(&Venue::Deribit.streams(&["BTC-PERPETUAL".into()]));
+    let one = expected(Venue::Deribit, &Venue::Deribit.streams(&["BTC-PERPETUAL".into()]));
     session.accept(Control::Subscribed(one), seconds(1));
     session.frame(true, seconds(8));
     let mut due = Vec::new();
     while let Some(next) = session.due(seconds(10)) {
         due.push(next);
     }
-    let missing = Venue::Deribit.asked(&Venue::Deribit.streams(&["BTC-1JAN21".into()]));
+    let missing = expected(Venue::Deribit, &Venue::Deribit.streams(&["BTC-1JAN21".into()]));
     assert_eq!(due[0], Due::Unanswered(missing));
     assert!(session.is_complete() && session.granted() == 2);
 }
@@ -63,7 +67,7 @@ fn what_is_not_granted_in_time_is_named() {
 fn what_is_rejected_by_name_is_not_waited_for() -> anyhow::Result<()> {
     let mut session = session(Venue::Kraken, &["BTC/USD", "FOO/USD"]);
     send_all(&mut session, seconds(0));
-    let granted = Venue::Kraken.asked(&Venue::Kraken.streams(&["BTC/USD".into()]));
+    let granted = expected(Venue::Kraken, &Venue::Kraken.streams(&["BTC/USD".into()]));
     assert_eq!(session.accept(Control::Subscribed(granted), seconds(0)), Outcome::Go);
     let pair = Some(Venue::Kraken.pair("FOO/USD")?);
     let rejected = Control::Rejected { reason: "no FOO".into(), pair };
@@ -76,13 +80,13 @@ fn what_is_rejected_by_name_is_not_waited_for() -> anyhow::Result<()> {
 fn what_was_asked_too_fast_is_asked_again_after_the_wait() {
     let mut session = session(Venue::Deribit, &["BTC-PERPETUAL"]);
     let sent = send_all(&mut session, seconds(0));
-    let refused = Control::NotNow { id: Some(2), reason: "10028".into(), wait: seconds(1) };
+    let refused = Control::RetryAfter { id: Some(2), reason: "10028".into(), wait: seconds(1) };
     assert_eq!(session.accept(refused, seconds(0)), Outcome::Go);
     assert_eq!(session.next_due(), seconds(1));
     assert_eq!(session.due(seconds(1)), Some(Due::Send(sent[1].clone())));
-    let keepalive = Control::NotNow { id: Some(0), reason: String::new(), wait: seconds(5) };
+    let keepalive = Control::RetryAfter { id: Some(0), reason: String::new(), wait: seconds(5) };
     assert_eq!(session.accept(keepalive, seconds(1)), Outcome::Go);
-    let maintenance = Control::NotNow { id: None, reason: String::new(), wait: seconds(5) };
+    let maintenance = Control::RetryAfter { id: None, reason: String::new(), wait: seconds(5) };
     assert_eq!(session.accept(maintenance, seconds(2)), Outcome::Limited(seconds(5)));
 }
 

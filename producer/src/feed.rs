@@ -24,7 +24,6 @@
 //! Cancellation: the future of [`Feed::run`] ends at the next frame, wait or send after
 //! `shutdown` turns true, with everything read handed over.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -33,13 +32,13 @@ use schemas::Timestamp;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+use venues::ListingChange;
+use venues::pipeline::{Control, Output, Pipeline, Produced};
 
 use crate::capture::Kind;
 use crate::clock;
 use crate::connection::{Due, Outcome, Session};
-use crate::exchange::Change;
 use crate::metrics::LastFrame;
-use crate::pipeline::{Control, Output, Pipeline};
 use crate::rotation::{Next, Seen};
 use crate::socket::{self, Failed, Socket};
 pub use crate::surroundings::{Breaker, FeedConfig, Rotation, Surroundings};
@@ -108,7 +107,7 @@ pub struct Feed<R> {
     pub(crate) config: FeedConfig,
     pub(crate) around: Surroundings,
     pipeline: Pipeline,
-    changes: broadcast::Receiver<Change>,
+    changes: broadcast::Receiver<ListingChange>,
     last_frame: LastFrame,
     rng: R,
     /// Refusals in a row.
@@ -116,7 +115,7 @@ pub struct Feed<R> {
     /// Events that the old connection brought while a new one was there as well.
     pub(crate) seen: Seen,
     /// Reused for every frame.
-    produced: Vec<Output>,
+    produced: Produced,
 }
 
 /// A socket and its conversation.
@@ -134,7 +133,7 @@ impl<R: Rng> Feed<R> {
     pub fn new(config: FeedConfig, around: Surroundings, rng: R) -> Self {
         let name = config.line.name.clone();
         Self {
-            pipeline: Pipeline::new(config.venue, name, Arc::clone(&around.metrics)),
+            pipeline: Pipeline::new(config.venue, name),
             changes: around.changes.subscribe(),
             last_frame: around.metrics.watch(),
             config,
@@ -142,7 +141,7 @@ impl<R: Rng> Feed<R> {
             rng,
             refusals: 0,
             seen: Seen::default(),
-            produced: Vec::new(),
+            produced: Produced::default(),
         }
     }
 
@@ -359,9 +358,10 @@ impl<R: Rng> Feed<R> {
         self.last_frame.set(at);
         self.around.line(at, Kind::Frame, &self.config.url, text).await;
         let now = self.around.now();
-        let mut outputs = std::mem::take(&mut self.produced);
-        let controls = self.pipeline.frame(text, at, &mut outputs);
-        for output in outputs.drain(..) {
+        let mut produced = std::mem::take(&mut self.produced);
+        let controls = self.pipeline.frame(text, at, &mut produced);
+        self.around.metrics.count(self.config.venue, &mut produced);
+        for output in produced.outputs.drain(..) {
             if let Output::Event { pair, event } = &output {
                 connection.session.event(self.config.venue.class(pair), now);
                 if self.seen.repeats(pair, event) {
@@ -374,7 +374,7 @@ impl<R: Rng> Feed<R> {
                 return Err(End::Stop);
             }
         }
-        self.produced = outputs;
+        self.produced = produced;
         Ok(controls)
     }
 
@@ -390,7 +390,9 @@ impl<R: Rng> Feed<R> {
                 self.refusals = 0;
                 let now = self.around.now();
                 for stream in &self.config.line.streams {
-                    if let Some(class) = self.config.venue.class_of_stream(stream) {
+                    if let Some(class) =
+                        (self.config.venue.adapter().subscriptions.class_of_stream)(stream)
+                    {
                         connection.session.event(class, now);
                     }
                 }
@@ -419,7 +421,7 @@ impl<R: Rng> Feed<R> {
                 return Err(End::Again(self.limited(wait)));
             }
             // The replacement is made at once, and the old one is read to its end.
-            Outcome::Leaving => connection.rotate_at = Some(self.around.now()),
+            Outcome::Closing => connection.rotate_at = Some(self.around.now()),
             Outcome::Changed(change) => self.heard(change),
         }
         Ok(())

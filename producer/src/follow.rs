@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Args;
 use serde::Deserialize;
+use venues::{Instrument, Limits, Venue};
 
-use crate::budget::Budget;
-use crate::exchange::{Instrument, Venue};
 use crate::instruments;
 use crate::lines::{self, Lines};
 use crate::plan::{Plan, Wanted};
@@ -72,7 +71,7 @@ impl FollowConfig {
             ensure!(
                 venue.pair(product).is_ok(),
                 "--products: '{product}' is not a product such as {}",
-                example(venue)
+                venue.adapter().example
             );
         }
         ensure!(
@@ -80,8 +79,8 @@ impl FollowConfig {
             "--products and --currency exclude each other"
         );
         ensure!(
-            venue != Venue::Deribit || !self.named().is_empty() || !self.currency.is_empty(),
-            "--venue deribit needs --currency, such as BTC,ETH, or --products"
+            !self.lists_by_currency() || !self.named().is_empty() || !self.currency.is_empty(),
+            "--venue {venue} needs --currency, such as BTC,ETH, or --products"
         );
         let url = self.url();
         ensure!(
@@ -101,6 +100,10 @@ impl FollowConfig {
         Ok(())
     }
 
+    fn lists_by_currency(&self) -> bool {
+        self.venue.adapter().listing.currency_streams.is_some()
+    }
+
     /// The products that are named one by one.
     fn named(&self) -> &[String] {
         if self.products.iter().any(|product| product == ALL) { &[] } else { &self.products }
@@ -108,17 +111,17 @@ impl FollowConfig {
 
     /// Where the feed is.
     pub fn url(&self) -> String {
-        self.url.clone().unwrap_or_else(|| self.venue.url().into())
+        self.url.clone().unwrap_or_else(|| self.venue.adapter().endpoints.feed.into())
     }
 
     /// Where what is listed is asked for.
     pub fn rest_url(&self) -> String {
-        self.requests().unwrap_or_else(|| self.venue.rest_url().into())
+        self.requests().unwrap_or_else(|| self.venue.adapter().endpoints.rest.into())
     }
 
     /// Where trades of the past are asked for.
     pub fn past_url(&self) -> String {
-        self.requests().unwrap_or_else(|| self.venue.past_url().into())
+        self.requests().unwrap_or_else(|| self.venue.adapter().endpoints.history.into())
     }
 
     /// Another address for requests than the venue's own, where there is one.
@@ -126,16 +129,15 @@ impl FollowConfig {
         let beside = || {
             // A simulator answers both at one address, below the path that the venue has.
             let host = self.url.as_deref()?.strip_prefix("ws://")?.split('/').next()?;
-            let path = if self.venue == Venue::Deribit { "/api/v2" } else { "" };
-            Some(format!("http://{host}{path}"))
+            Some(format!("http://{host}{}", self.venue.adapter().endpoints.rest_path))
         };
         self.rest_url.clone().or_else(beside)
     }
 
     /// The budget in force.
-    pub fn budget(&self) -> Budget {
-        let (own, set) = (Budget::of(self.venue), self.budget);
-        Budget {
+    pub fn budget(&self) -> Limits {
+        let (own, set) = (self.venue.adapter().limits, self.budget);
+        Limits {
             streams: set.streams.unwrap_or(own.streams),
             connections: set.connections.unwrap_or(own.connections),
             messages_in_10s: set.messages.unwrap_or(own.messages_in_10s),
@@ -166,7 +168,7 @@ impl FollowConfig {
             return Wanted::Everything(listed);
         }
         listed.retain(|one| self.currency.contains(&one.currency));
-        if self.venue == Venue::Deribit {
+        if self.lists_by_currency() {
             return Wanted::Currencies(self.currency.clone(), listed);
         }
         let active = listed.into_iter().filter(|one| one.active);
@@ -195,14 +197,5 @@ impl FollowConfig {
             }
         }
         Ok(listed)
-    }
-}
-
-fn example(venue: Venue) -> &'static str {
-    match venue {
-        Venue::Coinbase => "BTC-USD",
-        Venue::Binance => "BTCUSDT",
-        Venue::Kraken => "BTC/USD",
-        Venue::Deribit => "BTC-PERPETUAL",
     }
 }

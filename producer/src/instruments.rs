@@ -1,7 +1,7 @@
-//! What a venue lists, asked before a plan is made.
+//! The listing of a venue, requested before a plan is made.
 //!
-//! Coinbase, Binance and Deribit answer a request over HTTP; Kraken says it over its feed. A venue
-//! that wants to be left alone says for how long, and is asked again then.
+//! Kraken sends its listing over the feed, the others over HTTP. After a rate limit the request is
+//! repeated when the venue allows it.
 
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ use reqwest::header::RETRY_AFTER;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message as Frame;
-
-use crate::exchange::{Instrument, Venue, binance, coinbase, kraken};
+use venues::{Instrument, Request, SocketRequest, Venue};
 
 /// An answer that takes longer is not waited for; the longest listing has some megabytes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -31,28 +30,20 @@ pub async fn discover(
     currencies: &[String],
 ) -> anyhow::Result<Vec<Instrument>> {
     let mut listed = Vec::new();
-    match venue {
-        Venue::Kraken => listed = over_feed(url).await?,
-        Venue::Coinbase => {
-            listed = listing(venue, &format!("{rest_url}{}", coinbase::LISTING)).await?;
-        }
-        Venue::Binance => {
-            listed = listing(venue, &format!("{rest_url}{}", binance::LISTING)).await?;
-        }
-        Venue::Deribit => {
-            for currency in currencies {
-                let query = format!("public/get_instruments?currency={currency}&expired=false");
-                listed.extend(listing(venue, &format!("{rest_url}/{query}")).await?);
+    for request in (venue.adapter().listing.requests)(currencies) {
+        let (from, body) = match request {
+            Request::Http(request) => {
+                let url = request.url(rest_url);
+                let body = get(&url).await?;
+                (url, body)
             }
-        }
+            Request::Socket(request) => (url.to_owned(), over_feed(venue, url, &request).await?),
+        };
+        let instruments = venue.instruments(&body);
+        listed.extend(instruments.with_context(|| format!("{from} does not list instruments"))?);
     }
     tracing::info!(venue = venue.as_str(), instruments = listed.len(), "instruments are listed");
     Ok(listed)
-}
-
-async fn listing(venue: Venue, url: &str) -> anyhow::Result<Vec<Instrument>> {
-    let body = get(url).await?;
-    venue.instruments(&body).with_context(|| format!("{url} does not list instruments"))
 }
 
 /// The body of an answer, asked for as often and as slowly as the venue wants.
@@ -94,17 +85,16 @@ fn retry_after(answer: &reqwest::Response) -> Duration {
     seconds.unwrap_or(WAIT).min(MAX_WAIT)
 }
 
-/// The snapshot of Kraken's channel of instruments.
-async fn over_feed(url: &str) -> anyhow::Result<Vec<Instrument>> {
+/// The text frame of the feed that answers a request for the listing.
+async fn over_feed(venue: Venue, url: &str, request: &SocketRequest) -> anyhow::Result<String> {
     let ask = async {
         let (mut socket, _) = connect_async(url).await?;
-        socket.send(Frame::text(kraken::listing_ask(1))).await?;
+        socket.send(Frame::text(request.text.clone())).await?;
         while let Some(frame) = socket.next().await {
             let Frame::Text(text) = frame? else { continue };
-            // The acknowledgement names the channel as well, and has no data.
-            if text.contains(r#""channel":"instrument""#) && text.contains(r#""data":"#) {
+            if (venue.adapter().listing.is_answer)(&text) {
                 let _ = socket.close(None).await;
-                return Ok(Venue::Kraken.instruments(&text)?);
+                return Ok(text.as_str().to_owned());
             }
         }
         bail!("the connection was closed before it listed anything")

@@ -4,39 +4,43 @@
 //! whichever has the streams of an instrument that ended lets them go.
 
 use rand::Rng;
+use venues::ListingChange;
 
-use crate::exchange::Change;
 use crate::feed::{Connection, Feed};
 
 impl<R: Rng> Feed<R> {
     /// The feed that takes up what is listed tells the others what it hears.
-    pub(crate) fn heard(&self, change: Change) {
+    pub(crate) fn heard(&self, change: ListingChange) {
         let news = match &change {
-            Change::Listed(name) => !self.follows(name),
-            Change::Ended(name) => self.follows(name),
+            ListingChange::Listed(name) => !self.follows(name),
+            ListingChange::Ended(name) => self.follows(name),
         };
         // What ended may be another feed's.
-        if self.config.line.grows && (news || matches!(change, Change::Ended(_))) {
+        if self.config.line.grows && (news || matches!(change, ListingChange::Ended(_))) {
             // This feed listens as well, so there is always somebody.
             let _ = self.around.changes.send(change);
         }
     }
 
+    fn streams_of(&self, name: &str) -> Vec<String> {
+        (self.config.venue.adapter().subscriptions.streams_of_listed)(name)
+    }
+
     fn follows(&self, name: &str) -> bool {
-        let streams = self.config.venue.streams_of_listed(name);
+        let streams = self.streams_of(name);
         streams.is_empty() || streams.iter().all(|one| self.config.line.streams.contains(one))
     }
 
     /// An instrument came or went; what concerns this connection is changed on it.
-    pub(crate) fn changed(&mut self, change: &Change, connection: &mut Connection) {
+    pub(crate) fn changed(&mut self, change: &ListingChange, connection: &mut Connection) {
         let venue = self.config.venue;
         let instruments = self.around.metrics.instruments.with_label_values(&[venue.as_str()]);
         match change {
-            Change::Listed(name) => {
+            ListingChange::Listed(name) => {
                 if !self.config.line.grows || self.follows(name) {
                     return;
                 }
-                let streams = venue.streams_of_listed(name);
+                let streams = self.streams_of(name);
                 if self.config.line.streams.len() + streams.len() > self.config.max_streams {
                     tracing::warn!(
                         venue = venue.as_str(),
@@ -50,8 +54,8 @@ impl<R: Rng> Feed<R> {
                 self.config.line.streams.extend(streams);
                 instruments.inc();
             }
-            Change::Ended(name) => {
-                let ended = venue.streams_of_listed(name);
+            ListingChange::Ended(name) => {
+                let ended = self.streams_of(name);
                 let before = self.config.line.streams.len();
                 self.config.line.streams.retain(|stream| !ended.contains(stream));
                 if self.config.line.streams.len() == before {

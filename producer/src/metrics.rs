@@ -11,9 +11,10 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use schemas::{Basis, Timestamp};
+use venues::pipeline::{Count, Produced};
+use venues::{Class, Ignored, Malformed, UNKNOWN, Venue};
 
 use crate::backfill::GaveUp;
-use crate::exchange::{Class, Ignored, Malformed, UNKNOWN, Venue};
 use crate::feed::Cause;
 use crate::refused::REASON;
 
@@ -272,7 +273,7 @@ impl Metrics {
     /// Makes every series of a venue exist.
     pub fn declare(&self, venue: Venue) {
         let name = venue.as_str();
-        for kind in venue.kinds().iter().copied().chain([UNKNOWN]) {
+        for kind in venue.adapter().kinds.iter().copied().chain([UNKNOWN]) {
             self.received.with_label_values(&[name, kind]);
         }
         for reason in Malformed::LABELS.into_iter().chain([REASON]) {
@@ -315,9 +316,22 @@ impl Metrics {
         last
     }
 
-    /// An event of a class came.
-    pub fn event_of(&self, class: Class, at: Timestamp) {
-        self.last_of_class[class as usize].store(at.0, Ordering::Relaxed);
+    /// Counts what frames of a venue produced; the counts are taken out.
+    pub fn count(&self, venue: Venue, produced: &mut Produced) {
+        let venue = venue.as_str();
+        for count in produced.counts.drain(..) {
+            match count {
+                Count::Received(kind) => self.received.with_label_values(&[venue, kind]).inc(),
+                Count::Event(basis, class, at) => {
+                    self.parsed.with_label_values(&[venue, basis.as_str()]).inc();
+                    self.last_of_class[class as usize].store(at.0, Ordering::Relaxed);
+                }
+                Count::Ignored(reason) => {
+                    self.ignored.with_label_values(&[venue, reason.as_str()]).inc();
+                }
+                Count::Gap => self.sequence_gaps.with_label_values(&[venue]).inc(),
+            }
+        }
     }
 
     /// The text form, with the feed's staleness as of `now`.
@@ -393,7 +407,9 @@ mod tests {
         metrics.watch();
         first.set(Timestamp(10_000));
         second.set(Timestamp(12_000));
-        metrics.event_of(Class::Option, Timestamp(11_000));
+        let event = Count::Event(Basis::Ticker, Class::Option, Timestamp(11_000));
+        let mut produced = Produced { outputs: Vec::new(), counts: vec![event] };
+        metrics.count(Venue::Deribit, &mut produced);
         let text = String::from_utf8(metrics.render(Venue::Coinbase, Timestamp(12_500))?)?;
         assert!(text.contains("producer_feed_staleness_seconds{venue=\"coinbase\"} 2.5"), "{text}");
         let class = "producer_class_staleness_seconds{class=\"option\",venue=\"coinbase\"} 1.5";

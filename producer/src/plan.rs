@@ -6,9 +6,7 @@
 
 use std::fmt;
 use std::time::Duration;
-
-use crate::budget::Budget;
-use crate::exchange::{Class, Instrument, Venue, deribit, kraken};
+use venues::{Class, Instrument, Limits, Venue};
 
 /// Streams that the first connection leaves free for what is listed while it stands: the largest
 /// daily listing of Deribit is some 60 options for each currency.
@@ -40,7 +38,7 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     venue: Venue,
-    budget: Budget,
+    budget: Limits,
     /// Instruments of each class.
     instruments: Vec<(Class, usize)>,
     /// The connections.
@@ -72,23 +70,24 @@ pub enum NoPlan {
 
 impl Plan {
     /// The plan for what is wanted.
-    pub fn new(venue: Venue, wanted: &Wanted, budget: Budget) -> Result<Self, NoPlan> {
-        let (products, first): (Vec<String>, Vec<String>) = match wanted {
-            Wanted::Products(products) => (products.clone(), Vec::new()),
+    pub fn new(venue: Venue, wanted: &Wanted, budget: Limits) -> Result<Self, NoPlan> {
+        let adapter = venue.adapter();
+        let (products, first, streams) = match wanted {
+            Wanted::Products(products) => (products.clone(), Vec::new(), venue.streams(products)),
             Wanted::Everything(listed) => {
-                let follows = venue == Venue::Kraken;
-                let first = if follows { vec![kraken::INSTRUMENT.into()] } else { Vec::new() };
-                (names(listed), first)
+                let products = names(listed);
+                let changes = adapter.listing.change_streams.iter().map(|&one| one.to_owned());
+                let streams = venue.streams(&products);
+                (products, changes.collect(), streams)
             }
             Wanted::Currencies(currencies, listed) => {
-                (names(listed), deribit::currency_streams(currencies))
+                let products = names(listed);
+                let of_currencies = adapter.listing.currency_streams;
+                let first = of_currencies.map_or_else(Vec::new, |streams| streams(currencies));
+                let of_listed = adapter.subscriptions.streams_of_listed;
+                let streams = products.iter().flat_map(|name| of_listed(name)).collect();
+                (products, first, streams)
             }
-        };
-        let streams = match wanted {
-            Wanted::Currencies(..) => {
-                products.iter().map(|name| deribit::ticker_stream(name)).collect()
-            }
-            _ => venue.streams(&products),
         };
         if products.is_empty() {
             return Err(NoPlan::Nothing);
@@ -115,9 +114,14 @@ impl Plan {
         self.instruments.iter().map(|(_, count)| count).sum()
     }
 
+    /// Requests that subscribe the streams of a connection.
+    fn requests(&self, line: &Line) -> usize {
+        (self.venue.adapter().subscriptions.requests)(&line.streams, 1).len()
+    }
+
     /// Requests that begin all connections.
     pub fn messages(&self) -> usize {
-        self.lines.iter().map(|line| self.venue.subscribe(&line.streams, 1).len()).sum()
+        self.lines.iter().map(|line| self.requests(line)).sum()
     }
 
     /// How long the requests take at the budget's pace.
@@ -136,7 +140,7 @@ fn names(listed: &[Instrument]) -> Vec<String> {
     names
 }
 
-fn lines(venue: Venue, first: Vec<String>, streams: &[String], budget: Budget) -> Vec<Line> {
+fn lines(venue: Venue, first: Vec<String>, streams: &[String], budget: Limits) -> Vec<Line> {
     let each = budget.streams.max(1);
     let grows = !first.is_empty();
     let mut rest = streams;
@@ -170,7 +174,7 @@ impl fmt::Display for Plan {
             .collect();
         writeln!(f, "{}: {} instruments ({})", self.venue, self.instruments(), classes.join(", "))?;
         for line in &self.lines {
-            let asks = self.venue.subscribe(&line.streams, 1).len();
+            let asks = self.requests(line);
             let growing = if line.grows { ", takes up what is listed" } else { "" };
             writeln!(
                 f,
@@ -214,7 +218,7 @@ mod tests {
         listed.extend(Venue::Deribit.instruments(&bodies[1])?);
         let currencies = vec!["BTC".to_owned(), "ETH".to_owned()];
         let wanted = Wanted::Currencies(currencies, listed);
-        let plan = Plan::new(Venue::Deribit, &wanted, Budget::of(Venue::Deribit))?;
+        let plan = Plan::new(Venue::Deribit, &wanted, Venue::Deribit.adapter().limits)?;
         assert_eq!(plan.instruments(), 423 + 499);
         let tickers = plan.lines.iter().flat_map(|line| &line.streams);
         assert_eq!(tickers.filter(|stream| stream.starts_with("ticker.")).count(), 922);
@@ -227,7 +231,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_the_way_out() {
         let products = (0..100).map(|n| format!("A{n}-USD")).collect();
-        let budget = Budget { streams: 10, connections: 5, ..Budget::of(Venue::Coinbase) };
+        let budget = Limits { streams: 10, connections: 5, ..Venue::Coinbase.adapter().limits };
         let error = Plan::new(Venue::Coinbase, &Wanted::Products(products), budget);
         let Err(error) = error else { panic!("it was planned") };
         assert!(error.to_string().contains("need 10 connections"), "{error}");
@@ -241,7 +245,7 @@ mod tests {
             count in 1usize..400, each in 1usize..100,
         ) {
             let products: Vec<String> = (0..count).map(|n| format!("A{n}/USD")).collect();
-            let budget = Budget { streams: each, connections: 10_000, ..Budget::of(Venue::Kraken) };
+            let budget = Limits { streams: each, connections: 10_000, ..Venue::Kraken.adapter().limits };
             let plan = Plan::new(Venue::Kraken, &Wanted::Products(products.clone()), budget)?;
             let all: Vec<_> = plan.lines.iter().flat_map(|line| line.streams.clone()).collect();
             let unique: BTreeSet<_> = all.iter().cloned().collect();

@@ -15,10 +15,10 @@ use std::io::BufRead;
 use schemas::{MarketEvent, PairKey, Timestamp, VolumeSource};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use venues::pipeline::{DeadLetter, Output};
+use venues::{Malformed, decimal, integer, scalar};
 
-use crate::exchange::{Malformed, decimal, integer, scalar};
 use crate::lines::Lines;
-use crate::pipeline::{DeadLetter, Output};
 
 /// The name of this source in metrics and dead letters.
 pub const SOURCE: &str = "price_events";
@@ -51,7 +51,7 @@ struct PriceEvent<'a> {
 /// let (pair, event) = producer::price_event::parse(line, Timestamp(1_723_161_255_400))?;
 /// assert_eq!(pair.to_string(), "BTC-USD@kraken");
 /// assert_eq!(event.price.to_string(), "0.1");
-/// # Ok::<(), producer::exchange::Malformed>(())
+/// # Ok::<(), venues::Malformed>(())
 /// ```
 pub fn parse(line: &str, received_at: Timestamp) -> Result<(PairKey, MarketEvent), Malformed> {
     let sent: PriceEvent<'_> =

@@ -17,11 +17,11 @@ use rustc_hash::FxHashMap;
 use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use venues::pipeline::{DeadLetter, Output, Pipeline, Produced};
+use venues::{Malformed, Venue, decimal, integer, scalar};
 
-use crate::exchange::{Malformed, Venue, decimal, integer, scalar};
 use crate::lines::{self, Lines};
 use crate::metrics::Metrics;
-use crate::pipeline::{DeadLetter, Output, Pipeline};
 
 /// The name of this source in metrics and dead letters of lines that are not a venue's.
 pub const SOURCE: &str = "replay";
@@ -59,13 +59,13 @@ struct Line<'a> {
 pub struct Replay {
     metrics: Arc<Metrics>,
     pipelines: FxHashMap<Venue, Pipeline>,
-    outputs: Vec<Output>,
+    produced: Produced,
 }
 
 impl Replay {
     /// Counts into `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, pipelines: FxHashMap::default(), outputs: Vec::new() }
+        Self { metrics, pipelines: FxHashMap::default(), produced: Produced::default() }
     }
 
     /// Reads one file; `publish` gets each output with the time at which it was received.
@@ -87,14 +87,14 @@ impl Replay {
             let at = self
                 .line(line.trim(), without_aggregates)
                 .with_context(|| format!("{shown}, line {number}"))?;
-            for output in self.outputs.drain(..) {
+            for output in self.produced.outputs.drain(..) {
                 publish(at, output)?;
             }
         }
         Ok(())
     }
 
-    /// Puts what a line gives into `outputs`; returns when it was received.
+    /// Puts the records of a line into `produced`; returns when it was received.
     fn line(&mut self, text: &str, without_aggregates: bool) -> anyhow::Result<Timestamp> {
         if text.is_empty() {
             return Ok(Timestamp::default());
@@ -115,7 +115,7 @@ impl Replay {
         }
         match trade(&line) {
             Ok((pair, event)) => {
-                self.outputs.push(Output::Event { pair, event });
+                self.produced.outputs.push(Output::Event { pair, event });
                 Ok(event.received_at)
             }
             Err(malformed) => {
@@ -139,14 +139,14 @@ impl Replay {
                 Venue::ALL.map(Venue::as_str).join(", ")
             );
         };
-        let metrics = &self.metrics;
         let pipeline = self.pipelines.entry(venue).or_insert_with(|| {
-            let pipeline = Pipeline::new(venue, format!("{venue}-0"), Arc::clone(metrics));
+            let pipeline = Pipeline::new(venue, format!("{venue}-0"));
             if without_aggregates { pipeline.without_aggregates() } else { pipeline }
         });
         match kind {
             "frame" => {
-                pipeline.frame(raw, at, &mut self.outputs);
+                pipeline.frame(raw, at, &mut self.produced);
+                self.metrics.count(venue, &mut self.produced);
             }
             "open" => pipeline.disconnected(),
             // What we sent, and answers to requests of our own.
@@ -156,7 +156,7 @@ impl Replay {
     }
 
     fn dead_letter(&mut self, malformed: &Malformed, text: &str) {
-        self.outputs.push(Output::DeadLetter(DeadLetter::new(SOURCE, malformed, text)));
+        self.produced.outputs.push(Output::DeadLetter(DeadLetter::new(SOURCE, malformed, text)));
     }
 }
 

@@ -20,11 +20,11 @@ use rand::Rng;
 use rustc_hash::FxHashSet;
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
+use venues::Parsed;
+use venues::pipeline::Control;
 
 use crate::clock;
-use crate::exchange::Parsed;
 use crate::feed::{Connection, End, Feed};
-use crate::pipeline::Control;
 use crate::socket::{self, Failed, Socket};
 
 /// A replacement that failed is tried again after this: the old connection goes on.

@@ -29,16 +29,16 @@ use schemas::{Codec, Kind};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
+use venues::Venue;
+use venues::pipeline::Output;
 
 use crate::backfill::{self, BackfillConfig};
 use crate::budget::Gate;
 use crate::clock;
 use crate::config::{KafkaConfig, RunConfig};
-use crate::exchange::Venue;
 use crate::feed::{Feed, Surroundings};
 use crate::follow::FollowConfig;
 use crate::metrics::Metrics;
-use crate::pipeline::Output;
 use crate::plan::Plan;
 use crate::signal::Stop;
 use crate::sink::Sink;

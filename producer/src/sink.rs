@@ -32,10 +32,10 @@ use schemas::avro::Record;
 use schemas::topic::Topic;
 use schemas::{Codec, FeedMark, PairKey, Timestamp};
 use streams::dead_letter;
+use venues::pipeline::{DeadLetter, Output};
 
 use crate::clock::{self, Stopwatch};
 use crate::metrics::Metrics;
-use crate::pipeline::{DeadLetter, Output};
 use crate::refused::{self, Refused, Remedy};
 use crate::sink_client::{settings, topics};
 use crate::sink_config::{LABELS, SinkConfig, SinkError};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::exchange::Venue;
 use crate::spool_outbox::SpoolConfig;
+use venues::Venue;
 
 /// Settings on which the invariants rest; they cannot be changed from outside.
 pub const FIXED: [&str; 6] = [

@@ -10,9 +10,9 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
 use schemas::{Decimal, MarketEvent};
+use venues::Malformed;
 
 use super::*;
-use crate::exchange::Malformed;
 use crate::spool_outbox::SpoolConfig;
 
 #[cfg(test)]

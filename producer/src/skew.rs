@@ -18,9 +18,9 @@ use std::time::Duration;
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::DATE;
 use schemas::Timestamp;
+use venues::Venue;
 
 use crate::clock;
-use crate::exchange::Venue;
 use crate::metrics::Metrics;
 
 /// The bound must be less: the processor refuses events that are so far ahead of our clock.
@@ -114,7 +114,12 @@ impl Watch {
     /// By the venue's requests at that address.
     pub fn new(venue: Venue, rest_url: &str, bound: Duration) -> reqwest::Result<Self> {
         let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
-        Ok(Self { venue, url: format!("{rest_url}{}", venue.time_path()), bound, client })
+        Ok(Self {
+            venue,
+            url: format!("{rest_url}{}", venue.adapter().endpoints.time_path),
+            bound,
+            client,
+        })
     }
 
     /// Measures once, and once more where the clock is off.

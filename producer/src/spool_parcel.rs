@@ -8,8 +8,7 @@
 //! It is whole: whoever reads it after a crash needs nothing else to publish it.
 
 use schemas::avro::{self, Reader};
-
-use crate::pipeline::DeadLetter;
+use venues::pipeline::DeadLetter;
 
 /// The form of the bytes.
 const VERSION: i64 = 1;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use schemas::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
+use venues::pipeline::Output;
+use venues::{ListingChange, Venue};
 
 use crate::backoff::Backoff;
 use crate::budget::Gate;
 use crate::capture::{Capture, Kind};
 use crate::clock::Stopwatch;
 use crate::connection::Patience;
-use crate::exchange::{Change, Venue};
 use crate::metrics::Metrics;
-use crate::pipeline::Output;
 use crate::plan::Line;
 
 /// Changes of instruments that a feed may be behind: more than any venue lists at once.
@@ -70,7 +70,7 @@ pub struct Surroundings {
     /// The budget. Guards a few numbers; never held across an await.
     pub gate: Arc<Mutex<Gate>>,
     /// Instruments that come and go, from the feed that hears of them to all.
-    pub changes: broadcast::Sender<Change>,
+    pub changes: broadcast::Sender<ListingChange>,
     /// The time that the gate is asked about.
     pub watch: Stopwatch,
     /// Where everything that is read and sent is written down, if anywhere.

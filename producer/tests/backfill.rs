@@ -11,14 +11,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use processor::topology::topology;
 use producer::backfill::GaveUp;
-use producer::exchange::Venue;
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
 use schemas::topic::Topic;
 use schemas::{Basis, Candle, CandleKey, Codec, PairKey, Status};
 use simulator::faults::Faults;
 use streams::Driver;
 use support::{Live, Setup};
+use venues::Venue;
+use venues::pipeline::Output;
 
 /// Gaps of a run.
 const GAPS: usize = 6;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use producer::capture::Capture;
-use producer::exchange::Venue;
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
 use producer::replay::Replay;
 use simulator::faults::Faults;
 use support::{Live, Setup};
+use venues::Venue;
+use venues::pipeline::Output;
 
 /// Everything that a feed gave, over cut connections and bad frames.
 async fn live(capture: Capture, enough: usize) -> anyhow::Result<Vec<Output>> {

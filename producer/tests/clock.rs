@@ -4,11 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use producer::exchange::Venue;
 use producer::metrics::Metrics;
 use producer::skew::Watch;
 use simulator::faults::Faults;
 use simulator::{Simulator, SimulatorConfig};
+use venues::Venue;
 
 const BOUND: Duration = Duration::from_secs(3);
 

@@ -22,13 +22,13 @@ use clap::Parser;
 use processor::candles::{self, Options};
 use processor::operators::Interval;
 use producer::config::{Command, Config};
-use producer::exchange::{Message, Venue};
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
 use producer::replay::Replay;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::{Basis, Timestamp};
+use venues::pipeline::Output;
+use venues::{Message, Venue};
 
 use raw::{Frame, data, frames};
 

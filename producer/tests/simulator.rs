@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures_util::{SinkExt, StreamExt};
-use producer::exchange::Venue;
-use producer::pipeline::Output;
 use schemas::Basis;
 use simulator::faults::Faults;
 use simulator::{Simulator, SimulatorConfig};
@@ -17,6 +15,8 @@ use support::{Live, Setup};
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use venues::Venue;
+use venues::pipeline::Output;
 
 /// A test that has not seen what it waits for by then has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -208,7 +208,8 @@ async fn an_unknown_product_is_refused_by_name_and_the_connection_stays() -> any
 
 #[tokio::test]
 async fn a_client_that_does_not_subscribe_is_dropped() -> anyhow::Result<()> {
-    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(simulator::Venue::Coinbase)).await?;
+    let simulator =
+        Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(simulator::Venue::Coinbase)).await?;
     let url = simulator.url()?;
     tokio::spawn(simulator.run());
     let (mut socket, _) = connect_async(&url).await?;

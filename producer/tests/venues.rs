@@ -7,10 +7,10 @@ mod bench;
 use std::time::Duration;
 
 use anyhow::ensure;
-use producer::exchange::Venue;
 use producer::feed::Rotation;
 use simulator::Change;
 use simulator::faults::Faults;
+use venues::Venue;
 
 use bench::{Bench, Setup, dead_letters, gap_marks, ids, trades};
 

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Query};
-use crate::market::{Market, Product, Trade};
 use crate::bucket::TokenBucket;
-use crate::reply::Reply;
+use crate::http::{Answer, Query};
 use crate::listings::Change;
+use crate::market::{Market, Product, Trade};
+use crate::reply::Reply;
 
 /// The interval of the channels that are served without authentication.
 const INTERVAL: &str = "100ms";

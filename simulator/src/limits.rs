@@ -92,7 +92,14 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new(venue: Venue, now_us: i64) -> Self {
-        Self { venue, bucket: bucket(venue, now_us), seen: 0, refused: 0, impatient: 0, closed_until: now_us }
+        Self {
+            venue,
+            bucket: bucket(venue, now_us),
+            seen: 0,
+            refused: 0,
+            impatient: 0,
+            closed_until: now_us,
+        }
     }
 
     /// The refusal of one more request, when it is one too many.

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use producer::backfill::{Lost, Reply, begin, read, url};
-use producer::exchange::{Class, Message, Parsed, Venue};
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use simulator::deribit::Credits;
@@ -13,6 +11,8 @@ use simulator::http::Query;
 use simulator::listings;
 use simulator::market::Market;
 use simulator::session::{Session, answer};
+use venues::history::{HistoryAnswer, MissingTrades};
+use venues::{Class, Message, Parsed, Venue};
 
 /// Past any time at which a market begins here.
 const NOW: i64 = 1_618_677_812_000_000;
@@ -76,7 +76,7 @@ impl Bench {
     fn subscribe(&mut self) -> anyhow::Result<Vec<Message>> {
         let streams = self.venue.streams(&self.names());
         let mut answers = Vec::new();
-        for ask in self.venue.subscribe(&streams, 1) {
+        for ask in (self.venue.adapter().subscriptions.requests)(&streams, 1) {
             answers.extend(self.session.request(&ask.text, &self.market, NOW).texts);
         }
         self.read(&answers)
@@ -106,7 +106,8 @@ fn everything_that_is_asked_is_granted() -> anyhow::Result<()> {
             })
             .flatten()
             .collect();
-        let mut asked = venue.asked(&venue.streams(&bench.names()));
+        let expected = venue.adapter().subscriptions.expected;
+        let mut asked = expected(&venue.streams(&bench.names()));
         granted.sort();
         asked.sort();
         assert_eq!(granted, asked, "{venue}");
@@ -178,7 +179,9 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
         let ask = |target: &str| {
             let target = target.replace("FIRST", &first.to_string());
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-            anyhow::Ok(answer(simulated(venue)?, path, &Query(query), &bench.market, NOW).body().clone())
+            anyhow::Ok(
+                answer(simulated(venue)?, path, &Query(query), &bench.market, NOW).body().clone(),
+            )
         };
         if !listing.is_empty() {
             let listed = venue.instruments(&ask(listing)?.to_string())?;
@@ -205,7 +208,7 @@ fn a_refusal_is_read_as_one() -> anyhow::Result<()> {
     for venue in Venue::ALL {
         let bench = Bench::new(venue)?;
         let streams = venue.streams(&bench.names());
-        let asks = venue.subscribe(&streams, 1);
+        let asks = (venue.adapter().subscriptions.requests)(&streams, 1);
         let asking = |text: &&String| bench.session.refusal(text).is_some();
         let texts: Vec<_> = asks.iter().map(|ask| &ask.text).collect();
         let text = texts.into_iter().find(asking).ok_or_else(|| anyhow::anyhow!("no ask"))?;
@@ -229,7 +232,7 @@ fn deribit_counts_credits_and_asks_whether_somebody_is_there() -> anyhow::Result
                 assert_eq!(channels.len(), 1, "what does not exist is not granted");
                 granted += 1;
             }
-            Message::NotNow { id: Some(9), .. } => break,
+            Message::RetryAfter { id: Some(9), .. } => break,
             other => anyhow::bail!("{other:?}"),
         }
     }
@@ -355,7 +358,8 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
         let first = market.products()[0].last.id.cast_signed();
         let credits = Arc::new(Mutex::new(Credits::new(NOW)));
         let mut session = Session::new(simulated(venue)?, &credits, Faults::default());
-        for ask in venue.subscribe(&venue.streams(std::slice::from_ref(&name)), 1) {
+        let streams = venue.streams(std::slice::from_ref(&name));
+        for ask in (venue.adapter().subscriptions.requests)(&streams, 1) {
             session.request(&ask.text, &market, NOW);
         }
         let mut live = Vec::new();
@@ -372,15 +376,17 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
         }
         // All but the first and the last, over three pages.
         let (pair, since) = (venue.pair(&name)?, live[0].event_time);
-        let wanted = Lost { pair, first: first + 2, last: first + 2_499, since };
-        let (mut cursor, mut pages, mut found) = (begin(venue, &wanted), 0, BTreeMap::new());
+        let wanted = MissingTrades { pair, first: first + 2, last: first + 2_499, since };
+        let (history, rest_path) = (&venue.adapter().history, venue.adapter().endpoints.rest_path);
+        let (mut cursor, mut pages, mut found) =
+            ((history.first_cursor)(&wanted), 0, BTreeMap::new());
         loop {
-            let target = url(venue, "", &wanted, cursor);
+            let target = (history.request)(&wanted, cursor).url(rest_path);
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-            let path = if venue == Venue::Deribit { format!("/api/v2{path}") } else { path.into() };
-            let answered = answer(simulated(venue)?, &path, &Query(query), &market, NOW);
+            let answered = answer(simulated(venue)?, path, &Query(query), &market, NOW);
             let text = answered.body().to_string();
-            let Reply::Page(page) = read(venue, &wanted, cursor, &text, Timestamp(7))? else {
+            let HistoryAnswer::Page(page) = (history.parse)(&wanted, cursor, &text, Timestamp(7))?
+            else {
                 anyhow::bail!("{venue}: {text}")
             };
             found.extend(page.trades.into_iter().map(|event| (event.trade_id, event)));

@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use simulator::faults::Faults;
 use simulator::{Simulator, SimulatorConfig};
+use venues::Venue;
 
-use crate::exchange::Venue;
 use crate::signal::Stop;
 use crate::units;
 
@@ -134,7 +134,8 @@ impl SimulateConfig {
     /// The simulator's settings.
     pub fn simulator(&self) -> anyhow::Result<SimulatorConfig> {
         let venue = simulator::Venue::from_name(self.venue.as_str());
-        let venue = venue.with_context(|| format!("--venue {}: it is not simulated", self.venue))?;
+        let venue =
+            venue.with_context(|| format!("--venue {}: it is not simulated", self.venue))?;
         Ok(SimulatorConfig {
             venue,
             seed: self.seed,

@@ -8,13 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use producer::backfill::{self, BackfillConfig};
 use producer::backoff::Backoff;
-use producer::budget::{Budget, Gate};
+use producer::budget::Gate;
 use producer::capture::Capture;
 use producer::connection::Patience;
-use producer::exchange::Venue;
 use producer::feed::{Breaker, Cause, Feed, FeedConfig, Rotation, Surroundings};
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
 use producer::plan::Line;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -23,6 +21,8 @@ use simulator::{Handle, Simulator, SimulatorConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use venues::Venue;
+use venues::pipeline::Output;
 
 /// A test that has not seen what it waits for by then has failed. Longer than anything lasts here.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -116,13 +116,13 @@ impl Live {
         let (mut sender, outputs) = mpsc::channel(16);
         let (shutdown, watching) = watch::channel(false);
         if setup.fetches {
-            let path = if venue == Venue::Deribit { "/api/v2" } else { "" };
+            let path = venue.adapter().endpoints.rest_path;
             let rest_url = format!("{}{path}", url.replacen("ws", "http", 1));
             let config = BackfillConfig { venue, rest_url, shutdown: watching.clone(), seed: 1 };
             sender = backfill::between(config, Arc::clone(&metrics), sender)?;
         }
         let config = setup.feed(url)?;
-        let gate = Gate::new(Budget::of(venue));
+        let gate = Gate::new(venue.adapter().limits);
         let around = Surroundings::new(Arc::clone(&metrics), sender, watching, gate);
         let around = around.captured(setup.capture);
         let feed = tokio::spawn(Feed::new(config, around, StdRng::seed_from_u64(1)).run());

@@ -8,13 +8,11 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
 use producer::backoff::Backoff;
-use producer::budget::{Budget, Gate};
+use producer::budget::Gate;
 use producer::config::{Command, Config};
 use producer::connection::Patience;
-use producer::exchange::{Venue, deribit};
 use producer::feed::{Breaker, Cause, Feed, FeedConfig, Rotation, Surroundings};
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
 use producer::plan::{Line, Plan};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -27,6 +25,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{accept_async, connect_async};
+use venues::pipeline::Output;
+use venues::{Limits, Venue};
 
 /// A test that has not seen what it waits for by then has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,6 +34,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const NEVER: Duration = Duration::from_mins(10);
 /// Refusals after which the breaker opens.
 pub(crate) const REFUSALS: u32 = 3;
+
+/// The simulation of a venue.
+fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
+    simulator::Venue::from_name(venue.as_str()).context("it is not simulated")
+}
 
 /// What a test changes.
 #[derive(Clone)]
@@ -70,8 +75,10 @@ impl Setup {
     pub(crate) fn currency() -> Self {
         let mut setup = Self::of(Venue::Deribit);
         setup.products = vec!["BTC-PERPETUAL".into(), "BTC-22NOV26-40000-C".into()];
-        setup.line.streams = deribit::currency_streams(&["BTC".into()]);
-        setup.line.streams.push(deribit::ticker_stream("BTC-PERPETUAL"));
+        let deribit = Venue::Deribit.adapter();
+        let of_currencies = deribit.listing.currency_streams;
+        setup.line.streams = of_currencies.map_or_else(Vec::new, |of| of(&["BTC".into()]));
+        setup.line.streams.extend((deribit.subscriptions.streams_of_listed)("BTC-PERPETUAL"));
         setup.line.grows = true;
         setup
     }
@@ -92,7 +99,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn start(setup: &Setup, faults: Faults) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
-        let gate = Gate::new(Budget { messages_in_10s: 100, ..Budget::of(setup.venue) });
+        let gate = Gate::new(Limits { messages_in_10s: 100, ..setup.venue.adapter().limits });
         let (sender, outputs) = mpsc::channel(64);
         let (shutdown, watching) = watch::channel(false);
         let around = Surroundings::new(Arc::clone(&metrics), sender, watching, gate);
@@ -114,14 +121,12 @@ impl Bench {
         outputs: mpsc::Receiver<Output>,
         shutdown: watch::Sender<bool>,
     ) -> anyhow::Result<Self> {
-        let simulated = simulator::Venue::from_name(setup.venue.as_str());
-        let simulated = simulated.context("it is not simulated")?;
         let config = SimulatorConfig {
             seed: 7,
             products: setup.products.clone(),
             rate: 1_000,
             faults,
-            ..SimulatorConfig::of(simulated)
+            ..SimulatorConfig::of(simulated(setup.venue)?)
         };
         let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
         let (url, handle) = (simulator.url()?, simulator.handle());
@@ -292,7 +297,7 @@ pub(crate) async fn pings(venue: Venue) -> anyhow::Result<()> {
     let url = format!("ws://{}", listener.local_addr()?);
     let (sender, _outputs) = mpsc::channel(64);
     let (_shutdown, watching) = watch::channel(false);
-    let gate = Gate::new(Budget::of(venue));
+    let gate = Gate::new(venue.adapter().limits);
     let around = Surroundings::new(Arc::new(Metrics::new()?), sender, watching, gate);
     let feed = Feed::new(feed(&Setup::of(venue), url)?, around, StdRng::seed_from_u64(1));
     let feed = tokio::spawn(feed.run());
@@ -312,7 +317,7 @@ pub(crate) async fn pings(venue: Venue) -> anyhow::Result<()> {
 
 /// The plan for everything that a simulator lists.
 pub(crate) async fn plan(venue: Venue) -> anyhow::Result<Plan> {
-    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(venue)).await?;
+    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(simulated(venue)?)).await?;
     let url = simulator.url()?;
     let simulator = tokio::spawn(simulator.run());
     let mut arguments = vec!["producer", "plan", "--venue", venue.as_str(), "--url", &url];
@@ -329,7 +334,7 @@ pub(crate) async fn plan(venue: Venue) -> anyhow::Result<Plan> {
 
 /// Which of so many connections at once are turned away, by number.
 pub(crate) async fn connections(venue: Venue, count: usize) -> anyhow::Result<Vec<usize>> {
-    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(venue)).await?;
+    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(simulated(venue)?)).await?;
     let url = simulator.url()?;
     let simulator = tokio::spawn(simulator.run());
     let (mut open, mut refused) = (Vec::new(), Vec::new());

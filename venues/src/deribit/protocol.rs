@@ -37,22 +37,17 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::json::scalar;
-use super::{
-    Ask, Change, Class, Ignored, Instrument, Malformed, Message, Parsed, Subscription, UNKNOWN,
-    Venue, asks, decimal, each, integer, not_json, optional,
-};
-
-/// The public feed.
-pub const URL: &str = "wss://www.deribit.com/ws/api/v2";
-/// The public requests: `public/get_instruments` lists, `public/get_last_trades_by_instrument`
-/// looks back.
-pub const REST_URL: &str = "https://www.deribit.com/api/v2";
+use super::NAME;
+use crate::fields::{decimal, integer, optional, scalar};
+use crate::instrument::{Class, Instrument, ListingChange};
+use crate::malformed::{Malformed, not_json};
+use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN, each};
+use crate::request::{HttpRequest, Request, SocketRequest, chunked};
 
 /// How often an instrument's ticker comes at most, and how long trades are held.
-pub const INTERVAL: &str = "100ms";
+const INTERVAL: &str = "100ms";
 /// The kinds that have trades of their own in a channel for all instruments of a currency.
-pub const KINDS_OF_INSTRUMENT: [&str; 3] = ["future", "option", "spot"];
+const KINDS_OF_INSTRUMENT: [&str; 3] = ["future", "option", "spot"];
 
 /// Channels in one request: some 30 KB of text.
 const CHANNELS_A_REQUEST: usize = 500;
@@ -180,13 +175,12 @@ struct Listed {
 
 /// The streams of instruments: the ticker of each, the trades of each on its own.
 pub(super) fn streams(products: &[String]) -> Vec<String> {
-    let both =
-        |name: &String| [format!("ticker.{name}.{INTERVAL}"), format!("trades.{name}.{INTERVAL}")];
+    let both = |name: &String| [ticker_stream(name), format!("trades.{name}.{INTERVAL}")];
     products.iter().flat_map(both).collect()
 }
 
 /// The streams that follow whole currencies: all trades of each kind, and what is listed anew.
-pub fn currency_streams(currencies: &[String]) -> Vec<String> {
+pub(super) fn currency_streams(currencies: &[String]) -> Vec<String> {
     let of_kind = |currency: &String| {
         let currency = currency.clone();
         KINDS_OF_INSTRUMENT.into_iter().flat_map(move |kind| {
@@ -200,32 +194,50 @@ pub fn currency_streams(currencies: &[String]) -> Vec<String> {
 }
 
 /// The stream of an instrument's ticker.
-pub fn ticker_stream(name: &str) -> String {
+fn ticker_stream(name: &str) -> String {
     format!("ticker.{name}.{INTERVAL}")
+}
+
+/// The streams by which a newly listed instrument is followed: its trades come with those of its
+/// kind.
+pub(super) fn streams_of_listed(name: &str) -> Vec<String> {
+    if class(name) == Class::Combo { Vec::new() } else { vec![ticker_stream(name)] }
+}
+
+/// The class whose instruments send over a stream.
+pub(super) fn class_of_stream(stream: &str) -> Option<Class> {
+    stream.strip_prefix("ticker.")?.split('.').next().map(class)
+}
+
+/// The requests that list the instruments of currencies.
+pub(super) fn listing_requests(currencies: &[String]) -> Vec<Request> {
+    let path =
+        |currency: &String| format!("/public/get_instruments?currency={currency}&expired=false");
+    currencies.iter().map(|one| Request::Http(HttpRequest { path: path(one) })).collect()
 }
 
 /// So many channels a request. Ids begin with 1 on every connection, and the first request asks
 /// for the heartbeat.
-pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<Ask> {
+pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
     let mut all = Vec::new();
     if first_id == 1 {
         let params = json!({"interval": HEARTBEAT_SECONDS});
-        all.push(Ask { id: 1, text: request(1, "public/set_heartbeat", &params) });
+        all.push(SocketRequest { id: 1, text: request(1, "public/set_heartbeat", &params) });
     }
     let next = first_id + all.len() as u64;
-    all.extend(asks(streams, CHANNELS_A_REQUEST, next, |part, id| {
+    all.extend(chunked(streams, CHANNELS_A_REQUEST, next, |part, id| {
         request(id, "public/subscribe", &json!({"channels": part}))
     }));
     all
 }
 
 /// A request of a method with an id.
-pub fn request(id: u64, method: &str, params: &serde_json::Value) -> String {
+fn request(id: u64, method: &str, params: &serde_json::Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
 }
 
 /// The class that an instrument's name tells.
-pub fn class(name: &str) -> Class {
+pub(super) fn class(name: &str) -> Class {
     let parts: Vec<&str> = name.split('-').collect();
     match parts[..] {
         [_] => Class::Spot,
@@ -237,7 +249,7 @@ pub fn class(name: &str) -> Class {
 }
 
 /// The pair of an instrument: its name, and what its price counts.
-pub fn pair(name: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(name: &str) -> Result<PairKey, Malformed> {
     let underlying = name.split('-').next().unwrap_or_default();
     let quote = match (underlying.split_once('_'), class(name)) {
         (Some((_, quote)), _) => quote,
@@ -250,7 +262,7 @@ pub fn pair(name: &str) -> Result<PairKey, Malformed> {
     if underlying.is_empty() {
         return Err(Malformed::BadProduct(name.into()));
     }
-    Ok(PairKey::new(name, quote, Venue::Deribit.as_str()).checked()?)
+    Ok(PairKey::new(name, quote, NAME).checked()?)
 }
 
 /// A future that is paid in the coin: its amounts are USD.
@@ -271,7 +283,11 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// Appends what one text frame says.
-pub fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+pub(super) fn parse(
+    text: &str,
+    received_at: Timestamp,
+    out: &mut Vec<Parsed>,
+) -> Result<(), Malformed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     match (frame.method.as_deref(), &frame.params) {
         (Some("subscription"), Some(params)) => notification(params, received_at, out),
@@ -332,7 +348,7 @@ fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
         let message = match passing(failure.code) {
             Some(wait) => {
                 let id = scalar(frame.id).and_then(|id| id.parse().ok());
-                Message::NotNow { id, reason, wait }
+                Message::RetryAfter { id, reason, wait }
             }
             None => Message::Refused(reason),
         };
@@ -342,9 +358,7 @@ fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     let channels: Option<Vec<String>> =
         frame.result.and_then(|result| serde_json::from_str(result.get()).ok());
     let message = match channels {
-        Some(channels) => Message::Subscribed(
-            channels.iter().map(|channel| Subscription::stream(Venue::Deribit, channel)).collect(),
-        ),
+        Some(channels) => Message::Subscribed(Subscription::streams(NAME, &channels)),
         None => Message::Alive,
     };
     out.push(Parsed { kind: "answer", message });
@@ -361,13 +375,13 @@ fn instrument(item: &Item<'_>) -> Result<PairKey, Malformed> {
 }
 
 /// How long to wait after an error that passes; `None` for one that does not.
-pub(crate) fn passing(code: i64) -> Option<Duration> {
+pub(super) fn passing(code: i64) -> Option<Duration> {
     let wait = if code == MAINTENANCE { MAINTENANCE_WAIT } else { RATE_WAIT };
     PASSING.contains(&code).then_some(wait)
 }
 
 /// The trades of a list, which answers have as notifications do.
-pub(crate) fn trades(
+pub(super) fn trades(
     list: &RawValue,
     received_at: Timestamp,
 ) -> Result<Vec<(PairKey, MarketEvent)>, Malformed> {
@@ -431,9 +445,9 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
 fn change(item: &Item<'_>) -> Result<Message, Malformed> {
     let name = instrument(item)?.base;
     Ok(match item.state.as_deref() {
-        Some("created" | "started") => Message::Instrument(Change::Listed(name)),
+        Some("created" | "started") => Message::Listing(ListingChange::Listed(name)),
         Some("closed" | "deactivated" | "terminated" | "archivized") => {
-            Message::Instrument(Change::Ended(name))
+            Message::Listing(ListingChange::Ended(name))
         }
         // A settlement, which a perpetual has every day.
         _ => Message::Ignored(Ignored::UnusedType),
@@ -458,5 +472,5 @@ fn quotient(amount: Decimal, price: Decimal) -> Option<Decimal> {
 }
 
 #[cfg(test)]
-#[path = "deribit_tests.rs"]
+#[path = "protocol_tests.rs"]
 mod tests;

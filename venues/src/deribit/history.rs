@@ -18,8 +18,10 @@ use schemas::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Lost, PAGE, Reply};
-use crate::exchange::{Malformed, deribit, not_json};
+use super::protocol;
+use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE};
+use crate::malformed::{Malformed, not_json};
+use crate::request::HttpRequest;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -43,27 +45,34 @@ struct Failure<'a> {
 }
 
 /// The trades from one number on.
-pub(super) fn url(base: &str, lost: &Lost, first: i64) -> String {
-    let (name, last) = (&lost.pair.base, lost.last);
-    format!(
-        "{base}/public/get_last_trades_by_instrument?instrument_name={name}\
-         &start_seq={first}&end_seq={last}&count={PAGE}&sorting=asc"
-    )
+pub(super) fn request(missing: &MissingTrades, first: i64) -> HttpRequest {
+    let (name, last) = (&missing.pair.base, missing.last);
+    HttpRequest {
+        path: format!(
+            "/public/get_last_trades_by_instrument?instrument_name={name}\
+             &start_seq={first}&end_seq={last}&count={PAGE_SIZE}&sorting=asc"
+        ),
+    }
 }
 
 /// The trades of an answer.
-pub(super) fn read(lost: &Lost, text: &str, received_at: Timestamp) -> Result<Reply, Malformed> {
+pub(super) fn parse(
+    missing: &MissingTrades,
+    _: i64,
+    text: &str,
+    received_at: Timestamp,
+) -> Result<HistoryAnswer, Malformed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     if let Some(Failure { code, message }) = frame.error {
         let reason = format!("{code} {}", message.unwrap_or_default());
-        return Ok(match deribit::passing(code) {
-            Some(wait) => Reply::NotNow { reason, wait },
-            None => Reply::Refused(reason),
+        return Ok(match protocol::passing(code) {
+            Some(wait) => HistoryAnswer::RetryAfter { reason, wait },
+            None => HistoryAnswer::Refused(reason),
         });
     }
     let found = frame.result.ok_or(Malformed::MissingField("result"))?;
-    let trades = deribit::trades(found.trades, received_at)?;
-    let of_pair = trades.into_iter().filter(|(pair, _)| *pair == lost.pair);
+    let trades = protocol::trades(found.trades, received_at)?;
+    let of_pair = trades.into_iter().filter(|(pair, _)| *pair == missing.pair);
     let trades = of_pair.map(|(_, event)| event).collect();
-    Ok(Reply::Page(lost.ascending(trades, |newest| newest.saturating_add(1))))
+    Ok(HistoryAnswer::Page(missing.ascending(trades, |newest| newest.saturating_add(1))))
 }

@@ -17,8 +17,10 @@ use schemas::{MarketEvent, TakerSide, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Lost, PAGE, Reply};
-use crate::exchange::{Malformed, decimal, integer, not_json, scalar};
+use crate::fields::{decimal, integer, scalar};
+use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE};
+use crate::malformed::{Malformed, not_json};
+use crate::request::HttpRequest;
 
 #[derive(Deserialize)]
 struct Print<'a> {
@@ -42,19 +44,26 @@ struct Failure<'a> {
 }
 
 /// The trades from an id on.
-pub(super) fn url(base: &str, lost: &Lost, from: i64) -> String {
-    let symbol = format!("{}{}", lost.pair.base, lost.pair.quote);
-    format!("{base}/api/v3/historicalTrades?symbol={symbol}&fromId={from}&limit={PAGE}")
+pub(super) fn request(missing: &MissingTrades, from: i64) -> HttpRequest {
+    let symbol = format!("{}{}", missing.pair.base, missing.pair.quote);
+    HttpRequest {
+        path: format!("/api/v3/historicalTrades?symbol={symbol}&fromId={from}&limit={PAGE_SIZE}"),
+    }
 }
 
 /// The trades of an answer.
-pub(super) fn read(lost: &Lost, text: &str, received_at: Timestamp) -> Result<Reply, Malformed> {
+pub(super) fn parse(
+    missing: &MissingTrades,
+    _: i64,
+    text: &str,
+    received_at: Timestamp,
+) -> Result<HistoryAnswer, Malformed> {
     if let Ok(Failure { code, msg }) = serde_json::from_str(text) {
-        return Ok(Reply::Refused(format!("{code} {}", msg.unwrap_or_default())));
+        return Ok(HistoryAnswer::Refused(format!("{code} {}", msg.unwrap_or_default())));
     }
     let trades: Vec<Print<'_>> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let trades = trades.iter().map(|one| trade(one, received_at)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Reply::Page(lost.ascending(trades, |newest| newest.saturating_add(1))))
+    Ok(HistoryAnswer::Page(missing.ascending(trades, |newest| newest.saturating_add(1))))
 }
 
 fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {

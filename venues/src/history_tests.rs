@@ -5,27 +5,35 @@ use proptest::prelude::*;
 use schemas::TakerSide;
 
 use super::*;
+use crate::venue::Venue;
 
 const AT: Timestamp = Timestamp(1_723_161_254_087);
 
-fn product(venue: Venue) -> &'static str {
-    match venue {
-        Venue::Coinbase => "BTC-USD",
-        Venue::Binance => "BTCUSDT",
-        Venue::Kraken => "BTC/USD",
-        Venue::Deribit => "BTC-PERPETUAL",
-    }
+fn lost(venue: Venue, first: i64, last: i64, since: Timestamp) -> MissingTrades {
+    let pair = venue.pair(venue.adapter().example).unwrap();
+    MissingTrades { pair, first, last, since }
 }
 
-fn lost(venue: Venue, first: i64, last: i64, since: Timestamp) -> Lost {
-    let pair = venue.pair(product(venue)).unwrap();
-    Lost { pair, first, last, since }
+fn parse(
+    venue: Venue,
+    missing: &MissingTrades,
+    cursor: i64,
+    text: &str,
+) -> Result<HistoryAnswer, Malformed> {
+    (venue.adapter().history.parse)(missing, cursor, text, AT)
+}
+
+/// The address of the page at a cursor; of the first page without one.
+fn url(venue: Venue, endpoint: &str, missing: &MissingTrades, cursor: Option<i64>) -> String {
+    let history = &venue.adapter().history;
+    let cursor = cursor.unwrap_or_else(|| (history.first_cursor)(missing));
+    (history.request)(missing, cursor).url(endpoint)
 }
 
 /// What is read of a page with the ids from 7 to 9 wanted, a test's usual case.
 fn page(venue: Venue, text: &str) -> Result<Page, String> {
-    match read(venue, &lost(venue, 7, 9, AT), 10, text, AT) {
-        Ok(Reply::Page(page)) => Ok(page),
+    match parse(venue, &lost(venue, 7, 9, AT), 10, text) {
+        Ok(HistoryAnswer::Page(page)) => Ok(page),
         Ok(reply) => Err(format!("{reply:?}")),
         Err(error) => Err(error.to_string()),
     }
@@ -39,11 +47,11 @@ fn ids(page: &Page) -> Vec<i64> {
 fn a_mark_says_which_ids_are_to_be_fetched() {
     let pair = PairKey::new("BTC", "USD", "coinbase");
     let mut mark = FeedMark::healthy("coinbase-0", Timestamp(1), Timestamp(1));
-    assert_eq!(Lost::of(&pair, &mark), None);
+    assert_eq!(MissingTrades::of(&pair, &mark), None);
     mark.gap_from = Some(Timestamp(5));
     for (count, last) in [(3, Some(9)), (1, Some(7)), (0, None), (i64::MIN, None)] {
         (mark.first_missing_id, mark.missing) = (Some(7), Some(count));
-        assert_eq!(Lost::of(&pair, &mark).map(|lost| lost.last), last);
+        assert_eq!(MissingTrades::of(&pair, &mark).map(|lost| lost.last), last);
     }
 }
 
@@ -52,7 +60,7 @@ fn a_pair_is_asked_for_by_the_venues_name() {
     let since = Timestamp(1_688_669_597_827);
     let asked = |venue: Venue| {
         let lost = lost(venue, 7, 9, since);
-        url(venue, "http://h/", &lost, begin(venue, &lost))
+        url(venue, "http://h/", &lost, None)
     };
     assert_eq!(asked(Venue::Coinbase), "http://h/products/BTC-USD/trades?limit=1000&after=10");
     let binance = "http://h/api/v3/historicalTrades?symbol=BTCUSDT&fromId=7&limit=1000";
@@ -63,9 +71,11 @@ fn a_pair_is_asked_for_by_the_venues_name() {
     let deribit = "http://h/public/get_last_trades_by_instrument?instrument_name=BTC-PERPETUAL\
                    &start_seq=7&end_seq=9&count=1000&sorting=asc";
     assert_eq!(asked(Venue::Deribit), deribit);
-    let doge =
-        Lost { pair: PairKey::new("DOGE", "BTC", "kraken"), ..lost(Venue::Kraken, 1, 1, since) };
-    assert!(url(Venue::Kraken, "http://h", &doge, 0).contains("pair=XDGXBT&since=0"));
+    let doge = MissingTrades {
+        pair: PairKey::new("DOGE", "BTC", "kraken"),
+        ..lost(Venue::Kraken, 1, 1, since)
+    };
+    assert!(url(Venue::Kraken, "http://h", &doge, Some(0)).contains("pair=XDGXBT&since=0"));
 }
 
 #[test]
@@ -126,10 +136,10 @@ fn kraken_pages_forwards_by_time_and_is_told_by_ids() -> anyhow::Result<()> {
 fn kraken_says_with_200_that_it_is_to_be_left_alone() {
     let said = |error: &str| {
         let text = format!(r#"{{"error":["{error}"]}}"#);
-        read(Venue::Kraken, &lost(Venue::Kraken, 7, 9, AT), 0, &text, AT)
+        parse(Venue::Kraken, &lost(Venue::Kraken, 7, 9, AT), 0, &text)
     };
     let wait = |error: &str| match said(error) {
-        Ok(Reply::NotNow { wait, .. }) => Some(wait.as_secs()),
+        Ok(HistoryAnswer::RetryAfter { wait, .. }) => Some(wait.as_secs()),
         _ => None,
     };
     assert_eq!(wait("EAPI:Rate limit exceeded"), Some(5));
@@ -139,7 +149,7 @@ fn kraken_says_with_200_that_it_is_to_be_left_alone() {
     assert_eq!(wait("EService:Throttled: 9223372036854775807"), Some(5), "it is no time");
     assert_eq!(wait("WGeneral:Danger"), None, "a warning");
     let unknown = "EQuery:Unknown asset pair";
-    assert_eq!(said(unknown), Ok(Reply::Refused(unknown.into())));
+    assert_eq!(said(unknown), Ok(HistoryAnswer::Refused(unknown.into())));
 }
 
 #[test]
@@ -153,11 +163,11 @@ fn deribit_pages_forwards_by_number_and_amounts_become_coins() -> anyhow::Result
     assert_eq!((ids(&read), read.next), (Vec::new(), None), "of another instrument");
     let error = |code: i64| {
         let text = format!(r#"{{"jsonrpc":"2.0","error":{{"code":{code},"message":"words"}}}}"#);
-        super::read(Venue::Deribit, &lost(Venue::Deribit, 7, 9, AT), 0, &text, AT)
+        parse(Venue::Deribit, &lost(Venue::Deribit, 7, 9, AT), 0, &text)
     };
     let wait = Duration::from_secs(1);
-    assert_eq!(error(10_028), Ok(Reply::NotNow { reason: "10028 words".into(), wait }));
-    assert_eq!(error(-32_602), Ok(Reply::Refused("-32602 words".into())));
+    assert_eq!(error(10_028), Ok(HistoryAnswer::RetryAfter { reason: "10028 words".into(), wait }));
+    assert_eq!(error(-32_602), Ok(HistoryAnswer::Refused("-32602 words".into())));
     Ok(())
 }
 
@@ -182,8 +192,8 @@ proptest! {
     fn arbitrary_text_never_panics(text: String, cursor: i64, first: i64, span in 0i64..2_000) {
         for venue in Venue::ALL {
             let wanted = lost(venue, first, first.saturating_add(span), Timestamp(cursor));
-            let _ = url(venue, &text, &wanted, begin(venue, &wanted));
-            let _ = read(venue, &wanted, cursor, &text, AT);
+            let _ = url(venue, &text, &wanted, None);
+            let _ = parse(venue, &wanted, cursor, &text);
         }
     }
 
@@ -199,7 +209,7 @@ proptest! {
             let from = at.min(text.len());
             let to = (from + junk.len()).min(text.len());
             text.replace_range(from..to, &junk);
-            let _ = read(venue, &lost(venue, 7, 9, AT), 7, &text, AT);
+            let _ = parse(venue, &lost(venue, 7, 9, AT), 7, &text);
         }
     }
 }

@@ -23,8 +23,10 @@ use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Lost, PAGE, Page, Reply, WISH_MAX};
-use crate::exchange::{Malformed, decimal, integer, not_json, scalar};
+use crate::fields::{decimal, integer, scalar};
+use crate::history::{HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE, Page};
+use crate::malformed::{Malformed, not_json};
+use crate::request::HttpRequest;
 
 /// Nanoseconds in a millisecond.
 const MILLISECOND: i64 = 1_000_000;
@@ -54,14 +56,14 @@ struct Frame<'a> {
 }
 
 /// The time before which nothing is looked for.
-pub(super) fn begin(lost: &Lost) -> i64 {
-    lost.since.0.saturating_sub(SLACK_MS).saturating_mul(MILLISECOND).max(0)
+pub(super) fn first_cursor(missing: &MissingTrades) -> i64 {
+    missing.since.0.saturating_sub(SLACK_MS).saturating_mul(MILLISECOND).max(0)
 }
 
 /// The trades later than a time.
-pub(super) fn url(base: &str, lost: &Lost, since: i64) -> String {
-    let pair = altname(&lost.pair);
-    format!("{base}/0/public/Trades?pair={pair}&since={since}&count={PAGE}")
+pub(super) fn request(missing: &MissingTrades, since: i64) -> HttpRequest {
+    let pair = altname(&missing.pair);
+    HttpRequest { path: format!("/0/public/Trades?pair={pair}&since={since}&count={PAGE_SIZE}") }
 }
 
 /// A pair as requests have it.
@@ -75,7 +77,12 @@ fn altname(pair: &PairKey) -> String {
 }
 
 /// The trades of an answer.
-pub(super) fn read(lost: &Lost, text: &str, received_at: Timestamp) -> Result<Reply, Malformed> {
+pub(super) fn parse(
+    missing: &MissingTrades,
+    _: i64,
+    text: &str,
+    received_at: Timestamp,
+) -> Result<HistoryAnswer, Malformed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     // What begins with a W is a warning.
     if let Some(error) = frame.error.iter().find(|error| error.starts_with('E')) {
@@ -87,26 +94,26 @@ pub(super) fn read(lost: &Lost, text: &str, received_at: Timestamp) -> Result<Re
     let rows: Vec<Vec<&RawValue>> =
         serde_json::from_str(rows.get()).map_err(|_| Malformed::BadField("trades"))?;
     let trades = rows.iter().map(|row| trade(row, received_at)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Reply::Page(page(lost, trades, last)))
+    Ok(HistoryAnswer::Page(page(missing, trades, last)))
 }
 
-fn page(lost: &Lost, trades: Vec<MarketEvent>, last: i64) -> Page {
+fn page(missing: &MissingTrades, trades: Vec<MarketEvent>, last: i64) -> Page {
     // The last one comes again, and with it whatever shares its time.
-    lost.ascending(trades, |_| last.saturating_sub(1))
+    missing.ascending(trades, |_| last.saturating_sub(1))
 }
 
-fn failure(error: &str, received_at: Timestamp) -> Reply {
+fn failure(error: &str, received_at: Timestamp) -> HistoryAnswer {
     let reason = error.to_owned();
     if let Some(at) = error.strip_prefix(THROTTLED) {
         let at = at.trim().parse::<i64>().ok().and_then(|at| at.checked_mul(1000));
         let wait = at.and_then(|at| u64::try_from(at.saturating_sub(received_at.0)).ok());
-        let wait = wait.map_or(RATE_WAIT, Duration::from_millis).clamp(RATE_WAIT, WISH_MAX);
-        return Reply::NotNow { reason, wait };
+        let wait = wait.map_or(RATE_WAIT, Duration::from_millis).clamp(RATE_WAIT, MAX_WAIT);
+        return HistoryAnswer::RetryAfter { reason, wait };
     }
     if PASSING.iter().any(|passing| error.starts_with(passing)) {
-        return Reply::NotNow { reason, wait: RATE_WAIT };
+        return HistoryAnswer::RetryAfter { reason, wait: RATE_WAIT };
     }
-    Reply::Refused(reason)
+    HistoryAnswer::Refused(reason)
 }
 
 /// Price, volume, time, side of the taker, kind of order, remarks, id.

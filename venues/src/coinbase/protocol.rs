@@ -29,24 +29,17 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::json::scalar;
-use super::{
-    Ask, Class, Ignored, Instrument, Malformed, Message, Parsed, Subscription, UNKNOWN, Venue,
-    decimal, integer, not_json,
-};
-
-/// The public feed.
-pub const URL: &str = "wss://ws-feed.exchange.coinbase.com";
-
-/// The public requests: `GET /products` lists, `GET /products/{id}/trades` looks back.
-pub const REST_URL: &str = "https://api.exchange.coinbase.com";
-/// The listing request.
-pub const LISTING: &str = "/products";
+use super::NAME;
+use crate::fields::{decimal, integer, scalar};
+use crate::instrument::{Class, Instrument};
+use crate::malformed::{Malformed, not_json};
+use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN};
+use crate::request::SocketRequest;
 
 /// The channels that are subscribed.
-pub const CHANNELS: [&str; 3] = ["matches", "ticker", HEARTBEAT];
+const CHANNELS: [&str; 3] = ["matches", "ticker", HEARTBEAT];
 /// The channel that tells the feed's clock.
-pub const HEARTBEAT: &str = "heartbeat";
+pub(super) const HEARTBEAT: &str = "heartbeat";
 
 /// The kinds of message known.
 pub(super) const KINDS: [&str; 9] = [
@@ -108,12 +101,12 @@ struct Product {
 }
 
 /// The one frame that subscribes; the venue drops a client that has not sent it within 5 s.
-pub(super) fn subscribe(products: &[String], id: u64) -> Vec<Ask> {
-    let ask = json!({"type": "subscribe", "product_ids": products, "channels": CHANNELS});
-    vec![Ask { id, text: ask.to_string() }]
+pub(super) fn subscribe(products: &[String], id: u64) -> Vec<SocketRequest> {
+    let request = json!({"type": "subscribe", "product_ids": products, "channels": CHANNELS});
+    vec![SocketRequest { id, text: request.to_string() }]
 }
 
-/// The products of the answer to [`LISTING`].
+/// The products of the answer to `GET /products`.
 pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
     let products: Vec<Product> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     Ok(products
@@ -128,28 +121,37 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// Every channel of every product, under the names that the answer will have.
-pub(super) fn asked(products: &[String]) -> Vec<Subscription> {
+pub(super) fn expected(products: &[String]) -> Vec<Subscription> {
     let pairs = products.iter().filter_map(|product| pair(product).ok());
-    let mut asked: Vec<_> = pairs
+    let mut expected: Vec<_> = pairs
         .flat_map(|pair| {
             CHANNELS.map(|channel| Subscription { channel: channel.into(), pair: pair.clone() })
         })
         .collect();
-    asked.sort();
-    asked.dedup();
-    asked
+    expected.sort();
+    expected.dedup();
+    expected
 }
 
 /// The pair that a product names.
-pub fn pair(product: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
     let bad = || Malformed::BadProduct(product.into());
     let (base, quote) = product.split_once('-').ok_or_else(bad)?;
     let quote = if quote == "USDC" { "USD" } else { quote };
-    Ok(PairKey::new(base, quote, Venue::Coinbase.as_str()).checked()?)
+    Ok(PairKey::new(base, quote, NAME).checked()?)
 }
 
-/// What one text frame says.
-pub fn parse(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
+/// Appends the message of one text frame.
+pub(super) fn parse(
+    text: &str,
+    received_at: Timestamp,
+    out: &mut Vec<Parsed>,
+) -> Result<(), Malformed> {
+    out.push(message(text, received_at)?);
+    Ok(())
+}
+
+fn message(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let sent = frame.kind.as_deref().ok_or(Malformed::MissingField("type"))?;
     let kind = KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN);
@@ -247,5 +249,5 @@ fn refusal(frame: &Frame<'_>) -> String {
 }
 
 #[cfg(test)]
-#[path = "coinbase_tests.rs"]
+#[path = "protocol_tests.rs"]
 mod tests;

@@ -189,7 +189,7 @@ fn a_name_tells_class_and_quote() -> anyhow::Result<()> {
 #[test]
 fn answers_errors_and_heartbeats_are_told_apart() -> anyhow::Result<()> {
     let ack = r#"{"jsonrpc":"2.0","id":2,"result":["ticker.BTC-PERPETUAL.100ms"],"usIn":1618677848901782,"usOut":1618677848902689,"usDiff":907,"testnet":false}"#;
-    let granted = Venue::Deribit.asked(&["ticker.BTC-PERPETUAL.100ms".into()]);
+    let granted = Subscription::streams(NAME, &["ticker.BTC-PERPETUAL.100ms".into()]);
     let clock = Message::Clock(Timestamp(1_618_677_847_902));
     assert_eq!(read(ack)?, [Message::Subscribed(granted), clock.clone()]);
     let test = r#"{"jsonrpc":"2.0","id":0,"result":{"version":"1.2.26"},"usIn":1618677848901782,"usOut":1618677848902689,"usDiff":907}"#;
@@ -202,7 +202,7 @@ fn answers_errors_and_heartbeats_are_told_apart() -> anyhow::Result<()> {
     assert_eq!(read(raw)?, [Message::Refused(words.into())]);
     for (code, wait) in [(10_028, RATE_WAIT), (11_051, MAINTENANCE_WAIT)] {
         let text = raw.replace("13778", &code.to_string());
-        let [Message::NotNow { id: Some(2), wait: told, .. }] = &read(&text)?[..] else {
+        let [Message::RetryAfter { id: Some(2), wait: told, .. }] = &read(&text)?[..] else {
             anyhow::bail!("{text}")
         };
         assert_eq!(*told, wait);
@@ -218,8 +218,8 @@ fn instruments_come_and_go() -> anyhow::Result<()> {
         )
     };
     let name = "BTC-22MAR19-4000-C".to_owned();
-    assert_eq!(read(&text("created"))?, [Message::Instrument(Change::Listed(name.clone()))]);
-    assert_eq!(read(&text("terminated"))?, [Message::Instrument(Change::Ended(name))]);
+    assert_eq!(read(&text("created"))?, [Message::Listing(ListingChange::Listed(name.clone()))]);
+    assert_eq!(read(&text("terminated"))?, [Message::Listing(ListingChange::Ended(name))]);
     assert_eq!(read(&text("settled"))?, [Message::Ignored(Ignored::UnusedType)]);
     Ok(())
 }

@@ -83,7 +83,7 @@ fn old_names_are_the_same_pair() -> anyhow::Result<()> {
 #[test]
 fn each_symbol_is_acknowledged_or_rejected_by_itself() -> anyhow::Result<()> {
     let ack = r#"{"method":"subscribe","req_id":1,"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true,"time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
-    let granted = asked(&["trade:XBT/USD".into()]);
+    let granted = expected(&["trade:XBT/USD".into()]);
     assert_eq!(read(ack)?, [Message::Subscribed(granted)]);
     let rejection = r#"{"error":"Currency pair not supported FOO/USD","method":"subscribe","req_id":1,"success":false,"symbol":"FOO/USD","time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
     let words = "Currency pair not supported FOO/USD";
@@ -92,7 +92,7 @@ fn each_symbol_is_acknowledged_or_rejected_by_itself() -> anyhow::Result<()> {
         [Message::Rejected { reason: words.into(), pair: Some(pair("FOO/USD")?) }]
     );
     let fast = r#"{"error":"Exceeded msg rate","method":"subscribe","req_id":7,"success":false}"#;
-    assert!(matches!(&read(fast)?[..], [Message::NotNow { id: Some(7), .. }]));
+    assert!(matches!(&read(fast)?[..], [Message::RetryAfter { id: Some(7), .. }]));
     let refusal = r#"{"error":"Malformed request","success":false}"#;
     assert_eq!(read(refusal)?, [Message::Refused("Malformed request".into())]);
     Ok(())
@@ -104,7 +104,7 @@ fn heartbeats_stati_and_pongs_tell_of_the_connection() -> anyhow::Result<()> {
     let status = r#"{"channel":"status","type":"update","data":[{"version":"2.0.0","system":"online","api_version":"v2","connection_id":1}]}"#;
     assert_eq!(read(status)?, [Message::Alive]);
     let closed = status.replace("online", "maintenance");
-    assert!(matches!(&read(&closed)?[..], [Message::NotNow { id: None, .. }]));
+    assert!(matches!(&read(&closed)?[..], [Message::RetryAfter { id: None, .. }]));
     let pong = r#"{"method":"pong","req_id":1,"time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
     let clock = Timestamp::parse_rfc3339("2023-09-25T09:04:30.742Z").unwrap();
     assert_eq!(read(pong)?, [Message::Alive, Message::Clock(clock)]);
@@ -118,8 +118,8 @@ fn instruments_are_listed_and_followed() -> anyhow::Result<()> {
     assert_eq!(listed.iter().map(|one| one.active).collect::<Vec<_>>(), [true, false, false]);
     let changes = read(frame)?;
     let [
-        Message::Instrument(Change::Listed(new)),
-        Message::Instrument(Change::Ended(old)),
+        Message::Listing(ListingChange::Listed(new)),
+        Message::Listing(ListingChange::Ended(old)),
         Message::Ignored(_),
     ] = &changes[..]
     else {
@@ -138,7 +138,7 @@ fn requests_are_of_one_channel_and_so_many_symbols() {
     assert_eq!(asks.iter().map(|ask| ask.id).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
     let count = |text: &str| asks.iter().map(|ask| ask.text.matches(text).count()).sum::<usize>();
     assert_eq!((count("/USD"), count("\"trade\""), count("\"instrument\"")), (300, 2, 1));
-    assert_eq!(asked(&streams).len(), 301);
+    assert_eq!(expected(&streams).len(), 301);
 }
 
 #[test]

@@ -14,8 +14,10 @@ use schemas::{MarketEvent, TakerSide, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Lost, PAGE, Page, Reply};
-use crate::exchange::{Malformed, decimal, integer, not_json, scalar};
+use crate::fields::{decimal, integer, scalar};
+use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE, Page};
+use crate::malformed::{Malformed, not_json};
+use crate::request::HttpRequest;
 
 #[derive(Deserialize)]
 struct Print<'a> {
@@ -32,24 +34,27 @@ struct Print<'a> {
 }
 
 /// The trades before an id.
-pub(super) fn url(base: &str, lost: &Lost, before: i64) -> String {
-    let pair = &lost.pair;
-    format!("{base}/products/{}-{}/trades?limit={PAGE}&after={before}", pair.base, pair.quote)
+pub(super) fn request(missing: &MissingTrades, before: i64) -> HttpRequest {
+    let pair = &missing.pair;
+    let (base, quote) = (&pair.base, &pair.quote);
+    HttpRequest {
+        path: format!("/products/{base}-{quote}/trades?limit={PAGE_SIZE}&after={before}"),
+    }
 }
 
 /// The trades of an answer.
-pub(super) fn read(
-    lost: &Lost,
+pub(super) fn parse(
+    missing: &MissingTrades,
     before: i64,
     text: &str,
     received_at: Timestamp,
-) -> Result<Reply, Malformed> {
+) -> Result<HistoryAnswer, Malformed> {
     let trades: Vec<Print<'_>> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let trades: Vec<MarketEvent> =
         trades.iter().map(|one| trade(one, received_at)).collect::<Result<_, _>>()?;
     let oldest = trades.iter().filter_map(|event| event.trade_id).min();
-    let next = oldest.filter(|oldest| lost.first < *oldest && *oldest < before);
-    Ok(Reply::Page(Page { trades: lost.wanted(trades), next }))
+    let next = oldest.filter(|oldest| missing.first < *oldest && *oldest < before);
+    Ok(HistoryAnswer::Page(Page { trades: missing.wanted(trades), next }))
 }
 
 fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {

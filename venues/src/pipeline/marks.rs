@@ -1,13 +1,11 @@
-//! What a feed knows of itself: which trades it missed, and how far its venue's clock has come.
-//!
-//! Both are plain values: events and heartbeats go in, facts come out.
+//! The gaps of a feed, and the clock of its venue.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{PairKey, Timestamp};
 
 /// Pairs remembered. Past it, new ones are not watched: a venue that makes up names must not fill
 /// memory. The largest venue lists about 4,000.
-pub(crate) const MAX_PAIRS: usize = 100_000;
+pub(super) const MAX_PAIRS: usize = 100_000;
 
 /// Two clock marks of a feed are at least so many milliseconds apart.
 const CLOCK_INTERVAL_MS: i64 = 1000;
@@ -31,7 +29,7 @@ pub struct Gap {
 /// It outlives a connection: what was lost between two of them shows at the first trade after.
 ///
 /// ```
-/// use producer::marks::Continuity;
+/// use venues::pipeline::Continuity;
 /// use schemas::{PairKey, Timestamp};
 /// let pair = PairKey::new("BTC", "USD", "coinbase");
 /// let mut continuity = Continuity::default();

@@ -34,21 +34,12 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::json::scalar;
-use super::{
-    Ask, Class, Ignored, Instrument, Malformed, Message, Parsed, Subscription, UNKNOWN, Venue,
-    asks, decimal, each, integer, not_json, optional,
-};
-
-/// The public market-data feed.
-pub const URL: &str = "wss://data-stream.binance.vision/ws";
-
-/// The public requests of market data: `exchangeInfo` lists.
-pub const REST_URL: &str = "https://data-api.binance.vision";
-/// Where `historicalTrades` looks back: the address of market data does not have it.
-pub const PAST_URL: &str = "https://api.binance.com";
-/// The listing request.
-pub const LISTING: &str = "/api/v3/exchangeInfo?permissions=SPOT";
+use super::NAME;
+use crate::fields::{decimal, integer, optional, scalar};
+use crate::instrument::{Class, Instrument};
+use crate::malformed::{Malformed, not_json};
+use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN, each};
+use crate::request::{SocketRequest, chunked};
 
 /// The channels that are subscribed for each symbol.
 const CHANNELS: [&str; 2] = [TRADE, "miniTicker"];
@@ -60,9 +51,9 @@ const STREAMS_A_REQUEST: usize = 200;
 const CLOCK_MARGIN_MS: i64 = 1000;
 
 /// A trade's kind.
-pub const TRADE: &str = "trade";
+const TRADE: &str = "trade";
 /// An aggregate's kind.
-pub const AGGREGATE: &str = "aggTrade";
+pub(super) const AGGREGATE: &str = "aggTrade";
 
 /// The kinds of message known.
 pub(super) const KINDS: [&str; 9] = [
@@ -161,16 +152,19 @@ pub(super) fn streams(products: &[String]) -> Vec<String> {
 }
 
 /// So many streams a request, and at the end the question for what stands.
-pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<Ask> {
-    let mut all = asks(streams, STREAMS_A_REQUEST, first_id, |part, id| {
+pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
+    let mut all = chunked(streams, STREAMS_A_REQUEST, first_id, |part, id| {
         json!({"method": "SUBSCRIBE", "params": part, "id": id}).to_string()
     });
     let id = first_id + all.len() as u64;
-    all.push(Ask { id, text: json!({"method": "LIST_SUBSCRIPTIONS", "id": id}).to_string() });
+    all.push(SocketRequest {
+        id,
+        text: json!({"method": "LIST_SUBSCRIPTIONS", "id": id}).to_string(),
+    });
     all
 }
 
-/// The symbols of the answer to [`LISTING`]. One that cannot be told apart into base and quote
+/// The symbols of the answer to the listing request. One that cannot be told apart into base and quote
 /// is left out: its messages could not be read either.
 pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
     let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
@@ -192,17 +186,21 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// The pair that a symbol names.
-pub fn pair(symbol: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
     let named = |quote: &'static str| {
         let base = symbol.strip_suffix(quote).filter(|base| !base.is_empty())?;
-        Some(PairKey::new(base, quote, Venue::Binance.as_str()))
+        Some(PairKey::new(base, quote, NAME))
     };
     let pair = QUOTES.into_iter().find_map(named);
     Ok(pair.ok_or_else(|| Malformed::BadProduct(symbol.into()))?.checked()?)
 }
 
 /// Appends what one text frame says.
-pub fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+pub(super) fn parse(
+    text: &str,
+    received_at: Timestamp,
+    out: &mut Vec<Parsed>,
+) -> Result<(), Malformed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let body = frame.data.map_or(text, RawValue::get);
     if !body.starts_with('[') {
@@ -228,7 +226,7 @@ fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()
             let sent = integer("E", scalar(event.sent))?;
             Message::Clock(Timestamp(sent.saturating_sub(CLOCK_MARGIN_MS)))
         }
-        "serverShutdown" => Message::Leaving,
+        "serverShutdown" => Message::Closing,
         "answer" => answer(&event)?,
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
         _ => Message::Ignored(Ignored::UnusedType),
@@ -245,9 +243,7 @@ fn answer(event: &Event<'_>) -> Result<Message, Malformed> {
     let Some(result) = event.result else { return Ok(Message::Alive) };
     let streams: Vec<String> =
         serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
-    Ok(Message::Subscribed(
-        streams.iter().map(|stream| Subscription::stream(Venue::Binance, stream)).collect(),
-    ))
+    Ok(Message::Subscribed(Subscription::streams(NAME, &streams)))
 }
 
 /// Some messages carry no name and are known by their fields.
@@ -302,5 +298,5 @@ fn ticker(event: &Event<'_>, received_at: Timestamp) -> Result<Message, Malforme
 }
 
 #[cfg(test)]
-#[path = "binance_tests.rs"]
+#[path = "protocol_tests.rs"]
 mod tests;

@@ -38,21 +38,17 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::json::scalar;
-use super::{
-    Ask, Change, Class, Ignored, Instrument, Malformed, Message, Parsed, Subscription, UNKNOWN,
-    Venue, asks, decimal, each, integer, not_json, optional,
-};
-
-/// The public feed.
-pub const URL: &str = "wss://ws.kraken.com/v2";
-/// The public requests: `/0/public/Trades` looks back; the listing comes over the feed.
-pub const REST_URL: &str = "https://api.kraken.com";
+use super::NAME;
+use crate::fields::{decimal, integer, optional, scalar};
+use crate::instrument::{Class, Instrument, ListingChange};
+use crate::malformed::{Malformed, not_json};
+use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN, each};
+use crate::request::{SocketRequest, chunked};
 
 /// The channels that are subscribed for each symbol.
-pub const CHANNELS: [&str; 2] = ["trade", "ticker"];
+const CHANNELS: [&str; 2] = ["trade", "ticker"];
 /// The channel of all instruments.
-pub const INSTRUMENT: &str = "instrument";
+pub(super) const INSTRUMENT: &str = "instrument";
 
 /// Symbols in one request: an acknowledgement comes for each, and the venue's limit of requests
 /// is not written down.
@@ -166,7 +162,7 @@ pub(super) fn streams(products: &[String]) -> Vec<String> {
 }
 
 /// One request for each channel and so many symbols.
-pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<Ask> {
+pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
     let mut all = Vec::new();
     for channel in CHANNELS {
         let of_channel = streams.iter().filter_map(|stream| stream.split_once(':'));
@@ -175,32 +171,38 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<Ask> {
             .map(|(_, symbol)| symbol.to_owned())
             .collect();
         let next = first_id + all.len() as u64;
-        all.extend(asks(&symbols, SYMBOLS_A_REQUEST, next, |part, id| {
+        all.extend(chunked(&symbols, SYMBOLS_A_REQUEST, next, |part, id| {
             let params = json!({"channel": channel, "symbol": part, "snapshot": true});
             json!({"method": "subscribe", "params": params, "req_id": id}).to_string()
         }));
     }
     if streams.iter().any(|stream| stream == INSTRUMENT) {
         let id = first_id + all.len() as u64;
-        all.push(Ask { id, text: listing_ask(id) });
+        all.push(listing_request(id));
     }
     all
 }
 
-/// Asks for all instruments, and for what becomes of them.
-pub fn listing_ask(id: u64) -> String {
+/// The request for all instruments and for the changes of the listing.
+pub(super) fn listing_request(id: u64) -> SocketRequest {
     let params = json!({"channel": INSTRUMENT, "snapshot": true});
-    json!({"method": "subscribe", "params": params, "req_id": id}).to_string()
+    let text = json!({"method": "subscribe", "params": params, "req_id": id}).to_string();
+    SocketRequest { id, text }
 }
 
-pub(super) fn asked(streams: &[String]) -> Vec<Subscription> {
+/// A text frame is the snapshot of the listing: the acknowledgement has the channel and no data.
+pub(super) fn is_listing(text: &str) -> bool {
+    text.contains(r#""channel":"instrument""#) && text.contains(r#""data":"#)
+}
+
+pub(super) fn expected(streams: &[String]) -> Vec<Subscription> {
     streams
         .iter()
         .filter_map(|stream| match stream.split_once(':') {
             Some((channel, symbol)) => {
                 Some(Subscription { channel: channel.into(), pair: pair(symbol).ok()? })
             }
-            None => Some(Subscription::stream(Venue::Kraken, stream)),
+            None => Some(Subscription::stream(NAME, stream)),
         })
         .collect()
 }
@@ -222,14 +224,18 @@ fn alias(asset: &str) -> &str {
 }
 
 /// The pair that a symbol names.
-pub fn pair(symbol: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
     let bad = || Malformed::BadProduct(symbol.into());
     let (base, quote) = symbol.split_once('/').ok_or_else(bad)?;
-    Ok(PairKey::new(alias(base), alias(quote), Venue::Kraken.as_str()).checked()?)
+    Ok(PairKey::new(alias(base), alias(quote), NAME).checked()?)
 }
 
 /// Appends what one text frame says.
-pub fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+pub(super) fn parse(
+    text: &str,
+    received_at: Timestamp,
+    out: &mut Vec<Parsed>,
+) -> Result<(), Malformed> {
     if text.trim_start().starts_with('[') {
         // Version 1 has arrays; here they are JSON all the same, or malformed.
         let _: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
@@ -294,8 +300,8 @@ fn listing(frame: &Frame<'_>) -> Result<Vec<Pair>, Malformed> {
 fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     for pair in listing(frame)? {
         let change = match pair.status.as_str() {
-            "online" => Change::Listed(canonical(&pair.symbol)),
-            "delisted" => Change::Ended(canonical(&pair.symbol)),
+            "online" => ListingChange::Listed(canonical(&pair.symbol)),
+            "delisted" => ListingChange::Ended(canonical(&pair.symbol)),
             // Suspended in one way or another: its channels stand, and are silent.
             _ => {
                 let message = Message::Ignored(Ignored::UnusedType);
@@ -303,7 +309,7 @@ fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
                 continue;
             }
         };
-        out.push(Parsed { kind: INSTRUMENT, message: Message::Instrument(change) });
+        out.push(Parsed { kind: INSTRUMENT, message: Message::Listing(change) });
     }
     Ok(())
 }
@@ -365,7 +371,7 @@ fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
     let closed = stati.iter().any(|status| status.system.as_deref() == Some("maintenance"));
     // The other states concern orders; the market is told all the same.
     Ok(if closed {
-        Message::NotNow { id: None, reason: "maintenance".into(), wait: MAINTENANCE_WAIT }
+        Message::RetryAfter { id: None, reason: "maintenance".into(), wait: MAINTENANCE_WAIT }
     } else {
         Message::Alive
     })
@@ -377,7 +383,7 @@ fn granted(frame: &Frame<'_>) -> Result<Subscription, Malformed> {
         serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
     Ok(match granted.symbol {
         Some(symbol) => Subscription { channel: granted.channel, pair: pair(&symbol)? },
-        None => Subscription::stream(Venue::Kraken, granted.channel),
+        None => Subscription::stream(NAME, granted.channel),
     })
 }
 
@@ -386,7 +392,7 @@ fn refusal(frame: &Frame<'_>) -> Result<Message, Malformed> {
     let id = scalar(frame.req_id).map(|text| integer("req_id", Some(text))).transpose()?;
     Ok(if reason.contains("Exceeded msg rate") {
         let id = id.and_then(|id| u64::try_from(id).ok());
-        Message::NotNow { id, reason, wait: RATE_WAIT }
+        Message::RetryAfter { id, reason, wait: RATE_WAIT }
     } else if frame.symbol.is_some() || reason.contains("Already subscribed") {
         Message::Rejected { reason, pair: frame.symbol.as_deref().and_then(|name| pair(name).ok()) }
     } else {
@@ -395,5 +401,5 @@ fn refusal(frame: &Frame<'_>) -> Result<Message, Malformed> {
 }
 
 #[cfg(test)]
-#[path = "kraken_tests.rs"]
+#[path = "protocol_tests.rs"]
 mod tests;

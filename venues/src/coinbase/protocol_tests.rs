@@ -15,7 +15,7 @@ const MATCH: &str = r#"{"type":"match","trade_id":280232,"maker_order_id":"a","t
 const TICKER: &str = r#"{"type":"ticker","sequence":27883326,"product_id":"SKL-GBP","price":"0.5752","open_24h":"0.5102","volume_24h":"3479861.10000000","low_24h":"0.5","high_24h":"0.588","volume_30d":"76123674.1","best_bid":"0.5752","best_ask":"0.5771","side":"sell","time":"2021-04-17T16:43:29.571587Z","trade_id":82007,"last_size":"1008.2"}"#;
 
 fn event(text: &str) -> anyhow::Result<(PairKey, MarketEvent)> {
-    match parse(text, AT)?.message {
+    match message(text, AT)?.message {
         Message::Event(pair, event) => Ok((pair, event)),
         other => anyhow::bail!("{other:?}"),
     }
@@ -27,7 +27,7 @@ fn every_recorded_frame_is_read_and_each_kind_counted_as_in_the_raw_text() -> an
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut events = 0;
     for (at, text) in &frames {
-        let parsed = parse(text, Timestamp::from_micros(*at))?;
+        let parsed = message(text, Timestamp::from_micros(*at))?;
         *counts.entry(parsed.kind).or_default() += 1;
         events += usize::from(matches!(parsed.message, Message::Event(..)));
     }
@@ -47,7 +47,8 @@ fn recorded_values_keep_every_digit() -> anyhow::Result<()> {
     let frames = test_data::frames(CAPTURE)?;
     for (at, text) in frames {
         let raw: Value = serde_json::from_str(&text)?;
-        let Message::Event(pair, event) = parse(&text, Timestamp::from_micros(at))?.message else {
+        let Message::Event(pair, event) = message(&text, Timestamp::from_micros(at))?.message
+        else {
             continue;
         };
         let digits = |field: &str| raw[field].as_str().unwrap_or_default().parse();
@@ -77,7 +78,7 @@ fn the_sides_of_a_match_and_its_ticker_are_opposite_as_sent_and_equal_as_read() 
     for (at, text) in &frames {
         let raw: Value = serde_json::from_str(text)?;
         let id = (raw["product_id"].to_string(), raw["trade_id"].to_string());
-        let taker = match parse(text, Timestamp::from_micros(*at))?.message {
+        let taker = match message(text, Timestamp::from_micros(*at))?.message {
             Message::Event(_, event) => event.taker_side,
             _ => continue,
         };
@@ -114,7 +115,7 @@ fn the_makers_side_is_turned_into_the_takers() -> anyhow::Result<()> {
 #[test]
 fn a_ticker_without_time_or_trade_is_left_out_with_its_reason() -> anyhow::Result<()> {
     for field in [r#","trade_id":82007"#, r#""time":"2021-04-17T16:43:29.571587Z","#] {
-        let parsed = parse(&TICKER.replace(field, ""), AT)?;
+        let parsed = message(&TICKER.replace(field, ""), AT)?;
         assert_eq!(parsed.message, Message::Ignored(Ignored::QuoteOnly), "{field}");
     }
     Ok(())
@@ -142,7 +143,7 @@ fn what_a_match_must_have_is_missed_by_name() {
         (r#""type":"match","#, "type"),
     ] {
         let text = MATCH.replace(field, "");
-        assert_eq!(parse(&text, AT), Err(Malformed::MissingField(name)));
+        assert_eq!(message(&text, AT), Err(Malformed::MissingField(name)));
     }
     for (good, bad, name) in [
         ("sell", "both", "side"),
@@ -151,18 +152,18 @@ fn what_a_match_must_have_is_missed_by_name() {
         ("280232", "28.5", "trade_id"),
     ] {
         let text = MATCH.replace(good, bad);
-        assert_eq!(parse(&text, AT), Err(Malformed::BadField(name)));
+        assert_eq!(message(&text, AT), Err(Malformed::BadField(name)));
     }
     let text = MATCH.replace("SKL-BTC", "SKLBTC");
-    assert_eq!(parse(&text, AT), Err(Malformed::BadProduct("SKLBTC".into())));
-    assert!(matches!(parse(&MATCH[..100], AT), Err(Malformed::NotJson(_))));
+    assert_eq!(message(&text, AT), Err(Malformed::BadProduct("SKLBTC".into())));
+    assert!(matches!(message(&MATCH[..100], AT), Err(Malformed::NotJson(_))));
 }
 
 #[test]
 fn a_usdc_product_is_the_pair_in_usd() -> anyhow::Result<()> {
     assert_eq!(pair("BTC-USDC")?, pair("BTC-USD")?);
     let products = ["BTC-USDC".to_owned(), "BTC-USD".to_owned()];
-    assert_eq!(asked(&products).len(), CHANNELS.len(), "one pair, every channel once");
+    assert_eq!(expected(&products).len(), CHANNELS.len(), "one pair, every channel once");
     assert!(subscribe(&products, 1)[0].text.contains(r#""product_ids":["BTC-USDC","BTC-USD"]"#));
     Ok(())
 }
@@ -180,7 +181,7 @@ fn the_recorded_listing_is_read() -> anyhow::Result<()> {
 #[test]
 fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
     let ack = r#"{"type":"subscriptions","channels":[{"name":"ticker","product_ids":["BTC-USD","ETH-USD"],"account_ids":null},{"name":"heartbeat","product_ids":[]}]}"#;
-    let Message::Subscribed(granted) = parse(ack, AT)?.message else {
+    let Message::Subscribed(granted) = message(ack, AT)?.message else {
         anyhow::bail!("not an acknowledgement")
     };
     assert_eq!(
@@ -190,8 +191,8 @@ fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
     );
     let refusal = r#"{"type":"error","message":"Failed to subscribe","reason":"FOO-USD is not a valid product"}"#;
     let words = "Failed to subscribe: FOO-USD is not a valid product";
-    assert_eq!(parse(refusal, AT)?.message, Message::Refused(words.into()));
-    let news = parse(r#"{"type":"news","headline":1}"#, AT)?;
+    assert_eq!(message(refusal, AT)?.message, Message::Refused(words.into()));
+    let news = message(r#"{"type":"news","headline":1}"#, AT)?;
     assert_eq!((news.kind, news.message), (UNKNOWN, Message::Ignored(Ignored::UnknownType)));
     Ok(())
 }
@@ -199,7 +200,7 @@ fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
 proptest! {
     #[test]
     fn arbitrary_text_never_panics(text in ".{0,200}") {
-        let _ = parse(&text, AT);
+        let _ = message(&text, AT);
     }
 
     #[test]
@@ -208,6 +209,6 @@ proptest! {
         let from = at.min(text.len());
         let to = (from + junk.len()).min(text.len());
         text.replace_range(from..to, &junk);
-        let _ = parse(&text, AT);
+        let _ = message(&text, AT);
     }
 }
