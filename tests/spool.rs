@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use producer::spool::Spool;
-use producer::spool_parcel::{Parcel, Target};
+use producer::sink::parcel::{Parcel, Target};
+use producer::sink::spool::Spool;
 use schemas::topic::Topic;
 use schemas::{Codec, Kind, MarketEvent, PairKey};
 use tests::support::down::Down;

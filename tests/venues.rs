@@ -79,15 +79,6 @@ const FAULTS: [Fault; 12] = [
     cut("429", &["--limit-first", "2"], &[], "cause=\"limited\""),
 ];
 
-const fn products(venue: Venue) -> [&'static str; 2] {
-    match venue {
-        Venue::Coinbase => ["BTC-USD", "ETH-USD"],
-        Venue::Binance => ["BTCUSDT", "ETHUSDT"],
-        Venue::Kraken => ["BTC/USD", "ETH/USD"],
-        Venue::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
-    }
-}
-
 /// A venue and who follows it.
 struct Feed {
     venue: Venue,
@@ -102,10 +93,13 @@ impl Feed {
 }
 
 fn started(installation: &Installation, fault: &Fault) -> Result<Vec<Feed>> {
-    let simulator = [&RATE[..], fault.simulator].concat();
+    let flags = [&RATE[..], fault.simulator].concat();
     let mut feeds = Vec::new();
     for (seed, venue) in (100..).zip(Venue::ALL) {
-        let simulated = Simulated::start(installation, venue, &products(venue), seed, &simulator)?;
+        let simulated =
+            simulator::Venue::from_name(venue.as_str()).context("it is not simulated")?;
+        let products = simulated.majors();
+        let simulated = Simulated::start(installation, venue, &products, seed, &flags)?;
         let follower = simulated.follow(installation, fault.producer)?;
         feeds.push(Feed { venue, simulated, follower });
     }

@@ -2,6 +2,8 @@
 //!
 //! Strings stop here: past [`Config::validate`] every value is typed and in range.
 
+mod simulate;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,18 +15,17 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use schemas::registry::{Access, Login};
 use schemas::setting::{Address, Setting};
 
-use crate::backoff::Backoff;
-use crate::capture::Capture;
-pub use crate::commands::simulate::SimulateConfig;
-use crate::connection::Patience;
-use crate::feed::{Breaker, FeedConfig, Rotation};
-use crate::follow::FollowConfig;
-use crate::load::{Ids, Pick};
-use crate::plan::Line;
-use crate::sink_config::{self, SinkConfig};
-use crate::skew::MAX_BOUND;
-use crate::spool;
-use crate::spool_outbox::SpoolConfig;
+pub use self::simulate::SimulateConfig;
+use crate::feed::backoff::Backoff;
+use crate::feed::capture::Capture;
+use crate::feed::clock_skew::MAX_BOUND;
+use crate::feed::session::Timeouts;
+use crate::feed::{CircuitBreaker, FeedConfig, RotationConfig};
+use crate::input::load::{Ids, Pick};
+use crate::plan::ConnectionPlan;
+use crate::plan::selection::FollowConfig;
+use crate::sink::config::{FIXED, SinkConfig, SpoolConfig};
+use crate::sink::spool;
 use crate::units::{self, Share};
 
 /// Feeds the log with market data: live, recorded, simulated or handed in.
@@ -281,25 +282,25 @@ impl RunConfig {
     }
 
     /// The feed of one connection of a plan.
-    pub fn feed(&self, line: Line) -> anyhow::Result<FeedConfig> {
+    pub fn feed(&self, connection: ConnectionPlan) -> anyhow::Result<FeedConfig> {
         Ok(FeedConfig {
             url: self.follow.url(),
             venue: self.follow.venue,
-            line,
+            connection,
             max_streams: self.follow.budget().streams,
-            patience: Patience { stale_after: self.stale_after, quiet_after: self.quiet_after },
+            timeouts: Timeouts { stale_after: self.stale_after, quiet_after: self.quiet_after },
             backoff: self.backoff()?,
-            rotation: Rotation {
+            rotation: RotationConfig {
                 after: self.rotate_after.or(self.follow.venue.adapter().liveness.lifetime),
                 overlap: self.rotate_overlap,
             },
-            breaker: Breaker { after: self.breaker_after, pause: self.breaker_pause },
+            breaker: CircuitBreaker { after: self.breaker_after, pause: self.breaker_pause },
         })
     }
 
     /// Where missed trades are fetched, if anywhere.
     pub fn backfill_url(&self) -> Option<String> {
-        self.backfill.then(|| self.follow.past_url())
+        self.backfill.then(|| self.follow.history_url())
     }
 
     /// The capture that is asked for, and its thread.
@@ -332,11 +333,11 @@ impl ReplayConfig {
     }
 
     /// The disorder that is asked for, if any.
-    pub fn disorder(&self) -> Option<crate::shuffle::Disorder> {
+    pub fn disorder(&self) -> Option<crate::input::shuffle::Disorder> {
         if self.shuffle_within.is_none() && self.repeat.is_none() {
             return None;
         }
-        Some(crate::shuffle::Disorder {
+        Some(crate::input::shuffle::Disorder {
             within: self.shuffle_within.unwrap_or_default(),
             repeat: self.repeat.unwrap_or_default(),
         })
@@ -368,7 +369,7 @@ impl KafkaConfig {
                 "--kafka: a setting is KEY=VALUE, and one has no key; a value cannot hold ';'"
             );
             ensure!(
-                !sink_config::FIXED.contains(&setting.key.as_str()),
+                !FIXED.contains(&setting.key.as_str()),
                 "--kafka {} cannot be changed: nothing would hold what the producer promises",
                 setting.key
             );

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use producer::commands::simulate;
+use producer::commands::{load, plan, price_events, replay, run, simulate};
 use producer::config::{Command, Config, LogFormat};
-use producer::{batch, run};
 use tracing_subscriber::EnvFilter;
 
 /// Frees what many threads allocated better than the system's.
@@ -32,11 +31,11 @@ fn start(config: &Config) -> anyhow::Result<()> {
     tracing::info!(?config, "starting");
     match &config.command {
         Command::Run(run) => run::run(run),
-        Command::Plan(follow) => run::plan(follow),
+        Command::Plan(follow) => plan::plan(follow),
         Command::Simulate(simulate) => simulate::simulate(simulate),
-        Command::Replay(replay) => batch::replay(replay),
-        Command::PriceEvents(price_events) => batch::price_events(price_events),
-        Command::Load(load) => batch::load(load),
+        Command::Replay(replay) => replay::replay(replay),
+        Command::PriceEvents(events) => price_events::price_events(events),
+        Command::Load(load) => load::load(load),
     }
 }
 

@@ -14,9 +14,7 @@ use schemas::{Basis, Timestamp};
 use venues::pipeline::{Count, Produced};
 use venues::{Class, Ignored, Malformed, UNKNOWN, Venue};
 
-use crate::backfill::GaveUp;
-use crate::feed::Cause;
-use crate::refused::REASON;
+use crate::labels::{Cause, GaveUp, REFUSED};
 
 /// A metric's name and what it says.
 type Named = (&'static str, &'static str);
@@ -276,7 +274,7 @@ impl Metrics {
         for kind in venue.adapter().kinds.iter().copied().chain([UNKNOWN]) {
             self.received.with_label_values(&[name, kind]);
         }
-        for reason in Malformed::LABELS.into_iter().chain([REASON]) {
+        for reason in Malformed::LABELS.into_iter().chain([REFUSED]) {
             self.dead_letters.with_label_values(&[name, reason]);
         }
         for reason in Ignored::ALL {

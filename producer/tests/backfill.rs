@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use processor::topology::topology;
-use producer::backfill::GaveUp;
+use producer::labels::GaveUp;
 use producer::metrics::Metrics;
 use schemas::topic::Topic;
 use schemas::{Basis, Candle, CandleKey, Codec, PairKey, Status};

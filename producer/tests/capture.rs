@@ -5,9 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use anyhow::Context;
-use producer::capture::Capture;
+use producer::feed::capture::Capture;
+use producer::input::replay::Replay;
 use producer::metrics::Metrics;
-use producer::replay::Replay;
 use simulator::faults::Faults;
 use support::{Live, Setup};
 use venues::Venue;

@@ -22,8 +22,8 @@ use clap::Parser;
 use processor::candles::{self, Options};
 use processor::operators::Interval;
 use producer::config::{Command, Config};
+use producer::input::replay::Replay;
 use producer::metrics::Metrics;
-use producer::replay::Replay;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::{Basis, Timestamp};
@@ -233,8 +233,8 @@ async fn the_recorded_listings_of_deribit_are_planned_within_its_budget() -> any
     };
     let (plan, budget) = (follow.plan().await?, follow.budget());
     ensure!(plan.instruments() == 423 + 499, "{plan}");
-    ensure!(plan.lines.len() <= budget.connections.min(budget.attempts), "{plan}");
-    ensure!(plan.lines.iter().all(|line| line.streams.len() <= budget.streams), "{plan}");
+    ensure!(plan.connections.len() <= budget.connections.min(budget.attempts), "{plan}");
+    ensure!(plan.connections.iter().all(|line| line.streams.len() <= budget.streams), "{plan}");
     table.push(format!("\n{plan}"));
     print(&table);
     Ok(())

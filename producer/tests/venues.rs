@@ -7,7 +7,7 @@ mod bench;
 use std::time::Duration;
 
 use anyhow::ensure;
-use producer::feed::Rotation;
+use producer::feed::RotationConfig;
 use simulator::Change;
 use simulator::faults::Faults;
 use venues::Venue;
@@ -159,7 +159,7 @@ async fn a_trade_that_comes_late_is_marked_and_then_comes() -> anyhow::Result<()
 #[tokio::test]
 async fn a_connection_is_replaced_without_a_gap_and_without_a_repetition() -> anyhow::Result<()> {
     for venue in Venue::ALL {
-        let rotation = Rotation {
+        let rotation = RotationConfig {
             after: Some(Duration::from_millis(900)),
             overlap: Duration::from_millis(300),
         };
@@ -236,7 +236,7 @@ async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()>
     ] {
         let plan = bench::plan(venue).await?;
         ensure!(plan.instruments() == instruments, "{plan}");
-        ensure!(plan.lines.len() == connections, "{plan}");
+        ensure!(plan.connections.len() == connections, "{plan}");
     }
     Ok(())
 }

@@ -31,6 +31,16 @@ impl Venue {
         }
     }
 
+    /// A product of BTC and a product of ETH.
+    pub const fn majors(self) -> [&'static str; 2] {
+        match self {
+            Self::Coinbase => ["BTC-USD", "ETH-USD"],
+            Self::Binance => ["BTCUSDT", "ETHUSDT"],
+            Self::Kraken => ["BTC/USD", "ETH/USD"],
+            Self::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
+        }
+    }
+
     /// The venue of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|venue| venue.as_str() == name)

@@ -14,6 +14,9 @@ use crate::malformed::Malformed;
 use crate::message::{Parsed, Subscription};
 use crate::request::{Request, SocketRequest};
 
+/// The streams of some products or currencies.
+pub type StreamsOf = fn(&[String]) -> Vec<String>;
+
 /// A venue's protocol.
 #[derive(Debug)]
 pub struct Adapter {
@@ -33,6 +36,9 @@ pub struct Adapter {
     pub pair: fn(&str) -> Result<PairKey, Malformed>,
     /// The class of an instrument by its name.
     pub class: fn(&str) -> Class,
+    /// Trade ids are dense per pair: a jump means that trades were missed. Without it, only the
+    /// feed's clock tells what was missed.
+    pub dense_trade_ids: bool,
     /// Streams and how to subscribe to them.
     pub subscriptions: Subscriptions,
     /// Appends the messages of one text frame, received at a time. The parts that can be parsed
@@ -65,7 +71,7 @@ pub struct Endpoints {
 #[derive(Debug)]
 pub struct Subscriptions {
     /// The streams of products: a connection subscribes them, and its limit counts them.
-    pub streams: fn(&[String]) -> Vec<String>,
+    pub streams: StreamsOf,
     /// The streams by which a newly listed instrument is followed.
     pub streams_of_listed: fn(&str) -> Vec<String>,
     /// The class whose instruments send over a stream; `None` where it may stay silent.
@@ -104,5 +110,5 @@ pub struct Listing {
     pub change_streams: &'static [&'static str],
     /// The streams of whole currencies, where the venue has them: trades, and changes of the
     /// listing. Such a venue lists by currency.
-    pub currency_streams: Option<fn(&[String]) -> Vec<String>>,
+    pub currency_streams: Option<StreamsOf>,
 }

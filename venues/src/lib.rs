@@ -40,7 +40,7 @@ mod request;
 mod test_data;
 mod venue;
 
-pub use adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+pub use adapter::{Adapter, Endpoints, Listing, Liveness, StreamsOf, Subscriptions};
 pub use fields::{decimal, integer, scalar};
 pub use instrument::{Class, Instrument, ListingChange};
 pub use limits::Limits;

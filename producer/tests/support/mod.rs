@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use producer::backfill::{self, BackfillConfig};
-use producer::backoff::Backoff;
-use producer::budget::Gate;
-use producer::capture::Capture;
-use producer::connection::Patience;
-use producer::feed::{Breaker, Cause, Feed, FeedConfig, Rotation, Surroundings};
+use producer::feed::backfill::{self, BackfillConfig};
+use producer::feed::backoff::Backoff;
+use producer::feed::capture::Capture;
+use producer::feed::session::Timeouts;
+use producer::feed::{CircuitBreaker, Feed, FeedConfig, FeedContext, RotationConfig};
+use producer::labels::Cause;
 use producer::metrics::Metrics;
-use producer::plan::Line;
+use producer::plan::ConnectionPlan;
+use producer::plan::budget::RateLimiter;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use simulator::faults::Faults;
@@ -62,27 +63,21 @@ impl Setup {
         }
     }
 
-    fn products(&self) -> Vec<String> {
-        let names = match self.venue {
-            Venue::Coinbase => ["BTC-USD", "ETH-USD"],
-            Venue::Binance => ["BTCUSDT", "ETHUSDT"],
-            Venue::Kraken => ["BTC/USD", "ETH/USD"],
-            Venue::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
-        };
-        names.map(str::to_owned).to_vec()
+    fn products(&self) -> anyhow::Result<Vec<String>> {
+        Ok(simulated(self.venue)?.majors().map(str::to_owned).to_vec())
     }
 
     fn feed(&self, url: String) -> anyhow::Result<FeedConfig> {
-        let streams = self.venue.streams(&self.products());
+        let streams = self.venue.streams(&self.products()?);
         Ok(FeedConfig {
             url,
             venue: self.venue,
-            line: Line { name: format!("{}-0", self.venue), streams, grows: false },
+            connection: ConnectionPlan { name: format!("{}-0", self.venue), streams, grows: false },
             max_streams: 10,
-            patience: Patience { stale_after: self.stale_after, quiet_after: PATIENCE },
+            timeouts: Timeouts { stale_after: self.stale_after, quiet_after: PATIENCE },
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
-            rotation: Rotation { after: None, overlap: PATIENCE },
-            breaker: Breaker { after: 5, pause: PATIENCE },
+            rotation: RotationConfig { after: None, overlap: PATIENCE },
+            breaker: CircuitBreaker { after: 5, pause: PATIENCE },
         })
     }
 }
@@ -101,7 +96,7 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let (venue, products) = (setup.venue, setup.products());
+        let (venue, products) = (setup.venue, setup.products()?);
         let config = SimulatorConfig {
             seed: setup.seed,
             products: products.clone(),
@@ -122,10 +117,10 @@ impl Live {
             sender = backfill::between(config, Arc::clone(&metrics), sender)?;
         }
         let config = setup.feed(url)?;
-        let gate = Gate::new(venue.adapter().limits);
-        let around = Surroundings::new(Arc::clone(&metrics), sender, watching, gate);
-        let around = around.captured(setup.capture);
-        let feed = tokio::spawn(Feed::new(config, around, StdRng::seed_from_u64(1)).run());
+        let limiter = RateLimiter::new(venue.adapter().limits);
+        let context = FeedContext::new(Arc::clone(&metrics), sender, watching, limiter);
+        let context = context.captured(setup.capture);
+        let feed = tokio::spawn(Feed::new(config, context, StdRng::seed_from_u64(1)).run());
         Ok(Self { venue, products, outputs, metrics, simulator, shutdown, feed, serving })
     }
 

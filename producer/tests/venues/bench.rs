@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
-use producer::backoff::Backoff;
-use producer::budget::Gate;
 use producer::config::{Command, Config};
-use producer::connection::Patience;
-use producer::feed::{Breaker, Cause, Feed, FeedConfig, Rotation, Surroundings};
+use producer::feed::backoff::Backoff;
+use producer::feed::session::Timeouts;
+use producer::feed::{CircuitBreaker, Feed, FeedConfig, FeedContext, RotationConfig};
+use producer::labels::Cause;
 use producer::metrics::Metrics;
-use producer::plan::{Line, Plan};
+use producer::plan::budget::RateLimiter;
+use producer::plan::{ConnectionPlan, Plan};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use schemas::Basis;
@@ -45,29 +46,24 @@ fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
 pub(crate) struct Setup {
     pub(crate) venue: Venue,
     pub(crate) products: Vec<String>,
-    pub(crate) line: Line,
+    pub(crate) connection: ConnectionPlan,
     pub(crate) stale_after: Duration,
-    pub(crate) rotation: Rotation,
+    pub(crate) rotation: RotationConfig,
 }
 
 impl Setup {
     /// Two products of a venue.
     pub(crate) fn of(venue: Venue) -> Self {
-        let products = match venue {
-            Venue::Coinbase => ["BTC-USD", "ETH-USD"],
-            Venue::Binance => ["BTCUSDT", "ETHUSDT"],
-            Venue::Kraken => ["BTC/USD", "ETH/USD"],
-            Venue::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
-        }
-        .map(str::to_owned)
-        .to_vec();
+        let simulated = simulator::Venue::from_name(venue.as_str());
+        let products = simulated.map_or_else(Vec::new, |venue| venue.majors().into());
+        let products: Vec<String> = products.into_iter().map(str::to_owned).collect();
         let streams = venue.streams(&products);
         Self {
             venue,
             products,
-            line: Line { name: format!("{venue}-0"), streams, grows: false },
+            connection: ConnectionPlan { name: format!("{venue}-0"), streams, grows: false },
             stale_after: NEVER,
-            rotation: Rotation { after: None, overlap: NEVER },
+            rotation: RotationConfig { after: None, overlap: NEVER },
         }
     }
 
@@ -77,9 +73,9 @@ impl Setup {
         setup.products = vec!["BTC-PERPETUAL".into(), "BTC-22NOV26-40000-C".into()];
         let deribit = Venue::Deribit.adapter();
         let of_currencies = deribit.listing.currency_streams;
-        setup.line.streams = of_currencies.map_or_else(Vec::new, |of| of(&["BTC".into()]));
-        setup.line.streams.extend((deribit.subscriptions.streams_of_listed)("BTC-PERPETUAL"));
-        setup.line.grows = true;
+        setup.connection.streams = of_currencies.map_or_else(Vec::new, |of| of(&["BTC".into()]));
+        setup.connection.streams.extend((deribit.subscriptions.streams_of_listed)("BTC-PERPETUAL"));
+        setup.connection.grows = true;
         setup
     }
 }
@@ -88,7 +84,7 @@ impl Setup {
 pub(crate) struct Bench {
     setup: Setup,
     outputs: mpsc::Receiver<Output>,
-    around: Surroundings,
+    context: FeedContext,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) handle: Handle,
     shutdown: watch::Sender<bool>,
@@ -99,25 +95,26 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn start(setup: &Setup, faults: Faults) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new()?);
-        let gate = Gate::new(Limits { messages_in_10s: 100, ..setup.venue.adapter().limits });
+        let limiter =
+            RateLimiter::new(Limits { messages_in_10s: 100, ..setup.venue.adapter().limits });
         let (sender, outputs) = mpsc::channel(64);
         let (shutdown, watching) = watch::channel(false);
-        let around = Surroundings::new(Arc::clone(&metrics), sender, watching, gate);
-        Self::with(setup, faults, around, outputs, shutdown).await
+        let context = FeedContext::new(Arc::clone(&metrics), sender, watching, limiter);
+        Self::with(setup, faults, context, outputs, shutdown).await
     }
 
     /// Another connection of the same process.
     pub(crate) async fn beside(other: &Self, faults: Faults) -> anyhow::Result<Self> {
         let (sender, outputs) = mpsc::channel(64);
         let (shutdown, watching) = watch::channel(false);
-        let around = Surroundings { outputs: sender, shutdown: watching, ..other.around.clone() };
-        Self::with(&other.setup, faults, around, outputs, shutdown).await
+        let context = FeedContext { outputs: sender, shutdown: watching, ..other.context.clone() };
+        Self::with(&other.setup, faults, context, outputs, shutdown).await
     }
 
     async fn with(
         setup: &Setup,
         faults: Faults,
-        around: Surroundings,
+        context: FeedContext,
         outputs: mpsc::Receiver<Output>,
         shutdown: watch::Sender<bool>,
     ) -> anyhow::Result<Self> {
@@ -132,11 +129,11 @@ impl Bench {
         let (url, handle) = (simulator.url()?, simulator.handle());
         let simulator = tokio::spawn(simulator.run());
         let config = feed(setup, url)?;
-        let feed = Feed::new(config, around.clone(), StdRng::seed_from_u64(1));
+        let feed = Feed::new(config, context.clone(), StdRng::seed_from_u64(1));
         let feed = tokio::spawn(feed.run());
-        let metrics = Arc::clone(&around.metrics);
+        let metrics = Arc::clone(&context.metrics);
         let setup = setup.clone();
-        Ok(Self { setup, outputs, around, metrics, handle, shutdown, feed, simulator })
+        Ok(Self { setup, outputs, context, metrics, handle, shutdown, feed, simulator })
     }
 
     /// Outputs until `enough` says so.
@@ -236,12 +233,12 @@ fn feed(setup: &Setup, url: String) -> anyhow::Result<FeedConfig> {
     Ok(FeedConfig {
         url,
         venue: setup.venue,
-        line: setup.line.clone(),
+        connection: setup.connection.clone(),
         max_streams: 100,
-        patience: Patience { stale_after: setup.stale_after, quiet_after: NEVER },
+        timeouts: Timeouts { stale_after: setup.stale_after, quiet_after: NEVER },
         backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
         rotation: setup.rotation,
-        breaker: Breaker { after: REFUSALS, pause: NEVER },
+        breaker: CircuitBreaker { after: REFUSALS, pause: NEVER },
     })
 }
 
@@ -297,9 +294,9 @@ pub(crate) async fn pings(venue: Venue) -> anyhow::Result<()> {
     let url = format!("ws://{}", listener.local_addr()?);
     let (sender, _outputs) = mpsc::channel(64);
     let (_shutdown, watching) = watch::channel(false);
-    let gate = Gate::new(venue.adapter().limits);
-    let around = Surroundings::new(Arc::new(Metrics::new()?), sender, watching, gate);
-    let feed = Feed::new(feed(&Setup::of(venue), url)?, around, StdRng::seed_from_u64(1));
+    let limiter = RateLimiter::new(venue.adapter().limits);
+    let context = FeedContext::new(Arc::new(Metrics::new()?), sender, watching, limiter);
+    let feed = Feed::new(feed(&Setup::of(venue), url)?, context, StdRng::seed_from_u64(1));
     let feed = tokio::spawn(feed.run());
     let (socket, _) = timeout(PATIENCE, listener.accept()).await??;
     let mut socket = accept_async(socket).await?;

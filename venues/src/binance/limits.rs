@@ -10,7 +10,7 @@ pub(super) const LIMITS: Limits = Limits {
     connections: 300,
     messages_in_10s: 50,
     attempts: 300,
-    window: Duration::from_secs(300),
+    window: Duration::from_mins(5),
 };
 
 /// The time between two requests for history: half of 240 requests a minute (6,000 of weight, 25 each).

@@ -34,6 +34,7 @@ pub static ADAPTER: Adapter = Adapter {
     aggregate: Some(protocol::AGGREGATE),
     pair: protocol::pair,
     class: |_| Class::Spot,
+    dense_trade_ids: true,
     subscriptions: Subscriptions {
         streams: protocol::streams,
         streams_of_listed: |name| protocol::streams(&[name.to_owned()]),

@@ -10,7 +10,7 @@ pub(super) const LIMITS: Limits = Limits {
     connections: 20,
     messages_in_10s: 100,
     attempts: 480,
-    window: Duration::from_secs(60),
+    window: Duration::from_mins(1),
 };
 
 /// The time between two requests for history: half of eight requests a second.

@@ -30,6 +30,7 @@ pub static ADAPTER: Adapter = Adapter {
     aggregate: None,
     pair: protocol::pair,
     class: |_| Class::Spot,
+    dense_trade_ids: true,
     subscriptions: Subscriptions {
         streams: <[String]>::to_vec,
         streams_of_listed: |name| vec![name.to_owned()],

@@ -10,7 +10,7 @@ pub(super) const LIMITS: Limits = Limits {
     connections: 30,
     messages_in_10s: 33,
     attempts: 60,
-    window: Duration::from_secs(60),
+    window: Duration::from_mins(1),
 };
 
 /// The time between two requests for history: a fifth of 20 requests a second.

@@ -30,6 +30,7 @@ pub static ADAPTER: Adapter = Adapter {
     aggregate: None,
     pair: protocol::pair,
     class: protocol::class,
+    dense_trade_ids: true,
     subscriptions: Subscriptions {
         streams: protocol::streams,
         streams_of_listed: protocol::streams_of_listed,

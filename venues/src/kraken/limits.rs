@@ -10,8 +10,8 @@ pub(super) const LIMITS: Limits = Limits {
     connections: 20,
     messages_in_10s: 20,
     attempts: 150,
-    window: Duration::from_secs(600),
+    window: Duration::from_mins(10),
 };
 
 /// The time between two requests for history: one request a second.
-pub(super) const HISTORY_PACE: Duration = Duration::from_millis(1000);
+pub(super) const HISTORY_PACE: Duration = Duration::from_secs(1);

@@ -30,6 +30,7 @@ pub static ADAPTER: Adapter = Adapter {
     aggregate: None,
     pair: protocol::pair,
     class: |_| Class::Spot,
+    dense_trade_ids: true,
     subscriptions: Subscriptions {
         streams: protocol::streams,
         streams_of_listed: |name| protocol::streams(&[name.to_owned()]),

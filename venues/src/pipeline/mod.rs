@@ -173,6 +173,7 @@ impl Pipeline {
     fn event(&mut self, pair: PairKey, event: MarketEvent, out: &mut Produced) {
         out.outputs.extend(self.carries(&pair, &event));
         if event.basis == Basis::Trade
+            && self.venue.adapter().dense_trade_ids
             && let Some(id) = event.trade_id
             && let Some(gap) = self.continuity.observe(&pair, id, event.event_time)
         {

@@ -2,18 +2,18 @@
 
 use super::*;
 
-fn frames(texts: &[&str]) -> anyhow::Result<(Vec<Output>, Vec<Control>)> {
+fn frames(texts: &[&str]) -> (Vec<Output>, Vec<Control>) {
     let mut pipeline = Pipeline::new(Venue::Coinbase, "coinbase-0");
     let mut out = Produced::default();
     let control = texts
         .iter()
         .flat_map(|text| pipeline.frame(text, Timestamp(1_618_677_817_000), &mut out))
         .collect();
-    Ok((out.outputs, control))
+    (out.outputs, control)
 }
 
 #[test]
-fn the_end_of_an_instrument_is_a_mark_of_its_pair() -> anyhow::Result<()> {
+fn the_end_of_an_instrument_is_a_mark_of_its_pair() {
     let mut pipeline = Pipeline::new(Venue::Deribit, "deribit-0");
     let state = |state: &str| {
         format!(
@@ -27,7 +27,6 @@ fn the_end_of_an_instrument_is_a_mark_of_its_pair() -> anyhow::Result<()> {
     let pair = PairKey::new("BTC-22MAR19-4000-C", "BTC", "deribit");
     let mark = FeedMark::of_pair(PairChange::Ended, "deribit-0", at, at);
     assert_eq!(out.outputs, [Output::Gap { pair, mark }]);
-    Ok(())
 }
 
 fn trade(id: i64) -> String {
@@ -38,7 +37,7 @@ fn trade(id: i64) -> String {
 
 #[test]
 fn a_gap_is_marked_before_the_trade_that_proves_it() -> anyhow::Result<()> {
-    let (out, _) = frames(&[&trade(1), &trade(4)])?;
+    let (out, _) = frames(&[&trade(1), &trade(4)]);
     let [Output::Event { .. }, Output::Gap { pair, mark }, Output::Event { .. }] = &out[..] else {
         anyhow::bail!("{out:?}");
     };
@@ -54,7 +53,7 @@ fn a_gap_is_marked_before_the_trade_that_proves_it() -> anyhow::Result<()> {
 fn heartbeats_tell_the_clock_once_they_are_acknowledged() -> anyhow::Result<()> {
     let beat = r#"{"type":"heartbeat","last_trade_id":0,"product_id":"BTC-USD","sequence":1,"time":"2021-04-17T16:43:30.5Z"}"#;
     let ack = r#"{"type":"subscriptions","channels":[{"name":"heartbeat","product_ids":["BTC-USD"],"account_ids":null}]}"#;
-    let (out, control) = frames(&[beat, ack, beat, beat])?;
+    let (out, control) = frames(&[beat, ack, beat, beat]);
     assert_eq!(control.len(), 1);
     let [Output::Mark { exchange: "coinbase", mark }] = &out[..] else {
         anyhow::bail!("{out:?}");
@@ -66,7 +65,7 @@ fn heartbeats_tell_the_clock_once_they_are_acknowledged() -> anyhow::Result<()> 
 }
 
 #[test]
-fn a_connections_clock_is_told_once_its_subscriptions_stand() -> anyhow::Result<()> {
+fn a_connections_clock_is_told_once_its_subscriptions_stand() {
     let mut pipeline = Pipeline::new(Venue::Kraken, "kraken-0");
     let pong = |second: u8| {
         format!(r#"{{"method":"pong","time_out":"2023-09-25T09:04:{second}.742648Z"}}"#)
@@ -85,20 +84,19 @@ fn a_connections_clock_is_told_once_its_subscriptions_stand() -> anyhow::Result<
     });
     let expected = ["2023-09-25T09:04:30.742Z", "2023-09-25T09:04:32.742Z"];
     assert!(told.eq(expected.iter().filter_map(|time| Timestamp::parse_rfc3339(time))));
-    Ok(())
 }
 
 #[test]
 fn what_cannot_be_read_is_kept_as_it_came() -> anyhow::Result<()> {
-    let (out, _) = frames(&["{\"type\":\"mat"])?;
+    let (out, _) = frames(&["{\"type\":\"mat"]);
     let [Output::DeadLetter(letter)] = &out[..] else { anyhow::bail!("{out:?}") };
     assert_eq!((letter.reason, letter.raw.as_str()), ("not_json", "{\"type\":\"mat"));
     Ok(())
 }
 
-fn coinbase(several: bool) -> anyhow::Result<Pipeline> {
+fn coinbase(several: bool) -> Pipeline {
     let pipeline = Pipeline::new(Venue::Coinbase, "coinbase-1");
-    Ok(if several { pipeline.one_of_several() } else { pipeline })
+    if several { pipeline.one_of_several() } else { pipeline }
 }
 
 fn beat(second: u8) -> String {
@@ -132,7 +130,7 @@ fn marks(pipeline: &mut Pipeline) -> Vec<(Option<PairKey>, FeedMark)> {
 #[test]
 fn one_of_several_tells_its_own_clock_and_once_whom_it_carries() -> anyhow::Result<()> {
     let at = |second| Timestamp::parse_rfc3339(&format!("2021-04-17T16:43:{second}Z"));
-    let found = marks(&mut coinbase(true)?);
+    let found = marks(&mut coinbase(true));
     let (carried, clocks): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|(pair, _)| pair.is_some());
     let [(Some(pair), mark)] = &carried[..] else { anyhow::bail!("{carried:?}") };
@@ -148,9 +146,8 @@ fn one_of_several_tells_its_own_clock_and_once_whom_it_carries() -> anyhow::Resu
 }
 
 #[test]
-fn a_sole_connection_speaks_for_all_of_its_exchange() -> anyhow::Result<()> {
-    let found = marks(&mut coinbase(false)?);
+fn a_sole_connection_speaks_for_all_of_its_exchange() {
+    let found = marks(&mut coinbase(false));
     assert_eq!(found.len(), 4);
     assert!(found.iter().all(|(pair, mark)| pair.is_none() && mark.part.is_none()));
-    Ok(())
 }
