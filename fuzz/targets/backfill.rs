@@ -15,11 +15,12 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(text) else { return };
     let venue = Venue::ALL[usize::from(*which) % Venue::ALL.len()];
     let adapter = venue.adapter();
+    let Some(history) = &adapter.history else { return };
     let Ok(pair) = venue.pair(adapter.example) else { unreachable!("{}", adapter.example) };
     let (first, last) = (*WANTED.start(), *WANTED.end());
     let missing = MissingTrades { pair, first, last, since: Timestamp(0) };
-    let cursor = (adapter.history.first_cursor)(&missing);
-    match (adapter.history.parse)(&missing, cursor, text, Timestamp(1_723_161_254_087)) {
+    let cursor = (history.first_cursor)(&missing);
+    match (history.parse)(&missing, cursor, text, Timestamp(1_723_161_254_087)) {
         Ok(HistoryAnswer::Page(page)) => {
             for event in &page.trades {
                 assert!(event.trade_id.is_some_and(|id| WANTED.contains(&id)), "{event:?}");

@@ -18,9 +18,9 @@
 //!
 //! # What this does not do
 //!
-//! Without `--spool-dir` nothing is kept on disk: while the broker is away, events wait in a bounded
-//! queue in memory, and a full queue stops the reading of the feed. Trades that a feed missed are
-//! marked and fetched ([`feed::backfill`]). Trades while no producer ran are neither.
+//! Without `--spool-dir` nothing is kept on disk: while the broker is away, events wait in a
+//! bounded queue in memory, and a full queue stops the reading of the feed. Trades that a feed
+//! missed are marked and fetched ([`feed::backfill`]). Trades while no producer ran are neither.
 
 pub mod clock;
 pub mod commands;

@@ -1,4 +1,4 @@
-//! The `producer` program: reads its settings, starts logging, does what it is told.
+//! The `producer` program: reads its settings, starts logging, runs the command.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Every metric of the producer, declared once.
 //!
-//! All label values are constants of the code, and each series exists from the start with zero:
-//! an alert on a counter that has never counted would otherwise never fire.
+//! All label values are constants, and each series exists with zero from the start: otherwise an
+//! alert on a counter that never counted would not fire.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use venues::{Class, Ignored, Malformed, UNKNOWN, Venue};
 
 use crate::labels::{Cause, GaveUp, REFUSED};
 
-/// A metric's name and what it says.
+/// A metric's name and its help line.
 type Named = (&'static str, &'static str);
 
 const RECEIVED: Named = ("producer_events_received_total", "Messages read from the feed.");
@@ -131,7 +131,7 @@ pub struct Metrics {
     pub queue_bytes: IntGauge,
     /// Time in which a full queue held up the feed.
     pub backpressure: Counter,
-    /// Of what waits on disk, and of what was fetched.
+    /// Metrics of the spool and of backfill.
     pub recovery: Recovery,
     /// How far this machine's clock is ahead of the venue's, by venue.
     pub clock_skew: GaugeVec,
@@ -197,7 +197,7 @@ impl Declaring {
     }
 }
 
-/// Metrics of what waits on disk, and of what was missed and fetched.
+/// Metrics of the spool and of backfill.
 #[derive(Debug)]
 pub struct Recovery {
     /// Missed trades that were fetched, by venue.

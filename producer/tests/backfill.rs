@@ -58,6 +58,11 @@ async fn run(venue: Venue, rate: u32, faults: Faults, enough: usize) -> anyhow::
     Ok(Run { outputs, made, metrics, refused })
 }
 
+/// The venues whose missed trades are fetched.
+fn venues() -> impl Iterator<Item = Venue> {
+    Venue::ALL.into_iter().filter(|venue| venue.adapter().history.is_some())
+}
+
 fn backfilled(metrics: &Metrics, venue: Venue) -> u64 {
     metrics.recovery.backfilled.with_label_values(&[venue.as_str()]).get()
 }
@@ -250,8 +255,8 @@ async fn reconnects(venue: Venue) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_was_traded_between_two_connections_is_fetched() -> anyhow::Result<()> {
-    let all = Venue::ALL.map(|venue| tokio::spawn(reconnects(venue)));
-    for (venue, one) in Venue::ALL.into_iter().zip(all) {
+    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(reconnects(venue)))).collect();
+    for (venue, one) in all {
         one.await?.with_context(|| venue.to_string())?;
     }
     Ok(())
@@ -273,8 +278,8 @@ async fn gives_up(venue: Venue) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_a_venue_does_not_have_is_looked_for_given_up_and_counted() -> anyhow::Result<()> {
-    let all = Venue::ALL.map(|venue| tokio::spawn(gives_up(venue)));
-    for (venue, one) in Venue::ALL.into_iter().zip(all) {
+    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(gives_up(venue)))).collect();
+    for (venue, one) in all {
         one.await?.with_context(|| venue.to_string())?;
     }
     Ok(())
@@ -307,7 +312,7 @@ async fn what_a_venue_refuses_over_and_over_is_given_up_and_counted() -> anyhow:
 
 #[tokio::test]
 async fn what_still_waits_at_the_end_is_given_up_and_counted() -> anyhow::Result<()> {
-    for venue in Venue::ALL {
+    for venue in venues() {
         let metrics = refused(venue, |seen, _| gaps(seen) >= 2).await?;
         ensure!(gave_up(&metrics, venue, GaveUp::Stopped) >= 1, "{venue}");
     }

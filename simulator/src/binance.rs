@@ -1,7 +1,7 @@
-//! Binance's side of the conversation, and its look back.
+//! The Binance simulation: the feed's protocol and the HTTP requests.
 //!
-//! A value without a socket: text in, text out. More than five messages a second end the
-//! connection, as there.
+//! A value without a socket: text in, text out. More than five messages a second close the
+//! connection, as at the venue.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use schemas::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Query};
+use crate::http::{Query, Response};
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 
@@ -30,13 +30,13 @@ struct Request {
     id: Option<u64>,
 }
 
-/// What one client has subscribed.
+/// The subscriptions of one client.
 #[derive(Debug, Default)]
 pub struct Session {
     /// In the client's order, those of no symbol included.
     streams: Vec<String>,
     trades: BTreeSet<usize>,
-    /// Products with mini tickers, and the trade that the last one told of.
+    /// Products with mini tickers, and the trade of the last one.
     tickers: BTreeMap<usize, u64>,
     /// The second of the last message, and how many it has had.
     messages: (i64, u32),
@@ -48,7 +48,7 @@ impl Session {
         !self.streams.is_empty()
     }
 
-    /// What is said before it closes for repair.
+    /// The text before it closes for maintenance.
     pub fn maintenance(now_us: i64) -> String {
         json!({"e": "serverShutdown", "E": now_us / 1000}).to_string()
     }
@@ -115,7 +115,7 @@ impl Session {
         }
     }
 
-    /// The trade, when this client is to have it.
+    /// The trade, if this client follows it.
     pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
         let product = &market[trade.product];
         self.trades.contains(&trade.product).then(|| {
@@ -155,7 +155,7 @@ impl Session {
 }
 
 /// `GET /api/v3/exchangeInfo` and `GET /api/v3/historicalTrades?symbol=&fromId=&limit=`.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
+pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Response {
     if path == "/api/v3/exchangeInfo" {
         let symbols: Vec<Value> = market
             .products()
@@ -166,12 +166,12 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
                     "quoteAsset": quote}))
             })
             .collect();
-        return Answer::ok(json!({"timezone": "UTC", "symbols": symbols}));
+        return Response::ok(json!({"timezone": "UTC", "symbols": symbols}));
     }
     let index = query.text("symbol").and_then(|symbol| market.find(symbol));
     let known = ["/api/v3/historicalTrades", "/api/v3/trades"].contains(&path);
     let (Some(index), true) = (index, known) else {
-        return Answer::bad_request(json!({"code": -1121, "msg": "Invalid symbol."}));
+        return Response::bad_request(json!({"code": -1121, "msg": "Invalid symbol."}));
     };
     let product = &market.products()[index];
     let limit = query.limit(500, 1000);
@@ -182,7 +182,7 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
         newest.reverse();
         newest
     };
-    Answer::ok(
+    Response::ok(
         trades
             .iter()
             .map(|trade| {
@@ -196,24 +196,26 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
 }
 
 /// The weight of a minute is spent.
-pub fn limited(retry_after: u64) -> Answer {
-    Answer::limited(json!({"code": -1003, "msg": "Too much request weight used; current limit is \
+pub fn limited(retry_after: u64) -> Response {
+    Response::limited(
+        json!({"code": -1003, "msg": "Too much request weight used; current limit is \
         6000 request weight per 1 MINUTE. Please use WebSocket Streams for live updates to avoid \
-        polling the API."}))
+        polling the API."}),
+    )
     .after(retry_after)
 }
 
 /// The client went on all the same.
-pub fn banned(retry_after: u64, until_us: i64) -> Answer {
+pub fn banned(retry_after: u64, until_us: i64) -> Response {
     let msg = format!(
         "Way too much request weight used; IP banned until {}. Please use WebSocket Streams for \
          live updates to avoid bans.",
         until_us / 1000
     );
-    Answer::banned(json!({"code": -1003, "msg": msg})).after(retry_after)
+    Response::banned(json!({"code": -1003, "msg": msg})).after(retry_after)
 }
 
-/// What a price and a size come to in the quote.
+/// The product of a price and a size.
 fn quote(price: &str, size: &str) -> String {
     let exact = |text: &str| text.parse::<Decimal>().ok();
     let quote = exact(price).zip(exact(size)).and_then(|(price, size)| price.checked_mul(size));

@@ -1,4 +1,4 @@
-//! Coinbase's side of the conversation: what a client asks, and what it is told.
+//! The Coinbase simulation: the feed's protocol and the HTTP requests.
 //!
 //! A value without a socket: text in, text out. The frames have the venue's fields in the venue's
 //! order.
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Query};
+use crate::http::{Query, Response};
 use crate::market::{Market, Product, Trade};
 use crate::text::{decimal, rfc3339};
 
@@ -42,7 +42,7 @@ enum Channel {
     },
 }
 
-/// What one client has subscribed.
+/// The subscriptions of one client.
 #[derive(Debug, Default)]
 pub struct Session {
     /// Channel and index of the product.
@@ -102,12 +102,12 @@ impl Session {
         answers
     }
 
-    /// The ticker of a trade, when this client is to have it.
+    /// The ticker of a trade, if this client follows it.
     pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
         self.wants("ticker", trade).then(|| ticker(&market[trade.product], trade))
     }
 
-    /// The match of a trade, when this client is to have it.
+    /// The match of a trade, if this client follows it.
     pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
         self.wants("matches", trade).then(|| matched("match", &market[trade.product], trade))
     }
@@ -152,24 +152,24 @@ impl Session {
 }
 
 /// `GET /products` and `GET /products/{id}/trades`, newest first.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
+pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Response {
     if path == "/products" {
         let listed = market.products().iter().map(|product| {
             let (base, quote) = product.name.split_once('-').unwrap_or((&product.name, ""));
             json!({"id": product.name, "base_currency": base, "quote_currency": quote,
                 "status": "online", "trading_disabled": false})
         });
-        return Answer::ok(listed.collect::<Value>());
+        return Response::ok(listed.collect::<Value>());
     }
     let name = path.strip_prefix("/products/").and_then(|rest| rest.strip_suffix("/trades"));
     let Some(index) = name.and_then(|name| market.find(name)) else {
-        return Answer::not_found(json!({"message": "NotFound"}));
+        return Response::not_found(json!({"message": "NotFound"}));
     };
     let product = &market.products()[index];
     let before = query.number("after").unwrap_or(u64::MAX);
     let limit = query.limit(1000, 1000);
     let newest = market.past(index).rev().filter(|trade| trade.id < before);
-    Answer::ok(
+    Response::ok(
         newest
             .take(limit)
             .map(|trade| {
@@ -182,8 +182,8 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
 }
 
 /// The requests of a second are spent.
-pub fn limited(retry_after: u64) -> Answer {
-    Answer::limited(json!({"message": "Public rate limit exceeded"})).after(retry_after)
+pub fn limited(retry_after: u64) -> Response {
+    Response::limited(json!({"message": "Public rate limit exceeded"})).after(retry_after)
 }
 
 /// Channel and product of everything that a request names, or why it cannot be had.

@@ -1,4 +1,4 @@
-//! One client's feed, from handshake to end, and what goes wrong on it.
+//! One client's connection, from handshake to end, with its faults.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl From<Error> for End {
     }
 }
 
-/// Says why it ended.
+/// Serves a client; returns the reason for the end.
 pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) -> &'static str {
     let Ok(Ok(socket)) = timeout(HANDSHAKE_WITHIN, accept_async(socket)).await else {
         return "no handshake";
@@ -65,7 +65,7 @@ struct Connection {
     matches: u64,
     /// Matches that wait for the next one of their product.
     held: HashMap<usize, String>,
-    /// What the client's next pong must bear.
+    /// The payload that the client's next pong must have.
     ping: Option<Bytes>,
 }
 
@@ -158,7 +158,7 @@ impl Connection {
         self.interrupt().await
     }
 
-    /// What goes wrong after so many matches.
+    /// The faults after this many matches.
     async fn interrupt(&mut self) -> Result<Option<&'static str>, End> {
         let faults = self.shared.faults;
         if faults.silences(self.matches) {
@@ -178,7 +178,7 @@ impl Connection {
         Ok(faults.disconnects(self.matches).then_some("cut on demand"))
     }
 
-    /// The client must send back what the last ping bore, before the next.
+    /// The client must return the payload of the last ping before the next one.
     async fn ping(&mut self) -> Result<(), End> {
         if self.ping.is_some() {
             return Err(End::Done("a ping was not answered"));
@@ -220,7 +220,7 @@ impl Connection {
     }
 }
 
-/// Ticks at this interval; what is missed is left out.
+/// Ticks at this interval; missed ticks are skipped.
 fn every(span: Duration) -> Interval {
     let mut ticks = interval(span);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -1,7 +1,7 @@
-//! Deribit's side of the conversation, and its requests.
+//! The Deribit simulation: the feed's protocol and the HTTP requests.
 //!
-//! A value without a socket: text in, text out. Requests cost credits, which all connections of
-//! the process share; a client that does not answer a `test_request` is cut.
+//! A value without a socket: text in, text out. Requests cost credits, which all connections share.
+//! A client that does not answer a `test_request` is disconnected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bucket::TokenBucket;
-use crate::http::{Answer, Query};
+use crate::http::{Query, Response};
 use crate::listings::Change;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
@@ -50,7 +50,7 @@ struct Request {
     params: Value,
 }
 
-/// What one client has subscribed.
+/// The subscriptions of one client.
 #[derive(Debug)]
 pub struct Session {
     /// Guards a few numbers; never held across an await.
@@ -165,13 +165,13 @@ impl Session {
         texts.into()
     }
 
-    /// The ticker of a trade, when this client is to have it.
+    /// The ticker of a trade, if this client follows it.
     pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
         let product = &market[trade.product];
         self.tickers.contains(&trade.product).then(|| ticker(product, trade, true, trade.time_us))
     }
 
-    /// The trade, when this client is to have it.
+    /// The trade, if this client follows it.
     pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
         let product = &market[trade.product];
         let channel = if self.trades.contains(&trade.product) {
@@ -187,7 +187,7 @@ impl Session {
         Some(notification(&format!("trades.{channel}.{INTERVAL}"), &format!("[{data}]")))
     }
 
-    /// What is due in this second: the heartbeat.
+    /// The heartbeat, if it is due in this second.
     pub fn beat(&mut self, now_us: i64) -> Reply {
         let Some((every, due, asked)) = &mut self.heartbeat else { return Reply::default() };
         if now_us < *due {
@@ -209,7 +209,7 @@ impl Session {
         all.map(|product| ticker(product, &product.last, true, now_us)).collect()
     }
 
-    /// An instrument came or went, when this client is to hear of it.
+    /// The change of the listing, if this client follows it.
     pub fn change(&self, change: &Change, now_us: i64) -> Option<String> {
         let (name, state) = match change {
             Change::Listed(name) => (name, "created"),
@@ -222,11 +222,11 @@ impl Session {
 }
 
 /// `public/get_instruments`, and the trades of an instrument by number or by time.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> Answer {
+pub fn answer(path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> Response {
     let method = path.strip_prefix("/api/v2/public/").unwrap_or_default();
     let wrapped = |value: &Value| {
         let text = result(None, value, now_us);
-        Answer::ok(serde_json::from_str(&text).unwrap_or_default())
+        Response::ok(serde_json::from_str(&text).unwrap_or_default())
     };
     let index = query.text("instrument_name").and_then(|name| market.find(name));
     match (method, index) {
@@ -249,14 +249,14 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> An
                 (first..=last).contains(&(trade.time_us / 1000).cast_unsigned())
             }))
         }
-        _ => Answer::bad_request(json!({"jsonrpc": "2.0",
+        _ => Response::bad_request(json!({"jsonrpc": "2.0",
             "error": {"code": -32_602, "message": "Invalid params"}})),
     }
 }
 
 /// Its credits are spent; it does not say when they are there again.
-pub fn limited() -> Answer {
-    Answer::limited(json!({"jsonrpc": "2.0",
+pub fn limited() -> Response {
+    Response::limited(json!({"jsonrpc": "2.0",
         "error": {"code": 10_028, "message": "too_many_requests"}}))
 }
 

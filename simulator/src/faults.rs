@@ -1,16 +1,16 @@
 //! Faults on demand, at the same place of the market every time.
 //!
-//! What concerns a trade is decided by its id, so every connection sees the same; what concerns a
-//! connection is decided by how many matches it has carried.
+//! The id of a trade decides the trade's faults, so every connection has the same. The number of
+//! matches that a connection has sent decides the connection's faults.
 
 use std::time::Duration;
 
 /// How often each fault happens; `None` is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// A connection is cut, without a good-bye, after so many matches.
+    /// A connection is cut without a close frame after this many matches.
     pub disconnect_every: Option<u64>,
-    /// A connection falls silent after so many matches, for [`Self::silence`].
+    /// A connection falls silent for [`Self::silence`] after this many matches.
     pub silence_every: Option<u64>,
     /// How long it stays silent.
     pub silence: Duration,
@@ -27,21 +27,21 @@ pub struct Faults {
     /// A book as of a trade whose id is a multiple of this has a wrong checksum, and so have
     /// those of the next ones, [`Self::checksum_for`] in all.
     pub checksum_every: Option<u64>,
-    /// Of how many trades the books have a wrong checksum then.
+    /// Number of trades for which checksums stay wrong.
     pub checksum_for: u64,
-    /// Each match is held up by so long.
+    /// The delay of each match.
     pub slow: Duration,
-    /// A connection says that there is maintenance after so many matches, and is closed.
+    /// A connection announces maintenance after this many matches, and is closed.
     pub maintenance_every: Option<u64>,
-    /// A connection falls silent for ever after so many matches, and stays open.
+    /// A connection falls silent for ever after this many matches, and stays open.
     pub half_open_every: Option<u64>,
-    /// So many of the first subscriptions are refused.
+    /// Number of first subscriptions that are refused.
     pub refuse_first: u32,
-    /// So many of the first handshakes are answered with 429.
+    /// Number of first handshakes that are answered with 429.
     pub limit_first: u32,
-    /// Every so manieth request that is no handshake is refused as one too many.
+    /// Every n-th HTTP request is refused by the rate limit.
     pub limit_requests_every: Option<u64>,
-    /// How long whoever is refused by 429 is told to wait.
+    /// The `Retry-After` of an answer with 429.
     pub retry_after: Duration,
     /// How far the venue's clock is ahead of this machine's.
     pub clock_ahead: Duration,
@@ -67,7 +67,7 @@ impl Faults {
         TradeFaults { malformed: hits(self.malformed_every, trade_id), copies }
     }
 
-    /// A connection that has carried so many matches is cut.
+    /// A connection is cut after this many matches.
     pub fn disconnects(&self, matches: u64) -> bool {
         hits(self.disconnect_every, matches)
     }
@@ -83,22 +83,22 @@ impl Faults {
         self.checksum_every.and_then(since).is_some_and(|since| since < self.checksum_for)
     }
 
-    /// A connection that has carried so many matches is closed for maintenance.
+    /// A connection is closed for maintenance after this many matches.
     pub fn maintains(&self, matches: u64) -> bool {
         hits(self.maintenance_every, matches)
     }
 
-    /// A connection that has carried so many matches is left half open.
+    /// A connection is left half open after this many matches.
     pub fn halves(&self, matches: u64) -> bool {
         hits(self.half_open_every, matches)
     }
 
-    /// So manieth of the requests that are no handshakes, it is one too many.
+    /// The request of this number is refused by the rate limit.
     pub fn limits(&self, requests: u64) -> bool {
         hits(self.limit_requests_every, requests)
     }
 
-    /// A connection that has carried so many matches falls silent.
+    /// A connection falls silent after this many matches.
     pub fn silences(&self, matches: u64) -> bool {
         hits(self.silence_every, matches)
     }

@@ -1,4 +1,4 @@
-//! The requests that a simulator answers beside its feed, on the same port: one GET a connection.
+//! The HTTP requests of a simulated venue, on the port of its feed: one GET per connection.
 
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::Value;
@@ -21,13 +21,13 @@ pub struct Head {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct Response {
     status: &'static str,
     retry_after: Option<u64>,
     body: Value,
 }
 
-impl Answer {
+impl Response {
     /// What was asked for.
     pub fn ok(body: Value) -> Self {
         Self { status: "200 OK", retry_after: None, body }
@@ -53,14 +53,14 @@ impl Answer {
         Self { status: "418 I'm a teapot", ..Self::ok(body) }
     }
 
-    /// It is to wait for so many seconds.
+    /// The client must wait for this many seconds.
     #[must_use]
     pub fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// How many seconds the client is to wait, when that is said.
+    /// The seconds that the client must wait, if the answer names them.
     pub fn retry_after(&self) -> Option<u64> {
         self.retry_after
     }
@@ -97,7 +97,7 @@ impl<'a> Query<'a> {
 }
 
 impl Head {
-    /// Looks at what a client sends first, and takes nothing of it.
+    /// Peeks at the first bytes of a client, without consuming them.
     pub async fn peek(socket: &TcpStream) -> Option<Self> {
         let mut bytes = vec![0; MAX_HEAD];
         let mut seen = 0;
@@ -134,7 +134,7 @@ impl Head {
 }
 
 /// Takes the request and answers it, at that time in microseconds since the epoch.
-pub async fn reply(mut socket: TcpStream, answer: &Answer, now_us: i64) -> std::io::Result<()> {
+pub async fn reply(mut socket: TcpStream, answer: &Response, now_us: i64) -> std::io::Result<()> {
     // The request has no body; it is read so that closing does not reset the connection.
     let mut request = vec![0; MAX_HEAD];
     let _ = socket.read(&mut request).await?;

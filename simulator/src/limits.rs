@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::bucket::TokenBucket;
 use crate::faults::Faults;
-use crate::http::Answer;
+use crate::http::Response;
 use crate::venue::Venue;
 use crate::{binance, coinbase, deribit, kraken};
 
@@ -31,7 +31,7 @@ const fn bucket(venue: Venue, now_us: i64) -> TokenBucket {
 }
 
 /// The answer to a request over the budget.
-pub fn limited(venue: Venue, retry_after: u64) -> Answer {
+pub fn limited(venue: Venue, retry_after: u64) -> Response {
     match venue {
         Venue::Coinbase => coinbase::limited(retry_after),
         Venue::Binance => binance::limited(retry_after),
@@ -76,16 +76,16 @@ impl Handshakes {
     }
 }
 
-/// Requests that were no handshakes.
+/// The HTTP requests of an address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requests {
     venue: Venue,
     bucket: TokenBucket,
-    /// How many there were.
+    /// Requests so far.
     seen: u64,
-    /// How many were one too many.
+    /// Requests over the limit.
     refused: u64,
-    /// How many came before the time that a refusal had named.
+    /// Requests before the time that a refusal named.
     impatient: u64,
     closed_until: i64,
 }
@@ -102,8 +102,8 @@ impl Requests {
         }
     }
 
-    /// The refusal of one more request, when it is one too many.
-    pub(crate) fn refusal(&mut self, faults: &Faults, now_us: i64) -> Option<Answer> {
+    /// The refusal of one more request, if it is over the limit.
+    pub(crate) fn refusal(&mut self, faults: &Faults, now_us: i64) -> Option<Response> {
         self.seen += 1;
         let left = self.closed_until - now_us;
         if left > 0 {
@@ -121,13 +121,13 @@ impl Requests {
         };
         self.refused += 1;
         let answer = limited(self.venue, wait);
-        // Whoever is not told for how long cannot be impatient.
+        // A client that is not told how long to wait cannot be impatient.
         let told = answer.retry_after().and_then(|wait| i64::try_from(wait).ok()).unwrap_or(0);
         self.closed_until = now_us.saturating_add(told.saturating_mul(SECOND));
         Some(answer)
     }
 
-    /// How many were refused, and how many came before the time that a refusal had named.
+    /// The requests over the limit, and those before the time that a refusal named.
     pub(crate) fn refused(&self) -> (u64, u64) {
         (self.refused, self.impatient)
     }

@@ -1,7 +1,7 @@
-//! What each venue lists, and with which ticks.
+//! The instruments that each simulated venue lists, and their tick sizes.
 //!
-//! Coinbase, Binance and Kraken list the same twenty markets under names of their own. Deribit
-//! lists two perpetuals, some futures, and options of every strike and expiry: 1,488 of them.
+//! Coinbase, Binance and Kraken list the same twenty markets under their own names. Deribit lists
+//! two perpetuals, some futures, and 1,488 options.
 
 use crate::venue::Venue;
 
@@ -11,7 +11,7 @@ type Listing = (&'static str, i64, u8, u8, i64);
 /// Price in ticks, price decimals, size decimals, typical size in size units.
 pub(crate) type Ticks = (i64, u8, u8, i64);
 
-/// A change of what is listed.
+/// A change of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// An instrument can be traded from now on.
@@ -20,7 +20,7 @@ pub enum Change {
     Ended(String),
 }
 
-/// What is listed when nothing else is asked for, with the tick sizes of the venue.
+/// The products listed by default, with the tick sizes of the venue.
 const LISTINGS: [Listing; 20] = [
     ("BTC-USD", 6_183_763, 2, 8, 2_000_000),
     ("ETH-USD", 268_012, 2, 8, 40_000_000),
@@ -102,7 +102,7 @@ pub(crate) fn ticks(name: &str) -> Ticks {
         ["ETH", end] if end == "PERPETUAL" || FUTURES.contains(&end) => return CHEAP,
         _ => {}
     }
-    let plain = |name: &str| name.replace(['-', '/'], "").replace("USDT", "USD");
+    let plain = |name: &str| name.to_uppercase().replace(['-', '/'], "").replace("USDT", "USD");
     let wanted = plain(name);
     LISTINGS
         .iter()

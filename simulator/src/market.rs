@@ -1,11 +1,11 @@
-//! A seeded market of many products: prices that walk, sizes, dense trade ids.
+//! A seeded market of many products: random walks of prices, sizes, dense trade ids.
 //!
-//! All prices and sizes are whole ticks; a decimal point is put in when text is made. A quarter
-//! of trades share product and time with the one before, as orders that fill in parts do.
+//! All prices and sizes are whole ticks; text gets the decimal point. A quarter of the trades share
+//! product and time with the trade before, as partial fills do.
 //!
 //! Invariants:
-//! - The same seed gives the same trades in the same order; only their times come from outside.
-//! - Trade ids of a product have no gap, sequences and times never decrease.
+//! - The same seed gives the same trades in the same order; only their times are arguments.
+//! - Trade ids of a product have no gap; sequences and times never decrease.
 
 use std::collections::VecDeque;
 

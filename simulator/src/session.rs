@@ -1,31 +1,31 @@
-//! One client's conversation, whichever venue it is with.
+//! The session of one client, for every simulated venue.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::faults::Faults;
-use crate::http::{Answer, Query};
+use crate::http::{Query, Response};
 use crate::listings::Change;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 use crate::venue::Venue;
 use crate::{binance, coinbase, deribit, kraken};
 
-/// What one client has subscribed.
+/// The subscriptions of one client.
 #[derive(Debug)]
 pub enum Session {
     /// With Coinbase.
     Coinbase(coinbase::Session),
     /// With Binance.
     Binance(binance::Session),
-    /// With Kraken. Its books and faults are several times as large as what the others have.
+    /// With Kraken. Its books and faults are several times as large as the others' sessions.
     Kraken(Box<kraken::Session>),
     /// With Deribit.
     Deribit(deribit::Session),
 }
 
 impl Session {
-    /// A client that has just come; of the faults, those of what is said to it.
+    /// A new client; the faults concern the texts that it receives.
     pub fn new(venue: Venue, credits: &Arc<Mutex<deribit::Credits>>, faults: Faults) -> Self {
         match venue {
             Venue::Coinbase => Self::Coinbase(coinbase::Session::default()),
@@ -35,7 +35,7 @@ impl Session {
         }
     }
 
-    /// What is said before anything is asked.
+    /// The texts before the first request.
     pub fn greeting(&self) -> Vec<String> {
         match self {
             Self::Kraken(_) => vec![kraken::Session::greeting()],
@@ -89,7 +89,7 @@ impl Session {
         })
     }
 
-    /// The ticker that a trade brings at once, when this client is to have it.
+    /// The ticker that a trade sends at once, if this client follows it.
     pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
         match self {
             Self::Coinbase(session) => session.ticker(market, trade),
@@ -100,7 +100,7 @@ impl Session {
         }
     }
 
-    /// What a trade changes in the book, when this client is to have it.
+    /// The book update of a trade, if this client follows the book.
     pub fn book(&mut self, market: &[Product], trade: &Trade) -> Option<String> {
         match self {
             Self::Kraken(session) => session.book(market, trade),
@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    /// The trade, when this client is to have it.
+    /// The trade, if this client follows it.
     pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
         match self {
             Self::Coinbase(session) => session.matched(market, trade),
@@ -118,7 +118,7 @@ impl Session {
         }
     }
 
-    /// What is due in this second.
+    /// The texts that are due in this second.
     pub fn beat(&mut self, market: &Market, now_us: i64) -> Reply {
         match self {
             Self::Coinbase(session) => session.heartbeats(market, now_us).into(),
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    /// The tickers of everything subscribed, where the venue sends them at an interval.
+    /// The subscribed tickers, at venues that send them at an interval.
     pub fn tickers(&self, market: &Market, now_us: i64) -> Vec<String> {
         match self {
             Self::Deribit(session) => session.tickers(market, now_us),
@@ -136,7 +136,7 @@ impl Session {
         }
     }
 
-    /// What is said before the venue closes for repair.
+    /// The text before the venue closes for maintenance.
     pub fn maintenance(&self, now_us: i64) -> Option<String> {
         match self {
             Self::Coinbase(_) | Self::Deribit(_) => None,
@@ -145,7 +145,7 @@ impl Session {
         }
     }
 
-    /// An instrument came or went, when this client is to hear of it.
+    /// The change of the listing, if this client follows it.
     pub fn change(&self, change: &Change, now_us: i64) -> Option<String> {
         match self {
             Self::Deribit(session) => session.change(change, now_us),
@@ -154,8 +154,14 @@ impl Session {
     }
 }
 
-/// The answer to a request that is no handshake: what is listed, and the trades of the past.
-pub fn answer(venue: Venue, path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> Answer {
+/// The answer to an HTTP request: the listing, or the trades of the past.
+pub fn answer(
+    venue: Venue,
+    path: &str,
+    query: &Query<'_>,
+    market: &Market,
+    now_us: i64,
+) -> Response {
     match venue {
         Venue::Coinbase => coinbase::answer(path, query, market),
         Venue::Binance => binance::answer(path, query, market),

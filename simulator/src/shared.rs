@@ -13,7 +13,7 @@ use crate::clock::{self, Stopwatch};
 use crate::config::SimulatorConfig;
 use crate::deribit::{self, Credits};
 use crate::faults::Faults;
-use crate::http::{Answer, Head};
+use crate::http::{Head, Response};
 use crate::limits::{Handshakes, Requests};
 use crate::listings::{self, Change};
 use crate::market::{Market, Product, Trade};
@@ -101,14 +101,14 @@ impl Shared {
     }
 
     /// The refusal of a client over a limit, before anything else is read of it.
-    pub(crate) fn refusal(&self, address: IpAddr, head: &Head, now_us: i64) -> Option<Answer> {
+    pub(crate) fn refusal(&self, address: IpAddr, head: &Head, now_us: i64) -> Option<Response> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let full = open.get(&address).is_some_and(|open| *open > deribit::CONNECTIONS);
         drop(open);
         if head.upgrade {
             let wait = self.handshake_refused(address);
             let full = (self.venue == Venue::Deribit && full).then_some(1);
-            return wait.or(full).map(|seconds| Answer::limited(Value::Null).after(seconds));
+            return wait.or(full).map(|seconds| Response::limited(Value::Null).after(seconds));
         }
         if self.venue == Venue::Deribit && full {
             return Some(deribit::limited());

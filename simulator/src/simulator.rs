@@ -33,7 +33,7 @@ pub struct Handle(Arc<Shared>);
 impl Handle {
     /// An instrument comes or goes.
     pub fn announce(&self, change: Change) {
-        // An error only says that nobody listens.
+        // An error means that no client is connected.
         let _ = self.0.changes.send(change);
     }
 
@@ -120,7 +120,7 @@ async fn trade(shared: Arc<Shared>, rate: u32) {
         let mut market = shared.market();
         while due >= 1000 {
             due -= 1000;
-            // An error only says that nobody listens.
+            // An error means that no client is connected.
             let _ = shared.trades.send(Arc::new(market.trade(now)));
         }
     }

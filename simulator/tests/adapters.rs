@@ -148,7 +148,8 @@ fn a_trade_is_read_as_the_market_made_it() -> anyhow::Result<()> {
         let samples = events(&samples);
         let tickers = samples.iter().filter(|(_, event)| event.basis == Basis::Ticker).count();
         // Coinbase and Kraken tell only of trades after the subscription, which this is.
-        assert!(tickers > 0, "{venue}");
+        let has_tickers = venue.adapter().kinds.iter().any(|kind| kind.ends_with("icker"));
+        assert_eq!(tickers > 0, has_tickers, "{venue}");
     }
     Ok(())
 }
@@ -377,7 +378,8 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
         // All but the first and the last, over three pages.
         let (pair, since) = (venue.pair(&name)?, live[0].event_time);
         let wanted = MissingTrades { pair, first: first + 2, last: first + 2_499, since };
-        let (history, rest_path) = (&venue.adapter().history, venue.adapter().endpoints.rest_path);
+        let Some(history) = &venue.adapter().history else { continue };
+        let rest_path = venue.adapter().endpoints.rest_path;
         let (mut cursor, mut pages, mut found) =
             ((history.first_cursor)(&wanted), 0, BTreeMap::new());
         loop {

@@ -48,8 +48,8 @@ pub struct Adapter {
     pub liveness: Liveness,
     /// The instruments that the venue lists.
     pub listing: Listing,
-    /// The trades of the past.
-    pub history: History,
+    /// The trades of the past. `None` where nothing tells which trades were missed.
+    pub history: Option<History>,
 }
 
 /// A venue's addresses.

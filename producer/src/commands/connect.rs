@@ -26,7 +26,7 @@ pub(super) fn connect(config: &KafkaConfig, metrics: &Arc<Metrics>) -> anyhow::R
 
 /// The codec of the registered ids; of the remembered ones while the registry cannot be asked.
 fn codec(config: &KafkaConfig, remembered: Option<&Start>) -> anyhow::Result<Codec> {
-    // The registry keeps its schemas in Kafka: without Kafka it lets whoever asks wait.
+    // The registry keeps its schemas in Kafka: without Kafka its requests hang.
     if let Some(start) = remembered
         && !answers(&config.bootstrap_servers)
     {

@@ -90,7 +90,7 @@ pub(super) fn interruptible(
     let (done, finished) = oneshot::channel();
     let counted = Arc::clone(&metrics);
     let job = move || {
-        // An error says that a signal was faster.
+        // An error means that a signal came first.
         let _ = done.send(work(publisher, &counted));
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

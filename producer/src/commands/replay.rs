@@ -39,7 +39,7 @@ pub fn replay(config: &ReplayConfig) -> anyhow::Result<()> {
                     held.push((pair, event));
                     Ok(())
                 }
-                // A mark tells of an order that no longer is.
+                // A mark describes an order that the shuffle changes.
                 Output::Mark { .. } | Output::Gap { .. } if disorder.is_some() => Ok(()),
                 output => {
                     if let Some(pace) = &mut pace {

@@ -1,13 +1,13 @@
-//! `producer run`: the live feeds of a plan, their way to Kafka and their metrics, until stopped.
+//! `producer run`: publishes the live feeds of a plan and serves metrics, until stopped.
 //!
 //! ```text
 //! plan ─→ feed (task) ─┐
 //!         feed (task) ─┴─ Output, bounded ──→ sink (thread) ──→ Kafka
 //! ```
 //!
-//! Stopping goes with the stream: the feed ends, the channel empties, the queue is flushed. What
-//! Kafka does not take in the flush timeout is reported as undelivered and the exit code says so.
-//! A clock that is off ends it the same way: what was read before is delivered (`skew.rs`).
+//! Stopping follows the stream: the feeds end, the channel empties, the queue is flushed. Records
+//! that Kafka does not acknowledge within `--flush-timeout` are reported, and the exit code is not
+//! 0. A skewed clock stops the process the same way (`feed/clock_skew.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,12 +46,12 @@ const CHANNEL: usize = 1024;
 
 /// Runs until a signal, or until the sink cannot go on.
 pub fn run(config: &RunConfig) -> anyhow::Result<()> {
-    // An error says that one is installed already, which is as good.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = Arc::new(Metrics::new()?);
     metrics.declare(config.follow.venue);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    // A plan first: what cannot be followed is said before anything is connected.
+    // The plan first: its errors are reported before anything connects.
     let plan = runtime.block_on(config.follow.plan())?;
     let (venue, url) = (config.follow.venue, config.follow.history_url());
     let clock = ClockCheck::new(venue, &url, config.max_clock_skew)?;
@@ -158,7 +158,7 @@ fn spawn_sink(
             }
             sink.finish()
         };
-        // An error says that nobody waits for the result any more.
+        // An error means that the receiver is gone.
         let _ = done.send(drain());
     };
     thread::Builder::new().name("sink".into()).spawn(work).context("cannot start a thread")?;
@@ -177,7 +177,7 @@ fn next(inbox: &mut mpsc::Receiver<Output>, sink: &mut Sink) -> Result<Option<Ou
     Ok(inbox.blocking_recv())
 }
 
-/// `/metrics` for Prometheus, `/healthz` for whoever restarts what does not answer.
+/// Serves `/metrics` for Prometheus and `/healthz` for a supervisor.
 async fn serve(listener: TcpListener, venue: Venue, metrics: Arc<Metrics>) {
     let router = Router::new()
         .route("/metrics", get(render))

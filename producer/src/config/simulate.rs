@@ -11,35 +11,35 @@ use venues::Venue;
 
 use crate::units;
 
-/// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
+/// Simulate a venue: its protocol on a WebSocket, a seeded market, faults on demand.
 #[derive(Clone, Debug, Args)]
 pub struct SimulateConfig {
     /// The venue.
     #[arg(long, env = "SIMULATOR_VENUE", value_enum, default_value = "coinbase")]
     pub venue: Venue,
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:9201")]
     pub listen: SocketAddr,
-    /// Decides the market: the same seed makes the same trades.
+    /// Seed of the market: the same seed makes the same trades.
     #[arg(long, env = "SIMULATOR_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Products in the venue's own names, comma separated; all that it lists when none are named.
+    /// Products in the venue's notation, comma separated; all listed products without it.
     #[arg(long, env = "SIMULATOR_PRODUCTS", value_delimiter = ',')]
     pub products: Vec<String>,
-    /// Trades a second over all products.
+    /// Trades per second over all products.
     #[arg(long, env = "SIMULATOR_RATE", default_value_t = 50,
           value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub rate: u32,
-    /// Send the ticker of everything subscribed this often; with each trade without it. Deribit only.
+    /// Interval of the subscribed tickers; without it each trade sends one. Deribit only.
     #[arg(long, env = "SIMULATOR_TICKERS_EVERY", value_parser = units::duration)]
     pub tickers_every: Option<Duration>,
-    /// Cut each connection after so many matches.
+    /// Cut each connection after this many matches.
     #[arg(long, env = "SIMULATOR_DISCONNECT_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub disconnect_every: Option<u64>,
-    /// Fall silent after so many matches, for --silence.
+    /// Fall silent for --silence after this many matches.
     #[arg(long, env = "SIMULATOR_SILENCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub silence_every: Option<u64>,
-    /// How long a silence lasts.
+    /// Duration of a silence.
     #[arg(long, env = "SIMULATOR_SILENCE", default_value = "15s", value_parser = units::duration)]
     pub silence: Duration,
     /// Send a truncated frame before every match whose trade id is a multiple of this.
@@ -51,46 +51,46 @@ pub struct SimulateConfig {
     /// Never send a match whose trade id is a multiple of this.
     #[arg(long, env = "SIMULATOR_SKIP_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub skip_every: Option<u64>,
-    /// Have no match whose trade id is a multiple of this in any answer to a request.
+    /// Omit every match whose trade id is a multiple of this from answers to requests.
     #[arg(long, env = "SIMULATOR_FORGET_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub forget_every: Option<u64>,
     /// Send every match whose trade id is a multiple of this after the next one of its product.
     #[arg(long, env = "SIMULATOR_REORDER_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub reorder_every: Option<u64>,
-    /// Send a wrong checksum with the books of every trade whose id is a multiple of this, for --checksum-for. Kraken only.
+    /// Send wrong book checksums from every trade whose id is a multiple of this, for --checksum-for. Kraken only.
     #[arg(long, env = "SIMULATOR_CHECKSUM_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checksum_every: Option<u64>,
-    /// For how many trades checksums stay wrong.
+    /// Number of trades for which checksums stay wrong.
     #[arg(long, env = "SIMULATOR_CHECKSUM_FOR", value_name = "IDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub checksum_for: u64,
-    /// Hold up each match by so much.
+    /// Delay of each match.
     #[arg(long, env = "SIMULATOR_SLOW", default_value = "0ms", value_parser = units::duration)]
     pub slow: Duration,
-    /// Close each connection for maintenance after so many matches.
+    /// Close each connection for maintenance after this many matches.
     #[arg(long, env = "SIMULATOR_MAINTENANCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub maintenance_every: Option<u64>,
-    /// Leave each connection half open after so many matches: silent for ever, and not closed.
+    /// Leave each connection half open after this many matches: silent for ever, and not closed.
     #[arg(long, env = "SIMULATOR_HALF_OPEN_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub half_open_every: Option<u64>,
-    /// Refuse so many of the first subscriptions.
+    /// Number of first subscriptions to refuse.
     #[arg(long, env = "SIMULATOR_REFUSE_FIRST", value_name = "REQUESTS", default_value_t = 0)]
     pub refuse_first: u32,
-    /// Answer so many of the first handshakes with 429.
+    /// Number of first handshakes to answer with 429.
     #[arg(long, env = "SIMULATOR_LIMIT_FIRST", value_name = "HANDSHAKES", default_value_t = 0)]
     pub limit_first: u32,
-    /// Refuse every so manieth request that is no handshake as one too many, in the venue's words.
+    /// Rate limit every n-th HTTP request, with the venue's own answer.
     #[arg(long, env = "SIMULATOR_LIMIT_REQUESTS_EVERY", value_name = "REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit_requests_every: Option<u64>,
-    /// How long whoever gets 429 is told to wait.
+    /// Retry-After of an answer with 429.
     #[arg(long, env = "SIMULATOR_RETRY_AFTER", default_value = "1s", value_parser = units::duration)]
     pub retry_after: Duration,
-    /// Be so far ahead of this machine's clock.
+    /// Time by which the venue's clock is ahead of this machine's.
     #[arg(long, env = "SIMULATOR_CLOCK_AHEAD", default_value = "0ms", value_parser = units::duration)]
     pub clock_ahead: Duration,
 }
 
 impl SimulateConfig {
-    /// The rules that hold between values.
+    /// Checks the rules between values.
     pub fn validate(&self) -> anyhow::Result<()> {
         for product in &self.products {
             ensure!(

@@ -1,4 +1,4 @@
-//! Trades that a feed lost, fetched over the venue's REST interface.
+//! Backfill: trades that a feed missed are fetched over the venue's REST interface.
 //!
 //! ```text
 //! feed ── Output ──→ pass on ──────────────────────────→ Output ──→ sink
@@ -6,16 +6,14 @@
 //!                       └─→ queue, bounded ─→ fetch ────────┘ as ordinary late events
 //! ```
 //!
-//! The mark of a gap is in the log before anything that was fetched for it. What is fetched is an
-//! event like any other: it counts once, whoever sends it, and the processor clears the mark when
-//! the last one has come.
-//!
-//! The requests and the parsing of the answers are the venue's `History`.
+//! The mark of a gap is published before the trades that fill it. A fetched trade is an ordinary
+//! event: it counts once, and the processor clears the mark with the last missing trade. The
+//! requests and the parsing of answers are the venue's [`History`].
 //!
 //! Invariants:
-//! - Nothing that a feed reads waits for a fetch.
-//! - Requests are one at a time and a pause apart; what the venue says of waiting is obeyed.
-//! - A gap ends as filled, or as given up with a reason, and both are counted.
+//! - A feed never waits for a fetch.
+//! - Requests are sequential and paced; the venue's `Retry-After` is obeyed.
+//! - A gap ends as filled or as given up with a reason. Both are counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,9 +44,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 6;
 /// The longest first wait after a failure.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-/// The longest wait after a failure that the venue said nothing of.
+/// The longest wait after a failure without a `Retry-After`.
 const WAIT_MAX: Duration = Duration::from_mins(1);
-/// Pages of one gap: what is longer is history, not a gap.
+/// Pages of one gap: a longer one is history, not a gap.
 const MAX_PAGES: u32 = 100;
 /// How often trades are looked for that the venue does not show: its requests may be behind its feed.
 const LOOKS: u32 = 3;
@@ -68,17 +66,20 @@ pub struct BackfillConfig {
     pub seed: u64,
 }
 
-/// Puts the fetching between a feed and its sink; the feed writes to what this returns.
+/// Puts the fetching between a feed and its sink; the feed writes to the returned channel. A venue
+/// without a history is not asked: the feed writes to the sink.
 pub fn between(
     config: BackfillConfig,
     metrics: Arc<Metrics>,
     outputs: mpsc::Sender<Output>,
 ) -> anyhow::Result<mpsc::Sender<Output>> {
     let venue = config.venue;
+    let Some(history) = &venue.adapter().history else { return Ok(outputs) };
     let (sender, mut inbox) = mpsc::channel::<Output>(CHANNEL);
     let (gaps, waiting) = mpsc::channel(QUEUE);
     let fetching = Fetching {
         client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+        history,
         backoff: Backoff::new(BACKOFF_FIRST, WAIT_MAX)?,
         rng: StdRng::seed_from_u64(config.seed),
         config,
@@ -113,6 +114,7 @@ fn give_up(metrics: &Metrics, venue: Venue, why: GaveUp) {
 /// The one that asks the venue.
 struct Fetching {
     client: reqwest::Client,
+    history: &'static History,
     backoff: Backoff,
     rng: StdRng,
     config: BackfillConfig,
@@ -120,8 +122,8 @@ struct Fetching {
     outputs: mpsc::Sender<Output>,
 }
 
-/// How one request went.
-enum Answer {
+/// The result of one request.
+enum Attempt {
     Page(Page),
     /// To be tried again, not before so long.
     Later(Duration),
@@ -129,10 +131,6 @@ enum Answer {
 }
 
 impl Fetching {
-    fn history(&self) -> &'static History {
-        &self.config.venue.adapter().history
-    }
-
     async fn run(mut self, mut gaps: mpsc::Receiver<MissingTrades>) {
         while let Some(lost) = gaps.recv().await {
             if let Err(why) = self.fill(&lost).await {
@@ -149,7 +147,7 @@ impl Fetching {
     async fn fill(&mut self, lost: &MissingTrades) -> Result<(), GaveUp> {
         let mut found = BTreeMap::new();
         let looked = self.look(lost, &mut found).await;
-        // What was found is of use, even where it is not all.
+        // The found trades are published even if others are missing.
         let count = found.len() as u64;
         for event in found.into_values() {
             let output = Output::Event { pair: lost.pair.clone(), event };
@@ -187,13 +185,13 @@ impl Fetching {
         lost: &MissingTrades,
         found: &mut BTreeMap<i64, MarketEvent>,
     ) -> Result<(), GaveUp> {
-        let mut cursor = (self.history().first_cursor)(lost);
+        let mut cursor = (self.history.first_cursor)(lost);
         for _ in 0..MAX_PAGES {
             let page = self.page(lost, cursor).await?;
             found
                 .extend(page.trades.into_iter().filter_map(|event| Some((event.trade_id?, event))));
             match page.next {
-                // A page that leads nowhere new is the last one, whatever it says.
+                // A page whose cursor does not advance is the last one.
                 Some(next) if next != cursor => cursor = next,
                 _ => return Ok(()),
             }
@@ -203,14 +201,14 @@ impl Fetching {
 
     /// A page, after as many tries as it takes.
     async fn page(&mut self, lost: &MissingTrades, cursor: i64) -> Result<Page, GaveUp> {
-        let url = (self.history().request)(lost, cursor).url(&self.config.rest_url);
+        let url = (self.history.request)(lost, cursor).url(&self.config.rest_url);
         self.backoff.reset();
-        self.pause(self.history().pace).await?;
+        self.pause(self.history.pace).await?;
         for _ in 0..ATTEMPTS {
             match self.ask(&url, lost, cursor).await {
-                Answer::Page(page) => return Ok(page),
-                Answer::Never(why) => return Err(why),
-                Answer::Later(wish) => {
+                Attempt::Page(page) => return Ok(page),
+                Attempt::Never(why) => return Err(why),
+                Attempt::Later(wish) => {
                     let wait = self.backoff.next(&mut self.rng).max(wish.min(MAX_WAIT));
                     self.pause(wait).await?;
                 }
@@ -219,33 +217,33 @@ impl Fetching {
         Err(GaveUp::Failed)
     }
 
-    async fn ask(&self, url: &str, lost: &MissingTrades, cursor: i64) -> Answer {
+    async fn ask(&self, url: &str, lost: &MissingTrades, cursor: i64) -> Attempt {
         // Coinbase refuses clients without a name.
         let request = self.client.get(url).header("user-agent", "market-producer");
         let Ok(response) = request.send().await else {
-            return Answer::Later(Duration::ZERO);
+            return Attempt::Later(Duration::ZERO);
         };
         let (status, wish) = (response.status(), wish(response.headers()));
         // What breaks off is asked again.
-        let Ok(text) = response.text().await else { return Answer::Later(wish) };
-        let reply = (self.history().parse)(lost, cursor, &text, clock::now());
+        let Ok(text) = response.text().await else { return Attempt::Later(wish) };
+        let reply = (self.history.parse)(lost, cursor, &text, clock::now());
         match reply {
             Ok(HistoryAnswer::RetryAfter { reason, wait }) => {
-                tracing::warn!(url, %status, reason, ?wait, "the venue wants to be asked later");
-                Answer::Later(wait.max(wish))
+                tracing::warn!(url, %status, reason, ?wait, "the venue is rate limiting or unavailable");
+                Attempt::Later(wait.max(wish))
             }
             _ if passes(status) => {
-                tracing::warn!(url, %status, ?wish, "the venue wants to be asked later");
-                Answer::Later(wish)
+                tracing::warn!(url, %status, ?wish, "the venue is rate limiting or unavailable");
+                Attempt::Later(wish)
             }
-            Ok(HistoryAnswer::Page(page)) if status.is_success() => Answer::Page(page),
+            Ok(HistoryAnswer::Page(page)) if status.is_success() => Attempt::Page(page),
             Err(error) if status.is_success() => {
                 tracing::warn!(url, %error, "the venue's trades cannot be read");
-                Answer::Never(GaveUp::Malformed)
+                Attempt::Never(GaveUp::Malformed)
             }
             reply => {
                 tracing::warn!(url, %status, ?reply, "the venue refused a request");
-                Answer::Never(GaveUp::Failed)
+                Attempt::Never(GaveUp::Failed)
             }
         }
     }
@@ -265,7 +263,7 @@ fn passes(status: StatusCode) -> bool {
     limited || status.is_server_error()
 }
 
-/// How long the venue wants to be left alone.
+/// The time that the venue asks to wait.
 fn wish(headers: &HeaderMap) -> Duration {
     let wish = headers.get(RETRY_AFTER).and_then(|wish| wish.to_str().ok());
     Duration::from_secs(wish.and_then(|wish| wish.trim().parse().ok()).unwrap_or(0))

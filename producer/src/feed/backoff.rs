@@ -1,7 +1,7 @@
-//! How long to wait before the next attempt: doubling, capped, fully jittered.
+//! Exponential back-off with full jitter and a cap.
 //!
-//! Full jitter (uniform between nothing and the ceiling) spreads the reconnects of many clients
-//! after a common outage best; the ceiling alone grows.
+//! Full jitter is uniform between zero and the ceiling. It spreads the reconnects of many clients
+//! after a common outage best; only the ceiling grows.
 
 use std::time::Duration;
 

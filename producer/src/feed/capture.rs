@@ -1,4 +1,4 @@
-//! Every frame of a feed, as it came, in files that `producer replay` reads.
+//! The capture: every frame of a feed, in files that `producer replay` reads.
 //!
 //! ```text
 //! feed (task) ── lines, bounded ──→ capture (thread) ──→ DIR/coinbase-1700000000000000.jsonl.zst
@@ -8,16 +8,14 @@
 //! {"at_us":…,"venue":"coinbase","kind":"frame","url":"wss://…","raw":"{\"type\":\"match\",…"}
 //! ```
 //!
-//! Answers to requests are not among them: what was fetched is no part of the feed, and a replay
-//! of the frames marks the same gaps.
+//! Answers to HTTP requests are not captured: a replay of the frames marks the same gaps.
 //!
-//! A file is named by the time of its first line and ends by size or by time. It is a row of zstd
-//! frames, each whole within seconds: a process that is killed loses the last one.
+//! A file is named by the time of its first line, and ends by size or by time. It is a sequence of
+//! zstd frames of a few seconds each: a killed process loses the last one.
 //!
 //! Invariants:
-//! - A line is what the feed read, at the microsecond at which it said that it had read it.
-//! - The files of a venue together never exceed the bound by more than one zstd frame: the oldest
-//!   are deleted.
+//! - A line has the text and the receive time of a frame, in microseconds, as the feed used them.
+//! - The files of a venue exceed the bound by at most one zstd frame: the oldest are deleted.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -42,7 +40,7 @@ const LEVEL: i32 = 3;
 /// Lines between feed and thread. Small: a disk that does not keep up holds up the feed.
 const CHANNEL: usize = 1024;
 
-/// What a line is of.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A connection was made.
@@ -69,11 +67,11 @@ impl Kind {
 pub struct Line {
     /// When, in microseconds since the epoch.
     pub at_us: i64,
-    /// What it is of.
+    /// The kind.
     pub kind: Kind,
     /// Of which address.
     pub url: String,
-    /// The text as it came.
+    /// The text as received.
     pub raw: String,
 }
 
@@ -82,7 +80,7 @@ struct Files {
     dir: PathBuf,
     venue: Venue,
     max_bytes: u64,
-    /// What is whole, the oldest first, with its bytes.
+    /// The complete files, the oldest first, with their sizes.
     whole: VecDeque<(PathBuf, u64)>,
     open: Option<Open>,
 }
@@ -223,7 +221,7 @@ impl Capture {
             };
             let result = written();
             if let Err(error) = &result {
-                tracing::error!(dir = shown, %error, "nothing more is captured: make room and start again");
+                tracing::error!(dir = shown, %error, "the capture has stopped: make room on the disk and restart");
             }
             result
         };

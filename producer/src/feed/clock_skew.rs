@@ -1,14 +1,13 @@
-//! How far this machine's clock is off, by the clock of the venue.
+//! The skew of this machine's clock against the venue's clock.
 //!
 //! ```text
 //! asked ───── answered        by our clock
 //!        Date                 by the venue's, cut to a second
 //! ```
 //!
-//! The processor compares the venue's time of an event with the time at which we received it, and
-//! refuses what is more than five seconds ahead. So the venue's clock is the one that counts; the
-//! brokers' decides about no record. The times in the feed would show a slow clock only, and show
-//! a fast one as a slow network.
+//! The processor refuses an event whose event time is more than five seconds ahead of its receive
+//! time. So the venue's clock is the reference, and the brokers' clocks do not matter. The event
+//! times in the feed would not do: a fast clock looks like a slow network there.
 //!
 //! Time is an argument, except for [`ClockCheck`].
 
@@ -30,9 +29,9 @@ pub const MAX_BOUND: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_secs(30);
 /// The time before one that was not right is measured again: one answer alone decides nothing.
 const AGAIN: Duration = Duration::from_secs(1);
-/// An answer that takes longer says little of its time.
+/// An answer that takes longer is too imprecise.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// What a `Date` leaves out.
+/// The part of a second that a `Date` omits.
 const SECOND_MS: i64 = 1_000;
 static PARSER: DateTimeParser = DateTimeParser::new();
 
@@ -58,7 +57,7 @@ impl Skew {
     /// ```
     pub fn of(asked: Timestamp, date: &str, answered: Timestamp) -> Option<Self> {
         let date = PARSER.parse_timestamp(date).ok()?.as_millisecond();
-        // It was written between the two, and up to a second after what it says.
+        // It was written between the two, up to a second after its time.
         Some(Self { least: asked.0 - (date + SECOND_MS), most: answered.0 - date })
     }
 
@@ -68,7 +67,7 @@ impl Skew {
         self.least > bound || self.most < -bound
     }
 
-    /// The middle of what is possible, in seconds.
+    /// The middle of the possible range, in seconds.
     pub fn seconds(self) -> f64 {
         let millis = i32::try_from(i64::midpoint(self.least, self.most)).unwrap_or(i32::MAX);
         f64::from(millis) / 1_000.0

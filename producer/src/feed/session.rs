@@ -1,13 +1,13 @@
-//! One connection's conversation: what is still to be asked, what was granted, what is due.
+//! The session of one connection: requests to send, subscriptions granted, actions due.
 //!
 //! ```text
-//! asks ─ one a slot ─→ sent ─→ granted ──────────────→ complete
-//!   ▲                    │  └─→ not in time: named, and left out
-//!   └── not now, after ──┘
+//! requests ─ paced ─→ sent ─→ granted ───────────────→ complete
+//!   ▲                   │  └─→ not in time: logged, and no longer expected
+//!   └── rate limited ───┘
 //! ```
 //!
-//! A value without a socket: controls and times go in, what to do comes out. All times are spans
-//! since the process began.
+//! A value without a socket: controls and times go in, actions come out. All times are spans since
+//! the process began.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use venues::{Adapter, Class, ListingChange, SocketRequest, Subscription, Venue};
 /// milliseconds, and one that takes longer would leave a hole that nobody knows of.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How patient a connection is.
+/// The silences after which a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Silence of the whole connection after which it is given up.
@@ -29,22 +29,22 @@ pub struct Timeouts {
     pub quiet_after: Duration,
 }
 
-/// What has become due.
+/// An action that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Send this text.
     Send(String),
     /// Send a ping.
     Ping,
-    /// These were not granted in time, and so many were.
+    /// These subscriptions were not granted in time.
     Unanswered(Vec<Subscription>),
-    /// Nothing at all has come for too long.
+    /// The whole connection was silent for too long.
     Stale,
-    /// Nothing of a class has come for too long.
+    /// A class was silent for too long.
     Quiet(Class),
 }
 
-/// What an answer of the venue asks for.
+/// The consequence of a control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing.
@@ -91,7 +91,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A connection that begins now, and is to carry these streams.
+    /// A connection that begins now and subscribes these streams.
     pub fn new(venue: Venue, streams: &[String], timeouts: Timeouts, now: Duration) -> Self {
         let adapter = venue.adapter();
         let mut session = Self {
@@ -114,7 +114,7 @@ impl Session {
         session
     }
 
-    /// Asks for further streams.
+    /// Subscribes further streams.
     pub fn add(&mut self, streams: &[String]) {
         let subscriptions = &self.adapter.subscriptions;
         let requests = (subscriptions.requests)(streams, self.next_id);
@@ -131,7 +131,7 @@ impl Session {
         }
     }
 
-    /// Everything was granted, or given up.
+    /// Every subscription was granted or given up.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
@@ -154,12 +154,12 @@ impl Session {
         }
     }
 
-    /// An event of a class came.
+    /// An event of a class was received.
     pub fn event(&mut self, class: Class, now: Duration) {
         self.classes[class as usize] = Some(now);
     }
 
-    /// The time of what is due next.
+    /// The time of the next action.
     pub fn next_due(&self) -> Duration {
         let quiet = self.classes.iter().flatten().map(|last| *last + self.timeouts.quiet_after);
         [self.slot, self.answer_by, self.keepalive_at]
@@ -169,7 +169,7 @@ impl Session {
             .fold(self.ping_at.min(self.heard + self.timeouts.stale_after), Duration::min)
     }
 
-    /// The next thing that is due; to be asked until there is none.
+    /// The next action that is due; to be called until there is none.
     pub fn due(&mut self, now: Duration) -> Option<Due> {
         if now >= self.heard + self.timeouts.stale_after {
             return Some(Due::Stale);
@@ -212,12 +212,12 @@ impl Session {
         None
     }
 
-    /// How many subscriptions stand.
+    /// The number of granted subscriptions.
     pub fn granted(&self) -> usize {
         self.granted
     }
 
-    /// Takes note of what the venue said.
+    /// Handles a control of the venue.
     pub fn accept(&mut self, control: Control, now: Duration) -> Outcome {
         match control {
             Control::Subscribed(granted) => return self.grant(&granted),
@@ -255,7 +255,7 @@ impl Session {
         if self.settle() { Outcome::Complete } else { Outcome::Go }
     }
 
-    /// Nothing is missing any more; true when that is so as of now.
+    /// Completes the session when nothing is missing; true when it completes now.
     fn settle(&mut self) -> bool {
         if self.complete || !self.missing.is_empty() || !self.waiting.is_empty() {
             return false;

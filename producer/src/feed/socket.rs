@@ -10,7 +10,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// A handshake that takes longer has failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest wait that a venue may ask for: more is a mistake of somebody's.
+/// The longest wait that a venue may ask for: more is a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// A client's socket.
@@ -19,23 +19,23 @@ pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
-    /// The venue wants to be left alone.
+    /// The venue is rate limiting.
     #[error("the venue answers {status}: too many requests")]
     Limited {
         /// 429, or 418 for an address that did not listen.
         status: StatusCode,
-        /// For how long, where it says so.
+        /// The time to wait, if the venue names it.
         wait: Option<Duration>,
     },
     /// Anything else.
     #[error("{0}")]
     Other(Box<Error>),
-    /// No answer.
+    /// No answer in time.
     #[error("no answer in time")]
     Late,
 }
 
-/// Connects.
+/// Connects to the address.
 pub(crate) async fn connect(url: String) -> Result<Socket, Failed> {
     match timeout(CONNECT_TIMEOUT, connect_async(url.as_str())).await {
         Ok(Ok((socket, _))) => Ok(socket),

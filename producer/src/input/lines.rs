@@ -1,4 +1,4 @@
-//! Lines of a file or of standard input, of bounded length, whatever bytes they hold.
+//! Lines of a file or of standard input: of bounded length, and of any bytes.
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -1,11 +1,11 @@
-//! Synthetic trades and price samples, as many and as fast as wanted, the same for the same seed.
+//! Synthetic trades and price samples: the same seed gives the same events.
 //!
-//! Each pair's prices walk at random around its own level, its trade ids are dense from 1, and
-//! event time advances evenly at the chosen rate whatever the speed of publishing. What is
-//! received is received when it happened, so no event is from the future.
+//! Prices of a pair walk at random around the pair's level. Trade ids are dense from 1. Event time
+//! advances evenly at the chosen rate, at any speed of publishing. The receive time equals the
+//! event time, so no event is from the future.
 //!
-//! A candle counts an id once, so a load with ids hides a record that was processed twice. Trades
-//! without ids are counted each time: a load of those shows it.
+//! A candle counts a trade id once, so a load with ids hides a record that was processed twice.
+//! Trades without ids are counted each time: such a load shows it.
 
 use clap::ValueEnum;
 use rand::rngs::SmallRng;

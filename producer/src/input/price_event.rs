@@ -1,13 +1,13 @@
-//! `PriceEvent` JSON Lines, the form in which anybody can hand us a price.
+//! `PriceEvent` JSON Lines: prices from any program.
 //!
 //! ```text
 //! {"baseCurrency":"BTC","quoteCurrency":"USD","exchange":"coinbase","price":61837.63,
 //!  "baseVolumeLast24h":"9438.12","quoteVolumeLast24h":null,"timestampInMs":1723161255342}
 //! ```
 //!
-//! Numbers may be numbers or strings, and are read as the text they are: `0.1` is a tenth.
-//! The two volumes may be absent. What a line lacks otherwise makes it a dead letter, and the
-//! next line is read.
+//! Numbers may be JSON numbers or strings. Both are read as exact text: `0.1` is a tenth. The two
+//! volumes are optional. A line without another field becomes a dead letter, and the next line is
+//! read.
 
 use std::borrow::Cow;
 use std::io::BufRead;
@@ -42,7 +42,7 @@ struct PriceEvent<'a> {
     timestamp_in_ms: Option<&'a RawValue>,
 }
 
-/// What one line says. The exchange is a lower-case name wherever it travels.
+/// The pair and the event of one line. The exchange becomes lower case.
 ///
 /// ```
 /// use schemas::Timestamp;

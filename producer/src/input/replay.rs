@@ -1,12 +1,12 @@
-//! Recorded files back into the log, through the adapters that read them live.
+//! Replays recorded files through the adapters of live feeds.
 //!
-//! | file | line | becomes |
+//! | file | line | result |
 //! |---|---|---|
-//! | capture | `{"at_us","venue","kind","url","raw"}` | what the venue's adapter makes of `raw`, received at `at_us` |
-//! | trades | `{"exchange","base","quote","trade_id","price","size","event_time_us"}` | a trade, received when it happened |
+//! | capture | `{"at_us","venue","kind","url","raw"}` | the records of `raw`, received at `at_us` |
+//! | trades | `{"exchange","base","quote","trade_id","price","size","event_time_us"}` | a trade, received at its event time |
 //!
-//! Both may be packed with zstd, and a file may hold both. A line that is neither is a dead
-//! letter. Nothing here reads the clock: the same files give the same outputs, byte for byte.
+//! Files may be compressed with zstd, and may hold both formats. A line of neither format becomes a
+//! dead letter. The clock is not read here: the same files give the same outputs, byte for byte.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ struct Line<'a> {
     event_time_us: Option<&'a RawValue>,
 }
 
-/// Reads files and hands over what they give, one line at a time.
+/// Reads files and publishes their records, line by line.
 pub struct Replay {
     metrics: Arc<Metrics>,
     pipelines: FxHashMap<Venue, Pipeline>,
@@ -192,7 +192,7 @@ fn has_single_trades(path: &Path) -> anyhow::Result<bool> {
     Ok(false)
 }
 
-/// Every file exists and can be opened; said before anything is published.
+/// Checks that every file can be opened, before anything is published.
 pub fn check(files: &[PathBuf]) -> anyhow::Result<()> {
     for file in files {
         let shown = file.display();

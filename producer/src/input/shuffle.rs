@@ -1,8 +1,8 @@
-//! Puts events out of order on purpose, and repeats some: what networks and reconnects do.
+//! Disorder on purpose: events out of order and repeated, as networks and reconnects cause it.
 //!
-//! Each event gets its event time plus a random delay of less than the bound, and they are sorted
-//! by that. Two events therefore change places only when their event times are closer than the
-//! bound. A repeated event gets a second delay.
+//! Each event is sorted by its event time plus a random delay below the bound. Two events change
+//! places only if their event times are closer than the bound. A repeated event gets a second
+//! delay.
 //!
 //! Invariant: every event comes out at least once, and the same seed gives the same order.
 

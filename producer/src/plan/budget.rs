@@ -34,7 +34,7 @@ impl RateLimiter {
         Self { limits, attempts, closed_until: Duration::ZERO, next_message: Duration::ZERO }
     }
 
-    /// Admits an attempt to connect, or says how long to wait before asking again.
+    /// Admits a connection attempt, or returns the time to wait.
     pub fn attempt(&mut self, now: Duration) -> Result<(), Duration> {
         if now < self.closed_until {
             return Err(self.closed_until.saturating_sub(now));
@@ -58,7 +58,7 @@ impl RateLimiter {
         at
     }
 
-    /// The venue wants to be left alone: nobody connects for so long.
+    /// The venue is rate limiting: no connection is attempted for this time.
     pub fn close(&mut self, now: Duration, wait: Duration) {
         self.closed_until = self.closed_until.max(now + wait);
     }

@@ -16,7 +16,7 @@ use venues::{Instrument, Request, SocketRequest, Venue};
 
 /// An answer that takes longer is not waited for; the longest listing has some megabytes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Attempts before a person is told.
+/// Attempts before an error.
 const ATTEMPTS: u32 = 5;
 /// The wait where the venue names none, and the longest that it may name.
 const WAIT: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ async fn get(url: &str) -> anyhow::Result<String> {
                 if !passing {
                     bail!("{url} answers {status}: check --rest-url and --currency");
                 }
-                tracing::warn!(url, %status, ?wait, "the venue wants to be asked later");
+                tracing::warn!(url, %status, ?wait, "the venue is rate limiting or unavailable");
                 last = Some(anyhow::anyhow!("it answers {status}"));
                 sleep(wait).await;
             }

@@ -1,8 +1,8 @@
-//! Which connection carries which streams, within a budget, before anything connects.
+//! The plan: which connection carries which streams, within the venue's limits.
 //!
-//! The same instruments give the same plan. A currency's trades and listings come first, over a
-//! connection of their own with room for what is listed later; tickers fill the rest in order.
-//! Connections share nothing but the budget: one that fails disturbs no other.
+//! Equal instruments give equal plans. The streams of whole currencies come first, on a connection
+//! that keeps room for new instruments. The other streams fill connections in order. Connections
+//! share only the limits, so one that fails does not disturb the others.
 
 pub mod budget;
 mod instruments;
@@ -16,7 +16,7 @@ use venues::{Class, Instrument, Limits, Venue};
 /// daily listing of Deribit is some 60 options for each currency.
 const ROOM: usize = 200;
 
-/// What is to be followed.
+/// The instruments to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// These, in the venue's own names.
@@ -32,9 +32,9 @@ pub enum Wanted {
 pub struct ConnectionPlan {
     /// The feed's name within the exchange.
     pub name: String,
-    /// What it subscribes.
+    /// The streams that it subscribes.
     pub streams: Vec<String>,
-    /// It takes up what is listed while it stands.
+    /// It subscribes instruments that are listed later.
     pub grows: bool,
 }
 
@@ -73,7 +73,7 @@ pub enum NoPlan {
 }
 
 impl Plan {
-    /// The plan for what is wanted.
+    /// The plan for the wanted instruments.
     pub fn new(venue: Venue, wanted: &Wanted, budget: Limits) -> Result<Self, NoPlan> {
         let adapter = venue.adapter();
         let (products, first, streams) = match wanted {

@@ -1,4 +1,4 @@
-//! What to follow of a venue, and within which budget: the flags that `run` and `plan` share.
+//! The flags that select instruments and limits, shared by `run` and `plan`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,58 +13,58 @@ use super::{Plan, Wanted};
 use crate::input::lines::{self, Lines};
 use crate::units;
 
-/// Stands for every product.
+/// Selects every product.
 const ALL: &str = "*";
 
-/// What to follow of a venue.
+/// The selection of a venue's instruments.
 #[derive(Clone, Debug, Args)]
 pub struct FollowConfig {
     /// The venue.
     #[arg(long, env = "PRODUCER_VENUE", value_enum)]
     pub venue: Venue,
-    /// Products in the venue's own names, comma separated; all that it lists without it, or with *.
+    /// Products in the venue's notation, comma separated; all listed products without it, or with *.
     #[arg(long, env = "PRODUCER_PRODUCTS", value_delimiter = ',')]
     pub products: Vec<String>,
-    /// Everything in these currencies, comma separated; Deribit lists by them and needs one.
+    /// Currencies, comma separated, of which everything is followed; Deribit needs one.
     #[arg(long, env = "PRODUCER_CURRENCY", value_delimiter = ',')]
     pub currency: Vec<String>,
-    /// Another address than the venue's own, ws:// or wss://, such as a simulator's.
+    /// Address of the feed, ws:// or wss://, such as a simulator's; the venue's own without it.
     #[arg(long, env = "PRODUCER_URL")]
     pub url: Option<String>,
-    /// Another address for requests, of listings and of missed trades, than the venue's own; that of
-    /// --url, where only that is given.
+    /// Address of HTTP requests for listings and missed trades; the host of --url if only that is
+    /// given, else the venue's own.
     #[arg(long, env = "PRODUCER_REST_URL")]
     pub rest_url: Option<String>,
-    /// A recorded listing instead of the venue's: a capture with its answers.
+    /// Capture with a recorded listing, to use instead of the venue's.
     #[arg(long, env = "PRODUCER_LISTING", value_name = "FILE")]
     pub listing: Option<PathBuf>,
-    /// What one address may do there.
+    /// The limits of one address.
     #[command(flatten)]
     pub budget: BudgetConfig,
 }
 
-/// Another budget than the venue's documents give.
+/// Limits that differ from the venue's documents.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct BudgetConfig {
-    /// Streams over one connection; the venue's own limit without it.
+    /// Streams per connection; the venue's limit without it.
     #[arg(long = "budget-streams", env = "PRODUCER_BUDGET_STREAMS")]
     pub streams: Option<usize>,
-    /// Connections at a time; the venue's own limit without it.
+    /// Connections at a time; the venue's limit without it.
     #[arg(long = "budget-connections", env = "PRODUCER_BUDGET_CONNECTIONS")]
     pub connections: Option<usize>,
-    /// Requests in ten seconds, over all connections; the venue's own limit without it.
+    /// Requests in ten seconds, over all connections; the venue's limit without it.
     #[arg(long = "budget-messages", env = "PRODUCER_BUDGET_MESSAGES", value_parser = clap::value_parser!(u32).range(1..))]
     pub messages: Option<u32>,
-    /// Attempts to connect in --budget-window; the venue's own limit without it.
+    /// Connection attempts within --budget-window; the venue's limit without it.
     #[arg(long = "budget-attempts", env = "PRODUCER_BUDGET_ATTEMPTS")]
     pub attempts: Option<usize>,
-    /// The time in which attempts are counted; the venue's own without it.
+    /// Time in which attempts are counted; the venue's window without it.
     #[arg(long = "budget-window", env = "PRODUCER_BUDGET_WINDOW", value_parser = units::duration)]
     pub window: Option<Duration>,
 }
 
 impl FollowConfig {
-    /// The rules that hold between values.
+    /// Checks the rules between values.
     pub fn validate(&self) -> anyhow::Result<()> {
         let venue = self.venue;
         for product in self.named() {
@@ -104,27 +104,27 @@ impl FollowConfig {
         self.venue.adapter().listing.currency_streams.is_some()
     }
 
-    /// The products that are named one by one.
+    /// The products that are named individually.
     fn named(&self) -> &[String] {
         if self.products.iter().any(|product| product == ALL) { &[] } else { &self.products }
     }
 
-    /// Where the feed is.
+    /// The address of the feed.
     pub fn url(&self) -> String {
         self.url.clone().unwrap_or_else(|| self.venue.adapter().endpoints.feed.into())
     }
 
-    /// Where what is listed is asked for.
+    /// The address of requests for the listing.
     pub fn rest_url(&self) -> String {
         self.requests().unwrap_or_else(|| self.venue.adapter().endpoints.rest.into())
     }
 
-    /// Where trades of the past are asked for.
+    /// The address of requests for trades of the past.
     pub fn history_url(&self) -> String {
         self.requests().unwrap_or_else(|| self.venue.adapter().endpoints.history.into())
     }
 
-    /// Another address for requests than the venue's own, where there is one.
+    /// The address for requests that replaces the venue's own, if any.
     fn requests(&self) -> Option<String> {
         let beside = || {
             // A simulator answers both at one address, below the path that the venue has.
@@ -134,7 +134,7 @@ impl FollowConfig {
         self.rest_url.clone().or_else(beside)
     }
 
-    /// The budget in force.
+    /// The effective limits.
     pub fn budget(&self) -> Limits {
         let (own, set) = (self.venue.adapter().limits, self.budget);
         Limits {
@@ -146,7 +146,7 @@ impl FollowConfig {
         }
     }
 
-    /// The connections for what is to be followed; asks the venue what it lists, if need be.
+    /// The plan of the connections; requests the venue's listing if it is needed.
     pub async fn plan(&self) -> anyhow::Result<Plan> {
         let wanted = if self.named().is_empty() {
             let listed = if let Some(file) = &self.listing {

@@ -1,4 +1,4 @@
-//! The Kafka client of the sink: its settings, its first question, and what Kafka has denied it.
+//! The Kafka client of the sink: its settings, its first metadata request, and denied access.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -53,7 +53,7 @@ impl Denials {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets: what the connections say later heals or is said again.
+    /// Forgets: later errors of the connections heal or come again.
     pub(crate) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -18,7 +18,7 @@ pub const FIXED: [&str; 6] = [
 pub struct SinkConfig {
     /// `host:port`, comma separated.
     pub bootstrap_servers: String,
-    /// What the topics' names begin with.
+    /// The prefix of topic names.
     pub topic_prefix: String,
     /// Records in the queue at most.
     pub queue_max_messages: u32,
@@ -43,7 +43,7 @@ pub struct SpoolConfig {
     pub max_bytes: u64,
 }
 
-/// The reason for which publishing failed; each message says what to do.
+/// The reason for which publishing failed; each message tells what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {
     /// The client refuses its settings.

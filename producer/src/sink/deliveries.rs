@@ -1,6 +1,6 @@
-//! What the client tells of each record: that Kafka has it, or why not.
+//! The delivery reports of the Kafka client: a record is acknowledged or refused.
 //!
-//! Called on the client's threads. Nothing here waits.
+//! Called on the client's threads, so nothing here blocks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use crate::sink::outbox::Delivered;
 use crate::sink::parcel::Tag;
 use crate::sink::refused::{Refusals, Refused};
 
-/// Counts what became of each record.
+/// Counts the outcome of each record.
 pub(crate) struct Deliveries {
     metrics: Arc<Metrics>,
     /// By label.
@@ -40,7 +40,7 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Of records of `events` and dead letters; those of the spool are told to `delivered`.
+    /// Counts records of `events` and dead letters, and reports spooled ones to `delivered`.
     pub(crate) fn new(metrics: Arc<Metrics>, events: String, delivered: Delivered) -> Self {
         Self {
             published: EXCHANGES.map(|label| metrics.published.with_label_values(&[label])).into(),
@@ -65,7 +65,7 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if self.connected.load(Ordering::Relaxed) {
-            tracing::warn!(%error, reason, "kafka is not well");
+            tracing::warn!(%error, reason, "kafka client error");
         } else {
             self.denials.connection(error.rdkafka_error_code(), reason);
         }
@@ -88,7 +88,7 @@ impl ProducerContext for Deliveries {
                 }
             }
             None => {}
-            // Stopped with the record in hand, which is in the spool or told of as undelivered.
+            // Purged at the stop: the record is in the spool, or reported as undelivered.
             Some(error) if is_purged(error) => {}
             // No record of the topic is taken: the sink ends, and the spool keeps what it has.
             Some(error) if is_denied(error) => {
@@ -115,13 +115,13 @@ impl ProducerContext for Deliveries {
         if tag.number > 0 && error.is_none() {
             self.delivered.done(tag.number);
         }
-        // Last: an empty queue says that everything before it is counted.
+        // Last: an empty queue means that everything before it is counted.
         self.metrics.queue_bytes.sub(size(message.key(), message.payload()));
         self.metrics.queue_messages.dec();
     }
 }
 
-/// The client was stopped with the record in its hands: nobody knows what became of it.
+/// The client was stopped while it had the record: the outcome is unknown.
 fn is_purged(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
     matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))

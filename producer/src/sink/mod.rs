@@ -1,25 +1,25 @@
-//! The way to Kafka. This file and `deliveries.rs` are the only ones that name its client.
+//! Publishing to Kafka. Only the files of this folder name its client.
 //!
 //! ```text
 //! Output ─ encode ─→ librdkafka's queue (bounded) ─ lz4, idempotent, acks=all ─→ broker
 //!            │    ▲      │ full: wait, count, never drop             │
 //!            ▼    │      └──────── delivery callbacks: counted ◀─────┘
-//!       spool, if asked for (disk, bounded)
+//!       spool, with --spool-dir (disk, bounded)
 //! ```
 //!
 //! Invariants:
-//! - A record is in the queue until the broker has it or refuses it: there is no delivery timeout,
-//!   an outage of any length loses nothing.
-//! - A record that is refused becomes a dead letter (`refused.rs`), and leaves the spool when Kafka
-//!   has that.
-//! - A full queue makes [`Sink::publish`] wait. It returns without the record only when the
-//!   process is stopping or the client has failed for good.
-//! - With a spool, everything goes through it, so that order is kept; a full queue is then no
-//!   reason to wait, and a full spool is. After such a wait the exchange's feed is marked.
-//! - Key routing is murmur2 on the key's bytes, as every Java client does it. Records carry the
-//!   time of publishing, not of the event: retention counts from it.
+//! - A record stays in the queue until the broker acknowledges or refuses it. There is no delivery
+//!   timeout: an outage of any length loses nothing.
+//! - A refused record becomes a dead letter (`refused.rs`), and leaves the spool once Kafka has
+//!   that.
+//! - [`Sink::publish`] waits while the queue is full. It returns without queueing only when the
+//!   process stops or the client has failed for good.
+//! - With a spool every record passes through it, so order is kept. Then only a full spool makes
+//!   publishing wait, and the exchange's feed is marked after such a wait.
+//! - Keys are partitioned by murmur2, as Java clients do. Records carry the time of publishing, not
+//!   of the event: retention counts from it.
 //!
-//! Everything blocks; a live feed calls it from a thread of its own.
+//! Every call blocks; a live feed calls from a thread of its own.
 
 mod client;
 pub mod config;
@@ -54,7 +54,7 @@ use crate::clock::{self, Stopwatch};
 use crate::labels::{EXCHANGES, REFUSED};
 use crate::metrics::Metrics;
 
-/// How long a full queue is left alone before the next try.
+/// The wait of a full queue before the next try.
 const FULL_WAIT: Duration = Duration::from_millis(5);
 
 /// Waits of [`FULL_WAIT`] for the callbacks of records that are delivered: a second.
@@ -75,7 +75,7 @@ pub struct Sink {
     partitions: i32,
     flush_timeout: Duration,
     outbox: Option<Outbox>,
-    /// When what is being published was read from a feed.
+    /// The receive time of the record that is being published.
     received: Option<Timestamp>,
     /// The process is stopping: a full queue is no longer waited for.
     stopping: Arc<AtomicBool>,
@@ -127,7 +127,7 @@ impl Sink {
         Arc::clone(&self.stopping)
     }
 
-    /// Queues what a feed has just read: the time from there to Kafka's answer is measured.
+    /// Queues a live record: the time from its receipt to Kafka's acknowledgement is measured.
     pub fn publish_live(&mut self, output: &Output) -> Result<(), SinkError> {
         self.received = output.received_at();
         let published = self.publish(output);
@@ -313,7 +313,7 @@ impl Sink {
             gap_from: Some(stopped),
             gap_until: Some(Timestamp(now.0.max(stopped.0 + 1))),
             reason: "the spool was full and the feed was not read".into(),
-            // Of the feed's clock it says nothing.
+            // The mark does not concern the feed's clock.
             ..FeedMark::healthy("sink", Timestamp(1), now)
         };
         let (key, value) =
@@ -345,7 +345,7 @@ impl Sink {
         Ok(full)
     }
 
-    /// Moves what the client's queue takes out of the spool, and lets go of what Kafka has.
+    /// Moves spooled records to the client's queue, and releases acknowledged ones.
     fn pump(&self, outbox: &mut Outbox) -> Result<(), SinkError> {
         self.remedy(Some(outbox))?;
         while let Some(record) = outbox.head()? {

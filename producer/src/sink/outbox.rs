@@ -1,5 +1,4 @@
-//! The spool as the sink uses it: everything goes through it, in order, and leaves it when Kafka
-//! has it.
+//! The spool in front of the Kafka client: records enter in order and leave once Kafka has them.
 //!
 //! ```text
 //! push ─→ spool ─→ next … sent ─→ client's queue ─→ broker
@@ -7,10 +6,10 @@
 //!           └──────── acknowledged, in order ◀── Delivered ◀┘
 //! ```
 //!
-//! A record is on disk before it is in the client's queue: a process that is killed with a full
-//! queue loses nothing. What was delivered and not yet acknowledged here is sent again by the next
-//! process, in order: a trade's id, or what a sample says, makes it count once. Kafka has a record
-//! when it has its dead letter.
+//! A record is on disk before it is in the client's queue, so a killed process loses nothing. The
+//! next process sends again, in order, what was delivered and not yet acknowledged here. Such a
+//! record counts once, by the trade's id or the sample's content. Kafka has a record when it has
+//! its dead letter.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,7 +27,7 @@ use crate::sink::spool::{Damage, Push, Record, Spool};
 /// most are sent again after a crash, beside those in flight.
 const ACKNOWLEDGE_EVERY: u64 = 256;
 
-/// Which records Kafka has.
+/// The records that Kafka has.
 #[derive(Debug, Default)]
 struct Numbers {
     /// All before it.
@@ -37,7 +36,7 @@ struct Numbers {
     ahead: BTreeMap<u64, u64>,
 }
 
-/// Which records Kafka has, told by the client's thread.
+/// The records that Kafka has, as the client's thread reports them.
 #[derive(Clone, Debug, Default)]
 pub struct Delivered {
     /// Guards a counter and a set of what overtook it, as many as are in flight; held for one
@@ -82,7 +81,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens the spool; what the process before left in it is sent first.
+    /// Opens the spool; records of an earlier process are sent first.
     pub fn open(
         config: &SpoolConfig,
         delivered: Delivered,
@@ -96,7 +95,7 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Says what an earlier process has left, and what of it is damaged.
+    /// Logs the records that an earlier process left, and the damaged ones.
     fn tell(&self, config: &SpoolConfig) {
         let recovery = &self.metrics.recovery;
         for damage in self.spool.damages() {
@@ -155,7 +154,7 @@ impl Outbox {
         Ok(kept)
     }
 
-    /// Lets go of what Kafka has, and shows what is left.
+    /// Releases acknowledged records, and updates the metrics.
     pub fn settle(&mut self, now: Timestamp) -> Result<(), SinkError> {
         let next = self.delivered.next();
         let all = next == self.spool.next_push();

@@ -1,11 +1,11 @@
-//! A record on its way to Kafka, and how it stands in the spool.
+//! A record on its way to Kafka, and its format in the spool.
 //!
 //! ```text
 //! version | target | venue | key | value | (name, text)*      as Avro longs, strings and bytes
 //! target  -2 dead letters, -1 events by key, else the partition of events
 //! ```
 //!
-//! It is whole: whoever reads it after a crash needs nothing else to publish it.
+//! The format is self-contained: a later process can publish the record without other state.
 
 use schemas::Timestamp;
 use schemas::avro::{self, Reader};
@@ -38,9 +38,9 @@ pub struct Parcel<'a> {
     pub venue: &'a str,
     /// In the wire format.
     pub key: &'a [u8],
-    /// In the wire format, or as it came.
+    /// In the wire format, or the raw input.
     pub value: &'a [u8],
-    /// What a dead letter says of itself.
+    /// The headers of a dead letter.
     pub headers: Vec<(&'a str, &'a str)>,
 }
 
@@ -97,7 +97,7 @@ pub struct Tag {
     pub label: usize,
     /// Its number in the spool; 0 when it is not from there.
     pub number: u64,
-    /// When it was read from a feed, or put into the spool; not of what is replayed.
+    /// The time of receipt from a feed or of spooling; `None` for replayed records.
     pub received: Option<Timestamp>,
     /// How often Kafka has refused it.
     pub sendings: u32,

@@ -1,4 +1,4 @@
-//! Records that Kafka refused, and what is tried before one is given up.
+//! Records that Kafka refused, and the attempts before one is given up.
 //!
 //! ```text
 //! record ─ refused ─→ once more, alone ─ refused ─→ dead letter ─ refused ─→ shorter, alone ─→ given up
@@ -6,8 +6,8 @@
 //!             └─ not for its size or form ────────────────┘
 //! ```
 //!
-//! A record that came out of the spool stays there until Kafka has it or its dead letter. Only what
-//! was given up leaves it otherwise, into the spool's `damaged/`.
+//! A spooled record stays in the spool until Kafka has the record or its dead letter. A record that
+//! was given up is moved to the spool's `damaged/`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,7 @@ pub(crate) struct Refused {
     pub(crate) of_batch: bool,
 }
 
-/// What is done about a record that Kafka refused.
+/// The reaction to a refused record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
     /// It is sent once more.
@@ -61,7 +61,7 @@ impl Refused {
         }
     }
 
-    /// What is done about it.
+    /// The reaction to the refusal.
     pub(crate) fn remedy(mut self) -> Remedy {
         self.tag.sendings += 1;
         if self.tag.target == Target::DeadLetters {
@@ -87,7 +87,7 @@ impl Refused {
         Remedy::Letter(self.shortened(MAX_BYTES))
     }
 
-    /// Cut to so many bytes; what the whole was is said once.
+    /// Cut to this many bytes; a header has the original length once.
     fn shortened(mut self, room: usize) -> Self {
         let (key, value, headers) = {
             let cut = cut(&self.key, Some(&self.value), room);

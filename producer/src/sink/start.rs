@@ -1,11 +1,11 @@
-//! What a producer must know of Kafka and the registry to begin, remembered beside the spool.
+//! The state of the last start, kept beside the spool.
 //!
 //! ```text
-//! DIR/start    {"topic_prefix", "partitions", "schema_ids", "schemas_crc"}   written anew at each start
+//! DIR/start    {"topic_prefix", "partitions", "schema_ids", "schemas_crc"}   rewritten at each start
 //! ```
 //!
-//! A producer that was killed while Kafka is away comes back with it and goes on to spool. What is
-//! remembered for another prefix, or of other schemas than this program's, is as good as nothing.
+//! A producer that restarts while Kafka is away uses this state and continues to spool. State of
+//! another topic prefix, or of other schemas than this program's, is ignored.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::sink::config::{SinkConfig, SinkError};
 
-/// A broker that has not answered in this time is away, for whoever knows how to go on without it.
+/// A broker that has not answered in this time is away, if an earlier state is at hand.
 const AWAY_AFTER: Duration = Duration::from_secs(1);
 /// The file's name.
 const NAME: &str = "start";
 
-/// What one start has learned for the next.
+/// The state that a start leaves for the next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     topic_prefix: String,
@@ -37,7 +37,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// What was learned.
+    /// The state of this start.
     pub fn new(topic_prefix: &str, partitions: i32, codec: &Codec) -> Self {
         Self {
             topic_prefix: topic_prefix.into(),
@@ -47,14 +47,14 @@ impl Start {
         }
     }
 
-    /// What an earlier start has left in `dir` for this prefix and these schemas.
+    /// The state that an earlier start left in `dir` for this prefix and these schemas.
     pub fn read(dir: &Path, topic_prefix: &str) -> Option<Self> {
         let start: Self = serde_json::from_slice(&fs::read(dir.join(NAME)).ok()?).ok()?;
         let fits = start.topic_prefix == topic_prefix && start.schemas_crc == schemas_crc();
         (fits && start.partitions > 0).then_some(start)
     }
 
-    /// Leaves it in `dir`, whole or not at all.
+    /// Writes the state to `dir`, atomically.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         let new = dir.join(format!("{NAME}.new"));

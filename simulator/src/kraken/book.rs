@@ -1,18 +1,17 @@
-//! The books of Kraken's feed: levels around the newest trade, and the checksum over the best.
+//! The order books of Kraken's feed: levels around the newest trade, and the checksum of the best.
 //!
-//! A book is worked out from a trade and from nothing else, so every connection sees the same
-//! one, however long it has been there. What a client is told is the difference between the book
-//! that it has and the next one.
+//! A book is a function of one trade, so every connection sees the same book. A client receives the
+//! difference between its book and the next one.
 //!
 //! ```text
-//! trade ─ Book::at ─→ next ─ since(what the client has) ─→ levels to send
-//!                       └─── checksum ──────────────────→ beside them
+//! trade ─ Book::at ─→ next ─ since(the client's book) ─→ levels to send
+//!                       └─── checksum ─────────────────→ beside them
 //! ```
 //!
 //! Invariants:
-//! - A client that applies the levels sent, removes those of no size and cuts to its depth has the
-//!   very book that the checksum is over.
-//! - A level that a client loses by cutting is never removed by a message, as at the venue.
+//! - A client that applies the sent levels, removes empty ones and truncates to its depth has
+//!   exactly the book of the checksum.
+//! - A level that truncation removes is never removed by a message, as at the venue.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,7 +27,7 @@ pub const DEPTHS: [usize; 5] = [10, 25, 100, 500, 1000];
 const CHECKED: usize = 10;
 /// Trades for which a level keeps its size: one or two of ten are then another with each trade.
 const RENEWED: u64 = 16;
-/// Of so many places one has no level, so that levels come and go.
+/// One of this many places has no level, so that levels come and go.
 const EMPTY: u64 = 8;
 /// Levels are as far apart as a trade is from the one before, so that a trade moves the book by a
 /// level or so and leaves the rest standing.
@@ -73,7 +72,7 @@ impl Book {
         }
     }
 
-    /// What makes the book `before`, cut to `depth`, into this one; a size of zero removes.
+    /// The levels that turn the book `before`, cut to `depth`, into this one; a size of zero removes.
     #[must_use]
     pub fn since(&self, before: &Self, depth: usize) -> Self {
         let worst_bid = worst(&self.bids, depth, |bids| bids.keys().next().copied());
@@ -114,7 +113,7 @@ impl Book {
     }
 }
 
-/// The worst price of a side that is full: what is beyond it is cut and not removed.
+/// The worst price of a side that is full: a level beyond it is cut, not removed.
 fn worst(side: &Side, depth: usize, last: impl Fn(&Side) -> Option<i64>) -> Option<i64> {
     if side.len() < depth { None } else { last(side) }
 }
@@ -154,11 +153,11 @@ pub struct Books {
     faults: Faults,
 }
 
-/// What a client has of one book.
+/// A client's state of one book.
 #[derive(Debug)]
 struct Followed {
     depth: usize,
-    /// The trade that it is of; what comes of earlier ones is not sent.
+    /// The trade of the book; updates of earlier trades are not sent.
     seen: u64,
     book: Book,
 }
@@ -189,7 +188,7 @@ impl Books {
         self.followed.remove(&product).map(|followed| followed.depth)
     }
 
-    /// What a trade changes in a book that is followed.
+    /// The update of a followed book by a trade.
     pub fn update(&mut self, product: &Product, trade: &Trade) -> Option<String> {
         let followed = self.followed.get_mut(&trade.product)?;
         if trade.id <= followed.seen {

@@ -1,4 +1,4 @@
-//! Kraken's side of the conversation, version 2 of its feed, and its look back.
+//! The Kraken simulation: version 2 of the feed's protocol, and the HTTP requests.
 //!
 //! A value without a socket: text in, text out.
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::faults::Faults;
-use crate::http::{Answer, Query};
+use crate::http::{Query, Response};
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 use crate::text::{decimal, rfc3339};
@@ -42,7 +42,7 @@ struct Params {
     depth: Option<usize>,
 }
 
-/// What one client has subscribed.
+/// The subscriptions of one client.
 #[derive(Debug, Default)]
 pub struct Session {
     /// Channel and index of the product.
@@ -59,7 +59,7 @@ impl Session {
         Self { books: Books::new(faults), ..Self::default() }
     }
 
-    /// What is said before anything is asked.
+    /// The texts before the first request.
     pub fn greeting() -> String {
         status("online")
     }
@@ -69,7 +69,7 @@ impl Session {
         !self.subscriptions.is_empty() || self.follows_instruments || !self.books.is_empty()
     }
 
-    /// What is said before it closes for repair.
+    /// The text before it closes for maintenance.
     pub fn maintenance() -> String {
         status("maintenance")
     }
@@ -186,7 +186,7 @@ impl Session {
         texts
     }
 
-    /// What is granted, and the snapshot when one is wanted; or why it is refused.
+    /// The granted subscription, and the snapshot if it is wanted; or the reason of the refusal.
     fn follow(
         &mut self,
         product: &Product,
@@ -203,24 +203,24 @@ impl Session {
         Ok((result, snapshot.then_some(book)))
     }
 
-    /// What is left, or why it cannot be.
+    /// The subscription that was left, or the reason of the refusal.
     fn leave(&mut self, product: &Product) -> Result<(Value, Option<String>), String> {
         let depth = self.books.leave(product.last.product).ok_or("Subscription Not Found")?;
         Ok((json!({"channel": BOOK, "depth": depth, "symbol": product.name}), None))
     }
 
-    /// What a trade changes in its book, when this client is to have it.
+    /// The book update of a trade, if this client follows the book.
     pub fn book(&mut self, market: &[Product], trade: &Trade) -> Option<String> {
         self.books.update(&market[trade.product], trade)
     }
 
-    /// The ticker of a trade, when this client is to have it.
+    /// The ticker of a trade, if this client follows it.
     pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
         let product = &market[trade.product];
         self.wants("ticker", trade).then(|| frame("ticker", "update", &sample(product, trade)))
     }
 
-    /// The trade, when this client is to have it.
+    /// The trade, if this client follows it.
     pub fn matched(&self, market: &[Product], trade: &Trade) -> Option<String> {
         let product = &market[trade.product];
         self.wants("trade", trade).then(|| frame("trade", "update", &item(product, trade)))
@@ -243,12 +243,12 @@ impl Session {
 
 /// `GET /0/public/Trades?pair=&since=&count=`: the trades later than a time, which is in
 /// nanoseconds, or in seconds.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
+pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Response {
     let pair = query.text("pair").unwrap_or_default().replace("%2F", "/");
     let same = |product: &&Product| product.name == pair || altname(&product.name) == pair;
     let product = market.products().iter().find(same);
     let (Some(product), "/0/public/Trades") = (product, path) else {
-        return Answer::ok(json!({"error": ["EQuery:Unknown asset pair"]}));
+        return Response::ok(json!({"error": ["EQuery:Unknown asset pair"]}));
     };
     let since = query.number("since").unwrap_or(0);
     // No time of ours in nanoseconds is so small, and none in seconds so large.
@@ -278,12 +278,12 @@ pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Answer {
         })
         .collect();
     let key = longname(&product.name);
-    Answer::ok(json!({"error": [], "result": {key: rows, "last": last.to_string()}}))
+    Response::ok(json!({"error": [], "result": {key: rows, "last": last.to_string()}}))
 }
 
 /// The second is spent: the venue says so with 200, and not for how long.
-pub fn limited() -> Answer {
-    Answer::ok(json!({"error": ["EAPI:Rate limit exceeded"]}))
+pub fn limited() -> Response {
+    Response::ok(json!({"error": ["EAPI:Rate limit exceeded"]}))
 }
 
 /// A pair as requests have it: `XBTUSD`.

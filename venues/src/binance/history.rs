@@ -1,4 +1,4 @@
-//! Binance's trades over REST: what to ask, and what the answer means.
+//! Binance's trades of the past over REST: the request and the answer.
 //!
 //! ```text
 //! → GET /api/v3/historicalTrades?symbol=BTCUSDT&fromId=28457&limit=1000
@@ -7,9 +7,9 @@
 //! ← {"code":-1003,"msg":"Too much request weight used; …"}            with 429 or 418
 //! ```
 //!
-//! Oldest first, at most 1,000, from `fromId` on. The ids are those of `trade`, which is what is
-//! subscribed; `aggTrades` has ids of its own. A request weighs 25 of 6,000 a minute; whoever goes
-//! on after 429 is banned by 418 for as long as `Retry-After` says.
+//! Oldest first, at most 1,000, from `fromId` on. The ids are those of `trade`, which is
+//! subscribed; `aggTrades` has other ids. A request weighs 25 of 6,000 a minute. A client that
+//! continues after 429 is banned with 418 for the time in `Retry-After`.
 
 use std::borrow::Cow;
 

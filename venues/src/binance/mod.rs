@@ -57,10 +57,10 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[],
         currency_streams: None,
     },
-    history: History {
+    history: Some(History {
         first_cursor: |missing| missing.first,
         request: history::request,
         parse: history::parse,
         pace: limits::HISTORY_PACE,
-    },
+    }),
 };

@@ -12,20 +12,20 @@
 //! ← {"e":"24hrMiniTicker","E":1653812650349,"s":"ETHUSDT","c":"1792.84","v":"471703.5","q":"840180761.5", …}
 //! ```
 //!
-//! Rules of the venue that this file knows:
+//! Rules of the venue:
 //! - `m` is "the buyer is the maker": the taker sold.
 //! - `t` of trades and `a` of aggregates are dense per symbol. An aggregate is one taker order at
 //!   one price; its id is its own, so trades and aggregates of one symbol must not be mixed.
 //! - A symbol is base and quote without a separator: the quote is the longest known suffix.
-//! - The acknowledgement names nothing, so the list of what stands is asked for behind it. A symbol
-//!   that does not exist is acknowledged like any other; only its silence tells.
-//! - `!ticker@arr` is no more; `<symbol>@miniTicker` has all that a price sample needs, and both
-//!   volumes as the venue counts them.
-//! - The clock of a mini ticker (`E`) says how far the connection is, less `CLOCK_MARGIN_MS`.
+//! - The acknowledgement names no stream, so the list of subscriptions is requested after it. A
+//!   symbol that does not exist is acknowledged too, and stays silent.
+//! - `<symbol>@miniTicker` has every field of a price sample, and both volumes. The venue retired
+//!   `!ticker@arr`.
+//! - The time of a mini ticker (`E`) is the connection's clock, less `CLOCK_MARGIN_MS`.
 //!
 //! # What this does not do
 //!
-//! Books and klines are left out; `aggTrade` is read but not subscribed.
+//! Books and klines are ignored; `aggTrade` is parsed but not subscribed.
 
 use std::borrow::Cow;
 
@@ -123,7 +123,7 @@ struct Event<'a> {
     error: Option<Failure<'a>>,
 }
 
-/// What an error says where it stands inside an answer.
+/// An error inside an answer.
 #[derive(Deserialize)]
 struct Failure<'a> {
     #[serde(borrow)]
@@ -151,7 +151,7 @@ pub(super) fn streams(products: &[String]) -> Vec<String> {
     products.iter().flat_map(both).collect()
 }
 
-/// So many streams a request, and at the end the question for what stands.
+/// Requests for chunks of streams, and at the end the request for the list of subscriptions.
 pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
     let mut all = chunked(streams, STREAMS_A_REQUEST, first_id, |part, id| {
         json!({"method": "SUBSCRIBE", "params": part, "id": id}).to_string()
@@ -195,7 +195,7 @@ pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
     Ok(pair.ok_or_else(|| Malformed::BadProduct(symbol.into()))?.checked()?)
 }
 
-/// Appends what one text frame says.
+/// Appends the messages of one text frame.
 pub(super) fn parse(
     text: &str,
     received_at: Timestamp,

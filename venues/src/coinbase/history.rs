@@ -1,4 +1,4 @@
-//! Coinbase's trades over REST: what to ask, and what the answer means.
+//! Coinbase's trades of the past over REST: the request and the answer.
 //!
 //! ```text
 //! → GET /products/BTC-USD/trades?limit=1000&after=157062508

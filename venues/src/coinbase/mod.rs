@@ -53,10 +53,10 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[],
         currency_streams: None,
     },
-    history: History {
+    history: Some(History {
         first_cursor: |missing| missing.last.saturating_add(1),
         request: history::request,
         parse: history::parse,
         pace: limits::HISTORY_PACE,
-    },
+    }),
 };

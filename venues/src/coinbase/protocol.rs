@@ -11,16 +11,16 @@
 //! ← {"type":"error","message":"Failed to subscribe","reason":"FOO-USD is not a valid product"}
 //! ```
 //!
-//! Rules of the venue that this file knows:
+//! Rules of the venue:
 //! - The side of a match is the *maker's*, the side of a ticker the *taker's*.
-//! - `last_match` is the newest trade at the time of subscribing. It is an ordinary match: when
-//!   it was seen before, its id says so, and it is counted once downstream.
-//! - `trade_id` is dense per product. A ticker repeats the id of its trade; as a price sample it
-//!   is told apart by `sequence`, and carries no trade id.
-//! - A ticker without `time` or `trade_id` tells of a quote, not of a trade, and is left out. An
-//!   absurd time (year 1 has been sent) is passed on like any other value.
-//! - The quote volume of 24 hours is never stated; it is not estimated here.
-//! - What is asked as `-USDC` is answered as `-USD`: both name the pair in USD.
+//! - `last_match` is the newest trade at the time of subscribing. It is an ordinary match: its id
+//!   identifies a repetition, which is counted once downstream.
+//! - `trade_id` is dense per product. A ticker repeats the id of its trade. As a price sample it is
+//!   identified by `sequence` and carries no trade id.
+//! - A ticker without `time` or `trade_id` is a quote without a trade, and is ignored. An absurd
+//!   time (year 1 has been sent) is passed on like any other value.
+//! - The venue has no quote volume of 24 hours; it is not estimated here.
+//! - A subscription to `-USDC` is acknowledged as `-USD`: both name the pair in USD.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,7 @@ use crate::request::SocketRequest;
 
 /// The channels that are subscribed.
 const CHANNELS: [&str; 3] = ["matches", "ticker", HEARTBEAT];
-/// The channel that tells the feed's clock.
+/// The channel with the feed's clock.
 pub(super) const HEARTBEAT: &str = "heartbeat";
 
 /// The kinds of message known.
@@ -218,7 +218,7 @@ fn sequence(frame: &Frame<'_>) -> Result<Option<i64>, Malformed> {
     scalar(frame.sequence).map(|text| integer("sequence", Some(text))).transpose()
 }
 
-/// The side as sent, whoever's it is.
+/// The side as sent: the maker's or the taker's.
 fn side(frame: &Frame<'_>) -> Result<Option<TakerSide>, Malformed> {
     match frame.side.as_deref() {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! Deribit's trades over REST: what to ask, and what the answer means.
+//! Deribit's trades of the past over REST: the request and the answer.
 //!
 //! ```text
 //! → GET /api/v2/public/get_last_trades_by_instrument?instrument_name=BTC-PERPETUAL
@@ -8,8 +8,8 @@
 //! ← {"jsonrpc":"2.0","error":{"code":10028,"message":"too_many_requests"}, …}
 //! ```
 //!
-//! `trade_seq` is dense per instrument, and both ends are inclusive. A trade has the fields that it
-//! has in the feed, so the adapter reads it: the amount of an inverse future becomes coins there.
+//! `trade_seq` is dense per instrument, and both ends are inclusive. A trade has the fields of the
+//! feed and is parsed by the same code: the amount of an inverse future becomes coins.
 //! A request costs 500 of 50,000 credits, of which 10,000 come back in a second.
 
 use std::borrow::Cow;

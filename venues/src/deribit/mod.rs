@@ -53,10 +53,10 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[],
         currency_streams: Some(protocol::currency_streams),
     },
-    history: History {
+    history: Some(History {
         first_cursor: |missing| missing.first,
         request: history::request,
         parse: history::parse,
         pace: limits::HISTORY_PACE,
-    },
+    }),
 };

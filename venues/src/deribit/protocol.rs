@@ -12,22 +12,22 @@
 //! ← {"jsonrpc":"2.0","id":2,"error":{"code":10028,"message":"too_many_requests"}, …}
 //! ```
 //!
-//! Rules of the venue that this file knows:
-//! - `trade_seq` is dense per instrument, `trade_id` is not. The fills of a combo stand both on
-//!   the combo and on its legs; the instrument is the key, so nothing is counted twice.
+//! Rules of the venue:
+//! - `trade_seq` is dense per instrument, `trade_id` is not. The fills of a combo are published on
+//!   the combo and on its legs; the instrument is the key, so no fill is counted twice.
 //! - The instrument's name is the base. Inverse futures are priced in USD, options in the coin,
-//!   linear instruments (`BTC_USDC-…`) in what stands behind the underscore.
+//!   linear instruments (`BTC_USDC-…`) in the currency behind the underscore.
 //! - The `amount` of an inverse future is USD. The size is in coins here, as `stats.volume` is:
 //!   amount ÷ price, rounded to the nearest 10⁻¹⁸ (ties to even).
 //! - An instrument that never traded has `last_price` null: its sample is the mark price. Volumes
 //!   are null as often. `volume_usd` of an option is not in its quote, so it has none.
-//! - Every answer says in `usOut` what the venue's clock shows; see `CLOCK_MARGIN_MS`.
+//! - Every answer has the venue's clock in `usOut`; see `CLOCK_MARGIN_MS`.
 //! - Not answering a `test_request` ends the connection at once.
 //! - A `.raw` channel without authentication fails its whole request: `100ms` is subscribed.
 //!
 //! # What this does not do
 //!
-//! Books, quotes, indices, greeks and combos are left out.
+//! Books, quotes, indices, greeks and combos are ignored.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -216,7 +216,7 @@ pub(super) fn listing_requests(currencies: &[String]) -> Vec<Request> {
     currencies.iter().map(|one| Request::Http(HttpRequest { path: path(one) })).collect()
 }
 
-/// So many channels a request. Ids begin with 1 on every connection, and the first request asks
+/// Requests for chunks of channels. Ids begin with 1 on every connection, and the first request is
 /// for the heartbeat.
 pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
     let mut all = Vec::new();
@@ -236,7 +236,7 @@ fn request(id: u64, method: &str, params: &serde_json::Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
 }
 
-/// The class that an instrument's name tells.
+/// The class of an instrument by its name.
 pub(super) fn class(name: &str) -> Class {
     let parts: Vec<&str> = name.split('-').collect();
     match parts[..] {
@@ -282,7 +282,7 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
     Ok(listing.result.into_iter().map(instrument).collect())
 }
 
-/// Appends what one text frame says.
+/// Appends the messages of one text frame.
 pub(super) fn parse(
     text: &str,
     received_at: Timestamp,

@@ -1,4 +1,4 @@
-//! Kraken's trades over REST: what to ask, and what the answer means.
+//! Kraken's trades of the past over REST: the request and the answer.
 //!
 //! ```text
 //! → GET /0/public/Trades?pair=XBTUSD&since=1688669596000000000&count=1000
@@ -7,13 +7,13 @@
 //! ← {"error":["EAPI:Rate limit exceeded"]}                                     with 200
 //! ```
 //!
-//! Rules of the venue that this file knows:
-//! - Trades are found by time, in nanoseconds, later than `since`; the seventh field is the id that
-//!   the feed has as well. So a gap is looked for from the trade before it, and told by its ids.
-//! - Several trades share a time: the next page begins just before the last one of this, and what
-//!   comes twice is known by its id. A thousand trades of one time would end the search.
-//! - Requests say XBT and XDG where the feed says BTC and DOGE. The answer has a name of its own.
-//! - Success or not stands in `error`; one request a second is allowed.
+//! Rules of the venue:
+//! - An answer has the trades later than `since`, in nanoseconds. The seventh field is the id of
+//!   the feed. So a search starts at the trade before the gap and selects by id.
+//! - Trades share timestamps. The next page starts just before the last trade of this page, and ids
+//!   identify repetitions. A thousand trades of one time would end the search.
+//! - Requests use XBT and XDG where the feed uses BTC and DOGE. The answer has a third name.
+//! - `error` tells success or failure. One request a second is allowed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ use crate::request::HttpRequest;
 const MILLISECOND: i64 = 1_000_000;
 /// Milliseconds by which a trade may bear an earlier time than the one before it, and be found.
 const SLACK_MS: i64 = 1000;
-/// Whoever asks too often is restricted "for a few seconds".
+/// A client over the limit is restricted "for a few seconds".
 const RATE_WAIT: Duration = Duration::from_secs(5);
 /// What passes, beside too many requests: the venue is busy, or closed for a while.
 const PASSING: [&str; 6] = [

@@ -53,10 +53,10 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[protocol::INSTRUMENT],
         currency_streams: None,
     },
-    history: History {
+    history: Some(History {
         first_cursor: history::first_cursor,
         request: history::request,
         parse: history::parse,
         pace: limits::HISTORY_PACE,
-    },
+    }),
 };

@@ -15,20 +15,20 @@
 //! ← {"error":"Currency pair not supported FOO/USD","method":"subscribe","success":false,"symbol":"FOO/USD"}
 //! ```
 //!
-//! Rules of the venue that this file knows:
+//! Rules of the venue:
 //! - `trade_id` is a sequence number, unique and dense per book; several trades share a timestamp.
-//! - After a subscription the last 50 trades come as a snapshot. They are ordinary trades: what
-//!   was seen before is told by its id, and after a short outage they fill it.
-//! - The quote volume is not stated. It is `volume × vwap` here, DERIVED, rounded to the nearest
-//!   10⁻¹⁸ (ties to even); the venue has rounded `vwap` before.
-//! - Version 2 says BTC and DOGE; XBT and XDG, which requests and people still say, are the same.
-//! - A symbol that never traded has zeros and a time of 1970. Both are passed on as they came.
-//! - A heartbeat has no time. The answer to a ping has: what was sent before it was sent before
-//!   that time, less `CLOCK_MARGIN_MS`.
+//! - A subscription sends the last 50 trades as a snapshot. They are ordinary trades: ids identify
+//!   repetitions, and after a short outage they fill the gap.
+//! - The venue has no quote volume. It is `volume × vwap` here, DERIVED, rounded to the nearest
+//!   10⁻¹⁸ (ties to even); the venue has already rounded `vwap`.
+//! - Version 2 uses BTC and DOGE; XBT and XDG are aliases.
+//! - A symbol that never traded has zeros and a time of 1970. Both are passed on.
+//! - A heartbeat has no time, but the answer to a ping has: it is the connection's clock, less
+//!   `CLOCK_MARGIN_MS`.
 //!
 //! # What this does not do
 //!
-//! Books and candles are left out; the arrays of version 1 are of an unknown type.
+//! Books and candles are ignored; the arrays of version 1 are of an unknown type.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub(super) const INSTRUMENT: &str = "instrument";
 /// is not written down.
 const SYMBOLS_A_REQUEST: usize = 100;
 
-/// Milliseconds that a trade may be on its way inside the venue: a clock is told so much earlier.
+/// Milliseconds that a trade may spend inside the venue: the clock is set back by it.
 const CLOCK_MARGIN_MS: i64 = 1000;
 
 /// Asks for the venue's clock.
@@ -62,7 +62,7 @@ pub(super) const KEEPALIVE: (Duration, &str) = (Duration::from_secs(2), r#"{"met
 
 /// After maintenance the venue wants to be tried no faster.
 const MAINTENANCE_WAIT: Duration = Duration::from_secs(5);
-/// The venue's rate limit is dynamic; what was refused by it is asked again after this.
+/// The venue's rate limit is dynamic; a refused request is repeated after this time.
 const RATE_WAIT: Duration = Duration::from_secs(2);
 
 /// The kinds of message known.
@@ -161,7 +161,7 @@ pub(super) fn streams(products: &[String]) -> Vec<String> {
     names.flat_map(|name| CHANNELS.map(|channel| format!("{channel}:{name}"))).collect()
 }
 
-/// One request for each channel and so many symbols.
+/// Requests for each channel and chunk of symbols.
 pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
     let mut all = Vec::new();
     for channel in CHANNELS {
@@ -230,7 +230,7 @@ pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
     Ok(PairKey::new(alias(base), alias(quote), NAME).checked()?)
 }
 
-/// Appends what one text frame says.
+/// Appends the messages of one text frame.
 pub(super) fn parse(
     text: &str,
     received_at: Timestamp,
@@ -369,7 +369,7 @@ fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
     let stati: Vec<Status> =
         serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))?;
     let closed = stati.iter().any(|status| status.system.as_deref() == Some("maintenance"));
-    // The other states concern orders; the market is told all the same.
+    // The other states concern orders; market data is still sent.
     Ok(if closed {
         Message::RetryAfter { id: None, reason: "maintenance".into(), wait: MAINTENANCE_WAIT }
     } else {

@@ -7,7 +7,7 @@ use schemas::{PairKey, Timestamp};
 /// memory. The largest venue lists about 4,000.
 pub(super) const MAX_PAIRS: usize = 100_000;
 
-/// Two clock marks of a feed are at least so many milliseconds apart.
+/// The minimum milliseconds between two clock marks of a feed.
 const CLOCK_INTERVAL_MS: i64 = 1000;
 
 /// Trades that a feed lost.
@@ -26,7 +26,7 @@ pub struct Gap {
 /// Finds missing trades where ids are dense.
 ///
 /// Invariant: the id held for a pair never decreases, so a repeated or late trade is never a gap.
-/// It outlives a connection: what was lost between two of them shows at the first trade after.
+/// It outlives a connection: trades lost between two connections show at the next trade.
 ///
 /// ```
 /// use venues::pipeline::Continuity;
@@ -67,9 +67,9 @@ impl Continuity {
 /// A stretch of time in which a feed was healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Healthy {
-    /// Since when without a break: the telling before, or when the connection was first heard.
+    /// The start: the clock mark before, or the first clock of the connection.
     pub from: Timestamp,
-    /// How far.
+    /// The end.
     pub until: Timestamp,
 }
 
@@ -79,8 +79,8 @@ pub struct Healthy {
 /// that pair before it has come. The feed is as far as the pair that is least far.
 ///
 /// Invariants:
-/// - The time told never decreases, and two tellings are at least a second apart.
-/// - Nothing is told while a pair that should have a heartbeat has none.
+/// - The marked time never decreases, and two marks are at least a second apart.
+/// - No mark is due while a pair that should have a heartbeat has none.
 #[derive(Debug, Default)]
 pub struct FeedClock {
     expected: FxHashSet<PairKey>,
@@ -90,7 +90,7 @@ pub struct FeedClock {
     began: Option<Timestamp>,
     /// Since when the connection is healthy without a break.
     since: Option<Timestamp>,
-    /// Subscriptions stand: the venue's clock says something of our pairs.
+    /// Subscriptions stand: the venue's clock covers our pairs.
     open: bool,
 }
 
@@ -102,7 +102,7 @@ impl FeedClock {
         self.heard.retain(|pair, _| self.expected.contains(pair));
     }
 
-    /// The connection is gone: every pair has to be heard again.
+    /// The connection is lost: every pair needs a heartbeat again.
     pub fn reset(&mut self) {
         self.open = false;
         self.expected.clear();
@@ -116,7 +116,7 @@ impl FeedClock {
         if self.open { self.tell(time) } else { None }
     }
 
-    /// Takes note of a heartbeat; how far the feed is healthy when that is due to be told.
+    /// Notes a heartbeat; the healthy span when a mark is due.
     pub fn heartbeat(&mut self, pair: PairKey, time: Timestamp) -> Option<Healthy> {
         if !self.expected.contains(&pair) {
             return None;
@@ -139,12 +139,12 @@ impl FeedClock {
         Some(Healthy { from, until: time })
     }
 
-    /// Where the first stretch began that was ever told: nothing before it was.
+    /// The start of the first span that was marked.
     pub fn began(&self) -> Option<Timestamp> {
         self.began
     }
 
-    /// The time told last.
+    /// The time of the last mark.
     pub fn told(&self) -> Option<Timestamp> {
         self.told
     }

@@ -1,21 +1,20 @@
-//! A queue of records on disk, in front of what may be away: pushed at one end, acknowledged at the
-//! other, in order.
+//! A queue of records on disk: pushed at one end, acknowledged at the other, in order.
 //!
 //! ```text
-//! DIR/lock                        held by the process that uses it
-//! DIR/position                    next (u64) | crc32 of next (u32)          all before it are acknowledged
+//! DIR/lock                        held by the process that uses the spool
+//! DIR/position                    next (u64) | crc32 of next (u32)   all records before it are acknowledged
 //! DIR/00000000000000000001.spool  records, in segments (segment.rs)
 //! ```
 //!
-//! A record is written with one `write` before [`Spool::push`] returns, so it survives a `kill -9`.
-//! Files are synced every [`SYNC_BYTES`] and when a segment is full: what a machine loses with its
-//! power is at most the last of them. An acknowledged segment is deleted.
+//! [`Spool::push`] writes a record with one `write` before it returns, so the record survives a
+//! `kill -9`. Files are synced every [`SYNC_BYTES`] and when a segment is full: a power failure
+//! loses at most the last of them. An acknowledged segment is deleted.
 //!
 //! Invariants:
-//! - What is read is what was pushed, in order, from the first that is not acknowledged.
+//! - Records are read in the order of their push, from the first that is not acknowledged.
 //! - The files together never exceed the bound.
-//! - A record that is damaged is taken out when the spool is opened, kept, and counted; all others
-//!   are read. One that was not written whole is cut off.
+//! - Opening the spool takes out damaged records, keeps and counts them, and cuts off an incomplete
+//!   one. All others are read.
 
 mod segment;
 
@@ -32,7 +31,7 @@ use self::segment::{
     Entry, HEADER, MAGIC, MAX_RECORD, Segment, create, encode, invalid, path_of, read_entry,
 };
 
-/// A spool is so many segments, so that at most an eighth of it waits to be deleted.
+/// Segments of a spool: at most an eighth of it waits to be deleted.
 const SEGMENTS: u64 = 8;
 /// The largest segment.
 const MAX_SEGMENT: u64 = 64 << 20;
@@ -77,9 +76,9 @@ pub struct Spool {
     next_read: u64,
     reader: Option<(u64, File)>,
     ahead: Option<Record>,
-    /// Numbers and times of what was read and is not acknowledged.
+    /// Numbers and times of records that were read and not acknowledged.
     in_flight: VecDeque<(u64, Timestamp)>,
-    /// What was taken out at opening.
+    /// The bytes taken out at opening.
     damages: Vec<Damage>,
     /// Held as long as this is.
     _lock: File,
@@ -133,7 +132,7 @@ impl Spool {
         Ok(spool)
     }
 
-    /// What was taken out of the files at opening.
+    /// The bytes taken out of the files at opening.
     pub fn damages(&self) -> &[Damage] {
         &self.damages
     }
@@ -143,7 +142,7 @@ impl Spool {
         self.next_read
     }
 
-    /// Keeps bytes that nobody takes, for a person to look at; where, if there was room.
+    /// Keeps undeliverable bytes for inspection; returns the path, if there was room.
     pub fn keep(&self, name: &str, bytes: &[u8]) -> io::Result<Option<PathBuf>> {
         segment::keep(&self.dir, name, bytes)
     }
@@ -216,7 +215,7 @@ impl Spool {
             self.sync()?;
         }
         if self.next_read == number && self.ahead.is_none() {
-            // Whoever keeps up reads from memory.
+            // A reader that keeps up reads from memory.
             self.ahead = Some(Record { number, at, bytes: bytes.to_vec() });
         }
         Ok(Push::Done)

@@ -1,20 +1,20 @@
-//! One file of the spool: its form, and the repair of one that is damaged.
+//! One file of the spool: its format, and the repair of a damaged file.
 //!
 //! ```text
 //! DIR/00000000000000000001.spool  magic | entry*     named by the number of its first entry
 //!     entry   length (u32) | crc32 (u32) | time, ms (i64) | bytes
-//!             the crc is of time and bytes; all numbers little-endian
-//!     hole    an entry of the time i64::MIN, whose bytes are a count (u64): so many numbers have no
-//!             record, because a repair found none
-//! DIR/damaged/…                   what a repair took out, named by file and offset
+//!             the crc covers time and bytes; all numbers little-endian
+//!     hole    an entry of the time i64::MIN, whose bytes are a count (u64): a repair found no
+//!             record for so many numbers
+//! DIR/damaged/…                   bytes that a repair took out, named by file and offset
 //! ```
 //!
-//! A damaged entry costs itself alone: the next place at which an entry begins whose crc is right is
-//! looked for, and what stands before it is kept in `damaged/`. Only the end of the last file is cut:
-//! there an entry may be torn.
+//! A damaged entry costs only itself. The repair searches for the next entry with a correct crc and
+//! keeps the bytes before it in `damaged/`. Only the end of the last file is cut, because an entry
+//! may be torn there.
 //!
-//! Invariant: after a repair no record has a smaller number than before, so none that is not
-//! acknowledged is taken for acknowledged. One may be sent again instead.
+//! Invariant: a repair never gives a record a smaller number, so an unacknowledged record is never
+//! taken for acknowledged. A record may be sent again instead.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use schemas::Timestamp;
 
-/// The first bytes of a file: what it is, and version 1.
+/// The first bytes of a file: the format and version 1.
 pub(crate) const MAGIC: [u8; 8] = *b"SPOOL\0\0\x01";
 /// Bytes of an entry before its own.
 pub(crate) const HEADER: usize = 16;
@@ -38,7 +38,7 @@ const MAX_SEARCH: usize = 1 << 30;
 /// Bytes in `damaged/` at most: the largest file of a spool. Beyond it nothing more is kept.
 const MAX_KEPT: u64 = 64 << 20;
 
-/// What a file holds, entry by entry.
+/// The content of a file, entry by entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// A record.
@@ -74,7 +74,7 @@ impl Segment {
     }
 }
 
-/// What was taken out of a file.
+/// The bytes taken out of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The file.
@@ -193,7 +193,7 @@ fn next_entry(bytes: &[u8], from: usize, search: &mut usize) -> usize {
     bytes.len()
 }
 
-/// The files of a directory, repaired, and what was taken out of them.
+/// The files of a directory, repaired, and the bytes taken out of them.
 pub(crate) fn open_all(dir: &Path) -> io::Result<(VecDeque<Segment>, Vec<Damage>)> {
     let mut firsts = Vec::new();
     for entry in fs::read_dir(dir)? {
