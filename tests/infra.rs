@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use producer::exchange::Venue;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use serde_json::Value;
 use tests::support::postgres::Schema;
 use tests::support::stack::root;
 use tests::support::venue::Simulated;
 use tests::support::{Installation, Stack, broker, soon, topics};
+use venues::Venue;
 
 fn connector(topic: Topic) -> Result<Value> {
     let path = root().join("connect").join(format!("{}.json", topic.base_name()));

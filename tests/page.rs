@@ -5,12 +5,12 @@
 //! look at.
 
 use anyhow::{Context as _, Result, ensure};
-use producer::exchange::Venue;
 use tests::support::Installation;
 use tests::support::browser::{Browser, installed};
 use tests::support::installation::{IMPATIENT, Member};
 use tests::support::stack::root;
 use tests::support::venue::Simulated;
+use venues::Venue;
 
 /// No row without text, and as many candles as the chart says.
 const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \

@@ -9,15 +9,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use producer::exchange::Venue;
-use producer::spool::Spool;
-use producer::spool_parcel::{Parcel, Target};
+use producer::sink::parcel::{Parcel, Target};
+use producer::sink::spool::Spool;
 use schemas::topic::Topic;
 use schemas::{Codec, Kind, MarketEvent, PairKey};
 use tests::support::down::Down;
 use tests::support::topics::Record;
 use tests::support::venue::{Made, Simulated};
 use tests::support::{Installation, wait_until};
+use venues::Venue;
 
 /// The outage unless `OUTAGE_SECONDS` says otherwise.
 const SECONDS: u64 = 10;

@@ -109,7 +109,7 @@ fn no_file_is_too_long() -> Result<()> {
 #[test]
 fn only_the_edges_know_kafka() -> Result<()> {
     let edges = ["streams/src/runtime/", "producer/src/sink", "tests/", "bench/"];
-    let rule = "rdkafka is named in streams/src/runtime and producer/src/sink.rs only";
+    let rule = "rdkafka is named in streams/src/runtime and producer/src/sink only";
     none(&breaches(rule, |source, index, code| {
         let named = ["rdkafka", "rdkafka_sys"].iter().any(|word| has_word(code, word));
         named && !source.is_test(index) && !source.is_in(&edges)

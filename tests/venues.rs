@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use producer::exchange::Venue;
 use schemas::topic::Topic;
 use schemas::{Basis, PairKey};
 use tests::support::outputs::{Outputs, origin, set_apart};
 use tests::support::topics::Record;
 use tests::support::venue::{Follower, Published, Simulated, agree, published};
 use tests::support::{Installation, wait_until};
+use venues::Venue;
 
 /// Trades of each venue, two products together, after which a round has seen enough.
 const ENOUGH: f64 = 500.0;
@@ -79,13 +79,9 @@ const FAULTS: [Fault; 12] = [
     cut("429", &["--limit-first", "2"], &[], "cause=\"limited\""),
 ];
 
-const fn products(venue: Venue) -> [&'static str; 2] {
-    match venue {
-        Venue::Coinbase => ["BTC-USD", "ETH-USD"],
-        Venue::Binance => ["BTCUSDT", "ETHUSDT"],
-        Venue::Kraken => ["BTC/USD", "ETH/USD"],
-        Venue::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
-    }
+/// The venues whose trade ids tell what is missing.
+fn venues() -> impl Iterator<Item = Venue> {
+    Venue::ALL.into_iter().filter(|venue| venue.adapter().dense_trade_ids)
 }
 
 /// A venue and who follows it.
@@ -102,10 +98,13 @@ impl Feed {
 }
 
 fn started(installation: &Installation, fault: &Fault) -> Result<Vec<Feed>> {
-    let simulator = [&RATE[..], fault.simulator].concat();
+    let flags = [&RATE[..], fault.simulator].concat();
     let mut feeds = Vec::new();
-    for (seed, venue) in (100..).zip(Venue::ALL) {
-        let simulated = Simulated::start(installation, venue, &products(venue), seed, &simulator)?;
+    for (seed, venue) in (100..).zip(venues()) {
+        let simulated =
+            simulator::Venue::from_name(venue.as_str()).context("it is not simulated")?;
+        let products = simulated.majors();
+        let simulated = Simulated::start(installation, venue, &products, seed, &flags)?;
         let follower = simulated.follow(installation, fault.producer)?;
         feeds.push(Feed { venue, simulated, follower });
     }
@@ -219,8 +218,9 @@ fn round(fault: &Fault) -> Result<Vec<String>> {
     let installation = Installation::new("venues")?;
     let mut member = installation.member("one", &[])?;
     let mut feeds = started(&installation, fault)?;
+    let count = venues().count();
     wait_until("every venue to have traded, and its fault to have shown", ROUND, || {
-        for feed in &mut feeds[..Venue::ALL.len()] {
+        for feed in &mut feeds[..count] {
             let shown = match fault.shows {
                 Some((metric, labels)) => feed.follower.metric(metric, labels)?,
                 None => 1.0,
@@ -229,7 +229,7 @@ fn round(fault: &Fault) -> Result<Vec<String>> {
                 return Ok(None);
             }
         }
-        Ok((feeds[Venue::ALL.len()].trades()? > 0.0).then_some(()))
+        Ok((feeds[count].trades()? > 0.0).then_some(()))
     })?;
     filled(&installation, &mut feeds)?;
     for feed in &mut feeds {
@@ -239,12 +239,12 @@ fn round(fault: &Fault) -> Result<Vec<String>> {
     let outputs = outputs(&installation, fault)?;
     let events = published(&installation.codec()?, &installation.read(Topic::Events)?)?;
     let mut rows = Vec::new();
-    for feed in &feeds[..Venue::ALL.len()] {
+    for feed in &feeds[..count] {
         let (row, marked) = row(fault.name, feed, &events, &outputs)?;
         ensure!(!fault.loses || marked > 0, "{}, {}: nothing was lost", fault.name, feed.venue);
         rows.push(row);
     }
-    untouched(&feeds[Venue::ALL.len()], &events, &outputs).context(fault.name)?;
+    untouched(&feeds[count], &events, &outputs).context(fault.name)?;
     member.stop()?;
     installation.finish()?;
     Ok(rows)

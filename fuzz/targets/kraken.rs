@@ -3,6 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use producer::exchange::Venue;
+use venues::Venue;
 
 fuzz_target!(|data: &[u8]| fuzz::venue(Venue::Kraken, data));

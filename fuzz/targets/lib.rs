@@ -1,7 +1,7 @@
 //! What the targets share: how a venue's messages are checked.
 
-use producer::exchange::{Malformed, Message, Parsed, UNKNOWN, Venue};
 use schemas::{Codec, MarketEvent, PairKey, Timestamp};
+use venues::{Malformed, Message, Parsed, UNKNOWN, Venue};
 
 /// When every frame arrives.
 const AT: Timestamp = Timestamp(1_723_161_254_087);
@@ -18,7 +18,7 @@ pub fn venue(venue: Venue, data: &[u8]) {
 }
 
 fn check(venue: Venue, parsed: &Parsed) {
-    assert!(venue.kinds().contains(&parsed.kind) || parsed.kind == UNKNOWN, "{}", parsed.kind);
+    assert!(venue.adapter().kinds.contains(&parsed.kind) || parsed.kind == UNKNOWN, "{}", parsed.kind);
     if let Message::Event(pair, event) = &parsed.message {
         survives(pair, event);
     }

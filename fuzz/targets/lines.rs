@@ -7,7 +7,7 @@ use schemas::Timestamp;
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
-    if let Ok((pair, event)) = producer::price_event::parse(&text, Timestamp(0)) {
+    if let Ok((pair, event)) = producer::input::price_event::parse(&text, Timestamp(0)) {
         fuzz::survives(&pair, &event);
     }
     if let Ok((pair, event)) = processor::trades::parse(&text) {

@@ -1,6 +1,6 @@
 //! The wall clock, read here and nowhere else.
 //!
-//! Everything that needs the time gets it as an argument, so a replay can give the recorded one.
+//! All other code takes the time as an argument, so a replay can pass the recorded time.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,6 +1,8 @@
-//! What a person or a script may set: flags, their environment variables, their rules.
+//! The command line of the producer: flags, their environment variables, and their rules.
 //!
-//! Strings stop here: past [`Config::validate`] every value is typed and in range.
+//! Strings end here: after [`Config::validate`] every value is typed and in range.
+
+mod simulate;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,39 +17,38 @@ use cli::log::Log;
 use cli::secret::Setting;
 use cli::units::{self, Share};
 
-use crate::backoff::Backoff;
-use crate::capture::Capture;
-use crate::connection::Patience;
-use crate::feed::{Breaker, FeedConfig, Rotation};
-use crate::follow::FollowConfig;
-use crate::load::{Ids, Pick};
-use crate::plan::Line;
-pub use crate::simulator::config::SimulateConfig;
-use crate::sink_config::{self, SinkConfig};
-use crate::skew::MAX_BOUND;
-use crate::spool;
-use crate::spool_outbox::SpoolConfig;
+pub use self::simulate::SimulateConfig;
+use crate::feed::backoff::Backoff;
+use crate::feed::capture::Capture;
+use crate::feed::clock_skew::MAX_BOUND;
+use crate::feed::session::Timeouts;
+use crate::feed::{CircuitBreaker, FeedConfig, RotationConfig};
+use crate::input::load::{Ids, Pick};
+use crate::plan::ConnectionPlan;
+use crate::plan::selection::FollowConfig;
+use crate::sink::config::{FIXED, SinkConfig, SpoolConfig};
+use crate::sink::spool;
 
-/// Feeds the log with market data: live, recorded, simulated or handed in.
+/// Publishes market data to Kafka: live, recorded, simulated or from standard input.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Config {
     /// Logging.
     #[command(flatten)]
     pub log: Log,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish a venue's live feed until stopped.
     Run(Box<RunConfig>),
-    /// Print which connection would carry what, and how much of the budget that takes.
+    /// Print the connections of a plan and their share of the venue's limits.
     Plan(FollowConfig),
-    /// Be a venue: its protocol on a real WebSocket, a seeded market, faults on demand.
+    /// Simulate a venue: its protocol on a WebSocket, a seeded market, faults on demand.
     Simulate(SimulateConfig),
     /// Publish recorded captures and trade files.
     Replay(ReplayConfig),
@@ -57,7 +58,7 @@ pub enum Command {
     Load(LoadConfig),
 }
 
-/// Where Kafka and the schema registry are.
+/// Kafka and the schema registry.
 #[derive(Clone, Debug, Args)]
 #[command(mut_arg("settings", |setting| {
     setting
@@ -66,30 +67,30 @@ pub enum Command {
         .help("A further setting of the Kafka client, key=value; repeatable, or separated by ';'")
 }))]
 pub struct KafkaConfig {
-    /// Where Kafka is.
+    /// Kafka.
     #[command(flatten)]
     pub cluster: Kafka,
-    /// Where the schema registry is.
+    /// The schema registry.
     #[command(flatten)]
     pub registry: SchemaRegistry,
-    /// Records that may wait for the broker; a full queue stops the reading of the feed.
+    /// Records in the queue to the broker; a full queue stops the reading of the feed.
     #[arg(long, env = "PRODUCER_QUEUE_MAX_MESSAGES", default_value_t = 100_000,
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub queue_max_messages: u32,
-    /// Kilobytes that may wait for the broker.
+    /// Kilobytes in the queue to the broker.
     #[arg(long, env = "PRODUCER_QUEUE_MAX_KBYTES", default_value_t = 262_144,
           value_parser = clap::value_parser!(u32).range(1..=2_097_151))]
     pub queue_max_kbytes: u32,
-    /// How long a broker may take to answer at start.
+    /// Time for a broker to answer at start.
     #[arg(long, env = "PRODUCER_CONNECT_TIMEOUT", default_value = "10s", value_parser = units::duration)]
     pub connect_timeout: Duration,
-    /// How long the last records may take at the end.
+    /// Time for the last records at the end.
     #[arg(long, env = "PRODUCER_FLUSH_TIMEOUT", default_value = "30s", value_parser = units::duration)]
     pub flush_timeout: Duration,
-    /// A directory in which records wait on disk until Kafka has them; without it they wait in memory.
+    /// Directory in which records wait for Kafka on disk; without it they wait in memory.
     #[arg(long, env = "PRODUCER_SPOOL_DIR", value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
-    /// Bytes that may wait there; a full spool stops the reading of the feed.
+    /// Size of the spool; a full spool stops the reading of the feed.
     #[arg(long, env = "PRODUCER_SPOOL_MAX", default_value = "1GiB", value_parser = units::bytes)]
     pub spool_max: u64,
 }
@@ -97,51 +98,51 @@ pub struct KafkaConfig {
 /// Publish a venue's live feed until stopped.
 #[derive(Clone, Debug, Args)]
 pub struct RunConfig {
-    /// What to follow.
+    /// The selection of instruments.
     #[command(flatten)]
     pub follow: FollowConfig,
-    /// Silence after which the connection is given up and made again.
+    /// Silence of a connection after which it is replaced.
     #[arg(long, env = "PRODUCER_STALE_AFTER", default_value = "10s", value_parser = units::duration)]
     pub stale_after: Duration,
-    /// Silence of a class of instruments, such as options, after which the connection is made again.
+    /// Silence of a class of instruments, such as options, after which the connection is replaced.
     #[arg(long, env = "PRODUCER_QUIET_AFTER", default_value = "5m", value_parser = units::duration)]
     pub quiet_after: Duration,
-    /// Age at which a connection is replaced; 23h at Binance, which ends it after 24, else never.
+    /// Age at which a connection is replaced; 23h at Binance, which closes it after 24h, else never.
     #[arg(long, env = "PRODUCER_ROTATE_AFTER", value_parser = units::duration)]
     pub rotate_after: Option<Duration>,
-    /// How long a connection and its replacement are both read.
+    /// Time in which a connection and its replacement are both read.
     #[arg(long, env = "PRODUCER_ROTATE_OVERLAP", default_value = "2s", value_parser = units::duration)]
     pub rotate_overlap: Duration,
-    /// Refusals in a row after which nothing is tried for --breaker-pause.
+    /// Consecutive refusals after which connecting pauses for --breaker-pause.
     #[arg(long, env = "PRODUCER_BREAKER_AFTER", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub breaker_after: u32,
-    /// How long nothing is tried after too many refusals.
+    /// Pause after too many refusals.
     #[arg(long, env = "PRODUCER_BREAKER_PAUSE", default_value = "5m", value_parser = units::duration)]
     pub breaker_pause: Duration,
-    /// The longest first wait before connecting again; it doubles with each failure.
+    /// Longest first wait before reconnecting; it doubles with each failure.
     #[arg(long, env = "PRODUCER_BACKOFF_FIRST", default_value = "500ms", value_parser = units::duration)]
     pub backoff_first: Duration,
-    /// The longest wait before connecting again.
+    /// Longest wait before reconnecting.
     #[arg(long, env = "PRODUCER_BACKOFF_CAP", default_value = "30s", value_parser = units::duration)]
     pub backoff_cap: Duration,
-    /// Fetch the trades that the feed missed over the venue's requests, at --rest-url.
+    /// Fetch the trades that the feed missed from --rest-url.
     #[arg(long, env = "PRODUCER_BACKFILL", value_name = "BOOL", default_value_t = true,
           action = ArgAction::Set)]
     pub backfill: bool,
-    /// How far this machine's clock may be off, by the venue's: beyond it nothing is published.
+    /// Largest skew of this machine's clock against the venue's; beyond it the producer stops.
     #[arg(long, env = "PRODUCER_MAX_CLOCK_SKEW", default_value = "3s", value_parser = units::duration)]
     pub max_clock_skew: Duration,
-    /// A directory for every frame as it came, for `producer replay`.
+    /// Directory for a capture of every frame, for `producer replay`.
     #[arg(long, env = "PRODUCER_CAPTURE", value_name = "DIR")]
     pub capture: Option<PathBuf>,
-    /// Bytes of the captures of a venue; beyond it the oldest file is deleted.
+    /// Size of the captures of a venue; beyond it the oldest file is deleted.
     #[arg(long, env = "PRODUCER_CAPTURE_MAX", default_value = "10GiB", value_parser = units::bytes)]
     pub capture_max: u64,
-    /// Where /metrics and /healthz are served.
+    /// Address of /metrics and /healthz.
     #[arg(long, env = "PRODUCER_METRICS", default_value = "127.0.0.1:9101")]
     pub metrics: SocketAddr,
-    /// Where to publish.
+    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
 }
@@ -152,19 +153,19 @@ pub struct ReplayConfig {
     /// Captures and trade files, plain or zstd, in this order.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// 1 is the recorded speed, 10 is ten times as fast; as fast as possible without it.
+    /// Speed: 1 is the recorded speed, 10 is ten times as fast; without it as fast as possible.
     #[arg(long, env = "REPLAY_SPEED")]
     pub speed: Option<f64>,
-    /// Put events out of order, by less than this much event time.
+    /// Reorder events, by less than this much event time.
     #[arg(long, env = "REPLAY_SHUFFLE_WITHIN", value_name = "DURATION", value_parser = units::duration)]
     pub shuffle_within: Option<Duration>,
-    /// Publish so many of the events twice, such as 5%.
+    /// Share of events to publish twice, such as 5%.
     #[arg(long, env = "REPLAY_REPEAT", value_name = "PERCENT", value_parser = units::share)]
     pub repeat: Option<Share>,
-    /// Decides the disorder.
+    /// Seed of the disorder.
     #[arg(long, env = "REPLAY_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Where to publish.
+    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
 }
@@ -172,7 +173,7 @@ pub struct ReplayConfig {
 /// Publish `PriceEvent` JSON Lines from standard input.
 #[derive(Clone, Debug, Args)]
 pub struct PriceEventsConfig {
-    /// Where to publish.
+    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
 }
@@ -180,47 +181,47 @@ pub struct PriceEventsConfig {
 /// Publish synthetic trades and price samples: load for measurements and tests.
 #[derive(Clone, Debug, Args)]
 pub struct LoadConfig {
-    /// Trades and price samples in all.
+    /// Number of trades and price samples.
     #[arg(long, env = "LOAD_EVENTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
-    /// Pairs that they are spread over.
+    /// Number of pairs.
     #[arg(long, env = "LOAD_KEYS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub keys: u32,
-    /// The ids of trades. Candles count an id once and a trade without an id each time it is processed.
+    /// Ids of trades. Candles count an id once, and a trade without an id each time it is processed.
     #[arg(long, env = "LOAD_IDS", value_enum, default_value_t = Ids::Dense)]
     pub ids: Ids,
-    /// Out of a hundred events, how many are price samples; the others are trades.
+    /// Percentage of price samples; the other events are trades.
     #[arg(long, env = "LOAD_SAMPLES_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub samples_percent: u32,
-    /// Events a second of real time; 0 is as fast as possible.
+    /// Events per second; 0 is as fast as possible.
     #[arg(long, env = "LOAD_RATE", default_value_t = 0)]
     pub rate: u32,
-    /// Decides the events.
+    /// Seed of the events.
     #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Events in a second of event time.
+    /// Events per second of event time.
     #[arg(long, env = "LOAD_EVENT_RATE", default_value_t = 75_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub event_rate: u32,
-    /// Which pair trades next.
+    /// Choice of the pair that trades next.
     #[arg(long, env = "LOAD_PICK", value_enum, default_value_t = Pick::Uniform)]
     pub pick: Pick,
-    /// Out of a hundred events, how many bear an earlier time than those before them.
+    /// Percentage of events with an earlier event time than the events before them.
     #[arg(long, env = "LOAD_DISORDER_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub disorder_percent: u32,
-    /// How much earlier at most, in milliseconds: within the grace of a minute, none is late.
+    /// Largest disorder in milliseconds; within the grace of a minute no event is late.
     #[arg(long, env = "LOAD_DISORDER_MS", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub disorder_ms: u32,
-    /// Event time of the first trade, in milliseconds since the epoch. Without it the latest at which
-    /// no event is ahead of the clock: the processor refuses those.
+    /// Event time of the first trade, in milliseconds since the epoch. The default is the latest time
+    /// with which no event is ahead of the clock, because the processor refuses such events.
     #[arg(long, env = "LOAD_START_MS", value_name = "MS")]
     pub start_ms: Option<i64>,
-    /// Where to publish.
+    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
 }
 
 impl Config {
-    /// The rules that hold between values. Called once, before anything connects.
+    /// Checks the rules between values. Called once, before anything connects.
     pub fn validate(&self) -> anyhow::Result<()> {
         match &self.command {
             Command::Run(run) => run.validate(),
@@ -251,28 +252,28 @@ impl RunConfig {
     }
 
     /// The feed of one connection of a plan.
-    pub fn feed(&self, line: Line) -> anyhow::Result<FeedConfig> {
+    pub fn feed(&self, connection: ConnectionPlan) -> anyhow::Result<FeedConfig> {
         Ok(FeedConfig {
             url: self.follow.url(),
             venue: self.follow.venue,
-            line,
+            connection,
             max_streams: self.follow.budget().streams,
-            patience: Patience { stale_after: self.stale_after, quiet_after: self.quiet_after },
+            timeouts: Timeouts { stale_after: self.stale_after, quiet_after: self.quiet_after },
             backoff: self.backoff()?,
-            rotation: Rotation {
-                after: self.rotate_after.or(self.follow.venue.lifetime()),
+            rotation: RotationConfig {
+                after: self.rotate_after.or(self.follow.venue.adapter().liveness.lifetime),
                 overlap: self.rotate_overlap,
             },
-            breaker: Breaker { after: self.breaker_after, pause: self.breaker_pause },
+            breaker: CircuitBreaker { after: self.breaker_after, pause: self.breaker_pause },
         })
     }
 
-    /// Where missed trades are fetched, if anywhere.
+    /// The address for missed trades, if they are fetched.
     pub fn backfill_url(&self) -> Option<String> {
-        self.backfill.then(|| self.follow.past_url())
+        self.backfill.then(|| self.follow.history_url())
     }
 
-    /// The capture that is asked for, and its thread.
+    /// The capture and its thread, with --capture.
     pub fn capture(&self) -> anyhow::Result<Option<(Capture, JoinHandle<io::Result<()>>)>> {
         let Some(dir) = &self.capture else {
             return Ok(None);
@@ -301,12 +302,12 @@ impl ReplayConfig {
         self.kafka.validate()
     }
 
-    /// The disorder that is asked for, if any.
-    pub fn disorder(&self) -> Option<crate::shuffle::Disorder> {
+    /// The disorder of --shuffle-within and --repeat, if any.
+    pub fn disorder(&self) -> Option<crate::input::shuffle::Disorder> {
         if self.shuffle_within.is_none() && self.repeat.is_none() {
             return None;
         }
-        Some(crate::shuffle::Disorder {
+        Some(crate::input::shuffle::Disorder {
             within: self.shuffle_within.unwrap_or_default(),
             repeat: self.repeat.unwrap_or_default(),
         })
@@ -334,15 +335,15 @@ impl KafkaConfig {
                 "--kafka: a setting is KEY=VALUE, and one has no key; a value cannot hold ';'"
             );
             ensure!(
-                !sink_config::FIXED.contains(&setting.key.as_str()),
-                "--kafka {} cannot be changed: nothing would hold what the producer promises",
+                !FIXED.contains(&setting.key.as_str()),
+                "--kafka {} cannot be changed: the delivery guarantees depend on it; remove it",
                 setting.key
             );
         }
         Ok(())
     }
 
-    /// The sink's part.
+    /// The settings of the sink.
     pub fn sink(&self) -> SinkConfig {
         SinkConfig {
             bootstrap_servers: self.cluster.bootstrap_servers.clone(),

@@ -1,60 +1,35 @@
-//! What feeds the log: live venues, recordings, handed-in prices, a simulator and a load.
+//! The producer: live venues, recordings, prices on standard input and synthetic load to Kafka.
 //!
 //! ```text
-//! plan ─→ feeds ──┐
-//! replay (files) ─┴→ pipeline ─ exchange adapters ─┐
-//! price_event (standard input) ────────────────────┼→ Output ─→ sink ─→ Kafka
-//! load (seed) ─────────────────────────────────────┘
+//! plan ─→ feed ───────────────────────────────┐
+//! input: replay ─┴→ venues: adapter, pipeline ─┤
+//! input: price_event, load ───────────────────┴→ Output ─→ sink ─→ Kafka
 //! ```
 //!
-//! [`exchange`] is pure, [`pipeline`], [`marks`], [`plan`], [`budget`] and [`connection`] are
-//! values, [`feed`] holds the only client sockets, [`instruments`] asks what there is, [`sink`] alone
-//! names the Kafka client, and [`clock`] alone reads the time. `tests/` runs the real feed against
-//! the [`simulator`] without Kafka.
+//! - [`commands`] are the entry points, one for each subcommand of [`config`].
+//! - [`plan`] decides which connection carries which streams, within the venue's limits.
+//! - [`feed`] has the only client sockets.
+//! - [`input`] reads files and standard input, and makes load.
+//! - [`sink`] alone names the Kafka client.
+//! - [`clock`] alone reads the time.
+//!
+//! The venues' protocols are the crate `venues`. `tests/` runs the real feed against the crate
+//! `simulator`, without Kafka.
 //!
 //! # What this does not do
 //!
-//! It keeps nothing on disk unless a [`spool`] is asked for: while the broker is away events wait in
-//! a bounded queue in memory, and when that is full the feed is not read. What a feed missed is
-//! marked and fetched ([`backfill`]); what was traded while no producer ran is neither.
+//! Without `--spool-dir` nothing is kept on disk: while the broker is away, events wait in a
+//! bounded queue in memory, and a full queue stops the reading of the feed. Trades that a feed
+//! missed are marked and fetched ([`feed::backfill`]). Trades while no producer ran are neither.
 
-pub mod backfill;
-pub mod backoff;
-pub mod batch;
-pub mod budget;
-pub mod capture;
 pub mod clock;
+pub mod commands;
 pub mod config;
-pub mod connection;
-pub mod exchange;
 pub mod feed;
-pub mod follow;
-pub mod instruments;
-pub mod lines;
-mod listing;
-pub mod load;
-pub mod marks;
+pub mod input;
+pub mod labels;
 pub mod metrics;
-pub mod pipeline;
 pub mod plan;
-pub mod price_event;
-mod refused;
-pub mod replay;
-mod rotation;
-pub mod run;
-pub mod shuffle;
-pub mod simulator;
 pub mod sink;
-mod sink_client;
-pub mod sink_config;
-mod sink_deliveries;
-pub mod skew;
-mod socket;
-pub mod spool;
-pub mod spool_outbox;
-pub mod spool_parcel;
-mod spool_segment;
-pub mod spool_start;
-mod surroundings;
 #[cfg(test)]
 mod test_data;

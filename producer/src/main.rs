@@ -1,12 +1,10 @@
-//! The `producer` program: reads its settings, starts logging, does what it is told.
+//! The `producer` program: reads its settings, starts logging, runs the command.
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
-use producer::config::{Command, Config, SimulateConfig};
-use producer::simulator::Simulator;
-use producer::{batch, run};
+use producer::commands::{load, plan, price_events, replay, run, simulate};
+use producer::config::{Command, Config};
 
 /// Frees what many threads allocated better than the system's.
 #[global_allocator]
@@ -23,30 +21,10 @@ fn start(config: &Config) -> anyhow::Result<()> {
     tracing::info!(?config, "starting");
     match &config.command {
         Command::Run(run) => run::run(run),
-        Command::Plan(follow) => run::plan(follow),
-        Command::Simulate(simulate) => serve(simulate),
-        Command::Replay(replay) => batch::replay(replay),
-        Command::PriceEvents(price_events) => batch::price_events(price_events),
-        Command::Load(load) => batch::load(load),
+        Command::Plan(follow) => plan::plan(follow),
+        Command::Simulate(simulate) => simulate::simulate(simulate),
+        Command::Replay(replay) => replay::replay(replay),
+        Command::PriceEvents(events) => price_events::price_events(events),
+        Command::Load(load) => load::load(load),
     }
-}
-
-fn serve(config: &SimulateConfig) -> anyhow::Result<()> {
-    let simulator = config.simulator();
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let mut stop = cli::signal::Stop::listen()?;
-        let simulator = Simulator::bind(&config.listen.to_string(), &simulator).await?;
-        tracing::info!(
-            venue = config.venue.as_str(),
-            url = simulator.url()?,
-            products = simulator.products(),
-            "simulating"
-        );
-        tokio::select! {
-            () = simulator.run() => {}
-            () = stop.wait() => {}
-        }
-        Ok(())
-    })
 }

@@ -1,7 +1,7 @@
 //! Every metric of the producer, declared once.
 //!
-//! All label values are constants of the code, and each series exists from the start with zero:
-//! an alert on a counter that has never counted would otherwise never fire.
+//! All label values are constants, and each series exists with zero from the start: otherwise an
+//! alert on a counter that never counted would not fire.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,13 +11,12 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use schemas::{Basis, Timestamp};
+use venues::pipeline::{Count, Produced};
+use venues::{Class, Ignored, Malformed, UNKNOWN, Venue};
 
-use crate::backfill::GaveUp;
-use crate::exchange::{Class, Ignored, Malformed, UNKNOWN, Venue};
-use crate::feed::Cause;
-use crate::refused::REASON;
+use crate::labels::{Cause, GaveUp, REFUSED};
 
-/// A metric's name and what it says.
+/// A metric's name and its help line.
 type Named = (&'static str, &'static str);
 
 const RECEIVED: Named = ("producer_events_received_total", "Messages read from the feed.");
@@ -132,7 +131,7 @@ pub struct Metrics {
     pub queue_bytes: IntGauge,
     /// Time in which a full queue held up the feed.
     pub backpressure: Counter,
-    /// Of what waits on disk, and of what was fetched.
+    /// Metrics of the spool and of backfill.
     pub recovery: Recovery,
     /// How far this machine's clock is ahead of the venue's, by venue.
     pub clock_skew: GaugeVec,
@@ -198,7 +197,7 @@ impl Declaring {
     }
 }
 
-/// Metrics of what waits on disk, and of what was missed and fetched.
+/// Metrics of the spool and of backfill.
 #[derive(Debug)]
 pub struct Recovery {
     /// Missed trades that were fetched, by venue.
@@ -272,10 +271,10 @@ impl Metrics {
     /// Makes every series of a venue exist.
     pub fn declare(&self, venue: Venue) {
         let name = venue.as_str();
-        for kind in venue.kinds().iter().copied().chain([UNKNOWN]) {
+        for kind in venue.adapter().kinds.iter().copied().chain([UNKNOWN]) {
             self.received.with_label_values(&[name, kind]);
         }
-        for reason in Malformed::LABELS.into_iter().chain([REASON]) {
+        for reason in Malformed::LABELS.into_iter().chain([REFUSED]) {
             self.dead_letters.with_label_values(&[name, reason]);
         }
         for reason in Ignored::ALL {
@@ -315,9 +314,22 @@ impl Metrics {
         last
     }
 
-    /// An event of a class came.
-    pub fn event_of(&self, class: Class, at: Timestamp) {
-        self.last_of_class[class as usize].store(at.0, Ordering::Relaxed);
+    /// Counts what frames of a venue produced; the counts are taken out.
+    pub fn count(&self, venue: Venue, produced: &mut Produced) {
+        let venue = venue.as_str();
+        for count in produced.counts.drain(..) {
+            match count {
+                Count::Received(kind) => self.received.with_label_values(&[venue, kind]).inc(),
+                Count::Event(basis, class, at) => {
+                    self.parsed.with_label_values(&[venue, basis.as_str()]).inc();
+                    self.last_of_class[class as usize].store(at.0, Ordering::Relaxed);
+                }
+                Count::Ignored(reason) => {
+                    self.ignored.with_label_values(&[venue, reason.as_str()]).inc();
+                }
+                Count::Gap => self.sequence_gaps.with_label_values(&[venue]).inc(),
+            }
+        }
     }
 
     /// The text form, with the feed's staleness as of `now`.
@@ -393,7 +405,9 @@ mod tests {
         metrics.watch();
         first.set(Timestamp(10_000));
         second.set(Timestamp(12_000));
-        metrics.event_of(Class::Option, Timestamp(11_000));
+        let event = Count::Event(Basis::Ticker, Class::Option, Timestamp(11_000));
+        let mut produced = Produced { outputs: Vec::new(), counts: vec![event] };
+        metrics.count(Venue::Deribit, &mut produced);
         let text = String::from_utf8(metrics.render(Venue::Coinbase, Timestamp(12_500))?)?;
         assert!(text.contains("producer_feed_staleness_seconds{venue=\"coinbase\"} 2.5"), "{text}");
         let class = "producer_class_staleness_seconds{class=\"option\",venue=\"coinbase\"} 1.5";

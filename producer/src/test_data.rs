@@ -19,18 +19,6 @@ pub(crate) fn bodies(name: &str) -> Result<Vec<String>> {
     Ok(of_kind(name, "http")?.into_iter().map(|(_, raw)| raw).collect())
 }
 
-/// The single messages of one exchange among those of many: kind, case, text.
-pub(crate) fn mixed(exchange: &str) -> Result<Vec<(String, String, String)>> {
-    let mut messages = Vec::new();
-    for line in json("mixed/messages.jsonl.zst")? {
-        let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
-        if line["exchange"] == exchange {
-            messages.push((text("kind"), text("case"), text("raw")));
-        }
-    }
-    Ok(messages)
-}
-
 fn of_kind(name: &str, kind: &str) -> Result<Vec<(i64, String)>> {
     let lines = json(name)?.into_iter().filter(|line| line["kind"] == kind);
     let frame = |line: Value| {

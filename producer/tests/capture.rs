@@ -5,13 +5,13 @@ mod support;
 use std::sync::Arc;
 
 use anyhow::Context;
-use producer::capture::Capture;
-use producer::exchange::Venue;
+use producer::feed::capture::Capture;
+use producer::input::replay::Replay;
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
-use producer::replay::Replay;
-use producer::simulator::faults::Faults;
+use simulator::faults::Faults;
 use support::{Live, Setup};
+use venues::Venue;
+use venues::pipeline::Output;
 
 /// Everything that a feed gave, over cut connections and bad frames.
 async fn live(capture: Capture, enough: usize) -> anyhow::Result<Vec<Output>> {

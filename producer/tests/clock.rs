@@ -3,19 +3,20 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
-use producer::exchange::Venue;
+use anyhow::{Context, ensure};
+use producer::feed::clock_skew::ClockCheck;
 use producer::metrics::Metrics;
-use producer::simulator::faults::Faults;
-use producer::simulator::{Simulator, SimulatorConfig};
-use producer::skew::Watch;
+use simulator::faults::Faults;
+use simulator::{Simulator, SimulatorConfig};
+use venues::Venue;
 
 const BOUND: Duration = Duration::from_secs(3);
 
 /// A venue whose clock is so far ahead, and its address.
 async fn venue(venue: Venue, clock_ahead: Duration) -> anyhow::Result<String> {
     let faults = Faults { clock_ahead, ..Faults::default() };
-    let config = SimulatorConfig { faults, ..SimulatorConfig::of(venue) };
+    let simulated = simulator::Venue::from_name(venue.as_str()).context("it is not simulated")?;
+    let config = SimulatorConfig { faults, ..SimulatorConfig::of(simulated) };
     let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
     let url = simulator.url()?;
     tokio::spawn(simulator.run());
@@ -25,7 +26,7 @@ async fn venue(venue: Venue, clock_ahead: Duration) -> anyhow::Result<String> {
 async fn check(of: Venue, clock_ahead: Duration) -> anyhow::Result<(Option<String>, f64)> {
     let url = venue(of, clock_ahead).await?.replace("ws://", "http://");
     let metrics = Metrics::new()?;
-    let said = Watch::new(of, &url, BOUND)?.check(&metrics).await.err();
+    let said = ClockCheck::new(of, &url, BOUND)?.check(&metrics).await.err();
     let skew = metrics.clock_skew.with_label_values(&[of.as_str()]).get();
     Ok((said.map(|said| said.to_string()), skew))
 }
@@ -46,7 +47,7 @@ async fn each_venue_tells_a_right_clock_from_one_that_is_behind() -> anyhow::Res
 
 #[tokio::test]
 async fn a_venue_that_does_not_answer_stops_nobody() -> anyhow::Result<()> {
-    let watch = Watch::new(Venue::Coinbase, "http://127.0.0.1:1", BOUND)?;
+    let watch = ClockCheck::new(Venue::Coinbase, "http://127.0.0.1:1", BOUND)?;
     ensure!(watch.check(&Metrics::new()?).await.is_ok());
     Ok(())
 }

@@ -22,13 +22,13 @@ use clap::Parser;
 use processor::compute::{self, ComputeOptions};
 use processor::operators::Interval;
 use producer::config::{Command, Config};
-use producer::exchange::{Message, Venue};
+use producer::input::replay::Replay;
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
-use producer::replay::Replay;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::{Basis, Timestamp};
+use venues::pipeline::Output;
+use venues::{Message, Venue};
 
 use raw::{Frame, data, frames};
 
@@ -237,8 +237,8 @@ async fn the_recorded_listings_of_deribit_are_planned_within_its_budget() -> any
     };
     let (plan, budget) = (follow.plan().await?, follow.budget());
     ensure!(plan.instruments() == 423 + 499, "{plan}");
-    ensure!(plan.lines.len() <= budget.connections.min(budget.attempts), "{plan}");
-    ensure!(plan.lines.iter().all(|line| line.streams.len() <= budget.streams), "{plan}");
+    ensure!(plan.connections.len() <= budget.connections.min(budget.attempts), "{plan}");
+    ensure!(plan.connections.iter().all(|line| line.streams.len() <= budget.streams), "{plan}");
     table.push(format!("\n{plan}"));
     print(&table);
     Ok(())

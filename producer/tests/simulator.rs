@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures_util::{SinkExt, StreamExt};
-use producer::exchange::Venue;
-use producer::pipeline::Output;
-use producer::simulator::faults::Faults;
-use producer::simulator::{Simulator, SimulatorConfig};
 use schemas::Basis;
+use simulator::faults::Faults;
+use simulator::{Simulator, SimulatorConfig};
 use support::{Live, Setup};
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use venues::Venue;
+use venues::pipeline::Output;
 
 /// A test that has not seen what it waits for by then has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -190,7 +190,7 @@ async fn a_feed_that_is_not_read_does_not_lose_trades() -> anyhow::Result<()> {
 async fn an_unknown_product_is_refused_by_name_and_the_connection_stays() -> anyhow::Result<()> {
     let config = SimulatorConfig {
         products: vec!["BTC-USD".into()],
-        ..SimulatorConfig::of(Venue::Coinbase)
+        ..SimulatorConfig::of(simulator::Venue::Coinbase)
     };
     let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
     let url = simulator.url()?;
@@ -208,7 +208,8 @@ async fn an_unknown_product_is_refused_by_name_and_the_connection_stays() -> any
 
 #[tokio::test]
 async fn a_client_that_does_not_subscribe_is_dropped() -> anyhow::Result<()> {
-    let simulator = Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(Venue::Coinbase)).await?;
+    let simulator =
+        Simulator::bind("127.0.0.1:0", &SimulatorConfig::of(simulator::Venue::Coinbase)).await?;
     let url = simulator.url()?;
     tokio::spawn(simulator.run());
     let (mut socket, _) = connect_async(&url).await?;

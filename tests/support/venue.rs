@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use producer::exchange::Venue;
-use producer::simulator::market::Market;
 use schemas::{Basis, Codec, Decimal, FeedMark, Kind, MarketEvent, PairKey};
+use simulator::market::Market;
+use venues::Venue;
 
 use super::topics::Record;
 use super::{Installation, Process, wait_until};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use producer::load::{Ids, Load, Pick};
+use producer::input::load::{Ids, Load, Pick};
 use schemas::topic::Topic;
 use schemas::{Codec, Timestamp};
 use streams::Driver;

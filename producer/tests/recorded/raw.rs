@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use producer::exchange::Venue;
 use schemas::PairKey;
 use serde_json::Value;
+use venues::Venue;
 
 pub(crate) use recordings::path as data;
 

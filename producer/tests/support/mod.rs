@@ -6,28 +6,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use producer::backfill::{self, BackfillConfig};
-use producer::backoff::Backoff;
-use producer::budget::{Budget, Gate};
-use producer::capture::Capture;
-use producer::connection::Patience;
-use producer::exchange::Venue;
-use producer::feed::{Breaker, Cause, Feed, FeedConfig, Rotation, Surroundings};
+use producer::feed::backfill::{self, BackfillConfig};
+use producer::feed::backoff::Backoff;
+use producer::feed::capture::Capture;
+use producer::feed::session::Timeouts;
+use producer::feed::{CircuitBreaker, Feed, FeedConfig, FeedContext, RotationConfig};
+use producer::labels::Cause;
 use producer::metrics::Metrics;
-use producer::pipeline::Output;
-use producer::plan::Line;
-use producer::simulator::faults::Faults;
-use producer::simulator::{Handle, Simulator, SimulatorConfig};
+use producer::plan::ConnectionPlan;
+use producer::plan::budget::RateLimiter;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use simulator::faults::Faults;
+use simulator::{Handle, Simulator, SimulatorConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use venues::Venue;
+use venues::pipeline::Output;
 
 /// A test that has not seen what it waits for by then has failed. Longer than anything lasts here.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How often a quiet feed is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// The simulation of a venue.
+pub(crate) fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
+    simulator::Venue::from_name(venue.as_str()).context("it is not simulated")
+}
 
 /// What a test changes.
 pub(crate) struct Setup {
@@ -57,27 +63,21 @@ impl Setup {
         }
     }
 
-    fn products(&self) -> Vec<String> {
-        let names = match self.venue {
-            Venue::Coinbase => ["BTC-USD", "ETH-USD"],
-            Venue::Binance => ["BTCUSDT", "ETHUSDT"],
-            Venue::Kraken => ["BTC/USD", "ETH/USD"],
-            Venue::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
-        };
-        names.map(str::to_owned).to_vec()
+    fn products(&self) -> anyhow::Result<Vec<String>> {
+        Ok(simulated(self.venue)?.majors().map(str::to_owned).to_vec())
     }
 
     fn feed(&self, url: String) -> anyhow::Result<FeedConfig> {
-        let streams = self.venue.streams(&self.products());
+        let streams = self.venue.streams(&self.products()?);
         Ok(FeedConfig {
             url,
             venue: self.venue,
-            line: Line { name: format!("{}-0", self.venue), streams, grows: false },
+            connection: ConnectionPlan { name: format!("{}-0", self.venue), streams, grows: false },
             max_streams: 10,
-            patience: Patience { stale_after: self.stale_after, quiet_after: PATIENCE },
+            timeouts: Timeouts { stale_after: self.stale_after, quiet_after: PATIENCE },
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
-            rotation: Rotation { after: None, overlap: PATIENCE },
-            breaker: Breaker { after: 5, pause: PATIENCE },
+            rotation: RotationConfig { after: None, overlap: PATIENCE },
+            breaker: CircuitBreaker { after: 5, pause: PATIENCE },
         })
     }
 }
@@ -96,13 +96,13 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let (venue, products) = (setup.venue, setup.products());
+        let (venue, products) = (setup.venue, setup.products()?);
         let config = SimulatorConfig {
             seed: setup.seed,
             products: products.clone(),
             rate: setup.rate,
             faults: setup.faults,
-            ..SimulatorConfig::of(venue)
+            ..SimulatorConfig::of(simulated(venue)?)
         };
         let served = Simulator::bind("127.0.0.1:0", &config).await?;
         let (url, simulator) = (served.url()?, served.handle());
@@ -111,16 +111,16 @@ impl Live {
         let (mut sender, outputs) = mpsc::channel(16);
         let (shutdown, watching) = watch::channel(false);
         if setup.fetches {
-            let path = if venue == Venue::Deribit { "/api/v2" } else { "" };
+            let path = venue.adapter().endpoints.rest_path;
             let rest_url = format!("{}{path}", url.replacen("ws", "http", 1));
             let config = BackfillConfig { venue, rest_url, shutdown: watching.clone(), seed: 1 };
             sender = backfill::between(config, Arc::clone(&metrics), sender)?;
         }
         let config = setup.feed(url)?;
-        let gate = Gate::new(Budget::of(venue));
-        let around = Surroundings::new(Arc::clone(&metrics), sender, watching, gate);
-        let around = around.captured(setup.capture);
-        let feed = tokio::spawn(Feed::new(config, around, StdRng::seed_from_u64(1)).run());
+        let limiter = RateLimiter::new(venue.adapter().limits);
+        let context = FeedContext::new(Arc::clone(&metrics), sender, watching, limiter);
+        let context = context.captured(setup.capture);
+        let feed = tokio::spawn(Feed::new(config, context, StdRng::seed_from_u64(1)).run());
         Ok(Self { venue, products, outputs, metrics, simulator, shutdown, feed, serving })
     }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
-use producer::load::{Ids, Load, Pick};
+use producer::input::load::{Ids, Load, Pick};
 use schemas::{PairKey, Timestamp};
 use serde_json::json;
 

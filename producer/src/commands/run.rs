@@ -1,0 +1,196 @@
+//! `producer run`: publishes the live feeds of a plan and serves metrics, until stopped.
+//!
+//! ```text
+//! plan ─→ feed (task) ─┐
+//!         feed (task) ─┴─ Output, bounded ──→ sink (thread) ──→ Kafka
+//! ```
+//!
+//! Stopping follows the stream: the feeds end, the channel empties, the queue is flushed. Records
+//! that Kafka does not acknowledge within `--flush-timeout` are reported, and the exit code is not
+//! 0. A skewed clock stops the process the same way (`feed/clock_skew.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use cli::signal::Stop;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot, watch};
+use venues::Venue;
+use venues::pipeline::Output;
+
+use super::connect::connect;
+use crate::clock;
+use crate::config::RunConfig;
+use crate::feed::backfill::{self, BackfillConfig};
+use crate::feed::clock_skew::ClockCheck;
+use crate::feed::{Feed, FeedContext};
+use crate::metrics::Metrics;
+use crate::plan::Plan;
+use crate::plan::budget::RateLimiter;
+use crate::sink::Sink;
+use crate::sink::config::SinkError;
+
+/// Outputs between feed and sink. Small: what waits belongs in the sink's queue, which is bounded
+/// by flags.
+const CHANNEL: usize = 1024;
+
+/// Runs until a signal, or until the sink cannot go on.
+pub fn run(config: &RunConfig) -> anyhow::Result<()> {
+    // An error means that a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let metrics = Arc::new(Metrics::new()?);
+    metrics.declare(config.follow.venue);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    // The plan first: its errors are reported before anything connects.
+    let plan = runtime.block_on(config.follow.plan())?;
+    let (venue, url) = (config.follow.venue, config.follow.history_url());
+    let clock = ClockCheck::new(venue, &url, config.max_clock_skew)?;
+    runtime.block_on(clock.check(&metrics))?;
+    let sink = connect(&config.kafka, &metrics)?;
+    let result = runtime.block_on(live(config, &plan, sink, &metrics, &clock));
+    runtime.shutdown_background();
+    result
+}
+
+async fn live(
+    config: &RunConfig,
+    plan: &Plan,
+    sink: Sink,
+    metrics: &Arc<Metrics>,
+    clock: &ClockCheck,
+) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let listener = TcpListener::bind(config.metrics).await.with_context(|| {
+        format!(
+            "cannot serve metrics at {}: choose another --metrics or free the port",
+            config.metrics
+        )
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
+    tokio::spawn(serve(listener, config.follow.venue, Arc::clone(metrics)));
+    let stopping = sink.stopping();
+    let (outputs, inbox) = mpsc::channel(CHANNEL);
+    let mut finished = spawn_sink(sink, inbox)?;
+    let (shutdown, watching) = watch::channel(false);
+    let outputs = with_backfill(config, metrics, outputs, &watching)?;
+    let (capture, captured) = config.capture()?.unzip();
+    let limiter = RateLimiter::new(config.follow.budget());
+    let context = FeedContext::new(Arc::clone(metrics), outputs, watching, limiter);
+    // Kept by the feeds alone: sink and capture end with the last of them.
+    feeds(config, plan, &context.captured(capture))?;
+    let skewed = tokio::select! {
+        ended = &mut finished => {
+            ended.context("the sink ended without a word")??;
+            bail!("the feed ended by itself: see the log");
+        }
+        () = stop.wait() => Ok(()),
+        skewed = clock.watch(metrics) => Err(skewed),
+    };
+    tracing::info!("stopping");
+    shutdown.send_replace(true);
+    tokio::select! {
+        ended = &mut finished => ended,
+        () = tokio::time::sleep(config.kafka.flush_timeout) => {
+            stopping.store(true, Ordering::Relaxed);
+            finished.await
+        }
+    }
+    .context("the sink ended without a word")??;
+    if let Some(Ok(written)) = captured.map(thread::JoinHandle::join) {
+        written.context("the capture is not whole")?;
+    }
+    tracing::info!("stopped, everything is delivered or kept");
+    Ok(skewed?)
+}
+
+/// Where feeds write to: missed trades are fetched on the way, unless that is turned off.
+fn with_backfill(
+    config: &RunConfig,
+    metrics: &Arc<Metrics>,
+    outputs: mpsc::Sender<Output>,
+    shutdown: &watch::Receiver<bool>,
+) -> anyhow::Result<mpsc::Sender<Output>> {
+    let Some(rest_url) = config.backfill_url() else {
+        return Ok(outputs);
+    };
+    let (venue, shutdown) = (config.follow.venue, shutdown.clone());
+    let seed = clock::now_micros().cast_unsigned();
+    let fetched = BackfillConfig { venue, rest_url, shutdown, seed };
+    backfill::between(fetched, Arc::clone(metrics), outputs)
+}
+
+/// A task for each connection of the plan.
+fn feeds(config: &RunConfig, plan: &Plan, context: &FeedContext) -> anyhow::Result<()> {
+    let venue = config.follow.venue.as_str();
+    let instruments = i64::try_from(plan.instruments()).unwrap_or(i64::MAX);
+    context.metrics.instruments.with_label_values(&[venue]).set(instruments);
+    let seed = clock::now_micros().cast_unsigned();
+    for (number, connection) in (0..).zip(&plan.connections) {
+        let rng = StdRng::seed_from_u64(seed.wrapping_add(number));
+        let feed = Feed::new(config.feed(connection.clone())?, context.clone(), rng);
+        let feed = if plan.connections.len() > 1 { feed.one_of_several() } else { feed };
+        tokio::spawn(feed.run());
+    }
+    tracing::info!(venue, instruments, connections = plan.connections.len(), "running");
+    Ok(())
+}
+
+/// The sink on a thread of its own: everything it does blocks.
+fn spawn_sink(
+    mut sink: Sink,
+    mut inbox: mpsc::Receiver<Output>,
+) -> anyhow::Result<oneshot::Receiver<Result<(), SinkError>>> {
+    let (done, finished) = oneshot::channel();
+    let work = move || {
+        let mut drain = || {
+            while let Some(output) = next(&mut inbox, &mut sink)? {
+                sink.publish_live(&output)?;
+            }
+            sink.finish()
+        };
+        // An error means that the receiver is gone.
+        let _ = done.send(drain());
+    };
+    thread::Builder::new().name("sink".into()).spawn(work).context("cannot start a thread")?;
+    Ok(finished)
+}
+
+/// The next output; while there is none, the spool is worked on.
+fn next(inbox: &mut mpsc::Receiver<Output>, sink: &mut Sink) -> Result<Option<Output>, SinkError> {
+    while sink.pending() {
+        match inbox.try_recv() {
+            Ok(output) => return Ok(Some(output)),
+            Err(TryRecvError::Disconnected) => return Ok(None),
+            Err(TryRecvError::Empty) => sink.idle()?,
+        }
+    }
+    Ok(inbox.blocking_recv())
+}
+
+/// Serves `/metrics` for Prometheus and `/healthz` for a supervisor.
+async fn serve(listener: TcpListener, venue: Venue, metrics: Arc<Metrics>) {
+    let router = Router::new()
+        .route("/metrics", get(render))
+        .route("/healthz", get(async || "ok\n"))
+        .with_state((venue, metrics));
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "metrics are no longer served");
+    }
+}
+
+async fn render(State((venue, metrics)): State<(Venue, Arc<Metrics>)>) -> impl IntoResponse {
+    match metrics.render(venue, clock::now()) {
+        Ok(text) => Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}

@@ -1,0 +1,270 @@
+//! Backfill: trades that a feed missed are fetched over the venue's REST interface.
+//!
+//! ```text
+//! feed ── Output ──→ pass on ──────────────────────────→ Output ──→ sink
+//!                       │ a gap with ids                    ▲
+//!                       └─→ queue, bounded ─→ fetch ────────┘ as ordinary late events
+//! ```
+//!
+//! The mark of a gap is published before the trades that fill it. A fetched trade is an ordinary
+//! event: it counts once, and the processor clears the mark with the last missing trade. The
+//! requests and the parsing of answers are the venue's [`History`].
+//!
+//! Invariants:
+//! - A feed never waits for a fetch.
+//! - Requests are sequential and paced; the venue's `Retry-After` is obeyed.
+//! - A gap ends as filled or as given up with a reason. Both are counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use schemas::MarketEvent;
+use tokio::sync::{mpsc, watch};
+use venues::Venue;
+use venues::history::{History, HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE, Page};
+use venues::pipeline::Output;
+
+use crate::clock;
+use crate::feed::backoff::Backoff;
+use crate::labels::GaveUp;
+use crate::metrics::Metrics;
+
+/// Gaps that wait. A reconnect makes one for each pair at most; more are given up.
+const QUEUE: usize = 1024;
+/// Outputs between feed and sink on this way.
+const CHANNEL: usize = 1024;
+/// A request that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries of one request.
+const ATTEMPTS: u32 = 6;
+/// The longest first wait after a failure.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+/// The longest wait after a failure without a `Retry-After`.
+const WAIT_MAX: Duration = Duration::from_mins(1);
+/// Pages of one gap: a longer one is history, not a gap.
+const MAX_PAGES: u32 = 100;
+/// How often trades are looked for that the venue does not show: its requests may be behind its feed.
+const LOOKS: u32 = 3;
+/// The wait before they are looked for again.
+const LAG: Duration = Duration::from_secs(1);
+
+/// Where to fetch, and until when.
+#[derive(Clone, Debug)]
+pub struct BackfillConfig {
+    /// Whose interface.
+    pub venue: Venue,
+    /// Where it is, without a path.
+    pub rest_url: String,
+    /// The feed ends when it turns true.
+    pub shutdown: watch::Receiver<bool>,
+    /// Decides the jitter of waits.
+    pub seed: u64,
+}
+
+/// Puts the fetching between a feed and its sink; the feed writes to the returned channel. A venue
+/// without a history is not asked: the feed writes to the sink.
+pub fn between(
+    config: BackfillConfig,
+    metrics: Arc<Metrics>,
+    outputs: mpsc::Sender<Output>,
+) -> anyhow::Result<mpsc::Sender<Output>> {
+    let venue = config.venue;
+    let Some(history) = &venue.adapter().history else { return Ok(outputs) };
+    let (sender, mut inbox) = mpsc::channel::<Output>(CHANNEL);
+    let (gaps, waiting) = mpsc::channel(QUEUE);
+    let fetching = Fetching {
+        client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+        history,
+        backoff: Backoff::new(BACKOFF_FIRST, WAIT_MAX)?,
+        rng: StdRng::seed_from_u64(config.seed),
+        config,
+        metrics: Arc::clone(&metrics),
+        outputs: outputs.clone(),
+    };
+    tokio::spawn(fetching.run(waiting));
+    tokio::spawn(async move {
+        while let Some(output) = inbox.recv().await {
+            let lost = match &output {
+                Output::Gap { pair, mark } => MissingTrades::of(pair, mark),
+                _ => None,
+            };
+            // The mark first: what fills it comes after.
+            if outputs.send(output).await.is_err() {
+                return;
+            }
+            if let Some(lost) = lost
+                && gaps.try_send(lost).is_err()
+            {
+                give_up(&metrics, venue, GaveUp::QueueFull);
+            }
+        }
+    });
+    Ok(sender)
+}
+
+fn give_up(metrics: &Metrics, venue: Venue, why: GaveUp) {
+    metrics.recovery.backfill_given_up.with_label_values(&[venue.as_str(), why.as_str()]).inc();
+}
+
+/// The one that asks the venue.
+struct Fetching {
+    client: reqwest::Client,
+    history: &'static History,
+    backoff: Backoff,
+    rng: StdRng,
+    config: BackfillConfig,
+    metrics: Arc<Metrics>,
+    outputs: mpsc::Sender<Output>,
+}
+
+/// The result of one request.
+enum Attempt {
+    Page(Page),
+    /// To be tried again, not before so long.
+    Later(Duration),
+    Never(GaveUp),
+}
+
+impl Fetching {
+    async fn run(mut self, mut gaps: mpsc::Receiver<MissingTrades>) {
+        while let Some(lost) = gaps.recv().await {
+            if let Err(why) = self.fill(&lost).await {
+                tracing::warn!(
+                    pair = %lost.pair, first = lost.first, last = lost.last, why = why.as_str(),
+                    "a gap is not filled"
+                );
+                give_up(&self.metrics, self.config.venue, why);
+            }
+        }
+    }
+
+    /// Fetches the trades of a gap and hands them on, the oldest first.
+    async fn fill(&mut self, lost: &MissingTrades) -> Result<(), GaveUp> {
+        let mut found = BTreeMap::new();
+        let looked = self.look(lost, &mut found).await;
+        // The found trades are published even if others are missing.
+        let count = found.len() as u64;
+        for event in found.into_values() {
+            let output = Output::Event { pair: lost.pair.clone(), event };
+            self.outputs.send(output).await.map_err(|_| GaveUp::Stopped)?;
+        }
+        let venue = self.config.venue.as_str();
+        self.metrics.recovery.backfilled.with_label_values(&[venue]).inc_by(count);
+        looked
+    }
+
+    /// Looks for the trades of a gap until all are found.
+    async fn look(
+        &mut self,
+        lost: &MissingTrades,
+        found: &mut BTreeMap<i64, MarketEvent>,
+    ) -> Result<(), GaveUp> {
+        if lost.count() > u64::from(MAX_PAGES * PAGE_SIZE) {
+            return Err(GaveUp::TooLong);
+        }
+        for look in 0..LOOKS {
+            if look > 0 {
+                self.pause(LAG).await?;
+            }
+            self.pages(lost, found).await?;
+            if found.len() as u64 == lost.count() {
+                return Ok(());
+            }
+        }
+        Err(GaveUp::Absent)
+    }
+
+    /// Reads all pages of a gap.
+    async fn pages(
+        &mut self,
+        lost: &MissingTrades,
+        found: &mut BTreeMap<i64, MarketEvent>,
+    ) -> Result<(), GaveUp> {
+        let mut cursor = (self.history.first_cursor)(lost);
+        for _ in 0..MAX_PAGES {
+            let page = self.page(lost, cursor).await?;
+            found
+                .extend(page.trades.into_iter().filter_map(|event| Some((event.trade_id?, event))));
+            match page.next {
+                // A page whose cursor does not advance is the last one.
+                Some(next) if next != cursor => cursor = next,
+                _ => return Ok(()),
+            }
+        }
+        Err(GaveUp::TooLong)
+    }
+
+    /// A page, after as many tries as it takes.
+    async fn page(&mut self, lost: &MissingTrades, cursor: i64) -> Result<Page, GaveUp> {
+        let url = (self.history.request)(lost, cursor).url(&self.config.rest_url);
+        self.backoff.reset();
+        self.pause(self.history.pace).await?;
+        for _ in 0..ATTEMPTS {
+            match self.ask(&url, lost, cursor).await {
+                Attempt::Page(page) => return Ok(page),
+                Attempt::Never(why) => return Err(why),
+                Attempt::Later(wish) => {
+                    let wait = self.backoff.next(&mut self.rng).max(wish.min(MAX_WAIT));
+                    self.pause(wait).await?;
+                }
+            }
+        }
+        Err(GaveUp::Failed)
+    }
+
+    async fn ask(&self, url: &str, lost: &MissingTrades, cursor: i64) -> Attempt {
+        // Coinbase refuses clients without a name.
+        let request = self.client.get(url).header("user-agent", "market-producer");
+        let Ok(response) = request.send().await else {
+            return Attempt::Later(Duration::ZERO);
+        };
+        let (status, wish) = (response.status(), wish(response.headers()));
+        // What breaks off is asked again.
+        let Ok(text) = response.text().await else { return Attempt::Later(wish) };
+        let reply = (self.history.parse)(lost, cursor, &text, clock::now());
+        match reply {
+            Ok(HistoryAnswer::RetryAfter { reason, wait }) => {
+                tracing::warn!(url, %status, reason, ?wait, "the venue is rate limiting or unavailable");
+                Attempt::Later(wait.max(wish))
+            }
+            _ if passes(status) => {
+                tracing::warn!(url, %status, ?wish, "the venue is rate limiting or unavailable");
+                Attempt::Later(wish)
+            }
+            Ok(HistoryAnswer::Page(page)) if status.is_success() => Attempt::Page(page),
+            Err(error) if status.is_success() => {
+                tracing::warn!(url, %error, "the venue's trades cannot be read");
+                Attempt::Never(GaveUp::Malformed)
+            }
+            reply => {
+                tracing::warn!(url, %status, ?reply, "the venue refused a request");
+                Attempt::Never(GaveUp::Failed)
+            }
+        }
+    }
+
+    async fn pause(&mut self, wait: Duration) -> Result<(), GaveUp> {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            _ = self.config.shutdown.wait_for(|stop| *stop) => Err(GaveUp::Stopped),
+        }
+    }
+}
+
+/// Whether another time may be better.
+fn passes(status: StatusCode) -> bool {
+    // 418 is Binance's for an address that went on after 429.
+    let limited = [StatusCode::TOO_MANY_REQUESTS, StatusCode::IM_A_TEAPOT].contains(&status);
+    limited || status.is_server_error()
+}
+
+/// The time that the venue asks to wait.
+fn wish(headers: &HeaderMap) -> Duration {
+    let wish = headers.get(RETRY_AFTER).and_then(|wish| wish.to_str().ok());
+    Duration::from_secs(wish.and_then(|wish| wish.trim().parse().ok()).unwrap_or(0))
+}

@@ -1,0 +1,47 @@
+//! A connection: a socket and its session.
+
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+
+use super::capture::Kind;
+use super::context::FeedContext;
+use super::session::Session;
+use super::socket::Socket;
+use crate::clock;
+
+/// A socket and its session.
+pub(super) struct Connection {
+    pub(super) socket: Socket,
+    pub(super) session: Session,
+    /// When it was connected.
+    pub(super) since: Duration,
+    /// When it is to be replaced.
+    pub(super) rotate_at: Option<Duration>,
+}
+
+impl Connection {
+    /// Takes a slot of the rate limiter for the next request.
+    pub(super) fn take_slot(&mut self, context: &FeedContext, now: Duration) {
+        if self.session.wants_slot() {
+            self.session.take_slot(context.limiter().message(now));
+        }
+    }
+
+    /// Sends a text frame, which is captured.
+    pub(super) async fn send(
+        &mut self,
+        context: &FeedContext,
+        url: &str,
+        text: &str,
+    ) -> Result<(), Error> {
+        context.line(clock::now(), Kind::Sent, url, text).await;
+        self.socket.send(Frame::text(text)).await
+    }
+
+    /// Sends a ping without a payload.
+    pub(super) async fn ping(&mut self) -> Result<(), Error> {
+        self.socket.send(Frame::Ping(Vec::new().into())).await
+    }
+}

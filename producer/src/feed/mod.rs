@@ -1,0 +1,487 @@
+//! A live feed: connects, subscribes, reads, replaces its connection in time, and reconnects.
+//!
+//! ```text
+//!            ┌────────────── back-off ◀───────────────┐
+//!            ▼                                        │ cause
+//! connect ─→ requests, paced ─→ read frames ─→ lost, stale, quiet, refused, limited, closed
+//!                                 │    ▲
+//!                                 │    └─ rotation, before the venue closes the connection
+//!                                 └─→ Output, through a bounded channel
+//! ```
+//!
+//! The channel is the back-pressure. While the sink is full no frame is read, the venue's buffers
+//! fill, and at worst the venue closes the connection. The feed drops nothing itself, and the trade
+//! ids show what the venue dropped.
+//!
+//! Feeds of one process share the rate limiter and announce listing changes to each other. A feed
+//! that fails does not disturb the others.
+//!
+//! Cancellation: the future of [`Feed::run`] ends at the next frame, wait or send after `shutdown`
+//! turns true, with every frame it read passed on.
+
+pub mod backfill;
+pub mod backoff;
+pub mod capture;
+pub mod clock_skew;
+mod connection;
+mod context;
+mod listing;
+mod reconnects;
+mod rotation;
+pub mod session;
+mod socket;
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use rand::Rng;
+use schemas::Timestamp;
+use tokio::sync::broadcast;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
+use venues::pipeline::{Control, Output, Pipeline, Produced};
+use venues::{ListingChange, Parsed};
+
+use self::capture::Kind;
+use self::connection::Connection;
+pub use self::context::{CircuitBreaker, FeedConfig, FeedContext, RotationConfig};
+use self::reconnects::Reconnects;
+use self::rotation::{Event, Rotation, Step};
+use self::session::{Due, Outcome, Session};
+use self::socket::{Failed, Socket};
+use crate::clock;
+use crate::labels::Cause;
+use crate::metrics::LastFrame;
+
+/// The longest wait for the close of a socket.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The wait after a rate limit that names none.
+const LIMITED_WAIT: Duration = Duration::from_secs(10);
+/// The wait after a replacement that failed: the old connection goes on.
+const ROTATION_RETRY: Duration = Duration::from_secs(30);
+
+/// How one connection ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The feed reconnects.
+    Again(Cause),
+    /// The feed stops.
+    Stop,
+}
+
+/// One live feed.
+pub struct Feed<R> {
+    config: FeedConfig,
+    context: FeedContext,
+    pipeline: Pipeline,
+    changes: broadcast::Receiver<ListingChange>,
+    last_frame: LastFrame,
+    reconnects: Reconnects<R>,
+    /// Reused for every frame.
+    produced: Produced,
+}
+
+impl<R: Rng> Feed<R> {
+    /// A feed that writes to the outputs of its context until they shut down.
+    pub fn new(config: FeedConfig, context: FeedContext, rng: R) -> Self {
+        let name = config.connection.name.clone();
+        Self {
+            pipeline: Pipeline::new(config.venue, name),
+            changes: context.changes.subscribe(),
+            last_frame: context.metrics.watch(),
+            reconnects: Reconnects::new(config.backoff, config.breaker, rng),
+            config,
+            context,
+            produced: Produced::default(),
+        }
+    }
+
+    /// Marks only its own pairs: the exchange needs other connections as well.
+    #[must_use]
+    pub fn one_of_several(mut self) -> Self {
+        self.pipeline = self.pipeline.one_of_several();
+        self
+    }
+
+    /// Reads the feed, over as many connections as it takes.
+    pub async fn run(mut self) {
+        let venue = self.config.venue.as_str();
+        loop {
+            let cause = match self.attempt().await {
+                End::Stop => return,
+                End::Again(cause) => cause,
+            };
+            self.pipeline.disconnected();
+            self.context.metrics.reconnects.with_label_values(&[venue, cause.as_str()]).inc();
+            let wait = self.reconnects.wait_after(cause);
+            tracing::warn!(
+                venue, feed = self.name(), cause = cause.as_str(), url = self.config.url,
+                wait = ?wait, "feed is down, connecting again"
+            );
+            let paused = self.reconnects.is_open();
+            if paused {
+                tracing::error!(
+                    venue, feed = self.name(), pause = ?wait,
+                    "the venue refused too often: correct --products or --currency"
+                );
+            }
+            let breakers = self.context.metrics.breakers.with_label_values(&[venue]);
+            breakers.add(i64::from(paused));
+            let stopped = self.context.pause(wait).await;
+            breakers.sub(i64::from(paused));
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.config.connection.name
+    }
+
+    /// One connection, from the rate limiter to its end.
+    async fn attempt(&mut self) -> End {
+        loop {
+            let admitted = self.context.limiter().attempt(self.context.now());
+            let Err(wait) = admitted else { break };
+            if self.context.pause(wait).await {
+                return End::Stop;
+            }
+        }
+        let connected = tokio::select! {
+            connected = socket::connect(self.config.url.clone()) => connected,
+            () = self.context.stopped() => return End::Stop,
+        };
+        let venue = self.config.venue.as_str();
+        let socket = match connected {
+            Ok(socket) => socket,
+            Err(failed) => return End::Again(self.failed(&failed)),
+        };
+        tracing::info!(venue, feed = self.name(), url = self.config.url, "feed is connected");
+        self.context.line(clock::now(), Kind::Open, &self.config.url, "").await;
+        let mut connection = self.connection(socket);
+        let standing = self.context.metrics.connections.with_label_values(&[venue]);
+        standing.inc();
+        let end = self.read(&mut connection).await;
+        standing.dec();
+        if connection.session.granted() > 0 {
+            self.reconnects.ended(self.context.now().saturating_sub(connection.since));
+        }
+        let _ = timeout(CLOSE_TIMEOUT, connection.socket.close(None)).await;
+        end
+    }
+
+    /// Logs a failed attempt, and obeys a rate limit.
+    fn failed(&self, failed: &Failed) -> Cause {
+        let venue = self.config.venue.as_str();
+        let (feed, url) = (self.name(), &self.config.url);
+        tracing::warn!(venue, feed, url, error = %failed, "cannot connect");
+        let Failed::Limited { wait, .. } = failed else { return Cause::Connect };
+        self.context.close(wait.unwrap_or(LIMITED_WAIT));
+        Cause::Limited
+    }
+
+    fn connection(&mut self, socket: Socket) -> Connection {
+        let since = self.context.now();
+        let (venue, streams) = (self.config.venue, &self.config.connection.streams);
+        let session = Session::new(venue, streams, self.config.timeouts, since);
+        let after = self.config.rotation.after;
+        let rotate_at = after.map(|after| since + self.reconnects.rotate_after(after));
+        Connection { socket, session, since, rotate_at }
+    }
+
+    async fn read(&mut self, connection: &mut Connection) -> End {
+        let context = self.context.clone();
+        let mut rotation = Rotation::new(self.config.rotation.overlap);
+        loop {
+            let now = self.context.now();
+            connection.take_slot(&self.context, now);
+            if let Some(replacement) = rotation.standing() {
+                replacement.take_slot(&self.context, now);
+            }
+            let due = connection.session.next_due();
+            let due = rotation.next_due(connection.rotate_at).map_or(due, |at| at.min(due));
+            let end = tokio::select! {
+                frame = connection.socket.next() => {
+                    match self.frame(frame, connection, &mut rotation).await {
+                        // The replacement has everything that the old connection had.
+                        Err(End::Again(_)) if rotation.is_ready() => {
+                            self.take_over(connection, &mut rotation).await
+                        }
+                        result => result,
+                    }
+                }
+                event = rotation.event() => {
+                    self.replacement(event, connection, &mut rotation).await
+                }
+                () = sleep(due.saturating_sub(now)) => self.due(connection, &mut rotation).await,
+                Ok(change) = self.changes.recv() => {
+                    let (config, metrics) = (&mut self.config, &context.metrics);
+                    listing::apply(config, metrics, &change, &mut connection.session);
+                    Ok(())
+                }
+                () = context.stopped() => Err(End::Stop),
+            };
+            if let Err(end) = end {
+                return end;
+            }
+        }
+    }
+
+    async fn frame(
+        &mut self,
+        frame: Option<Result<Frame, Error>>,
+        connection: &mut Connection,
+        rotation: &mut Rotation,
+    ) -> Result<(), End> {
+        let text = match frame {
+            None | Some(Ok(Frame::Close(_))) => return Err(End::Again(Cause::Closed)),
+            Some(Err(error)) => {
+                let venue = self.config.venue.as_str();
+                tracing::warn!(venue, feed = self.name(), %error, "connection broke");
+                return Err(End::Again(Cause::Lost));
+            }
+            Some(Ok(Frame::Text(text))) => text,
+            // The library answers pings, with their payload.
+            Some(Ok(_)) => {
+                self.last_frame.set(clock::now());
+                connection.session.frame(false, self.context.now());
+                return Ok(());
+            }
+        };
+        let now = self.context.now();
+        connection.session.frame(true, now);
+        for control in self.publish(&text, clock::now(), connection, rotation).await? {
+            let outcome = connection.session.accept(control, now);
+            self.obey(outcome, connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on the records of a text frame; returns the messages that concern the connection.
+    async fn publish(
+        &mut self,
+        text: &str,
+        at: Timestamp,
+        connection: &mut Connection,
+        rotation: &mut Rotation,
+    ) -> Result<Vec<Control>, End> {
+        self.last_frame.set(at);
+        self.context.line(at, Kind::Frame, &self.config.url, text).await;
+        let (venue, now) = (self.config.venue, self.context.now());
+        let mut produced = std::mem::take(&mut self.produced);
+        let controls = self.pipeline.frame(text, at, &mut produced);
+        self.context.metrics.count(venue, &mut produced);
+        for output in produced.outputs.drain(..) {
+            if let Output::Event { pair, event } = &output {
+                connection.session.event(venue.class(pair), now);
+                if rotation.repeats(pair, event) {
+                    self.context.metrics.repeated.with_label_values(&[venue.as_str()]).inc();
+                    continue;
+                }
+            }
+            if self.context.outputs.send(output).await.is_err() {
+                return Err(End::Stop);
+            }
+        }
+        self.produced = produced;
+        Ok(controls)
+    }
+
+    async fn obey(&mut self, outcome: Outcome, connection: &mut Connection) -> Result<(), End> {
+        let (venue, feed) = (self.config.venue.as_str(), self.name());
+        match outcome {
+            Outcome::Go => {}
+            Outcome::Complete => {
+                let subscriptions = connection.session.granted();
+                tracing::info!(venue, feed, subscriptions, "subscribed");
+                self.reconnects.accepted();
+                let (now, streams) = (self.context.now(), &self.config.connection.streams);
+                let class_of = self.config.venue.adapter().subscriptions.class_of_stream;
+                for class in streams.iter().filter_map(|stream| class_of(stream)) {
+                    connection.session.event(class, now);
+                }
+            }
+            Outcome::Send(text) => self.send(connection, text).await?,
+            Outcome::Rejected(reason) => {
+                self.context.metrics.refused_streams.with_label_values(&[venue]).inc();
+                tracing::warn!(venue, feed, reason, "the venue refused one of several streams");
+                if connection.session.granted() > 0 {
+                    self.reconnects.accepted();
+                }
+            }
+            Outcome::Refused(reason) => {
+                tracing::error!(
+                    venue,
+                    feed,
+                    reason,
+                    "the venue refused the subscription: correct --products or --currency"
+                );
+                return Err(End::Again(Cause::Refused));
+            }
+            Outcome::Limited(wait) => {
+                tracing::warn!(venue, feed, ?wait, "the venue is rate limiting");
+                self.context.close(wait);
+                return Err(End::Again(Cause::Limited));
+            }
+            // The replacement is connected at once, and the old connection is read to its end.
+            Outcome::Closing => connection.rotate_at = Some(self.context.now()),
+            Outcome::Changed(change) => {
+                if listing::announces(&self.config, &change) {
+                    // This feed receives it as well, so there is always a receiver.
+                    let _ = self.context.changes.send(change);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, connection: &mut Connection, text: &str) -> Result<(), End> {
+        let sent = connection.send(&self.context, &self.config.url, text).await;
+        sent.map_err(|_| End::Again(Cause::Lost))
+    }
+
+    /// Does what is due for the connection and for its replacement.
+    async fn due(
+        &mut self,
+        connection: &mut Connection,
+        rotation: &mut Rotation,
+    ) -> Result<(), End> {
+        let now = self.context.now();
+        self.due_of(connection, now).await?;
+        match rotation.step(connection.rotate_at, now) {
+            Step::Wait => {}
+            Step::Connect => self.connect_replacement(connection, rotation, now),
+            Step::TakeOver => return self.take_over(connection, rotation).await,
+        }
+        if let Some(replacement) = rotation.standing() {
+            if self.due_of(replacement, now).await.is_err() {
+                self.abandon(connection, rotation);
+            }
+            rotation.check_granted(now);
+        }
+        Ok(())
+    }
+
+    async fn due_of(&mut self, connection: &mut Connection, now: Duration) -> Result<(), End> {
+        while let Some(due) = connection.session.due(now) {
+            self.act(due, connection).await?;
+            connection.take_slot(&self.context, now);
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, due: Due, connection: &mut Connection) -> Result<(), End> {
+        let (venue, feed) = (self.config.venue.as_str(), self.name());
+        match due {
+            Due::Send(text) => self.send(connection, &text).await,
+            Due::Ping => connection.ping().await.map_err(|_| End::Again(Cause::Lost)),
+            Due::Stale => Err(End::Again(Cause::Stale)),
+            Due::Quiet(class) => {
+                tracing::warn!(venue, feed, class = class.as_str(), "a class has fallen silent");
+                Err(End::Again(Cause::Quiet))
+            }
+            Due::Unanswered(missing) => {
+                let count = missing.len() as u64;
+                self.context.metrics.refused_streams.with_label_values(&[venue]).inc_by(count);
+                let names: Vec<_> = missing.iter().take(20).map(ToString::to_string).collect();
+                let missing = names.join(",");
+                tracing::warn!(venue, feed, count, missing, "subscriptions were not acknowledged");
+                if connection.session.granted() == 0 {
+                    return Err(End::Again(Cause::Refused));
+                }
+                self.reconnects.accepted();
+                Ok(())
+            }
+        }
+    }
+
+    /// Connects the replacement, as soon as the rate limiter admits it.
+    fn connect_replacement(
+        &self,
+        connection: &mut Connection,
+        rotation: &mut Rotation,
+        now: Duration,
+    ) {
+        let admitted = self.context.limiter().attempt(now);
+        if let Err(wait) = admitted {
+            connection.rotate_at = Some(now + wait);
+            return;
+        }
+        let venue = self.config.venue.as_str();
+        tracing::info!(venue, feed = self.name(), "the connection is being replaced");
+        rotation.connect(socket::connect(self.config.url.clone()).boxed());
+    }
+
+    /// Handles an event of the replacement.
+    async fn replacement(
+        &mut self,
+        event: Event,
+        connection: &mut Connection,
+        rotation: &mut Rotation,
+    ) -> Result<(), End> {
+        match event {
+            Event::Connected(connected) => match *connected {
+                Ok(socket) => rotation.connected(self.connection(socket)),
+                Err(failed) => {
+                    self.failed(&failed);
+                    self.abandon(connection, rotation);
+                }
+            },
+            Event::Frame(Some(Ok(Frame::Text(text)))) => match self.keep(text, rotation).await {
+                Err(_) => self.abandon(connection, rotation),
+                Ok(true) => return self.take_over(connection, rotation).await,
+                Ok(false) => {}
+            },
+            Event::Frame(Some(Ok(frame))) if !frame.is_close() => {
+                if let Some(replacement) = rotation.standing() {
+                    replacement.session.frame(false, self.context.now());
+                }
+            }
+            Event::Frame(_) => self.abandon(connection, rotation),
+        }
+        Ok(())
+    }
+
+    /// Keeps a frame of the replacement and handles its controls; true when no more can be kept.
+    async fn keep(&mut self, text: Utf8Bytes, rotation: &mut Rotation) -> Result<bool, End> {
+        let Some(replacement) = rotation.standing() else { return Ok(false) };
+        let (now, at) = (self.context.now(), clock::now());
+        replacement.session.frame(true, now);
+        let mut parsed: Vec<Parsed> = Vec::new();
+        // A malformed frame is counted when it is published.
+        let _ = self.config.venue.parse(&text, at, &mut parsed);
+        for control in parsed.into_iter().filter_map(|parsed| Control::of(parsed.message)) {
+            let outcome = replacement.session.accept(control, now);
+            self.obey(outcome, replacement).await?;
+        }
+        rotation.check_granted(now);
+        Ok(rotation.keep(at, text))
+    }
+
+    /// The replacement takes over: its kept frames are published, without the events that the old
+    /// connection brought.
+    async fn take_over(
+        &mut self,
+        connection: &mut Connection,
+        rotation: &mut Rotation,
+    ) -> Result<(), End> {
+        let Some((mut old, kept)) = rotation.take_over(connection) else { return Ok(()) };
+        // The close of the old socket is not waited for.
+        tokio::spawn(async move { old.close(None).await });
+        for (at, text) in kept {
+            self.publish(&text, at, connection, rotation).await?;
+        }
+        rotation.took_over(self.context.now());
+        let venue = self.config.venue.as_str();
+        self.context.metrics.rotations.with_label_values(&[venue]).inc();
+        tracing::info!(venue, feed = self.name(), "the connection is replaced");
+        Ok(())
+    }
+
+    /// Drops the replacement; another one follows later.
+    fn abandon(&self, connection: &mut Connection, rotation: &mut Rotation) {
+        rotation.abandon();
+        connection.rotate_at = Some(self.context.now() + ROTATION_RETRY);
+    }
+}

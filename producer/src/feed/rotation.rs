@@ -1,0 +1,286 @@
+//! The rotation of a connection: its replacement before the venue closes it.
+//!
+//! ```text
+//! old  ───────────── read ─────────────────┤ closed
+//! new         connect ─ request ─ granted ─ overlap ┬ kept frames are parsed, then new ones
+//!                             └── frames kept ──────┘
+//! ```
+//!
+//! Both connections together miss nothing: the new one stands before the old one ends. Until then
+//! only the old one is parsed, so ids never seem to jump. Events that both connections brought are
+//! dropped from the new one, also when it was read later than the old one.
+//!
+//! A value: the feed connects, sends and parses.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use rustc_hash::FxHashSet;
+use schemas::{Basis, MarketEvent, PairKey, Timestamp};
+use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
+
+use super::connection::Connection;
+use super::socket::{Failed, Socket};
+
+/// Frames that are kept of a new connection: a minute of the busiest one. Beyond it the new
+/// connection takes over at once.
+const MAX_KEPT: usize = 200_000;
+/// Events are compared with those of the old connection for this long after it ended: more than a
+/// socket that is read late may be behind.
+const COMPARED_FOR: Duration = Duration::from_mins(1);
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Socket, Failed>> + Send>>;
+
+/// The rotation of one connection.
+pub(super) struct Rotation {
+    /// How long both connections are read.
+    overlap: Duration,
+    replacement: Replacement,
+    seen: SeenEvents,
+}
+
+enum Replacement {
+    None,
+    Connecting(Connecting),
+    Standing(Box<Standing>),
+}
+
+/// A replacement that is connected.
+struct Standing {
+    connection: Connection,
+    kept: Vec<(Timestamp, Utf8Bytes)>,
+    /// Set once every subscription is granted.
+    takes_over_at: Option<Duration>,
+}
+
+/// An event of the replacement's socket.
+pub(super) enum Event {
+    Connected(Box<Result<Socket, Failed>>),
+    Frame(Option<Result<Frame, Error>>),
+}
+
+/// The next step of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Wait,
+    /// Connect the replacement.
+    Connect,
+    /// The replacement takes over.
+    TakeOver,
+}
+
+impl Rotation {
+    pub(super) fn new(overlap: Duration) -> Self {
+        Self { overlap, replacement: Replacement::None, seen: SeenEvents::default() }
+    }
+
+    /// Every subscription is granted to the replacement: it can take over at any time.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(&self.replacement, Replacement::Standing(it) if it.takes_over_at.is_some())
+    }
+
+    /// Waits for an event of the replacement. Cancel safe.
+    pub(super) async fn event(&mut self) -> Event {
+        match &mut self.replacement {
+            Replacement::None => pending().await,
+            Replacement::Connecting(connecting) => Event::Connected(Box::new(connecting.await)),
+            Replacement::Standing(standing) => {
+                Event::Frame(standing.connection.socket.next().await)
+            }
+        }
+    }
+
+    /// The time of the next step of a connection that is to be replaced at `rotate_at`.
+    pub(super) fn next_due(&self, rotate_at: Option<Duration>) -> Option<Duration> {
+        match &self.replacement {
+            Replacement::None => rotate_at,
+            Replacement::Connecting(_) => None,
+            Replacement::Standing(standing) => {
+                let due = standing.connection.session.next_due();
+                Some(standing.takes_over_at.map_or(due, |at| at.min(due)))
+            }
+        }
+    }
+
+    /// The step that is due for a connection that is to be replaced at `rotate_at`.
+    pub(super) fn step(&mut self, rotate_at: Option<Duration>, now: Duration) -> Step {
+        match &self.replacement {
+            Replacement::None => {
+                self.seen.forget(now);
+                if rotate_at.is_some_and(|at| now >= at) { Step::Connect } else { Step::Wait }
+            }
+            Replacement::Standing(standing)
+                if standing.takes_over_at.is_some_and(|at| now >= at) =>
+            {
+                Step::TakeOver
+            }
+            Replacement::Connecting(_) | Replacement::Standing(_) => Step::Wait,
+        }
+    }
+
+    /// The replacement is being connected; the events of the old connection are noted.
+    pub(super) fn connect(&mut self, connecting: Connecting) {
+        self.seen = SeenEvents { state: State::Noting, ..SeenEvents::default() };
+        self.replacement = Replacement::Connecting(connecting);
+    }
+
+    /// The replacement is connected; its frames are kept.
+    pub(super) fn connected(&mut self, connection: Connection) {
+        let standing = Standing { connection, kept: Vec::new(), takes_over_at: None };
+        self.replacement = Replacement::Standing(Box::new(standing));
+    }
+
+    /// The replacement, once it is connected.
+    pub(super) fn standing(&mut self) -> Option<&mut Connection> {
+        match &mut self.replacement {
+            Replacement::Standing(standing) => Some(&mut standing.connection),
+            _ => None,
+        }
+    }
+
+    /// Schedules the take-over once every subscription is granted.
+    pub(super) fn check_granted(&mut self, now: Duration) {
+        if let Replacement::Standing(standing) = &mut self.replacement
+            && standing.connection.session.is_complete()
+        {
+            standing.takes_over_at.get_or_insert(now + self.overlap);
+        }
+    }
+
+    /// Keeps a frame of the replacement; true when no more can be kept.
+    pub(super) fn keep(&mut self, at: Timestamp, text: Utf8Bytes) -> bool {
+        let Replacement::Standing(standing) = &mut self.replacement else { return false };
+        standing.kept.push((at, text));
+        standing.kept.len() >= MAX_KEPT
+    }
+
+    /// Puts the replacement in the place of `connection`; the old socket, and the kept frames.
+    pub(super) fn take_over(
+        &mut self,
+        connection: &mut Connection,
+    ) -> Option<(Socket, Vec<(Timestamp, Utf8Bytes)>)> {
+        let replacement = std::mem::replace(&mut self.replacement, Replacement::None);
+        let Replacement::Standing(mut standing) = replacement else { return None };
+        std::mem::swap(connection, &mut standing.connection);
+        self.seen.state = State::Comparing;
+        Some((standing.connection.socket, standing.kept))
+    }
+
+    /// The kept frames are parsed; more events that both connections have may be on their way.
+    pub(super) fn took_over(&mut self, now: Duration) {
+        self.seen.took_over(now);
+    }
+
+    /// Drops the replacement.
+    pub(super) fn abandon(&mut self) {
+        *self = Self::new(self.overlap);
+    }
+
+    /// Notes an event of the old connection, or tells that the old connection brought it.
+    pub(super) fn repeats(&mut self, pair: &PairKey, event: &MarketEvent) -> bool {
+        self.seen.repeats(pair, event)
+    }
+}
+
+/// Events that the old connection brought while it was being replaced: trades by their ids,
+/// samples by their content.
+#[derive(Debug, Default)]
+struct SeenEvents {
+    events: FxHashSet<(PairKey, Basis, i64)>,
+    state: State,
+    /// The end of comparing; set once the new connection has taken over.
+    until: Option<Duration>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    Noting,
+    Comparing,
+}
+
+impl SeenEvents {
+    fn repeats(&mut self, pair: &PairKey, event: &MarketEvent) -> bool {
+        let id = match (&self.state, event.identity()) {
+            (State::Idle, _) | (_, None) => return false,
+            (_, Some(id)) => id,
+        };
+        let event = (pair.clone(), event.basis, id);
+        match self.state {
+            State::Noting => {
+                // A repetition by the venue itself is passed on, as always.
+                self.events.insert(event);
+                false
+            }
+            _ => self.events.contains(&event),
+        }
+    }
+
+    fn took_over(&mut self, now: Duration) {
+        self.until = Some(now + COMPARED_FOR);
+    }
+
+    /// Ends the comparison when it is time.
+    fn forget(&mut self, now: Duration) {
+        if self.until.is_some_and(|until| now >= until) {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_old_connection_brought_is_left_out_of_the_new_ones() {
+        let pair = PairKey::new("BTC", "USD", "coinbase");
+        let trade = |id| MarketEvent {
+            trade_id: Some(id),
+            ..MarketEvent::trade(schemas::Decimal::ONE, schemas::Decimal::ONE, Timestamp(1))
+        };
+        let mut seen = SeenEvents::default();
+        assert!(!seen.repeats(&pair, &trade(1)));
+        seen.state = State::Noting;
+        assert!(!seen.repeats(&pair, &trade(2)));
+        assert!(!seen.repeats(&pair, &trade(2)), "the venue's own repetition is passed on");
+        seen.state = State::Comparing;
+        let left_out: Vec<_> = (1..=3).filter(|id| seen.repeats(&pair, &trade(*id))).collect();
+        assert_eq!(left_out, [2]);
+    }
+
+    #[test]
+    fn what_is_still_on_its_way_is_left_out_for_a_while() {
+        let pair = PairKey::new("BTC", "USDT", "binance");
+        let trade = MarketEvent {
+            trade_id: Some(1),
+            ..MarketEvent::trade(schemas::Decimal::ONE, schemas::Decimal::ONE, Timestamp(1))
+        };
+        let mut seen = SeenEvents { state: State::Noting, ..SeenEvents::default() };
+        seen.repeats(&pair, &trade);
+        seen.state = State::Comparing;
+        let taken = Duration::from_secs(5);
+        seen.took_over(taken);
+        for (after, is_left_out) in [(0, true), (59, true), (60, false)] {
+            seen.forget(taken + Duration::from_secs(after));
+            assert_eq!(seen.repeats(&pair, &trade), is_left_out, "after {after} s");
+        }
+    }
+
+    #[test]
+    fn a_sample_that_the_old_connection_brought_is_left_out_as_well() {
+        let pair = PairKey::new("BTC", "USDT", "binance");
+        let sample = |time| MarketEvent::sample(schemas::Decimal::ONE, Timestamp(time));
+        let mut seen = SeenEvents { state: State::Noting, ..SeenEvents::default() };
+        assert!(!seen.repeats(&pair, &sample(1)));
+        seen.state = State::Comparing;
+        let again = MarketEvent { received_at: Timestamp(9), ..sample(1) };
+        assert!(seen.repeats(&pair, &again), "when it was received says nothing");
+        assert!(!seen.repeats(&pair, &sample(2)));
+        let dearer = MarketEvent { base_volume_24h: Some(schemas::Decimal::ONE), ..sample(1) };
+        assert!(!seen.repeats(&pair, &dearer));
+    }
+}

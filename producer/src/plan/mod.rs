@@ -1,0 +1,266 @@
+//! The plan: which connection carries which streams, within the venue's limits.
+//!
+//! Equal instruments give equal plans. The streams of whole currencies come first, on a connection
+//! that keeps room for new instruments. The other streams fill connections in order. Connections
+//! share only the limits, so one that fails does not disturb the others.
+
+pub mod budget;
+mod instruments;
+pub mod selection;
+
+use std::fmt;
+use std::time::Duration;
+use venues::{Class, Instrument, Limits, Venue};
+
+/// Streams that the first connection leaves free for what is listed while it stands: the largest
+/// daily listing of Deribit is some 60 options for each currency.
+const ROOM: usize = 200;
+
+/// The instruments to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// These, in the venue's own names.
+    Products(Vec<String>),
+    /// Everything that the venue lists, and will list.
+    Everything(Vec<Instrument>),
+    /// Everything of these currencies.
+    Currencies(Vec<String>, Vec<Instrument>),
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionPlan {
+    /// The feed's name within the exchange.
+    pub name: String,
+    /// The streams that it subscribes.
+    pub streams: Vec<String>,
+    /// It subscribes instruments that are listed later.
+    pub grows: bool,
+}
+
+/// All connections of one venue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    venue: Venue,
+    budget: Limits,
+    /// Instruments of each class.
+    instruments: Vec<(Class, usize)>,
+    /// The connections.
+    pub connections: Vec<ConnectionPlan>,
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlan {
+    /// Nothing would be subscribed.
+    #[error("nothing to subscribe: the venue lists none of it as active")]
+    Nothing,
+    /// More connections than the venue allows.
+    #[error(
+        "{streams} streams need {needed} connections of {each} streams, and {budget} are allowed: \
+         name fewer instruments, or raise --budget-streams or --budget-connections"
+    )]
+    TooMany {
+        /// Streams in all.
+        streams: usize,
+        /// Connections that they need.
+        needed: usize,
+        /// Streams on each.
+        each: usize,
+        /// Connections in the budget.
+        budget: usize,
+    },
+}
+
+impl Plan {
+    /// The plan for the wanted instruments.
+    pub fn new(venue: Venue, wanted: &Wanted, budget: Limits) -> Result<Self, NoPlan> {
+        let adapter = venue.adapter();
+        let (products, first, streams) = match wanted {
+            Wanted::Products(products) => (products.clone(), Vec::new(), venue.streams(products)),
+            Wanted::Everything(listed) => {
+                let products = names(listed);
+                let changes = adapter.listing.change_streams.iter().map(|&one| one.to_owned());
+                let streams = venue.streams(&products);
+                (products, changes.collect(), streams)
+            }
+            Wanted::Currencies(currencies, listed) => {
+                let products = names(listed);
+                let of_currencies = adapter.listing.currency_streams;
+                let first = of_currencies.map_or_else(Vec::new, |streams| streams(currencies));
+                let of_listed = adapter.subscriptions.streams_of_listed;
+                let streams = products.iter().flat_map(|name| of_listed(name)).collect();
+                (products, first, streams)
+            }
+        };
+        if products.is_empty() {
+            return Err(NoPlan::Nothing);
+        }
+        let connections = connections(venue, first, &streams, budget);
+        if connections.len() > budget.connections {
+            return Err(NoPlan::TooMany {
+                streams: connections.iter().map(|line| line.streams.len()).sum(),
+                needed: connections.len(),
+                each: budget.streams,
+                budget: budget.connections,
+            });
+        }
+        let class = |name: &String| venue.pair(name).map_or(Class::Spot, |pair| venue.class(&pair));
+        let count =
+            |class_of: Class| products.iter().filter(|name| class(name) == class_of).count();
+        let instruments = Class::ALL.map(|class| (class, count(class)));
+        let instruments = instruments.into_iter().filter(|(_, count)| *count > 0).collect();
+        Ok(Self { venue, budget, instruments, connections })
+    }
+
+    /// Instruments in all.
+    pub fn instruments(&self) -> usize {
+        self.instruments.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Requests that subscribe the streams of a connection.
+    fn requests(&self, line: &ConnectionPlan) -> usize {
+        (self.venue.adapter().subscriptions.requests)(&line.streams, 1).len()
+    }
+
+    /// Requests that begin all connections.
+    pub fn messages(&self) -> usize {
+        self.connections.iter().map(|line| self.requests(line)).sum()
+    }
+
+    /// How long the requests take at the budget's pace.
+    pub fn time_to_subscribe(&self) -> Duration {
+        self.budget.pace() * u32::try_from(self.messages()).unwrap_or(u32::MAX)
+    }
+}
+
+/// The active ones, which the venue's own names can be read of.
+fn names(listed: &[Instrument]) -> Vec<String> {
+    // Combos repeat the trades of their legs.
+    let of_use = |one: &&Instrument| one.active && one.class != Class::Combo;
+    let mut names: Vec<_> = listed.iter().filter(of_use).map(|one| one.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn connections(
+    venue: Venue,
+    first: Vec<String>,
+    streams: &[String],
+    budget: Limits,
+) -> Vec<ConnectionPlan> {
+    let each = budget.streams.max(1);
+    let grows = !first.is_empty();
+    let mut rest = streams;
+    let mut parts = Vec::new();
+    if grows {
+        let free = each.saturating_sub(first.len()).saturating_sub(ROOM.min(each / 2));
+        let (with, others) = rest.split_at(free.min(rest.len()));
+        parts.push([first, with.to_vec()].concat());
+        rest = others;
+    }
+    // As many on each as on the others: a lost one costs as little as can be.
+    let count = rest.len().div_ceil(each);
+    if count > 0 {
+        parts.extend(rest.chunks(rest.len().div_ceil(count)).map(<[String]>::to_vec));
+    }
+    let line = |(number, streams)| ConnectionPlan {
+        name: format!("{venue}-{number}"),
+        streams,
+        grows: grows && number == 0,
+    };
+    parts.into_iter().enumerate().map(line).collect()
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let streams: usize = self.connections.iter().map(|line| line.streams.len()).sum();
+        let classes: Vec<_> = self
+            .instruments
+            .iter()
+            .map(|(class, count)| format!("{count} {}", class.as_str()))
+            .collect();
+        writeln!(f, "{}: {} instruments ({})", self.venue, self.instruments(), classes.join(", "))?;
+        for line in &self.connections {
+            let asks = self.requests(line);
+            let growing = if line.grows { ", takes up what is listed" } else { "" };
+            writeln!(
+                f,
+                "  {:<12} {:>5} streams {:>3} requests{growing}",
+                line.name,
+                line.streams.len(),
+                asks
+            )?;
+        }
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, used: usize, of: usize| {
+            writeln!(f, "  {name:<28} {used:>6} of {of}")
+        };
+        let most = self.connections.iter().map(|line| line.streams.len()).max().unwrap_or(0);
+        row(f, "connections", self.connections.len(), self.budget.connections)?;
+        row(f, "streams on one connection", most, self.budget.streams)?;
+        row(f, "attempts to connect", self.connections.len(), self.budget.attempts)?;
+        writeln!(
+            f,
+            "  {} streams, {} requests, subscribed after {:.1?} at {:.1} a second",
+            streams,
+            self.messages(),
+            self.time_to_subscribe(),
+            f64::from(self.budget.messages_in_10s) / 10.0,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::test_data;
+
+    #[test]
+    fn the_recorded_instruments_of_deribit_fit_its_budget() -> anyhow::Result<()> {
+        let bodies = test_data::bodies("deribit/20210417_rest_instruments.jsonl.zst")?;
+        let mut listed = Venue::Deribit.instruments(&bodies[0])?;
+        listed.extend(Venue::Deribit.instruments(&bodies[1])?);
+        let currencies = vec!["BTC".to_owned(), "ETH".to_owned()];
+        let wanted = Wanted::Currencies(currencies, listed);
+        let plan = Plan::new(Venue::Deribit, &wanted, Venue::Deribit.adapter().limits)?;
+        assert_eq!(plan.instruments(), 423 + 499);
+        let tickers = plan.connections.iter().flat_map(|line| &line.streams);
+        assert_eq!(tickers.filter(|stream| stream.starts_with("ticker.")).count(), 922);
+        assert_eq!(plan.connections.len(), 3);
+        assert!(plan.connections[0].grows && plan.connections[0].streams.len() + ROOM <= 500);
+        assert!(plan.to_string().contains("connections                       3 of 30"), "{plan}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_way_out() {
+        let products = (0..100).map(|n| format!("A{n}-USD")).collect();
+        let budget = Limits { streams: 10, connections: 5, ..Venue::Coinbase.adapter().limits };
+        let error = Plan::new(Venue::Coinbase, &Wanted::Products(products), budget);
+        let Err(error) = error else { panic!("it was planned") };
+        assert!(error.to_string().contains("need 10 connections"), "{error}");
+        let none = Plan::new(Venue::Kraken, &Wanted::Everything(Vec::new()), budget);
+        assert_eq!(none, Err(NoPlan::Nothing));
+    }
+
+    proptest! {
+        #[test]
+        fn every_stream_is_on_one_connection_and_none_has_too_many(
+            count in 1usize..400, each in 1usize..100,
+        ) {
+            let products: Vec<String> = (0..count).map(|n| format!("A{n}/USD")).collect();
+            let budget = Limits { streams: each, connections: 10_000, ..Venue::Kraken.adapter().limits };
+            let plan = Plan::new(Venue::Kraken, &Wanted::Products(products.clone()), budget)?;
+            let all: Vec<_> = plan.connections.iter().flat_map(|line| line.streams.clone()).collect();
+            let unique: BTreeSet<_> = all.iter().cloned().collect();
+            prop_assert_eq!(all.len(), unique.len());
+            prop_assert_eq!(unique, Venue::Kraken.streams(&products).into_iter().collect());
+            prop_assert!(plan.connections.iter().all(|line| line.streams.len() <= each));
+        }
+    }
+}

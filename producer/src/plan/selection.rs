@@ -1,0 +1,201 @@
+//! The flags that select instruments and limits, shared by `run` and `plan`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use cli::units;
+use serde::Deserialize;
+use venues::{Instrument, Limits, Venue};
+
+use super::instruments;
+use super::{Plan, Wanted};
+use crate::input::lines::{self, Lines};
+
+/// Selects every product.
+const ALL: &str = "*";
+
+/// The selection of a venue's instruments.
+#[derive(Clone, Debug, Args)]
+pub struct FollowConfig {
+    /// The venue.
+    #[arg(long, env = "PRODUCER_VENUE", value_enum)]
+    pub venue: Venue,
+    /// Products in the venue's notation, comma separated; all listed products without it, or with *.
+    #[arg(long, env = "PRODUCER_PRODUCTS", value_delimiter = ',')]
+    pub products: Vec<String>,
+    /// Currencies, comma separated, of which everything is followed; Deribit needs one.
+    #[arg(long, env = "PRODUCER_CURRENCY", value_delimiter = ',')]
+    pub currency: Vec<String>,
+    /// Address of the feed, ws:// or wss://, such as a simulator's; the venue's own without it.
+    #[arg(long, env = "PRODUCER_URL")]
+    pub url: Option<String>,
+    /// Address of HTTP requests for listings and missed trades; the host of --url if only that is
+    /// given, else the venue's own.
+    #[arg(long, env = "PRODUCER_REST_URL")]
+    pub rest_url: Option<String>,
+    /// Capture with a recorded listing, to use instead of the venue's.
+    #[arg(long, env = "PRODUCER_LISTING", value_name = "FILE")]
+    pub listing: Option<PathBuf>,
+    /// The limits of one address.
+    #[command(flatten)]
+    pub budget: BudgetConfig,
+}
+
+/// Limits that differ from the venue's documents.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct BudgetConfig {
+    /// Streams per connection; the venue's limit without it.
+    #[arg(long = "budget-streams", env = "PRODUCER_BUDGET_STREAMS")]
+    pub streams: Option<usize>,
+    /// Connections at a time; the venue's limit without it.
+    #[arg(long = "budget-connections", env = "PRODUCER_BUDGET_CONNECTIONS")]
+    pub connections: Option<usize>,
+    /// Requests in ten seconds, over all connections; the venue's limit without it.
+    #[arg(long = "budget-messages", env = "PRODUCER_BUDGET_MESSAGES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub messages: Option<u32>,
+    /// Connection attempts within --budget-window; the venue's limit without it.
+    #[arg(long = "budget-attempts", env = "PRODUCER_BUDGET_ATTEMPTS")]
+    pub attempts: Option<usize>,
+    /// Time in which attempts are counted; the venue's window without it.
+    #[arg(long = "budget-window", env = "PRODUCER_BUDGET_WINDOW", value_parser = units::duration)]
+    pub window: Option<Duration>,
+}
+
+impl FollowConfig {
+    /// Checks the rules between values.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        let venue = self.venue;
+        for product in self.named() {
+            ensure!(
+                venue.pair(product).is_ok(),
+                "--products: '{product}' is not a product such as {}",
+                venue.adapter().example
+            );
+        }
+        ensure!(
+            self.named().is_empty() || self.currency.is_empty(),
+            "--products and --currency exclude each other"
+        );
+        ensure!(
+            !self.lists_by_currency() || !self.named().is_empty() || !self.currency.is_empty(),
+            "--venue {venue} needs --currency, such as BTC,ETH, or --products"
+        );
+        let url = self.url();
+        ensure!(
+            url.starts_with("ws://") || url.starts_with("wss://"),
+            "--url {url} must begin with ws:// or wss://"
+        );
+        let rest = self.rest_url();
+        ensure!(
+            rest.starts_with("http://") || rest.starts_with("https://"),
+            "--rest-url {rest} must begin with http:// or https://"
+        );
+        let budget = self.budget();
+        ensure!(budget.streams > 0, "--budget-streams must be 1 at least");
+        ensure!(budget.connections > 0, "--budget-connections must be 1 at least");
+        ensure!(budget.attempts > 0, "--budget-attempts must be 1 at least");
+        ensure!(!budget.window.is_zero(), "--budget-window must be longer than nothing");
+        Ok(())
+    }
+
+    fn lists_by_currency(&self) -> bool {
+        self.venue.adapter().listing.currency_streams.is_some()
+    }
+
+    /// The products that are named individually.
+    fn named(&self) -> &[String] {
+        if self.products.iter().any(|product| product == ALL) { &[] } else { &self.products }
+    }
+
+    /// The address of the feed.
+    pub fn url(&self) -> String {
+        self.url.clone().unwrap_or_else(|| self.venue.adapter().endpoints.feed.into())
+    }
+
+    /// The address of requests for the listing.
+    pub fn rest_url(&self) -> String {
+        self.requests().unwrap_or_else(|| self.venue.adapter().endpoints.rest.into())
+    }
+
+    /// The address of requests for trades of the past.
+    pub fn history_url(&self) -> String {
+        self.requests().unwrap_or_else(|| self.venue.adapter().endpoints.history.into())
+    }
+
+    /// The address for requests that replaces the venue's own, if any.
+    fn requests(&self) -> Option<String> {
+        let beside = || {
+            // A simulator answers both at one address, below the path that the venue has.
+            let host = self.url.as_deref()?.strip_prefix("ws://")?.split('/').next()?;
+            Some(format!("http://{host}{}", self.venue.adapter().endpoints.rest_path))
+        };
+        self.rest_url.clone().or_else(beside)
+    }
+
+    /// The effective limits.
+    pub fn budget(&self) -> Limits {
+        let (own, set) = (self.venue.adapter().limits, self.budget);
+        Limits {
+            streams: set.streams.unwrap_or(own.streams),
+            connections: set.connections.unwrap_or(own.connections),
+            messages_in_10s: set.messages.unwrap_or(own.messages_in_10s),
+            attempts: set.attempts.unwrap_or(own.attempts),
+            window: set.window.unwrap_or(own.window),
+        }
+    }
+
+    /// The plan of the connections; requests the venue's listing if it is needed.
+    pub async fn plan(&self) -> anyhow::Result<Plan> {
+        let wanted = if self.named().is_empty() {
+            let listed = if let Some(file) = &self.listing {
+                self.recorded(file)?
+            } else {
+                let (rest, url) = (self.rest_url(), self.url());
+                instruments::discover(self.venue, &rest, &url, &self.currency).await?
+            };
+            self.of_currencies(listed)
+        } else {
+            Wanted::Products(self.named().to_vec())
+        };
+        let plan = Plan::new(self.venue, &wanted, self.budget());
+        plan.with_context(|| format!("there is no plan for {}", self.venue))
+    }
+
+    fn of_currencies(&self, mut listed: Vec<Instrument>) -> Wanted {
+        if self.currency.is_empty() {
+            return Wanted::Everything(listed);
+        }
+        listed.retain(|one| self.currency.contains(&one.currency));
+        if self.lists_by_currency() {
+            return Wanted::Currencies(self.currency.clone(), listed);
+        }
+        let active = listed.into_iter().filter(|one| one.active);
+        Wanted::Products(active.map(|one| one.name).collect())
+    }
+
+    /// The instruments of the answers in a capture.
+    fn recorded(&self, file: &Path) -> anyhow::Result<Vec<Instrument>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            kind: String,
+            raw: String,
+        }
+        let shown = file.display();
+        let input = lines::open(file).with_context(|| format!("cannot open {shown}"))?;
+        let (mut lines, mut listed) = (Lines::new(input), Vec::new());
+        while let Some(line) = lines.next_line().with_context(|| format!("cannot read {shown}"))? {
+            let answer: Answer =
+                serde_json::from_str(&line).with_context(|| format!("{shown} is not a capture"))?;
+            if answer.kind == "http" {
+                listed.extend(
+                    self.venue
+                        .instruments(&answer.raw)
+                        .with_context(|| format!("{shown} has no listing of {}", self.venue))?,
+                );
+            }
+        }
+        Ok(listed)
+    }
+}

@@ -1,0 +1,131 @@
+//! The state of the last start, kept beside the spool.
+//!
+//! ```text
+//! DIR/start    {"topic_prefix", "partitions", "schema_ids", "schemas_crc"}   rewritten at each start
+//! ```
+//!
+//! A producer that restarts while Kafka is away uses this state and continues to spool. State of
+//! another topic prefix, or of other schemas than this program's, is ignored.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use schemas::topic::Topic;
+use schemas::{Codec, Kind};
+use serde::{Deserialize, Serialize};
+
+use crate::sink::config::{SinkConfig, SinkError};
+
+/// A broker that has not answered in this time is away, if an earlier state is at hand.
+const AWAY_AFTER: Duration = Duration::from_secs(1);
+/// The file's name.
+const NAME: &str = "start";
+
+/// The state that a start leaves for the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    topic_prefix: String,
+    /// Partitions of `events`.
+    pub partitions: i32,
+    /// Of each schema, in the order of [`Kind::ALL`].
+    schema_ids: [i32; Kind::ALL.len()],
+    /// Of the schemas' texts: another program may have others.
+    schemas_crc: u32,
+}
+
+impl Start {
+    /// The state of this start.
+    pub fn new(topic_prefix: &str, partitions: i32, codec: &Codec) -> Self {
+        Self {
+            topic_prefix: topic_prefix.into(),
+            partitions,
+            schema_ids: Kind::ALL.map(|kind| codec.id(kind)),
+            schemas_crc: schemas_crc(),
+        }
+    }
+
+    /// The state that an earlier start left in `dir` for this prefix and these schemas.
+    pub fn read(dir: &Path, topic_prefix: &str) -> Option<Self> {
+        let start: Self = serde_json::from_slice(&fs::read(dir.join(NAME)).ok()?).ok()?;
+        let fits = start.topic_prefix == topic_prefix && start.schemas_crc == schemas_crc();
+        (fits && start.partitions > 0).then_some(start)
+    }
+
+    /// Writes the state to `dir`, atomically.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let new = dir.join(format!("{NAME}.new"));
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_data()?;
+        fs::rename(new, dir.join(NAME))
+    }
+
+    /// The codec of the schemas' ids; it decodes nothing.
+    pub fn codec(&self) -> Codec {
+        Codec::new(self.schema_ids, Box::new(|_| Ok(None)))
+    }
+}
+
+/// The partitions of `events`: as Kafka says, which `ask` asks for so long, or as an earlier start
+/// has left it.
+pub fn partitions(
+    config: &SinkConfig,
+    codec: &Codec,
+    ask: impl FnOnce(Duration) -> Result<BTreeMap<String, i32>, SinkError>,
+) -> Result<i32, SinkError> {
+    let prefix = &config.topic_prefix;
+    let dir = config.spool.as_ref().map(|spool| spool.dir.as_path());
+    let remembered = dir.and_then(|dir| Start::read(dir, prefix));
+    let patience = config.connect_timeout;
+    let patience = if remembered.is_some() { patience.min(AWAY_AFTER) } else { patience };
+    let found = match (ask(patience), remembered) {
+        (Err(error @ (SinkError::Unreachable { .. } | SinkError::Denied { .. })), Some(start)) => {
+            tracing::warn!(%error, "kafka is away: records are kept until it is back");
+            return Ok(start.partitions);
+        }
+        (found, _) => found?,
+    };
+    let count = |topic: Topic| {
+        let name = topic.name(prefix);
+        found.get(&name).copied().ok_or(SinkError::MissingTopic(name))
+    };
+    count(Topic::DeadLetters)?;
+    let partitions = count(Topic::Events)?;
+    let write = |dir| Start::new(prefix, partitions, codec).write(dir);
+    dir.map_or(Ok(()), write).map_err(|error| SinkError::Spool(error.to_string()))?;
+    Ok(partitions)
+}
+
+fn schemas_crc() -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    for kind in Kind::ALL {
+        crc.update(kind.schema().as_bytes());
+    }
+    crc.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_serves_the_same_prefix_and_the_same_schemas() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let start = Start::new("a.", 4, &Codec::offline());
+        assert_eq!(Start::read(dir.path(), "a."), None);
+        start.write(dir.path())?;
+        assert_eq!(Start::read(dir.path(), "a."), Some(start.clone()));
+        assert_eq!(Start::read(dir.path(), "b."), None);
+        Start { schemas_crc: !start.schemas_crc, ..start.clone() }.write(dir.path())?;
+        assert_eq!(Start::read(dir.path(), "a."), None);
+        fs::write(dir.path().join(NAME), b"{\"topic_prefix\":\"a.\"")?;
+        assert_eq!(Start::read(dir.path(), "a."), None);
+        let ids = Kind::ALL.map(|kind| start.codec().id(kind));
+        assert_eq!(ids, Kind::ALL.map(|kind| Codec::offline().id(kind)));
+        Ok(())
+    }
+}

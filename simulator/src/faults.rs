@@ -1,0 +1,139 @@
+//! Faults on demand, at the same place of the market every time.
+//!
+//! The id of a trade decides the trade's faults, so every connection has the same. The number of
+//! matches that a connection has sent decides the connection's faults.
+
+use std::time::Duration;
+
+/// How often each fault happens; `None` is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// A connection is cut without a close frame after this many matches.
+    pub disconnect_every: Option<u64>,
+    /// A connection falls silent for [`Self::silence`] after this many matches.
+    pub silence_every: Option<u64>,
+    /// How long it stays silent.
+    pub silence: Duration,
+    /// A truncated frame stands before a match whose id is a multiple of this.
+    pub malformed_every: Option<u64>,
+    /// A match whose id is a multiple of this is sent twice.
+    pub repeat_every: Option<u64>,
+    /// A match whose id is a multiple of this is never sent.
+    pub skip_every: Option<u64>,
+    /// A match whose id is a multiple of this is in no answer to a request.
+    pub forget_every: Option<u64>,
+    /// A match whose id is a multiple of this is sent after the next one of its product.
+    pub reorder_every: Option<u64>,
+    /// A book as of a trade whose id is a multiple of this has a wrong checksum, and so have
+    /// those of the next ones, [`Self::checksum_for`] in all.
+    pub checksum_every: Option<u64>,
+    /// Number of trades for which checksums stay wrong.
+    pub checksum_for: u64,
+    /// The delay of each match.
+    pub slow: Duration,
+    /// A connection announces maintenance after this many matches, and is closed.
+    pub maintenance_every: Option<u64>,
+    /// A connection falls silent for ever after this many matches, and stays open.
+    pub half_open_every: Option<u64>,
+    /// Number of first subscriptions that are refused.
+    pub refuse_first: u32,
+    /// Number of first handshakes that are answered with 429.
+    pub limit_first: u32,
+    /// Every n-th HTTP request is refused by the rate limit.
+    pub limit_requests_every: Option<u64>,
+    /// The `Retry-After` of an answer with 429.
+    pub retry_after: Duration,
+    /// How far the venue's clock is ahead of this machine's.
+    pub clock_ahead: Duration,
+}
+
+/// What happens to one trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TradeFaults {
+    /// A truncated copy comes first.
+    pub malformed: bool,
+    /// How often it is sent.
+    pub copies: u8,
+}
+
+impl Faults {
+    /// What happens to the trade of that id.
+    pub fn of_trade(&self, trade_id: u64) -> TradeFaults {
+        let copies = match (hits(self.skip_every, trade_id), hits(self.repeat_every, trade_id)) {
+            (true, _) => 0,
+            (false, true) => 2,
+            (false, false) => 1,
+        };
+        TradeFaults { malformed: hits(self.malformed_every, trade_id), copies }
+    }
+
+    /// A connection is cut after this many matches.
+    pub fn disconnects(&self, matches: u64) -> bool {
+        hits(self.disconnect_every, matches)
+    }
+
+    /// The trade of that id waits for the next of its product.
+    pub fn reorders(&self, trade_id: u64) -> bool {
+        hits(self.reorder_every, trade_id)
+    }
+
+    /// The book as of the trade of that id has a wrong checksum.
+    pub fn breaks_checksum(&self, trade_id: u64) -> bool {
+        let since = |every| trade_id.checked_rem(every);
+        self.checksum_every.and_then(since).is_some_and(|since| since < self.checksum_for)
+    }
+
+    /// A connection is closed for maintenance after this many matches.
+    pub fn maintains(&self, matches: u64) -> bool {
+        hits(self.maintenance_every, matches)
+    }
+
+    /// A connection is left half open after this many matches.
+    pub fn halves(&self, matches: u64) -> bool {
+        hits(self.half_open_every, matches)
+    }
+
+    /// The request of this number is refused by the rate limit.
+    pub fn limits(&self, requests: u64) -> bool {
+        hits(self.limit_requests_every, requests)
+    }
+
+    /// A connection falls silent after this many matches.
+    pub fn silences(&self, matches: u64) -> bool {
+        hits(self.silence_every, matches)
+    }
+}
+
+fn hits(every: Option<u64>, count: u64) -> bool {
+    every.is_some_and(|every| count.is_multiple_of(every))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_come_at_multiples_and_a_skipped_trade_is_not_repeated() {
+        let faults = Faults {
+            malformed_every: Some(3),
+            repeat_every: Some(2),
+            skip_every: Some(4),
+            ..Faults::default()
+        };
+        let copies: Vec<_> = (1..=8).map(|id| faults.of_trade(id).copies).collect();
+        assert_eq!(copies, [1, 2, 1, 0, 1, 2, 1, 0]);
+        assert!(faults.of_trade(6).malformed && !faults.of_trade(7).malformed);
+        assert!(!faults.disconnects(8) && !faults.silences(8));
+    }
+
+    #[test]
+    fn checksums_are_wrong_for_as_many_trades_as_asked_for() {
+        let broken = |every, of| {
+            let faults = Faults { checksum_every: every, checksum_for: of, ..Faults::default() };
+            (4..=12).filter(|id| faults.breaks_checksum(*id)).collect::<Vec<_>>()
+        };
+        assert_eq!(broken(Some(5), 2), [5, 6, 10, 11]);
+        assert_eq!(broken(Some(1), 1), (4..=12).collect::<Vec<_>>());
+        assert!(broken(None, 9).is_empty() && broken(Some(5), 0).is_empty());
+    }
+}

@@ -1,0 +1,38 @@
+//! The venues on real sockets: their protocols, a seeded market, faults on demand.
+//!
+//! Any client can connect. The market trades whether a client listens or not, and all connections
+//! see the same market. Trade ids are dense across reconnects, so a trade that a client missed is
+//! really missing. HTTP requests are answered on the same port: the listing and the trades of the
+//! past, including those that faults kept from the feed.
+//!
+//! ```text
+//! Market ─ one task, every 10 ms ─→ broadcast ─→ connection: session, faults ─→ socket
+//!   └────────────────────── limits, http: listing, history ─────────────────→ socket
+//! ```
+//!
+//! Invariant: this crate does not use the adapters that it tests.
+
+pub mod binance;
+mod bucket;
+mod clock;
+pub mod coinbase;
+mod config;
+mod connection;
+pub mod deribit;
+pub mod faults;
+pub mod http;
+pub mod kraken;
+pub mod limits;
+pub mod listings;
+pub mod market;
+pub mod reply;
+pub mod session;
+mod shared;
+mod simulator;
+pub mod text;
+mod venue;
+
+pub use self::config::SimulatorConfig;
+pub use self::listings::Change;
+pub use self::simulator::{Handle, Simulator};
+pub use self::venue::Venue;

@@ -1,0 +1,29 @@
+//! The answer of a venue to one message of a client.
+
+/// Texts to send, and whether the venue closes the connection.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// Sent in this order.
+    pub texts: Vec<String>,
+    /// The reason for closing the connection, if the venue closes it.
+    pub cut: Option<&'static str>,
+}
+
+impl Reply {
+    /// Closes the connection without a text.
+    pub fn cut(why: &'static str) -> Self {
+        Self { texts: Vec::new(), cut: Some(why) }
+    }
+}
+
+impl From<Vec<String>> for Reply {
+    fn from(texts: Vec<String>) -> Self {
+        Self { texts, cut: None }
+    }
+}
+
+impl From<String> for Reply {
+    fn from(text: String) -> Self {
+        vec![text].into()
+    }
+}

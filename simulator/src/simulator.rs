@@ -1,0 +1,149 @@
+//! A simulated venue: it listens, lets the market trade, and serves each client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::config::SimulatorConfig;
+use crate::http::{self, Head};
+use crate::listings::Change;
+use crate::market::Trade;
+use crate::shared::{HANDSHAKE_WITHIN, Open, Shared};
+use crate::{connection, session};
+
+/// How often trades are made, in milliseconds.
+const STEP_MS: u64 = 10;
+
+/// A simulator that listens.
+pub struct Simulator {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    rate: u32,
+}
+
+/// Tells a running simulator what happens.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+impl Handle {
+    /// An instrument comes or goes.
+    pub fn announce(&self, change: Change) {
+        // An error means that no client is connected.
+        let _ = self.0.changes.send(change);
+    }
+
+    /// The market stands still from now on.
+    pub fn halt(&self) {
+        self.0.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// How many requests were one too many, and how many came before the time that the refusal of
+    /// another had named.
+    pub fn refused(&self) -> (u64, u64) {
+        self.0.requests().refused()
+    }
+
+    /// A trade as the market made it: id, price and size as text.
+    pub fn made(&self, product: &str) -> Vec<(u64, String, String)> {
+        let market = self.0.market();
+        let Some(index) = market.find(product) else { return Vec::new() };
+        let product = &market.products()[index];
+        let text = |trade: &Trade| (trade.id, product.price(trade.price), product.size(trade.size));
+        market.history(index).map(text).collect()
+    }
+}
+
+impl Simulator {
+    /// Listens at `address`.
+    pub async fn bind(address: &str, config: &SimulatorConfig) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen at {address}: choose another --listen or free the port")
+        })?;
+        let shared = Shared::new(config)?;
+        Ok(Self { listener, shared: Arc::new(shared), rate: config.rate })
+    }
+
+    /// Where its feed is.
+    pub fn url(&self) -> anyhow::Result<String> {
+        Ok(format!("ws://{}", self.listener.local_addr()?))
+    }
+
+    /// How many products there are.
+    pub fn products(&self) -> usize {
+        self.shared.products.len()
+    }
+
+    /// Tells it what happens while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.shared))
+    }
+
+    /// Serves until it is dropped.
+    pub async fn run(self) {
+        let mut connections = tokio::task::JoinSet::new();
+        connections.spawn(trade(Arc::clone(&self.shared), self.rate));
+        loop {
+            match self.listener.accept().await {
+                Ok((socket, peer)) => {
+                    let shared = Arc::clone(&self.shared);
+                    connections.spawn(serve(socket, peer, shared));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a client");
+                    // Out of sockets, most likely: some have to be closed first.
+                    sleep(Duration::from_millis(STEP_MS)).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+/// Makes trades at the rate, for ever. Steps that were missed are made up for.
+async fn trade(shared: Arc<Shared>, rate: u32) {
+    let mut steps = interval(Duration::from_millis(STEP_MS));
+    steps.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    // In thousandths of a trade.
+    let (mut due, per_step) = (0u64, u64::from(rate) * STEP_MS);
+    loop {
+        steps.tick().await;
+        if shared.halted.load(Ordering::Relaxed) {
+            continue;
+        }
+        due += per_step;
+        let now = shared.now_us();
+        let mut market = shared.market();
+        while due >= 1000 {
+            due -= 1000;
+            // An error means that no client is connected.
+            let _ = shared.trades.send(Arc::new(market.trade(now)));
+        }
+    }
+}
+
+/// One client: a request that is answered, or a feed from handshake to end.
+async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let _ = socket.set_nodelay(true);
+    let _open = Open::new(&shared, peer.ip());
+    let Ok(Some(head)) = timeout(HANDSHAKE_WITHIN, Head::peek(&socket)).await else { return };
+    let now = shared.now_us();
+    if let Some(refusal) = shared.refusal(peer.ip(), &head, now) {
+        tracing::info!(%peer, seconds = refusal.retry_after(), "client refused");
+        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &refusal, now)).await;
+        return;
+    }
+    if !head.upgrade {
+        let answer =
+            session::answer(shared.venue, &head.path, &head.query(), &shared.market(), now);
+        let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &answer, now)).await;
+        return;
+    }
+    tracing::info!(%peer, "client connected");
+    let why = connection::serve(socket, shared).await;
+    tracing::info!(%peer, why, "client gone");
+}

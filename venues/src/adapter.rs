@@ -1,0 +1,114 @@
+//! The table of a venue: every value and function in which venues differ.
+//!
+//! A caller never asks which venue it has. A new kind of record is a new variant of `Message`, a
+//! new ability of a venue is a new field here.
+
+use std::time::Duration;
+
+use schemas::{PairKey, Timestamp};
+
+use crate::history::History;
+use crate::instrument::{Class, Instrument};
+use crate::limits::Limits;
+use crate::malformed::Malformed;
+use crate::message::{Parsed, Subscription};
+use crate::request::{Request, SocketRequest};
+
+/// The streams of some products or currencies.
+pub type StreamsOf = fn(&[String]) -> Vec<String>;
+
+/// A venue's protocol.
+#[derive(Debug)]
+pub struct Adapter {
+    /// The name in keys, captures and metrics.
+    pub name: &'static str,
+    /// A product in the venue's notation, for error messages.
+    pub example: &'static str,
+    /// The addresses.
+    pub endpoints: Endpoints,
+    /// The limits of one address.
+    pub limits: Limits,
+    /// The kinds of message, as `Parsed::kind` has them.
+    pub kinds: &'static [&'static str],
+    /// The kind of message that aggregates trades which are also sent one by one.
+    pub aggregate: Option<&'static str>,
+    /// The pair of a product in the venue's notation.
+    pub pair: fn(&str) -> Result<PairKey, Malformed>,
+    /// The class of an instrument by its name.
+    pub class: fn(&str) -> Class,
+    /// Trade ids are dense per pair: a jump means that trades were missed. Without it, only the
+    /// feed's clock tells what was missed.
+    pub dense_trade_ids: bool,
+    /// Streams and how to subscribe to them.
+    pub subscriptions: Subscriptions,
+    /// Appends the messages of one text frame, received at a time. The parts that can be parsed
+    /// are appended even if another part is malformed.
+    pub parse: fn(&str, Timestamp, &mut Vec<Parsed>) -> Result<(), Malformed>,
+    /// Signs of life of a connection.
+    pub liveness: Liveness,
+    /// The instruments that the venue lists.
+    pub listing: Listing,
+    /// The trades of the past. `None` where nothing tells which trades were missed.
+    pub history: Option<History>,
+}
+
+/// A venue's addresses.
+#[derive(Debug)]
+pub struct Endpoints {
+    /// The public feed.
+    pub feed: &'static str,
+    /// The public HTTP requests.
+    pub rest: &'static str,
+    /// The requests for trades of the past.
+    pub history: &'static str,
+    /// The path of [`Self::rest`]: another host has it too.
+    pub rest_path: &'static str,
+    /// The cheapest request: its answer dates the venue's clock.
+    pub time_path: &'static str,
+}
+
+/// A venue's streams and how to subscribe to them.
+#[derive(Debug)]
+pub struct Subscriptions {
+    /// The streams of products: a connection subscribes them, and its limit counts them.
+    pub streams: StreamsOf,
+    /// The streams by which a newly listed instrument is followed.
+    pub streams_of_listed: fn(&str) -> Vec<String>,
+    /// The class whose instruments send over a stream; `None` where it may stay silent.
+    pub class_of_stream: fn(&str) -> Option<Class>,
+    /// The requests that subscribe to streams, with ids from the second argument on.
+    pub requests: fn(&[String], u64) -> Vec<SocketRequest>,
+    /// The subscriptions that the venue acknowledges after [`Self::requests`].
+    pub expected: fn(&[String]) -> Vec<Subscription>,
+    /// An acknowledgement of no subscription at all means that the venue refused.
+    pub empty_is_refusal: bool,
+}
+
+/// Signs of life of a connection.
+#[derive(Debug)]
+pub struct Liveness {
+    /// A text that is sent at an interval: the answer tells the venue's clock.
+    pub keepalive: Option<(Duration, &'static str)>,
+    /// The age at which a connection is replaced: the venue closes it an hour later.
+    pub lifetime: Option<Duration>,
+    /// A ping or pong proves that the connection lives: the venue has no heartbeat.
+    pub pings_count: bool,
+    /// The channel whose messages tell the venue's clock, one for each pair.
+    pub heartbeat_channel: Option<&'static str>,
+}
+
+/// The instruments that a venue lists.
+#[derive(Debug)]
+pub struct Listing {
+    /// The requests for the listing of these currencies; venues that list all at once ignore them.
+    pub requests: fn(&[String]) -> Vec<Request>,
+    /// A text frame is the answer to a request over the socket.
+    pub is_answer: fn(&str) -> bool,
+    /// The instruments of an answer.
+    pub parse: fn(&str) -> Result<Vec<Instrument>, Malformed>,
+    /// The streams that announce changes of the whole listing.
+    pub change_streams: &'static [&'static str],
+    /// The streams of whole currencies, where the venue has them: trades, and changes of the
+    /// listing. Such a venue lists by currency.
+    pub currency_streams: Option<StreamsOf>,
+}

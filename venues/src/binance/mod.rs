@@ -1,0 +1,66 @@
+//! Binance spot.
+
+mod history;
+mod limits;
+mod protocol;
+
+use std::time::Duration;
+
+use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::history::History;
+use crate::instrument::Class;
+use crate::message::Subscription;
+use crate::request::{HttpRequest, Request};
+
+/// The name in keys, captures and metrics.
+const NAME: &str = "binance";
+/// The listing request.
+const LISTING: &str = "/api/v3/exchangeInfo?permissions=SPOT";
+
+/// The table of the venue.
+pub static ADAPTER: Adapter = Adapter {
+    name: NAME,
+    example: "BTCUSDT",
+    endpoints: Endpoints {
+        feed: "wss://data-stream.binance.vision/ws",
+        rest: "https://data-api.binance.vision",
+        // The address of market data does not serve `historicalTrades`.
+        history: "https://api.binance.com",
+        rest_path: "",
+        time_path: "/api/v3/time",
+    },
+    limits: limits::LIMITS,
+    kinds: &protocol::KINDS,
+    aggregate: Some(protocol::AGGREGATE),
+    pair: protocol::pair,
+    class: |_| Class::Spot,
+    dense_trade_ids: true,
+    subscriptions: Subscriptions {
+        streams: protocol::streams,
+        streams_of_listed: |name| protocol::streams(&[name.to_owned()]),
+        class_of_stream: |_| Some(Class::Spot),
+        requests: protocol::subscribe,
+        expected: |streams| Subscription::streams(NAME, streams),
+        empty_is_refusal: false,
+    },
+    parse: protocol::parse,
+    liveness: Liveness {
+        keepalive: None,
+        lifetime: Some(Duration::from_hours(23)),
+        pings_count: true,
+        heartbeat_channel: None,
+    },
+    listing: Listing {
+        requests: |_| vec![Request::Http(HttpRequest { path: LISTING.into() })],
+        is_answer: |_| false,
+        parse: protocol::instruments,
+        change_streams: &[],
+        currency_streams: None,
+    },
+    history: Some(History {
+        first_cursor: |missing| missing.first,
+        request: history::request,
+        parse: history::parse,
+        pace: limits::HISTORY_PACE,
+    }),
+};

@@ -1,0 +1,62 @@
+//! Coinbase Exchange.
+
+mod history;
+mod limits;
+mod protocol;
+
+use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::history::History;
+use crate::instrument::Class;
+use crate::request::{HttpRequest, Request};
+
+/// The name in keys, captures and metrics.
+const NAME: &str = "coinbase";
+/// The public HTTP requests: `GET /products` lists, `GET /products/{id}/trades` looks back.
+const REST: &str = "https://api.exchange.coinbase.com";
+
+/// The table of the venue.
+pub static ADAPTER: Adapter = Adapter {
+    name: NAME,
+    example: "BTC-USD",
+    endpoints: Endpoints {
+        feed: "wss://ws-feed.exchange.coinbase.com",
+        rest: REST,
+        history: REST,
+        rest_path: "",
+        time_path: "/time",
+    },
+    limits: limits::LIMITS,
+    kinds: &protocol::KINDS,
+    aggregate: None,
+    pair: protocol::pair,
+    class: |_| Class::Spot,
+    dense_trade_ids: true,
+    subscriptions: Subscriptions {
+        streams: <[String]>::to_vec,
+        streams_of_listed: |name| vec![name.to_owned()],
+        class_of_stream: |_| Some(Class::Spot),
+        requests: protocol::subscribe,
+        expected: protocol::expected,
+        empty_is_refusal: true,
+    },
+    parse: protocol::parse,
+    liveness: Liveness {
+        keepalive: None,
+        lifetime: None,
+        pings_count: false,
+        heartbeat_channel: Some(protocol::HEARTBEAT),
+    },
+    listing: Listing {
+        requests: |_| vec![Request::Http(HttpRequest { path: "/products".into() })],
+        is_answer: |_| false,
+        parse: protocol::instruments,
+        change_streams: &[],
+        currency_streams: None,
+    },
+    history: Some(History {
+        first_cursor: |missing| missing.last.saturating_add(1),
+        request: history::request,
+        parse: history::parse,
+        pace: limits::HISTORY_PACE,
+    }),
+};

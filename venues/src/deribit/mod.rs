@@ -1,0 +1,62 @@
+//! Deribit: futures, perpetuals, options and spot.
+
+mod history;
+mod limits;
+mod protocol;
+
+use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::history::History;
+use crate::message::Subscription;
+
+/// The name in keys, captures and metrics.
+const NAME: &str = "deribit";
+/// The public HTTP requests: `public/get_instruments` lists,
+/// `public/get_last_trades_by_instrument` looks back.
+const REST: &str = "https://www.deribit.com/api/v2";
+
+/// The table of the venue.
+pub static ADAPTER: Adapter = Adapter {
+    name: NAME,
+    example: "BTC-PERPETUAL",
+    endpoints: Endpoints {
+        feed: "wss://www.deribit.com/ws/api/v2",
+        rest: REST,
+        history: REST,
+        rest_path: "/api/v2",
+        time_path: "/public/get_time",
+    },
+    limits: limits::LIMITS,
+    kinds: &protocol::KINDS,
+    aggregate: None,
+    pair: protocol::pair,
+    class: protocol::class,
+    dense_trade_ids: true,
+    subscriptions: Subscriptions {
+        streams: protocol::streams,
+        streams_of_listed: protocol::streams_of_listed,
+        class_of_stream: protocol::class_of_stream,
+        requests: protocol::subscribe,
+        expected: |streams| Subscription::streams(NAME, streams),
+        empty_is_refusal: false,
+    },
+    parse: protocol::parse,
+    liveness: Liveness {
+        keepalive: Some(protocol::KEEPALIVE),
+        lifetime: None,
+        pings_count: false,
+        heartbeat_channel: None,
+    },
+    listing: Listing {
+        requests: protocol::listing_requests,
+        is_answer: |_| false,
+        parse: protocol::instruments,
+        change_streams: &[],
+        currency_streams: Some(protocol::currency_streams),
+    },
+    history: Some(History {
+        first_cursor: |missing| missing.first,
+        request: history::request,
+        parse: history::parse,
+        pace: limits::HISTORY_PACE,
+    }),
+};

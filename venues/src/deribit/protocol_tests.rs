@@ -1,0 +1,275 @@
+//! The adapter against recorded traffic, the venue's known oddities, and arbitrary text.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use schemas::Basis;
+use serde_json::Value;
+
+use super::*;
+use crate::test_data;
+
+const CAPTURE: &str = "deribit/20210417_ws.jsonl.zst";
+const AT: Timestamp = Timestamp(1_618_677_848_000);
+const TRADES: &str = r#"{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.option.BTC.100ms","data":[{"trade_seq":1706,"trade_id":"137488100","timestamp":1616321732986,"tick_direction":0,"price":0.007,"mark_price":0.00670817,"iv":78.44,"instrument_name":"BTC-26MAR21-62000-C","index_price":56151.63,"direction":"buy","amount":0.1},{"trade_seq":92836831,"trade_id":"137487241","timestamp":1616321478553,"price":56168.0,"instrument_name":"BTC-PERPETUAL","direction":"sell","amount":5580.0}]}}"#;
+const TICKER: &str = r#"{"jsonrpc":"2.0","method":"subscription","params":{"channel":"ticker.BTC-PERPETUAL.100ms","data":{"timestamp":1654161785818,"stats":{"volume_usd":545442610.0,"volume":17945.19644566,"price_change":-5.4014,"low":29265.5,"high":31903.5},"state":"open","mark_price":29932.79,"last_price":29931.0,"instrument_name":"BTC-PERPETUAL","index_price":29930.44}}}"#;
+const OPTION: &str = r#"{"jsonrpc":"2.0","method":"subscription","params":{"channel":"ticker.ETH-7MAY21-2100-C.100ms","data":{"timestamp":1618677848563,"stats":{"volume":null,"volume_usd":12.5,"price_change":null},"mark_price":0.151031,"last_price":null,"instrument_name":"ETH-7MAY21-2100-C"}}}"#;
+
+fn read(text: &str) -> anyhow::Result<Vec<Message>> {
+    let mut out = Vec::new();
+    parse(text, AT, &mut out)?;
+    Ok(out.into_iter().map(|parsed| parsed.message).collect())
+}
+
+fn events(text: &str) -> anyhow::Result<Vec<(PairKey, MarketEvent)>> {
+    let event = |message| match message {
+        Message::Event(pair, event) => Ok((pair, event)),
+        other => Err(anyhow::anyhow!("{other:?}")),
+    };
+    read(text)?.into_iter().map(event).collect()
+}
+
+#[test]
+fn every_recorded_frame_is_read_and_each_kind_counted_as_in_the_raw_text() -> anyhow::Result<()> {
+    let frames = test_data::frames(CAPTURE)?;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut samples = 0;
+    for (at, text) in &frames {
+        let mut out = Vec::new();
+        parse(text, Timestamp::from_micros(*at), &mut out)?;
+        out.retain(|parsed| !matches!(parsed.message, Message::Clock(_)));
+        for parsed in out {
+            *counts.entry(parsed.kind).or_default() += 1;
+            samples += usize::from(matches!(parsed.message, Message::Event(..)));
+        }
+    }
+    for kind in ["ticker", "book"] {
+        // Not by a parser: the channel stands in the text.
+        let tag = format!("\"channel\":\"{kind}.");
+        let raw = frames.iter().filter(|(_, text)| text.contains(&tag)).count();
+        assert_eq!(counts.remove(kind), Some(raw), "{kind}");
+    }
+    let answers = frames.iter().filter(|(_, text)| text.contains("\"result\":")).count();
+    assert_eq!(counts.remove("answer"), Some(answers));
+    assert!(counts.is_empty(), "unexplained: {counts:?}");
+    assert_eq!((frames.len(), samples), (149, 92));
+    Ok(())
+}
+
+#[test]
+fn recorded_values_keep_every_digit() -> anyhow::Result<()> {
+    let frames = test_data::frames(CAPTURE)?;
+    let mut without_volume = 0;
+    for (_, text) in frames.iter().filter(|(_, text)| text.contains("\"channel\":\"ticker.")) {
+        let raw: Value = serde_json::from_str::<Value>(text)?["params"]["data"].take();
+        let (pair, sample) = events(text)?.remove(0);
+        assert_eq!(raw["instrument_name"], pair.base);
+        assert!(pair.base.starts_with(&pair.quote), "an option is priced in its coin");
+        let price =
+            if raw["last_price"].is_null() { &raw["mark_price"] } else { &raw["last_price"] };
+        assert_eq!(price.to_string().parse(), Ok(sample.price));
+        let volume = raw["stats"]["volume"].to_string();
+        assert_eq!(sample.base_volume_24h, volume.parse().ok());
+        without_volume += usize::from(volume == "null");
+        assert_eq!((sample.quote_volume_24h, sample.size), (None, None));
+        assert_eq!(sample.basis, Basis::Ticker);
+        assert_eq!(raw["timestamp"].as_i64(), Some(sample.event_time.0));
+    }
+    let raw = frames.iter().filter(|(_, text)| text.contains("\"volume\":null")).count();
+    assert_eq!(without_volume, raw);
+    assert!(raw > 20, "null is common");
+    Ok(())
+}
+
+#[test]
+fn the_recorded_listings_have_423_and_499_instruments() -> anyhow::Result<()> {
+    let bodies = test_data::bodies("deribit/20210417_rest_instruments.jsonl.zst")?;
+    for (body, currency, count, options) in
+        [(&bodies[0], "BTC", 423, 416), (&bodies[1], "ETH", 499, 492)]
+    {
+        let listed = instruments(body)?;
+        assert_eq!(listed.len(), count);
+        assert_eq!(body.matches("\"instrument_name\":").count(), count);
+        let of = |class| listed.iter().filter(|one| one.class == class).count();
+        assert_eq!(of(Class::Option), options);
+        assert_eq!(of(Class::Option), body.matches("\"kind\":\"option\"").count());
+        assert_eq!((of(Class::Perpetual), of(Class::Future)), (1, 6));
+        assert!(listed.iter().all(|one| one.active && one.currency == currency));
+        assert!(listed.iter().all(|one| pair(&one.name).is_ok()));
+    }
+    Ok(())
+}
+
+#[test]
+fn single_messages_of_every_kind_are_read_or_left_out_with_a_reason() -> anyhow::Result<()> {
+    let messages = test_data::mixed("deribit")?;
+    let mut all = 0;
+    for (kind, case, raw) in &messages {
+        let events = read(raw)?.into_iter().filter(|one| matches!(one, Message::Event(..))).count();
+        let expected = match kind.as_str() {
+            "trade" => raw.matches("\"trade_seq\"").count(),
+            "ticker" => 1,
+            _ => 0,
+        };
+        assert_eq!(events, expected, "{kind} {case}");
+        all += events;
+    }
+    assert_eq!(all, 4 + 3);
+    Ok(())
+}
+
+#[test]
+fn a_trade_has_its_dense_number_and_its_size_in_coins() -> anyhow::Result<()> {
+    let trades = events(TRADES)?;
+    let (pair, option) = &trades[0];
+    assert_eq!(pair, &PairKey::new("BTC-26MAR21-62000-C", "BTC", "deribit"));
+    assert_eq!((option.trade_id, option.taker_side), (Some(1706), Some(TakerSide::Buy)));
+    assert_eq!(option.size.map(|size| size.to_string()), Some("0.1".into()));
+    let (pair, perpetual) = &trades[1];
+    assert_eq!(pair, &PairKey::new("BTC-PERPETUAL", "USD", "deribit"));
+    // 5580 ÷ 56168 = 0.0993448226748326449…
+    assert_eq!(perpetual.size.map(|size| size.to_string()), Some("0.099344822674832645".into()));
+    Ok(())
+}
+
+#[test]
+fn a_quotient_is_rounded_to_the_nearest_digit() -> anyhow::Result<()> {
+    for (amount, price, expected) in [
+        ("10", "4", Some("2.5")),
+        ("1", "3", Some("0.333333333333333333")),
+        ("2", "3", Some("0.666666666666666667")),
+        ("0.000000000000000001", "2", Some("0")),
+        ("0.000000000000000003", "2", Some("0.000000000000000002")),
+        ("1", "0", None),
+        ("1", "-1", None),
+        ("99999999999999999999", "0.000000000000000001", None),
+    ] {
+        let result = quotient(amount.parse()?, price.parse()?).map(|value| value.to_string());
+        assert_eq!(result.as_deref(), expected, "{amount} ÷ {price}");
+    }
+    Ok(())
+}
+
+#[test]
+fn volumes_are_those_of_the_quote_or_none() -> anyhow::Result<()> {
+    let (_, sample) = events(TICKER)?.remove(0);
+    assert_eq!(sample.base_volume_24h.map(|v| v.to_string()), Some("17945.19644566".into()));
+    assert_eq!(sample.quote_volume_24h.map(|v| v.to_string()), Some("545442610".into()));
+    assert_eq!(sample.volume_source, VolumeSource::Exchange);
+    let (pair, sample) = events(OPTION)?.remove(0);
+    assert_eq!(pair.quote, "ETH");
+    assert_eq!(sample.price.to_string(), "0.151031", "the mark, for want of a trade");
+    assert_eq!((sample.base_volume_24h, sample.quote_volume_24h), (None, None));
+    assert_eq!((sample.volume_source, sample.basis), (VolumeSource::None, Basis::Ticker));
+    let quiet = OPTION.replace("\"mark_price\":0.151031,", "");
+    assert_eq!(read(&quiet)?, [Message::Ignored(Ignored::QuoteOnly)]);
+    Ok(())
+}
+
+#[test]
+fn a_name_tells_class_and_quote() -> anyhow::Result<()> {
+    for (name, kind, quote) in [
+        ("BTC-PERPETUAL", Class::Perpetual, "USD"),
+        ("BTC-26MAR21", Class::Future, "USD"),
+        ("BTC-26MAR21-62000-C", Class::Option, "BTC"),
+        ("XRP_USDC-30JUN23-0d625-P", Class::Option, "USDC"),
+        ("ETH_USDC-PERPETUAL", Class::Perpetual, "USDC"),
+        ("BTC_USDT", Class::Spot, "USDT"),
+        ("BTC-FS-27DEC24_PERP", Class::Combo, "USD"),
+        ("BTC-CS-27DEC24-50000_60000", Class::Combo, "BTC"),
+    ] {
+        assert_eq!((class(name), pair(name)?), (kind, PairKey::new(name, quote, "deribit")));
+    }
+    for name in ["", "BTC", "-"] {
+        assert!(pair(name).is_err(), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn answers_errors_and_heartbeats_are_told_apart() -> anyhow::Result<()> {
+    let ack = r#"{"jsonrpc":"2.0","id":2,"result":["ticker.BTC-PERPETUAL.100ms"],"usIn":1618677848901782,"usOut":1618677848902689,"usDiff":907,"testnet":false}"#;
+    let granted = Subscription::streams(NAME, &["ticker.BTC-PERPETUAL.100ms".into()]);
+    let clock = Message::Clock(Timestamp(1_618_677_847_902));
+    assert_eq!(read(ack)?, [Message::Subscribed(granted), clock.clone()]);
+    let test = r#"{"jsonrpc":"2.0","id":0,"result":{"version":"1.2.26"},"usIn":1618677848901782,"usOut":1618677848902689,"usDiff":907}"#;
+    assert_eq!(read(test)?, [Message::Alive, clock]);
+    let test = r#"{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}"#;
+    assert_eq!(read(test)?, [Message::Reply(TEST)]);
+    assert_eq!(read(&test.replace("test_request", "heartbeat"))?, [Message::Alive]);
+    let raw = r#"{"jsonrpc":"2.0","id":2,"error":{"message":"raw_subscriptions_not_available_for_unauthorized","code":13778}}"#;
+    let words = "13778 raw_subscriptions_not_available_for_unauthorized";
+    assert_eq!(read(raw)?, [Message::Refused(words.into())]);
+    for (code, wait) in [(10_028, RATE_WAIT), (11_051, MAINTENANCE_WAIT)] {
+        let text = raw.replace("13778", &code.to_string());
+        let [Message::RetryAfter { id: Some(2), wait: told, .. }] = &read(&text)?[..] else {
+            anyhow::bail!("{text}")
+        };
+        assert_eq!(*told, wait);
+    }
+    Ok(())
+}
+
+#[test]
+fn instruments_come_and_go() -> anyhow::Result<()> {
+    let text = |state: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"instrument.state.option.BTC","data":{{"timestamp":1553080940000,"state":"{state}","instrument_name":"BTC-22MAR19-4000-C"}}}}}}"#
+        )
+    };
+    let name = "BTC-22MAR19-4000-C".to_owned();
+    assert_eq!(read(&text("created"))?, [Message::Listing(ListingChange::Listed(name.clone()))]);
+    assert_eq!(read(&text("terminated"))?, [Message::Listing(ListingChange::Ended(name))]);
+    assert_eq!(read(&text("settled"))?, [Message::Ignored(Ignored::UnusedType)]);
+    Ok(())
+}
+
+#[test]
+fn requests_begin_with_the_heartbeat_and_have_so_many_channels() {
+    let products: Vec<String> = (0..600).map(|n| format!("BTC-26MAR21-{n}-C")).collect();
+    let asks = subscribe(&streams(&products), 1);
+    assert_eq!(asks.iter().map(|ask| ask.id).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(asks[0].text.contains("public/set_heartbeat"));
+    let channels: usize = asks.iter().map(|ask| ask.text.matches(".100ms").count()).sum();
+    assert_eq!(channels, 1200);
+    let streams = currency_streams(&["BTC".into()]);
+    assert!(streams.contains(&"trades.option.BTC.100ms".into()), "{streams:?}");
+    assert!(streams.contains(&"instrument.state.option.BTC".into()), "{streams:?}");
+}
+
+#[test]
+fn what_a_trade_must_have_is_missed_by_name_and_the_others_are_read() {
+    for (field, name) in [
+        ("\"price\":0.007,", "price"),
+        ("\"trade_seq\":1706,", "trade_seq"),
+        ("\"timestamp\":1616321732986,", "timestamp"),
+        ("\"instrument_name\":\"BTC-26MAR21-62000-C\",", "instrument_name"),
+        ("\"direction\":\"buy\",", "direction"),
+        (",\"amount\":0.1", "amount"),
+    ] {
+        let mut out = Vec::new();
+        let result = parse(&TRADES.replace(field, ""), AT, &mut out);
+        assert_eq!((result, out.len()), (Err(Malformed::MissingField(name)), 1));
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in ".{0,200}") {
+        let _ = parse(&text, AT, &mut Vec::new());
+    }
+
+    #[test]
+    fn damaged_frames_never_panic(at in 0usize..600, junk in "[ -~]{0,6}", which in 0usize..3) {
+        let mut text = [TRADES, TICKER, OPTION][which].to_owned();
+        let from = at.min(text.len());
+        let to = (from + junk.len()).min(text.len());
+        text.replace_range(from..to, &junk);
+        let _ = parse(&text, AT, &mut Vec::new());
+    }
+
+    #[test]
+    fn names_never_panic(name in "[A-Z0-9_-]{0,40}") {
+        let _ = (pair(&name), class(&name));
+    }
+}

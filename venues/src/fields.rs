@@ -1,0 +1,60 @@
+//! Fields of JSON messages: scalars as text, exact decimals, whole numbers.
+
+use schemas::Decimal;
+use serde_json::value::RawValue;
+
+use crate::malformed::Malformed;
+
+/// A number, or the inside of a string without escapes; `None` when absent or `null`.
+///
+/// Escaped text cannot be a number or a time. It is returned as it is, and its reader refuses it.
+pub fn scalar(raw: Option<&RawValue>) -> Option<&str> {
+    let text = raw?.get().trim();
+    if text == "null" {
+        return None;
+    }
+    Some(text.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(text))
+}
+
+/// A decimal of a field that must be there.
+pub fn decimal(field: &'static str, text: Option<&str>) -> Result<Decimal, Malformed> {
+    let text = text.ok_or(Malformed::MissingField(field))?;
+    text.parse().map_err(|_| Malformed::BadField(field))
+}
+
+/// A decimal of a field that may be absent or null.
+pub(crate) fn optional(
+    field: &'static str,
+    text: Option<&str>,
+) -> Result<Option<Decimal>, Malformed> {
+    text.map(|text| decimal(field, Some(text))).transpose()
+}
+
+/// A whole number of a field that must be there.
+pub fn integer(field: &'static str, text: Option<&str>) -> Result<i64, Malformed> {
+    let text = text.ok_or(Malformed::MissingField(field))?;
+    text.parse().map_err(|_| Malformed::BadField(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_numeric_strings_are_the_same_text() -> Result<(), serde_json::Error> {
+        for (json, text) in [
+            ("1e-8", Some("1e-8")),
+            (r#""0.10""#, Some("0.10")),
+            ("null", None),
+            (
+                "12345678901234567890.123456789012345678",
+                Some("12345678901234567890.123456789012345678"),
+            ),
+        ] {
+            let raw: &RawValue = serde_json::from_str(json)?;
+            assert_eq!(scalar(Some(raw)), text);
+        }
+        assert_eq!(scalar(None), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! The instruments of a venue and the changes of its listing.
+
+/// An instrument as a venue lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instrument {
+    /// The name in the venue's notation, as [`Venue::pair`](crate::Venue::pair) takes it.
+    pub name: String,
+    /// The currency under which the venue lists it: the base.
+    pub currency: String,
+    /// The class.
+    pub class: Class,
+    /// It can be traded.
+    pub active: bool,
+}
+
+/// A class of instruments: classes differ in how often they trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Delivered at once.
+    Spot,
+    /// A future without end.
+    Perpetual,
+    /// A future with an end.
+    Future,
+    /// An option.
+    Option,
+    /// Several of them traded as one.
+    Combo,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 5] =
+        [Self::Spot, Self::Perpetual, Self::Future, Self::Option, Self::Combo];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Spot => "spot",
+            Self::Perpetual => "perpetual",
+            Self::Future => "future",
+            Self::Option => "option",
+            Self::Combo => "combo",
+        }
+    }
+}
+
+/// A change of the listing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListingChange {
+    /// The instrument can be traded from now on.
+    Listed(String),
+    /// The instrument has expired or was delisted.
+    Ended(String),
+}

@@ -1,0 +1,405 @@
+//! Kraken spot, version 2 of its feed: `trade`, `ticker` and `instrument` over one WebSocket.
+//!
+//! ```text
+//! ← {"channel":"status","type":"update","data":[{"system":"online","api_version":"v2", …}]}
+//! → {"method":"subscribe","params":{"channel":"trade","symbol":["BTC/USD"],"snapshot":true},"req_id":1}
+//! ← {"method":"subscribe","result":{"channel":"trade","symbol":"BTC/USD","snapshot":true},
+//!    "success":true,"time_in":"…","time_out":"…","req_id":1}                  one for each symbol
+//! ← {"channel":"trade","type":"snapshot","data":[{"symbol":"BTC/USD","side":"buy","price":0.5147,
+//!    "qty":6423.46326,"ord_type":"limit","trade_id":4665846,"timestamp":"2023-09-25T07:48:36.925533Z"}]}
+//! ← {"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","last":0.5147,"volume":9970.38,
+//!    "vwap":0.5148,"timestamp":"…", …}]}
+//! ← {"channel":"heartbeat"}
+//! → {"method":"ping"}
+//! ← {"method":"pong","time_in":"…","time_out":"…"}
+//! ← {"error":"Currency pair not supported FOO/USD","method":"subscribe","success":false,"symbol":"FOO/USD"}
+//! ```
+//!
+//! Rules of the venue:
+//! - `trade_id` is a sequence number, unique and dense per book; several trades share a timestamp.
+//! - A subscription sends the last 50 trades as a snapshot. They are ordinary trades: ids identify
+//!   repetitions, and after a short outage they fill the gap.
+//! - The venue has no quote volume. It is `volume × vwap` here, DERIVED, rounded to the nearest
+//!   10⁻¹⁸ (ties to even); the venue has already rounded `vwap`.
+//! - Version 2 uses BTC and DOGE; XBT and XDG are aliases.
+//! - A symbol that never traded has zeros and a time of 1970. Both are passed on.
+//! - A heartbeat has no time, but the answer to a ping has: it is the connection's clock, less
+//!   `CLOCK_MARGIN_MS`.
+//!
+//! # What this does not do
+//!
+//! Books and candles are ignored; the arrays of version 1 are of an unknown type.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemas::{MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::NAME;
+use crate::fields::{decimal, integer, optional, scalar};
+use crate::instrument::{Class, Instrument, ListingChange};
+use crate::malformed::{Malformed, not_json};
+use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN, each};
+use crate::request::{SocketRequest, chunked};
+
+/// The channels that are subscribed for each symbol.
+const CHANNELS: [&str; 2] = ["trade", "ticker"];
+/// The channel of all instruments.
+pub(super) const INSTRUMENT: &str = "instrument";
+
+/// Symbols in one request: an acknowledgement comes for each, and the venue's limit of requests
+/// is not written down.
+const SYMBOLS_A_REQUEST: usize = 100;
+
+/// Milliseconds that a trade may spend inside the venue: the clock is set back by it.
+const CLOCK_MARGIN_MS: i64 = 1000;
+
+/// Asks for the venue's clock.
+pub(super) const KEEPALIVE: (Duration, &str) = (Duration::from_secs(2), r#"{"method":"ping"}"#);
+
+/// After maintenance the venue wants to be tried no faster.
+const MAINTENANCE_WAIT: Duration = Duration::from_secs(5);
+/// The venue's rate limit is dynamic; a refused request is repeated after this time.
+const RATE_WAIT: Duration = Duration::from_secs(2);
+
+/// The kinds of message known.
+pub(super) const KINDS: [&str; 13] = [
+    "trade",
+    "ticker",
+    "heartbeat",
+    "status",
+    INSTRUMENT,
+    "subscribe",
+    "unsubscribe",
+    "pong",
+    "error",
+    "book",
+    "ohlc",
+    "level3",
+    "executions",
+];
+
+/// Every field that any of our messages has.
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "type")]
+    form: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    success: Option<bool>,
+    /// Words; a list in answers to requests that are none of this feed.
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    symbol: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    time_out: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    req_id: Option<&'a RawValue>,
+}
+
+/// A trade or a ticker.
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    symbol: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    side: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    price: Option<&'a RawValue>,
+    #[serde(borrow)]
+    qty: Option<&'a RawValue>,
+    #[serde(borrow)]
+    trade_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    last: Option<&'a RawValue>,
+    #[serde(borrow)]
+    volume: Option<&'a RawValue>,
+    #[serde(borrow)]
+    vwap: Option<&'a RawValue>,
+    #[serde(borrow)]
+    timestamp: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    channel: String,
+    symbol: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    system: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    #[serde(default)]
+    pairs: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    symbol: String,
+    base: String,
+    #[serde(default)]
+    status: String,
+}
+
+/// The streams of symbols: `channel:symbol`.
+pub(super) fn streams(products: &[String]) -> Vec<String> {
+    let names = products.iter().map(|product| canonical(product));
+    names.flat_map(|name| CHANNELS.map(|channel| format!("{channel}:{name}"))).collect()
+}
+
+/// Requests for each channel and chunk of symbols.
+pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
+    let mut all = Vec::new();
+    for channel in CHANNELS {
+        let of_channel = streams.iter().filter_map(|stream| stream.split_once(':'));
+        let symbols: Vec<String> = of_channel
+            .filter(|(name, _)| *name == channel)
+            .map(|(_, symbol)| symbol.to_owned())
+            .collect();
+        let next = first_id + all.len() as u64;
+        all.extend(chunked(&symbols, SYMBOLS_A_REQUEST, next, |part, id| {
+            let params = json!({"channel": channel, "symbol": part, "snapshot": true});
+            json!({"method": "subscribe", "params": params, "req_id": id}).to_string()
+        }));
+    }
+    if streams.iter().any(|stream| stream == INSTRUMENT) {
+        let id = first_id + all.len() as u64;
+        all.push(listing_request(id));
+    }
+    all
+}
+
+/// The request for all instruments and for the changes of the listing.
+pub(super) fn listing_request(id: u64) -> SocketRequest {
+    let params = json!({"channel": INSTRUMENT, "snapshot": true});
+    let text = json!({"method": "subscribe", "params": params, "req_id": id}).to_string();
+    SocketRequest { id, text }
+}
+
+/// A text frame is the snapshot of the listing: the acknowledgement has the channel and no data.
+pub(super) fn is_listing(text: &str) -> bool {
+    text.contains(r#""channel":"instrument""#) && text.contains(r#""data":"#)
+}
+
+pub(super) fn expected(streams: &[String]) -> Vec<Subscription> {
+    streams
+        .iter()
+        .filter_map(|stream| match stream.split_once(':') {
+            Some((channel, symbol)) => {
+                Some(Subscription { channel: channel.into(), pair: pair(symbol).ok()? })
+            }
+            None => Some(Subscription::stream(NAME, stream)),
+        })
+        .collect()
+}
+
+/// A symbol with its aliases resolved.
+fn canonical(symbol: &str) -> String {
+    match symbol.split_once('/') {
+        Some((base, quote)) => format!("{}/{}", alias(base), alias(quote)),
+        None => symbol.into(),
+    }
+}
+
+fn alias(asset: &str) -> &str {
+    match asset {
+        "XBT" => "BTC",
+        "XDG" => "DOGE",
+        other => other,
+    }
+}
+
+/// The pair that a symbol names.
+pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
+    let bad = || Malformed::BadProduct(symbol.into());
+    let (base, quote) = symbol.split_once('/').ok_or_else(bad)?;
+    Ok(PairKey::new(alias(base), alias(quote), NAME).checked()?)
+}
+
+/// Appends the messages of one text frame.
+pub(super) fn parse(
+    text: &str,
+    received_at: Timestamp,
+    out: &mut Vec<Parsed>,
+) -> Result<(), Malformed> {
+    if text.trim_start().starts_with('[') {
+        // Version 1 has arrays; here they are JSON all the same, or malformed.
+        let _: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+        out.push(Parsed { kind: UNKNOWN, message: Message::Ignored(Ignored::UnknownType) });
+        return Ok(());
+    }
+    let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    let sent = frame.channel.as_deref().or(frame.method.as_deref()).unwrap_or_default();
+    let kind = KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN);
+    let message = match kind {
+        _ if frame.channel.is_none() && frame.success == Some(false) => {
+            out.push(Parsed { kind: "error", message: refusal(&frame)? });
+            return Ok(());
+        }
+        "trade" => {
+            let mut trades = items(&frame)?;
+            if frame.form.as_deref() == Some("snapshot") {
+                // Oldest first, whatever the venue does: ids must not seem to jump.
+                trades.sort_by_key(|trade| integer("trade_id", scalar(trade.trade_id)).ok());
+            }
+            return each(&trades, out, kind, |trade| self::trade(trade, received_at));
+        }
+        "ticker" => return each(&items(&frame)?, out, kind, |item| ticker(item, received_at)),
+        INSTRUMENT => return changes(&frame, out),
+        "heartbeat" => Message::Alive,
+        "status" => status(&frame)?,
+        "subscribe" => Message::Subscribed(vec![granted(&frame)?]),
+        "pong" => {
+            out.push(Parsed { kind, message: Message::Alive });
+            let sent = frame.time_out.as_deref().ok_or(Malformed::MissingField("time_out"))?;
+            let sent = Timestamp::parse_rfc3339(sent).ok_or(Malformed::BadField("time_out"))?;
+            Message::Clock(Timestamp(sent.0.saturating_sub(CLOCK_MARGIN_MS)))
+        }
+        UNKNOWN => Message::Ignored(Ignored::UnknownType),
+        _ => Message::Ignored(Ignored::UnusedType),
+    };
+    out.push(Parsed { kind, message });
+    Ok(())
+}
+
+/// The instruments of the frame of [`INSTRUMENT`].
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+    let frame: Frame<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
+    Ok(listing(&frame)?
+        .into_iter()
+        .map(|pair| Instrument {
+            active: pair.status == "online",
+            currency: alias(&pair.base).into(),
+            name: pair.symbol,
+            class: Class::Spot,
+        })
+        .collect())
+}
+
+fn listing(frame: &Frame<'_>) -> Result<Vec<Pair>, Malformed> {
+    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
+    let listing: Listing =
+        serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))?;
+    Ok(listing.pairs)
+}
+
+fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+    for pair in listing(frame)? {
+        let change = match pair.status.as_str() {
+            "online" => ListingChange::Listed(canonical(&pair.symbol)),
+            "delisted" => ListingChange::Ended(canonical(&pair.symbol)),
+            // Suspended in one way or another: its channels stand, and are silent.
+            _ => {
+                let message = Message::Ignored(Ignored::UnusedType);
+                out.push(Parsed { kind: INSTRUMENT, message });
+                continue;
+            }
+        };
+        out.push(Parsed { kind: INSTRUMENT, message: Message::Listing(change) });
+    }
+    Ok(())
+}
+
+fn items<'a>(frame: &Frame<'a>) -> Result<Vec<Item<'a>>, Malformed> {
+    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
+    serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))
+}
+
+fn symbol(item: &Item<'_>) -> Result<PairKey, Malformed> {
+    pair(item.symbol.as_deref().ok_or(Malformed::MissingField("symbol"))?)
+}
+
+fn time(item: &Item<'_>) -> Result<Timestamp, Malformed> {
+    let text = item.timestamp.as_deref().ok_or(Malformed::MissingField("timestamp"))?;
+    Timestamp::parse_rfc3339(text).ok_or(Malformed::BadField("timestamp"))
+}
+
+fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+    let price = decimal("price", scalar(item.price))?;
+    let size = decimal("qty", scalar(item.qty))?;
+    let taker_side = match item.side.as_deref().ok_or(Malformed::MissingField("side"))? {
+        "buy" => TakerSide::Buy,
+        "sell" => TakerSide::Sell,
+        _ => return Err(Malformed::BadField("side")),
+    };
+    let event = MarketEvent {
+        trade_id: Some(integer("trade_id", scalar(item.trade_id))?),
+        taker_side: Some(taker_side),
+        received_at,
+        ..MarketEvent::trade(price, size, time(item)?)
+    };
+    Ok(Message::Event(symbol(item)?, event))
+}
+
+fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+    let price = decimal("last", scalar(item.last))?;
+    let base = optional("volume", scalar(item.volume))?;
+    let vwap = optional("vwap", scalar(item.vwap))?;
+    let quote = base.zip(vwap).and_then(|(volume, vwap)| volume.checked_mul(vwap));
+    let event = MarketEvent {
+        base_volume_24h: base,
+        quote_volume_24h: quote,
+        volume_source: match (base, quote) {
+            (_, Some(_)) => VolumeSource::Derived,
+            (Some(_), None) => VolumeSource::Exchange,
+            (None, None) => VolumeSource::None,
+        },
+        received_at,
+        ..MarketEvent::sample(price, time(item)?)
+    };
+    Ok(Message::Event(symbol(item)?, event))
+}
+
+fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
+    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
+    let stati: Vec<Status> =
+        serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))?;
+    let closed = stati.iter().any(|status| status.system.as_deref() == Some("maintenance"));
+    // The other states concern orders; market data is still sent.
+    Ok(if closed {
+        Message::RetryAfter { id: None, reason: "maintenance".into(), wait: MAINTENANCE_WAIT }
+    } else {
+        Message::Alive
+    })
+}
+
+fn granted(frame: &Frame<'_>) -> Result<Subscription, Malformed> {
+    let result = frame.result.ok_or(Malformed::MissingField("result"))?;
+    let granted: Granted =
+        serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
+    Ok(match granted.symbol {
+        Some(symbol) => Subscription { channel: granted.channel, pair: pair(&symbol)? },
+        None => Subscription::stream(NAME, granted.channel),
+    })
+}
+
+fn refusal(frame: &Frame<'_>) -> Result<Message, Malformed> {
+    let reason = scalar(frame.error).unwrap_or("no reason given").to_owned();
+    let id = scalar(frame.req_id).map(|text| integer("req_id", Some(text))).transpose()?;
+    Ok(if reason.contains("Exceeded msg rate") {
+        let id = id.and_then(|id| u64::try_from(id).ok());
+        Message::RetryAfter { id, reason, wait: RATE_WAIT }
+    } else if frame.symbol.is_some() || reason.contains("Already subscribed") {
+        Message::Rejected { reason, pair: frame.symbol.as_deref().and_then(|name| pair(name).ok()) }
+    } else {
+        Message::Refused(reason)
+    })
+}
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;

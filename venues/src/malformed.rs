@@ -1,0 +1,43 @@
+//! The reasons for which text is not a message of its venue.
+
+/// The reason for which text is not a message of its venue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not JSON, or not the shape that the field names promise.
+    #[error("not a JSON message: {0}")]
+    NotJson(String),
+    /// A field that the type always has is not there.
+    #[error("field {0} is missing")]
+    MissingField(&'static str),
+    /// A number, time, side or name that is none.
+    #[error("field {0} cannot be read")]
+    BadField(&'static str),
+    /// A product that does not name a base and a quote.
+    #[error("product {0} does not name a base and a quote")]
+    BadProduct(String),
+    /// A base, quote or exchange that breaks the rule of names.
+    #[error("{0}: see the rule of names in schemas/src/pair.rs")]
+    BadName(#[from] schemas::pair::PairError),
+}
+
+impl Malformed {
+    /// Every label.
+    pub const LABELS: [&'static str; 5] =
+        ["not_json", "missing_field", "bad_field", "bad_product", "bad_name"];
+
+    /// The label in metrics and in the dead letter's reason.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::NotJson(_) => Self::LABELS[0],
+            Self::MissingField(_) => Self::LABELS[1],
+            Self::BadField(_) => Self::LABELS[2],
+            Self::BadProduct(_) => Self::LABELS[3],
+            Self::BadName(_) => Self::LABELS[4],
+        }
+    }
+}
+
+/// Text that is no JSON of the expected shape.
+pub(crate) fn not_json(error: &serde_json::Error) -> Malformed {
+    Malformed::NotJson(error.to_string())
+}

@@ -1,0 +1,143 @@
+//! The messages that adapters parse text frames to.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemas::{MarketEvent, PairKey, Timestamp};
+
+use crate::instrument::ListingChange;
+use crate::malformed::Malformed;
+
+/// A message and the venue's name of its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// One of [`Adapter::kinds`](crate::Adapter::kinds), or [`UNKNOWN`].
+    pub kind: &'static str,
+    /// The content.
+    pub message: Message,
+}
+
+/// The kind of a message that is not among the adapter's kinds.
+pub const UNKNOWN: &str = "unknown";
+
+/// The content of a message. A further topic is a further variant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A trade or a price sample.
+    Event(PairKey, MarketEvent),
+    /// A heartbeat with the venue's clock.
+    Heartbeat {
+        /// The pair that it is for.
+        pair: PairKey,
+        /// The venue's clock.
+        time: Timestamp,
+    },
+    /// The connection has sent everything up to this time.
+    Clock(Timestamp),
+    /// A heartbeat without a time.
+    Alive,
+    /// The venue expects this text at once.
+    Reply(&'static str),
+    /// Subscriptions that the venue acknowledged.
+    Subscribed(Vec<Subscription>),
+    /// The venue refused the request, with its reason.
+    Refused(String),
+    /// The venue refused one of several subscriptions; the others stand.
+    Rejected {
+        /// The venue's reason.
+        reason: String,
+        /// The refused pair, if the venue names it.
+        pair: Option<PairKey>,
+    },
+    /// The venue is rate limiting or closed for maintenance.
+    RetryAfter {
+        /// The request to send again, if the venue names it.
+        id: Option<u64>,
+        /// The venue's reason.
+        reason: String,
+        /// The time to wait.
+        wait: Duration,
+    },
+    /// The venue is about to close this connection.
+    Closing,
+    /// The listing of an instrument changed.
+    Listing(ListingChange),
+    /// Parsed and not used.
+    Ignored(Ignored),
+}
+
+/// A channel of a product.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subscription {
+    /// The venue's name of the channel.
+    pub channel: String,
+    /// The pair, its aliases resolved; only the exchange where the channel's name is enough.
+    pub pair: PairKey,
+}
+
+impl Subscription {
+    /// The subscription of a stream that is identified by its name alone.
+    pub(crate) fn stream(exchange: &'static str, name: impl Into<String>) -> Self {
+        Self { channel: name.into(), pair: PairKey::feed(exchange) }
+    }
+
+    /// The subscriptions of such streams.
+    pub(crate) fn streams(exchange: &'static str, names: &[String]) -> Vec<Self> {
+        names.iter().map(|name| Self::stream(exchange, name)).collect()
+    }
+}
+
+impl fmt::Display for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pair.base.is_empty() {
+            return f.write_str(&self.channel);
+        }
+        write!(f, "{}:{}-{}", self.channel, self.pair.base, self.pair.quote)
+    }
+}
+
+/// The reason for ignoring a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// An unknown type; venues add types without notice.
+    UnknownType,
+    /// A known type that is not used.
+    UnusedType,
+    /// A ticker of a changed quote without a trade: it is no price sample.
+    QuoteOnly,
+    /// An aggregate of trades that the same capture has one by one.
+    AggregateOfTrades,
+}
+
+impl Ignored {
+    /// Every reason.
+    pub const ALL: [Self; 4] =
+        [Self::UnknownType, Self::UnusedType, Self::QuoteOnly, Self::AggregateOfTrades];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownType => "unknown_type",
+            Self::UnusedType => "unused_type",
+            Self::QuoteOnly => "quote_only",
+            Self::AggregateOfTrades => "aggregate_of_trades",
+        }
+    }
+}
+
+/// Parses every part: the good ones are appended, the first malformed one is the error.
+pub(crate) fn each<T>(
+    parts: &[T],
+    out: &mut Vec<Parsed>,
+    kind: &'static str,
+    read: impl Fn(&T) -> Result<Message, Malformed>,
+) -> Result<(), Malformed> {
+    let mut result = Ok(());
+    for part in parts {
+        match read(part) {
+            Ok(message) => out.push(Parsed { kind, message }),
+            Err(malformed) => result = result.and(Err(malformed)),
+        }
+    }
+    result
+}

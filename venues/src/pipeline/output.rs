@@ -1,0 +1,69 @@
+//! The records that a feed produces.
+
+use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
+
+use crate::malformed::Malformed;
+
+/// A record to publish. A further topic is a further variant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To `events`, to the partition of its key.
+    Event {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        event: MarketEvent,
+    },
+    /// To every partition of `events`.
+    Mark {
+        /// The exchange of the feed.
+        exchange: &'static str,
+        /// The value.
+        mark: FeedMark,
+    },
+    /// To `events`, to the partition of its key: a mark of one pair. It tells a gap, the connection
+    /// that carries the pair, or the end of its instrument.
+    Gap {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        mark: FeedMark,
+    },
+    /// To `dead_letters`.
+    DeadLetter(DeadLetter),
+}
+
+impl Output {
+    /// When the feed received the message; unknown for a dead letter.
+    pub fn received_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Event { event, .. } => Some(event.received_at),
+            Self::Mark { mark, .. } | Self::Gap { mark, .. } => Some(mark.received_at),
+            Self::DeadLetter(_) => None,
+        }
+    }
+}
+
+/// Characters of the reason: a reason may quote its input.
+const MAX_DETAIL_CHARS: usize = 256;
+
+/// Malformed input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The venue, or the command that read the input.
+    pub venue: &'static str,
+    /// A label of [`Malformed`].
+    pub reason: &'static str,
+    /// The reason in full.
+    pub detail: String,
+    /// The input.
+    pub raw: String,
+}
+
+impl DeadLetter {
+    /// The dead letter of `raw`.
+    pub fn new(venue: &'static str, malformed: &Malformed, raw: &str) -> Self {
+        let detail = malformed.to_string().chars().take(MAX_DETAIL_CHARS).collect();
+        Self { venue, reason: malformed.label(), detail, raw: raw.into() }
+    }
+}
