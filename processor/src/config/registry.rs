@@ -6,7 +6,7 @@ use clap::Args;
 use schemas::registry::{Access, Login, Registry, RegistryError};
 use schemas::setting::Address;
 
-/// The address and the credentials of the schema registry.
+/// Where the schema registry is, and how it is asked.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_field_names, reason = "the names of the flags")]
 pub struct SchemaRegistry {
@@ -18,7 +18,7 @@ pub struct SchemaRegistry {
         default_value = "http://127.0.0.1:8081/apis/ccompat/v7"
     )]
     schema_registry_url: Address,
-    /// A PEM file of certificate authorities for the schema registry, besides the public ones.
+    /// A file of PEM certificates that may sign the schema registry's, beside the public authorities.
     #[arg(long, env = "SCHEMA_REGISTRY_CA", value_name = "FILE")]
     schema_registry_ca: Option<PathBuf>,
     /// The user of the schema registry, as USER:PASSWORD. It is never printed.
@@ -32,7 +32,7 @@ pub struct SchemaRegistry {
 }
 
 impl SchemaRegistry {
-    /// The client. It does not connect yet.
+    /// The client; it connects to nothing yet.
     pub fn client(&self) -> Result<Registry, RegistryError> {
         let access = Access {
             ca: self.schema_registry_ca.clone(),
