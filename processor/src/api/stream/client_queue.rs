@@ -244,7 +244,7 @@ impl Clients {
 
     /// Gives every client a heartbeat: `bare` to those that wait for first rows, `full` to the
     /// others.
-    pub(super) fn beat(&mut self, full: &Frames, bare: &Frames) {
+    pub(super) fn send_heartbeat(&mut self, full: &Frames, bare: &Frames) {
         for client in self.all() {
             let waits = self.known.get(&client).is_some_and(HubClient::waits);
             self.give(client, if waits { bare } else { full });

@@ -85,7 +85,7 @@ impl Group {
     }
 
     /// Whether a scan runs.
-    pub(super) const fn is_read(&self) -> bool {
+    pub(super) const fn is_scanning(&self) -> bool {
         !matches!(self.since, Since::Idle)
     }
 
@@ -95,8 +95,8 @@ impl Group {
     }
 
     /// Invalidates the running scan.
-    pub(super) fn make_void(&mut self) {
-        if self.is_read() {
+    pub(super) fn invalidate_scan(&mut self) {
+        if self.is_scanning() {
             self.since = Since::Void;
         }
     }
@@ -136,7 +136,7 @@ impl Group {
     }
 
     fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.waiting.is_empty() && !self.is_read()
+        self.members.is_empty() && self.waiting.is_empty() && !self.is_scanning()
     }
 }
 

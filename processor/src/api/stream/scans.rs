@@ -1,9 +1,9 @@
 //! Scans: the first rows of subscriptions, read off the hub's thread, in a fair order.
 //!
 //! ```text
-//! hub   want ─► waiting, by client ─► next ─► ScanJob ═► a scanner reads the stores ═► ScanJobResult ─► members
-//!                 fewest rows first     │ from here on the group keeps the rows that change       ▲
-//!                                       └────────────────────────────────────────────────────────┘
+//! hub   pending ─► waiting, by client ─► next ─► ScanJob ═► scanner reads ═► ScanJobResult ─► members
+//!                    fewest rows first     │ the group keeps the rows that change            ▲
+//!                                          └─────────────────────────────────────────────────┘
 //! ```
 //!
 //! A snapshot of a wide pattern reads every pair. On the hub's thread it would delay the updates
@@ -11,7 +11,7 @@
 //! scans waits behind clients that have read fewer rows.
 //!
 //! Invariants:
-//! - The hub never waits for a scanner, and runs no more scans than [`Scans::has_place`] allows.
+//! - The hub never waits for a scanner, and runs no more scans than [`Scans::has_room`] allows.
 //! - A client is charged for the rows of its own scans only.
 
 use std::collections::VecDeque;
@@ -188,7 +188,7 @@ impl Scans {
     }
 
     /// Whether one more job may start.
-    pub(super) fn has_place(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.running.len() < self.places && !self.waiting.is_empty()
     }
 

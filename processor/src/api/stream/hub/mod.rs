@@ -13,7 +13,7 @@
 //! clients it costs nothing. A client is a queue; one that reads too slowly fills it and is
 //! disconnected.
 
-mod beginnings;
+mod pending;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -265,7 +265,7 @@ impl Hub {
         }
         known.subscriptions.insert(id, Subscription { pattern: pattern.clone(), waits: None });
         self.metrics.subscriptions.inc();
-        self.want(client, id, pattern, resume.map_or(StartFrom::New, StartFrom::Resume));
+        self.add_pending(client, id, pattern, resume.map_or(StartFrom::New, StartFrom::Resume));
     }
 
     fn topic(&self, channel: Channel) -> u64 {
@@ -297,7 +297,7 @@ impl Hub {
             self.last_heartbeat = now;
             let frames: Frames = [self.heartbeat(&tokens)].into();
             let bare = protocol::heartbeat(&clock::now().to_string(), &json!([]));
-            self.clients.beat(&frames, &[bare].into());
+            self.clients.send_heartbeat(&frames, &[bare].into());
             for client in self.clients.gone() {
                 self.remove(client, None);
             }
@@ -355,12 +355,12 @@ impl Hub {
             let mut again = Vec::new();
             for group in self.groups.all().filter(|group| group.pattern().channel == channel) {
                 // It may have read stores that are gone, or have missed the lost changes.
-                group.make_void();
+                group.invalidate_scan();
                 let members = group.take_members().into_iter();
                 again.extend(members.map(|(id, client)| (client, id, group.pattern().clone())));
             }
             for (client, id, pattern) in again {
-                self.want(client, id, &pattern, StartFrom::Restart(partitions.clone()));
+                self.add_pending(client, id, &pattern, StartFrom::Restart(partitions.clone()));
             }
         }
     }

@@ -16,7 +16,13 @@ use super::Hub;
 
 impl Hub {
     /// Adds a subscription that waits for its first rows.
-    pub(super) fn want(&mut self, client: ClientId, id: u32, pattern: &Pattern, start: StartFrom) {
+    pub(super) fn add_pending(
+        &mut self,
+        client: ClientId,
+        id: u32,
+        pattern: &Pattern,
+        start: StartFrom,
+    ) {
         let number = self.scans.number();
         let known = self.clients.get(client).and_then(|known| known.subscriptions.get_mut(&id));
         let Some(subscription) = known else { return };
@@ -27,7 +33,7 @@ impl Hub {
 
     /// Gives scan jobs to the scanners while they have room.
     pub(super) fn begin_scans(&mut self) {
-        while self.scans.has_place() {
+        while self.scans.has_room() {
             let Some(mut client) = self.scans.turn() else { return };
             let stores = LocalStores::new(&self.queries, &self.codec);
             let here = stores.partitions();
@@ -54,7 +60,7 @@ impl Hub {
         let topic = self.topic(pattern.channel);
         let Some(group) = self.groups.group(pattern) else { return };
         // Pending subscriptions are planned when the running scan ends.
-        if group.is_read() || group.waiting.is_empty() {
+        if group.is_scanning() || group.waiting.is_empty() {
             return;
         }
         group.begin();
