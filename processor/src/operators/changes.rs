@@ -136,8 +136,8 @@ impl Candles {
     ) -> Result<(), Failure> {
         let mut feed = self.feed(exchange_of(pair))?;
         let feed_was_ahead = feed.as_ref().and_then(Feed::clock).is_some_and(|clock| clock > at);
-        if feed_was_ahead {
-            feed.iter_mut().for_each(|feed| feed.set_back(at));
+        if feed_was_ahead && let Some(feed) = feed.as_mut() {
+            feed.set_back(at);
         }
         drop(feed);
         if !feed_was_ahead && self.newest(pair)?.is_none_or(|newest| newest <= at) {
@@ -177,7 +177,9 @@ impl Candles {
     fn set_back_own(&self, pair: &[u8], at: Timestamp) -> Result<(), Failure> {
         let mut own = self.stores.feeds.entry(pair)?;
         let mut back = own.clone();
-        back.iter_mut().for_each(|own| own.set_back(at));
+        if let Some(own) = &mut back {
+            own.set_back(at);
+        }
         if *own != back {
             *own = back;
         }
