@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::changes::Changes;
 use crate::error::Result;
-use crate::record::{Batch, ChangeRef, Offset, Timestamp};
+use crate::record::{Batch, ChangeRef, Offset, Partition, Timestamp};
 use crate::store::Committed;
 use crate::topology::StoreSpec;
 
@@ -31,7 +31,7 @@ pub struct Replica {
     taken: u64,
     following: bool,
     /// The publisher of its changes, and the partition under which they are published.
-    told: Option<(i32, Changes)>,
+    told: Option<(Partition, Changes)>,
 }
 
 impl Replica {
@@ -44,7 +44,7 @@ impl Replica {
 
     /// Publishes the changes that it takes while it follows, under this partition.
     #[must_use]
-    pub fn publishing_to(self, partition: i32, changes: &Changes) -> Self {
+    pub fn publishing_to(self, partition: Partition, changes: &Changes) -> Self {
         Self { told: Some((partition, changes.clone())), ..self }
     }
 
@@ -106,7 +106,7 @@ impl Replica {
         {
             let owned = |(key, value): ChangeRef<'_>| (key.to_vec(), value.map(<[u8]>::to_vec));
             let changes = keys.changes(&self.batch).map(owned).collect();
-            told.publish_changes(&self.spec.name, *partition, Some(self.next), changes);
+            told.publish_changes(&self.spec.name, partition.0, Some(self.next), changes);
         }
         self.batch.clear();
         Ok(())

@@ -47,7 +47,7 @@ use crate::changelog::{Layout, StoreKeys};
 use crate::error::{Error, Failure, Result};
 use crate::processor::{Child, Context, Processor, Scope};
 use crate::punctuation::{Punctuation, PunctuationType};
-use crate::record::{Batch, SinkRecord, SourceId, SourceRecord, Timestamp};
+use crate::record::{Batch, Partition, SinkRecord, SourceId, SourceRecord, Timestamp};
 use crate::store::{Cache, Committed, MemoryStore, StoreHandle};
 
 type Children<T> = Rc<RefCell<Vec<Child<T>>>>;
@@ -129,7 +129,7 @@ pub struct StoreSpec {
 
 impl StoreSpec {
     /// The name of one partition's part on disk.
-    pub(crate) fn name_on_disk(&self, partition: i32) -> String {
+    pub(crate) fn name_on_disk(&self, partition: Partition) -> String {
         match self.version {
             1 => format!("{}-{partition}", self.name),
             version => format!("{}.v{version}-{partition}", self.name),

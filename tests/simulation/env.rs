@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use rand::rngs::SmallRng;
-use streams::record::{Offset, Timestamp};
+use streams::record::{Offset, Partition, Timestamp};
 use streams::store::{Committed, Store as _};
 use streams::task::State;
 use streams::{Error, Replica, Result, Task, Topology};
@@ -21,7 +21,7 @@ use super::rules::Rule;
 pub(crate) type Shared = Rc<RefCell<Env>>;
 
 /// A member's disks, by topic and partition. They outlive its processes.
-pub(crate) type Disks = Rc<RefCell<BTreeMap<(String, i32), Disk>>>;
+pub(crate) type Disks = Rc<RefCell<BTreeMap<(String, Partition), Disk>>>;
 
 /// Everything that a client's call may use.
 pub(crate) struct Env {
@@ -95,7 +95,12 @@ impl Env {
     }
 
     /// A store and the rest of its changelog make what the whole changelog makes.
-    pub(crate) fn audit_disk(&mut self, topic: &str, partition: i32, disk: &Disk) -> Result<()> {
+    pub(crate) fn audit_disk(
+        &mut self,
+        topic: &str,
+        partition: Partition,
+        disk: &Disk,
+    ) -> Result<()> {
         let position = disk.position()?.map_or(0, place);
         let pairs = disk.pairs()?;
         let log = self.broker.log(topic, index(partition));
@@ -111,7 +116,7 @@ impl Env {
     pub(crate) fn audit_tasks<'t>(
         &mut self,
         member: u64,
-        tasks: impl Iterator<Item = (i32, &'t Task)>,
+        tasks: impl Iterator<Item = (Partition, &'t Task)>,
     ) -> Result<()> {
         if !std::mem::take(&mut self.audit_due) {
             return Ok(());
@@ -122,7 +127,7 @@ impl Env {
 
     /// The committed state of a running task is what its changelogs make, while the member holds
     /// the partition.
-    fn audit_task(&mut self, member: u64, partition: i32, task: &Task) -> Result<()> {
+    fn audit_task(&mut self, member: u64, partition: Partition, task: &Task) -> Result<()> {
         if !self.broker.holds(index(partition), member) {
             return Ok(());
         }
@@ -138,7 +143,7 @@ impl Env {
     }
 
     /// What follows the log holds what the log makes up to there.
-    pub(crate) fn audit_replica(&mut self, partition: i32, replica: &Replica) -> Result<()> {
+    pub(crate) fn audit_replica(&mut self, partition: Partition, replica: &Replica) -> Result<()> {
         let (topic, next) = (&replica.spec().topic, place(replica.next()));
         if replica.is_following() && !self.is_fold(topic, partition, replica.store(), next)? {
             self.broker.violated(format!("a standby of {topic}-{partition} is wrong at {next}"));
@@ -149,7 +154,7 @@ impl Env {
     fn is_fold(
         &mut self,
         topic: &str,
-        partition: i32,
+        partition: Partition,
         store: &Committed,
         end: usize,
     ) -> Result<bool> {
@@ -159,13 +164,13 @@ impl Env {
 }
 
 /// The place of a partition in the broker's lists.
-pub(crate) fn index(partition: i32) -> usize {
-    usize::try_from(partition).unwrap_or(0)
+pub(crate) fn index(partition: Partition) -> usize {
+    usize::try_from(partition.0).unwrap_or(0)
 }
 
 /// A partition's number.
-pub(crate) fn number(index: usize) -> i32 {
-    i32::try_from(index).unwrap_or(i32::MAX)
+pub(crate) fn number(index: usize) -> Partition {
+    Partition(i32::try_from(index).unwrap_or(i32::MAX))
 }
 
 /// An offset of a place in a log.

@@ -86,7 +86,7 @@ impl SimGroup {
         vec![Rebalance::Revoke { partitions, lost: self.lost }]
     }
 
-    fn produce(&self, partition: i32, commit: &Commit) -> Result<(), Refused> {
+    fn produce(&self, partition: Partition, commit: &Commit) -> Result<(), Refused> {
         let (by, mut env) = (self.producer(), self.env.borrow_mut());
         let topology = env.topology.clone();
         for (spec, changes) in topology.stores().iter().zip(&commit.changes) {
@@ -147,7 +147,7 @@ impl Group for SimGroup {
         self.lost
     }
 
-    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<StartPosition>>> {
+    fn positions(&mut self, partitions: &[Partition]) -> Result<Option<Vec<StartPosition>>> {
         let mut env = self.env.borrow_mut();
         env.die(1, "before the positions")?;
         let stable = partitions.iter().all(|partition| env.broker.are_stable(index(*partition)));
@@ -185,7 +185,7 @@ impl Group for SimGroup {
         Ok(resumes.collect())
     }
 
-    fn assign(&mut self, partitions: &[i32]) -> Result<()> {
+    fn assign(&mut self, partitions: &[Partition]) -> Result<()> {
         for partition in partitions {
             let base = self.base.get(&index(*partition)).copied().flatten();
             let from = base.map_or(0, |base| place(base.next));
@@ -197,7 +197,7 @@ impl Group for SimGroup {
         Ok(())
     }
 
-    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
+    fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
         let mut env = self.env.borrow_mut();
         for partition in partitions {
             let at = index(*partition);
@@ -224,7 +224,7 @@ impl Group for SimGroup {
             for event in env.broker.inputs[*partition].iter().skip(*next).take(most) {
                 take(SourceRecord {
                     source: SourceId(0),
-                    partition: Partition(number(*partition)),
+                    partition: number(*partition),
                     offset: offset(*next),
                     timestamp: Timestamp(event.timestamp),
                     key: &event.key,
@@ -239,18 +239,18 @@ impl Group for SimGroup {
         Ok(())
     }
 
-    fn pause(&mut self, partition: i32) -> Result<()> {
+    fn pause(&mut self, partition: Partition) -> Result<()> {
         self.env.borrow_mut().note(format!("{} pauses {partition}", self.incarnation));
         self.paused.insert(index(partition));
         Ok(())
     }
 
-    fn resume(&mut self, partition: i32) -> Result<()> {
+    fn resume(&mut self, partition: Partition) -> Result<()> {
         self.paused.remove(&index(partition));
         Ok(())
     }
 
-    fn lag(&mut self, _: SourceId, partition: i32, position: Offset) -> Option<i64> {
+    fn lag(&mut self, _: SourceId, partition: Partition, position: Offset) -> Option<i64> {
         let end = offset(self.env.borrow().broker.inputs[index(partition)].len());
         Some(end.0 - position.0)
     }
@@ -261,7 +261,7 @@ impl Group for SimGroup {
         self.env.borrow_mut().die(1, "before the transaction")
     }
 
-    fn write(&mut self, partition: i32, commit: &Commit) -> Result<()> {
+    fn write(&mut self, partition: Partition, commit: &Commit) -> Result<()> {
         self.wrote = true;
         self.produce(partition, commit).map_err(refused)?;
         let mut env = self.env.borrow_mut();
@@ -275,7 +275,7 @@ impl Group for SimGroup {
         env.die(1, "before the offsets")
     }
 
-    fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()> {
+    fn send_offsets(&mut self, offsets: &[(Partition, Vec<Consumed>)]) -> Result<()> {
         if self.skips_proof() {
             return Ok(());
         }

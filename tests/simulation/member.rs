@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use streams::record::Partition;
 use streams::runtime::worker::{
     Claims, Follower, FollowerHandle, RuntimeContext, Worker, WorkerSettings,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Member<'a> {
     pub(crate) incarnation: u64,
     process: Option<Process<'a>>,
     disks: Disks,
-    snapshots: BTreeMap<(String, i32), MemoryStore>,
+    snapshots: BTreeMap<(String, Partition), MemoryStore>,
 }
 
 struct Process<'a> {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use streams::record::{Offset, Timestamp};
+use streams::record::{Offset, Partition, Timestamp};
 use streams::runtime::worker::{Changelog, Fetched, JobResult, OffsetRange, StoreJob, Topics};
 use streams::store::Store;
 use streams::topology::StoreSpec;
@@ -19,7 +19,7 @@ use super::env::{Disks, Shared, index, offset, place};
 use super::rules::Rule;
 
 /// A record that was fetched: topic, partition, place, key, value.
-type SimRecord = (String, i32, usize, Vec<u8>, Option<Vec<u8>>);
+type SimRecord = (String, Partition, usize, Vec<u8>, Option<Vec<u8>>);
 
 /// The thread that does a client's jobs. It works between any two steps of the worker.
 pub(crate) struct Flusher {
@@ -79,7 +79,7 @@ pub(crate) struct SimTopics {
     /// False once the process is dead.
     alive: Rc<Cell<bool>>,
     /// By topic and partition: the next place to read.
-    followed: BTreeMap<(String, i32), usize>,
+    followed: BTreeMap<(String, Partition), usize>,
     flusher: Rc<RefCell<Flusher>>,
 }
 
@@ -103,7 +103,7 @@ impl SimTopics {
     }
 
     /// Some of what waits, and the places of the topics whose end is reached.
-    fn fetch(&mut self) -> (Vec<SimRecord>, Vec<(String, i32, usize)>) {
+    fn fetch(&mut self) -> (Vec<SimRecord>, Vec<(String, Partition, usize)>) {
         let mut env = self.env.borrow_mut();
         let (mut records, mut ends) = (Vec::new(), Vec::new());
         for ((topic, partition), next) in &mut self.followed {
@@ -137,7 +137,7 @@ impl Topics for SimTopics {
         self.env.borrow_mut().wait(time);
     }
 
-    fn open(&mut self, spec: &StoreSpec, partition: i32) -> Result<Box<dyn Store>> {
+    fn open(&mut self, spec: &StoreSpec, partition: Partition) -> Result<Box<dyn Store>> {
         let mut disks = self.disks.borrow_mut();
         let disk = disks.entry((spec.topic.clone(), partition)).or_default();
         self.env.borrow_mut().audit_disk(&spec.topic, partition, disk)?;
@@ -148,7 +148,7 @@ impl Topics for SimTopics {
         0
     }
 
-    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<OffsetRange> {
+    fn follow(&mut self, topic: &str, partition: Partition, next: Offset) -> Result<OffsetRange> {
         let mut env = self.env.borrow_mut();
         env.die(1, "before a restore")?;
         let passes = env.keeps(Rule::RestorePassesOpenTransactions);
@@ -158,20 +158,20 @@ impl Topics for SimTopics {
         Ok(OffsetRange { first: Offset(0), end: offset(end.max(place(next))) })
     }
 
-    fn extent(&mut self, topic: &str, partition: i32) -> Result<OffsetRange> {
+    fn extent(&mut self, topic: &str, partition: Partition) -> Result<OffsetRange> {
         let mut env = self.env.borrow_mut();
         let end = offset(env.broker.log(topic, index(partition)).high_watermark());
         Ok(OffsetRange { first: Offset(0), end })
     }
 
-    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()> {
+    fn follow_anew(&mut self, all: &[(&str, Partition, Offset)]) -> Result<()> {
         let all = all.iter().map(|(topic, at, next)| (((*topic).to_owned(), *at), place(*next)));
         self.followed = all.collect();
         self.env.borrow_mut().note("follows all of it anew".into());
         Ok(())
     }
 
-    fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()> {
+    fn unfollow(&mut self, topics: &[&str], partition: Partition) -> Result<()> {
         for topic in topics {
             self.followed.remove(&((*topic).to_owned(), partition));
         }
@@ -180,7 +180,7 @@ impl Topics for SimTopics {
         Ok(())
     }
 
-    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>> {
+    fn ends(&mut self, topics: &[(&str, Partition)]) -> Result<Vec<Option<Offset>>> {
         let mut env = self.env.borrow_mut();
         let ends = topics.iter().map(|(topic, partition)| {
             // A leader that has just changed does not know.

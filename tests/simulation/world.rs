@@ -116,7 +116,7 @@ impl<'a> World<'a> {
             trace: Vec::new(),
         }));
         let members = scenes.into_iter().zip(standbys).enumerate().map(|(id, (scene, standby))| {
-            Member::new(&env, scene, settings, number(partitions), (id, standby))
+            Member::new(&env, scene, settings, number(partitions).0, (id, standby))
         });
         let members = members.collect();
         Self { env, topology, members, coming }

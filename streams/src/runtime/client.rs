@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::record::{Offset, SourceId, SourceRecord, Timestamp};
+use crate::record::{Offset, Partition, SourceId, SourceRecord, Timestamp};
 use crate::store::{Committed, Moment, Store};
 use crate::task::{Commit, Consumed};
 use crate::topology::StoreSpec;
@@ -25,11 +25,11 @@ use crate::topology::StoreSpec;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebalance {
     /// Partitions to take.
-    Assign(Vec<i32>),
+    Assign(Vec<Partition>),
     /// Partitions to give back.
     Revoke {
         /// The partitions.
-        partitions: Vec<i32>,
+        partitions: Vec<Partition>,
         /// They belong to another member already: nothing of them may be written.
         lost: bool,
     },
@@ -39,7 +39,7 @@ pub enum Rebalance {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartPosition {
     /// The partition.
-    pub partition: i32,
+    pub partition: Partition,
     /// The offset of each source that has one, with its stream time. [`Group::decide`] gives the
     /// rest, so every commit has an offset to send.
     pub consumed: Vec<Consumed>,
@@ -49,7 +49,7 @@ pub struct StartPosition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingOffset {
     /// The partition.
-    pub partition: i32,
+    pub partition: Partition,
     /// Its stores hold state on disk.
     pub is_on_disk: bool,
 }
@@ -71,7 +71,7 @@ pub trait Group {
 
     /// Where partitions go on. `None` while a pending transaction of a former owner may still
     /// change the answer: ask again.
-    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<StartPosition>>>;
+    fn positions(&mut self, partitions: &[Partition]) -> Result<Option<Vec<StartPosition>>>;
 
     /// Decides where those partitions of the last answer go on that have no offset.
     ///
@@ -80,35 +80,35 @@ pub trait Group {
     fn decide(&mut self, missing: &[MissingOffset]) -> Result<Vec<StartPosition>>;
 
     /// Answers an assignment: records come from the positions of the last answer on.
-    fn assign(&mut self, partitions: &[i32]) -> Result<()>;
+    fn assign(&mut self, partitions: &[Partition]) -> Result<()>;
 
     /// Answers a revocation.
-    fn unassign(&mut self, partitions: &[i32]) -> Result<()>;
+    fn unassign(&mut self, partitions: &[Partition]) -> Result<()>;
 
     /// Gives waiting records to `take`, and waits up to `wait` for the first.
     fn take(&mut self, wait: Duration, take: impl FnMut(SourceRecord<'_>)) -> Result<()>;
 
     /// Takes no further records of a partition.
-    fn pause(&mut self, partition: i32) -> Result<()>;
+    fn pause(&mut self, partition: Partition) -> Result<()>;
 
     /// Takes records of a paused partition again.
-    fn resume(&mut self, partition: i32) -> Result<()>;
+    fn resume(&mut self, partition: Partition) -> Result<()>;
 
     /// Records between `position` and the committed end of a source, as far as known.
-    fn lag(&mut self, source: SourceId, partition: i32, position: Offset) -> Option<i64>;
+    fn lag(&mut self, source: SourceId, partition: Partition, position: Offset) -> Option<i64>;
 
     /// Opens a commit.
     fn begin(&mut self) -> Result<()>;
 
     /// Hands over all records of one task's commit.
-    fn write(&mut self, partition: i32, commit: &Commit) -> Result<()>;
+    fn write(&mut self, partition: Partition, commit: &Commit) -> Result<()>;
 
     /// Waits until all records are written.
     fn flush(&mut self) -> Result<()>;
 
     /// Ties consumed offsets by partition to what is written. The group refuses the offsets of a
     /// member that it has given up.
-    fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()>;
+    fn send_offsets(&mut self, offsets: &[(Partition, Vec<Consumed>)]) -> Result<()>;
 
     /// Makes everything since [`Self::begin`] visible, all or nothing.
     ///
@@ -134,7 +134,7 @@ pub enum Fetched<'a> {
         /// The topic.
         topic: &'a [u8],
         /// Its partition.
-        partition: i32,
+        partition: Partition,
         /// Where it stands.
         offset: Offset,
         /// The record's own timestamp.
@@ -149,7 +149,7 @@ pub enum Fetched<'a> {
         /// The topic.
         topic: &'a [u8],
         /// Its partition.
-        partition: i32,
+        partition: Partition,
         /// The next offset to come.
         next: Offset,
     },
@@ -159,7 +159,7 @@ pub enum Fetched<'a> {
         /// The topic.
         topic: &'a [u8],
         /// Its partition.
-        partition: i32,
+        partition: Partition,
     },
 }
 
@@ -169,7 +169,7 @@ pub struct Changelog {
     /// Its topic.
     pub topic: String,
     /// Its partition.
-    pub partition: i32,
+    pub partition: Partition,
     /// The store.
     pub store: Arc<Committed>,
 }
@@ -207,28 +207,28 @@ pub trait Topics {
     fn wait(&mut self, time: Duration);
 
     /// Opens one store of a partition, as it is on disk.
-    fn open(&mut self, spec: &StoreSpec, partition: i32) -> Result<Box<dyn Store>>;
+    fn open(&mut self, spec: &StoreSpec, partition: Partition) -> Result<Box<dyn Store>>;
 
     /// Bytes of all stores on disk.
     fn disk_bytes(&self) -> u64;
 
     /// Follows a topic under `read_committed`, from `next` or from where the topic begins if that
     /// is later. Returns where it begins and ends.
-    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<OffsetRange>;
+    fn follow(&mut self, topic: &str, partition: Partition, next: Offset) -> Result<OffsetRange>;
 
     /// Where a topic begins and ends.
-    fn extent(&mut self, topic: &str, partition: i32) -> Result<OffsetRange>;
+    fn extent(&mut self, topic: &str, partition: Partition) -> Result<OffsetRange>;
 
     /// Replaces all that is followed by these. A partition that was out of range is read again from its
     /// new offset.
-    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()>;
+    fn follow_anew(&mut self, all: &[(&str, Partition, Offset)]) -> Result<()>;
 
     /// Follows topics of one partition no longer.
-    fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()>;
+    fn unfollow(&mut self, topics: &[&str], partition: Partition) -> Result<()>;
 
     /// The ends of topics, records of open transactions included, in one request to each broker; `None`
     /// for a partition whose leader is unknown.
-    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>>;
+    fn ends(&mut self, topics: &[(&str, Partition)]) -> Result<Vec<Option<Offset>>>;
 
     /// Gives waiting events to `take`, and waits up to `wait` for the first.
     fn read(&mut self, wait: Duration, take: impl FnMut(Fetched<'_>) -> Result<()>) -> Result<()>;

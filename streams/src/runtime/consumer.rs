@@ -21,7 +21,7 @@ use super::config::{AppConfig, GroupProtocol};
 use super::errors;
 use super::librdkafka::{Polled, Records};
 use crate::error::{Error, Result};
-use crate::record::Timestamp;
+use crate::record::{Partition, Timestamp};
 
 /// How long a request for committed offsets may take, waiting for a pending transaction of a
 /// former owner to end: longer than any transaction may be open, with the broker's own slack.
@@ -46,7 +46,7 @@ fn fetch_wait(commit_interval: Duration) -> String {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CommittedOffset {
     /// The partition.
-    pub(super) partition: i32,
+    pub(super) partition: Partition,
     /// The committed offset; `None` in a new group, and when it is lost.
     pub(super) next: Option<i64>,
     /// The stream time kept beside it.
@@ -78,11 +78,8 @@ impl ConsumerContext for Context {
         code: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
-        let partitions: Vec<i32> = list
-            .elements()
-            .iter()
-            .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
-            .collect();
+        let elements = list.elements();
+        let partitions = elements.iter().map(|element| Partition(element.partition())).collect();
         if self.closing.load(Ordering::SeqCst) {
             let answered = match code {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => consumer.unassign(),
@@ -164,17 +161,17 @@ impl GroupConsumer {
         Ok(events)
     }
 
-    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+    fn list(&self, partitions: &[Partition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
-            list.add_partition(&self.topic, partition);
+            list.add_partition(&self.topic, partition.0);
         }
         list
     }
 
     /// The group's committed offsets. Waits until pending transactions of former owners have
     /// ended: what they may still commit must be in the changelogs before those are restored.
-    pub(super) fn committed(&self, partitions: &[i32]) -> Result<Vec<CommittedOffset>> {
+    pub(super) fn committed(&self, partitions: &[Partition]) -> Result<Vec<CommittedOffset>> {
         let list = self.list(partitions);
         let committed =
             self.consumer.committed_offsets(list, COMMITTED_TIMEOUT).map_err(errors::plain)?;
@@ -186,7 +183,7 @@ impl GroupConsumer {
                 _ => None,
             };
             let stream_time = element.metadata().parse().map_or(Timestamp::MIN, Timestamp);
-            Ok(CommittedOffset { partition: element.partition(), next, stream_time })
+            Ok(CommittedOffset { partition: Partition(element.partition()), next, stream_time })
         });
         resumes.collect()
     }
@@ -195,9 +192,9 @@ impl GroupConsumer {
     pub(super) fn assign(&self, resumes: &[CommittedOffset]) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for resume in resumes {
-            self.records.forward(self.consumer.client(), &self.topic, resume.partition)?;
+            self.records.forward(self.consumer.client(), &self.topic, resume.partition.0)?;
             let offset = resume.next.map_or(NativeOffset::Beginning, NativeOffset::Offset);
-            list.add_partition_offset(&self.topic, resume.partition, offset)
+            list.add_partition_offset(&self.topic, resume.partition.0, offset)
                 .map_err(errors::plain)?;
         }
         self.unanswered.set(false);
@@ -205,18 +202,18 @@ impl GroupConsumer {
     }
 
     /// Answers a revocation.
-    pub(super) fn unassign(&self, partitions: &[i32]) -> Result<()> {
+    pub(super) fn unassign(&self, partitions: &[Partition]) -> Result<()> {
         self.unanswered.set(false);
         self.consumer.incremental_unassign(&self.list(partitions)).map_err(errors::plain)
     }
 
     /// Stops fetching for a partition whose task has enough.
-    pub(super) fn pause(&self, partition: i32) -> Result<()> {
+    pub(super) fn pause(&self, partition: Partition) -> Result<()> {
         self.consumer.pause(&self.list(&[partition])).map_err(errors::plain)
     }
 
     /// Fetches again.
-    pub(super) fn resume(&self, partition: i32) -> Result<()> {
+    pub(super) fn resume(&self, partition: Partition) -> Result<()> {
         self.consumer.resume(&self.list(&[partition])).map_err(errors::plain)
     }
 
@@ -245,15 +242,15 @@ impl GroupConsumer {
     }
 
     /// The first and the next offset of a partition.
-    pub(super) fn ends(&self, partition: i32) -> Result<(i64, i64)> {
-        let ends = self.consumer.fetch_watermarks(&self.topic, partition, ENDS_TIMEOUT);
+    pub(super) fn ends(&self, partition: Partition) -> Result<(i64, i64)> {
+        let ends = self.consumer.fetch_watermarks(&self.topic, partition.0, ENDS_TIMEOUT);
         ends.map_err(errors::plain)
     }
 
     /// How many records of a partition are between its committed end and `position`.
-    pub(super) fn lag(&self, partition: i32, position: i64) -> Option<i64> {
+    pub(super) fn lag(&self, partition: Partition, position: i64) -> Option<i64> {
         let timeout = Duration::from_millis(500);
-        let (_, high) = self.consumer.fetch_watermarks(&self.topic, partition, timeout).ok()?;
+        let (_, high) = self.consumer.fetch_watermarks(&self.topic, partition.0, timeout).ok()?;
         Some((high - position).max(0))
     }
 

@@ -21,6 +21,7 @@ use super::queries::WorkerStatus;
 use super::stop::Stop;
 use super::tail::Tail;
 use crate::error::Result;
+use crate::record::Partition;
 use crate::replica::Replica;
 use crate::store::Committed;
 
@@ -38,7 +39,7 @@ const JOB_WAIT: Duration = Duration::from_millis(100);
 pub(super) fn open(
     context: &RuntimeContext<'_>,
     topics: &mut impl Topics,
-    partition: i32,
+    partition: Partition,
 ) -> Result<Vec<Replica>> {
     let replicas = context.topology.stores().iter().map(|spec| {
         let disk = topics.open(spec, partition)?;
@@ -49,8 +50,8 @@ pub(super) fn open(
 }
 
 enum Request {
-    Claim { partition: i32, worker: usize, reply: SyncSender<Vec<Replica>> },
-    Release { partition: i32, worker: usize },
+    Claim { partition: Partition, worker: usize, reply: SyncSender<Vec<Replica>> },
+    Release { partition: Partition, worker: usize },
     ReleaseAll { worker: usize },
 }
 
@@ -63,7 +64,7 @@ pub struct FollowerHandle(Option<Sender<Request>>);
 pub struct Claims {
     inbox: Receiver<Request>,
     /// By partition, the worker that owns what must not be followed.
-    owners: BTreeMap<i32, usize>,
+    owners: BTreeMap<Partition, usize>,
     /// Claims of partitions whose stores are still written: one for each partition at most.
     deferred: Vec<Request>,
 }
@@ -109,13 +110,13 @@ impl FollowerHandle {
     }
 
     /// Claims the follower for a partition, with the replicas that it keeps of it.
-    pub(super) fn claim(&self, partition: i32, worker: usize) -> Option<Claim> {
+    pub(super) fn claim(&self, partition: Partition, worker: usize) -> Option<Claim> {
         let (reply, answer) = sync_channel(1);
         self.tell(Request::Claim { partition, worker, reply }).then_some(Claim(answer))
     }
 
     /// Releases a partition to the follower.
-    pub(super) fn release(&self, partition: i32, worker: usize) {
+    pub(super) fn release(&self, partition: Partition, worker: usize) {
         self.tell(Request::Release { partition, worker });
     }
 
@@ -133,9 +134,9 @@ pub struct Follower<'a, T> {
     partitions: i32,
     tail: Tail,
     /// The partitions of the job under way.
-    writing: Option<BTreeSet<i32>>,
-    followed: BTreeSet<i32>,
-    shown: BTreeSet<i32>,
+    writing: Option<BTreeSet<Partition>>,
+    followed: BTreeSet<Partition>,
+    shown: BTreeSet<Partition>,
     last_flush: Duration,
     last_look: Duration,
     last_metrics: Duration,
@@ -185,7 +186,7 @@ impl<'a, T: Topics> Follower<'a, T> {
     }
 
     /// The replicas that it follows, with their partitions.
-    pub fn replicas(&self) -> impl Iterator<Item = (i32, &Replica)> {
+    pub fn replicas(&self) -> impl Iterator<Item = (Partition, &Replica)> {
         self.tail.all()
     }
 
@@ -222,11 +223,11 @@ impl<'a, T: Topics> Follower<'a, T> {
         Ok(())
     }
 
-    fn is_writing(&self, partition: i32) -> bool {
+    fn is_writing(&self, partition: Partition) -> bool {
         self.writing.as_ref().is_some_and(|writing| writing.contains(&partition))
     }
 
-    fn give_away(&mut self, partition: i32) -> Result<Vec<Replica>> {
+    fn give_away(&mut self, partition: Partition) -> Result<Vec<Replica>> {
         self.followed.remove(&partition);
         self.shown.remove(&partition);
         let replicas = self.tail.remove(&mut self.topics, partition)?;
@@ -234,7 +235,7 @@ impl<'a, T: Topics> Follower<'a, T> {
         Ok(replicas)
     }
 
-    fn show_progress(&self, partition: i32, lag: i64) {
+    fn show_progress(&self, partition: Partition, lag: i64) {
         let label = format!("0_{partition}");
         let taken: u64 = self.tail.replicas(partition).map(Replica::taken).sum();
         let metrics = self.context.metrics;
@@ -245,11 +246,11 @@ impl<'a, T: Topics> Follower<'a, T> {
 
     /// Opens one partition a turn, so that a claim does not wait for all of them.
     fn take_up(&mut self, claims: &Claims) -> Result<()> {
-        let free = |partition: &i32| {
+        let free = |partition: &Partition| {
             let is_ours = self.followed.contains(partition) || self.is_writing(*partition);
             !is_ours && !claims.owners.contains_key(partition)
         };
-        let Some(partition) = (0..self.partitions).find(free) else {
+        let Some(partition) = (0..self.partitions).map(Partition).find(free) else {
             return Ok(());
         };
         for replica in open(&self.context, &mut self.topics, partition)? {
@@ -280,9 +281,13 @@ impl<'a, T: Topics> Follower<'a, T> {
     }
 
     /// Its stores are readable.
-    fn show(&mut self, partition: i32) {
+    fn show(&mut self, partition: Partition) {
         for replica in self.tail.replicas(partition) {
-            self.context.queries.add(&replica.spec().name, partition, Arc::clone(replica.store()));
+            self.context.queries.add(
+                &replica.spec().name,
+                partition.0,
+                Arc::clone(replica.store()),
+            );
         }
         self.shown.insert(partition);
         let restored: u64 = self.tail.replicas(partition).map(Replica::taken).sum();

@@ -73,7 +73,7 @@ impl Group for KafkaGroup<'_> {
         self.consumer.assignment_lost()
     }
 
-    fn positions(&mut self, partitions: &[i32]) -> Result<Option<Vec<StartPosition>>> {
+    fn positions(&mut self, partitions: &[Partition]) -> Result<Option<Vec<StartPosition>>> {
         self.resumes = self.consumer.committed(partitions)?;
         Ok(Some(self.resumes.iter().map(resumes_at).collect()))
     }
@@ -86,11 +86,11 @@ impl Group for KafkaGroup<'_> {
         Ok(resumes.iter().filter(|resume| of(resume.partition).is_some()).map(resumes_at).collect())
     }
 
-    fn assign(&mut self, _: &[i32]) -> Result<()> {
+    fn assign(&mut self, _: &[Partition]) -> Result<()> {
         self.consumer.assign(&self.resumes)
     }
 
-    fn unassign(&mut self, partitions: &[i32]) -> Result<()> {
+    fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
         self.consumer.unassign(partitions)
     }
 
@@ -116,15 +116,15 @@ impl Group for KafkaGroup<'_> {
         failed
     }
 
-    fn pause(&mut self, partition: i32) -> Result<()> {
+    fn pause(&mut self, partition: Partition) -> Result<()> {
         self.consumer.pause(partition)
     }
 
-    fn resume(&mut self, partition: i32) -> Result<()> {
+    fn resume(&mut self, partition: Partition) -> Result<()> {
         self.consumer.resume(partition)
     }
 
-    fn lag(&mut self, _: SourceId, partition: i32, position: Offset) -> Option<i64> {
+    fn lag(&mut self, _: SourceId, partition: Partition, position: Offset) -> Option<i64> {
         self.consumer.lag(partition, position.0)
     }
 
@@ -132,15 +132,15 @@ impl Group for KafkaGroup<'_> {
         self.producer.begin()
     }
 
-    fn write(&mut self, partition: i32, commit: &Commit) -> Result<()> {
-        self.producer.produce(partition, commit)
+    fn write(&mut self, partition: Partition, commit: &Commit) -> Result<()> {
+        self.producer.produce(partition.0, commit)
     }
 
     fn flush(&mut self) -> Result<()> {
         self.producer.flush()
     }
 
-    fn send_offsets(&mut self, offsets: &[(i32, Vec<Consumed>)]) -> Result<()> {
+    fn send_offsets(&mut self, offsets: &[(Partition, Vec<Consumed>)]) -> Result<()> {
         let offsets = producer::offsets(self.topology.sources(), offsets)?;
         match self.guarantee() {
             // A rebalance makes metadata stale: it is taken afresh.
@@ -202,10 +202,10 @@ impl<'a> KafkaTopics<'a> {
         Ok(Self { records, consumer, probe, client, flusher, state_dir })
     }
 
-    fn assign(&self, topic: &str, partition: i32, next: Offset) -> Result<()> {
-        self.records.forward(self.consumer.client(), topic, partition)?;
+    fn assign(&self, topic: &str, partition: Partition, next: Offset) -> Result<()> {
+        self.records.forward(self.consumer.client(), topic, partition.0)?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, NativeOffset::Offset(next.0))
+        list.add_partition_offset(topic, partition.0, NativeOffset::Offset(next.0))
             .map_err(errors::plain)?;
         self.consumer.incremental_assign(&list).map_err(errors::plain)
     }
@@ -237,7 +237,7 @@ impl Topics for KafkaTopics<'_> {
         clock::wait(time);
     }
 
-    fn open(&mut self, spec: &StoreSpec, partition: i32) -> Result<Box<dyn Store>> {
+    fn open(&mut self, spec: &StoreSpec, partition: Partition) -> Result<Box<dyn Store>> {
         self.state_dir.database().store(&spec.name_on_disk(partition))
     }
 
@@ -245,43 +245,43 @@ impl Topics for KafkaTopics<'_> {
         self.state_dir.database().size_bytes()
     }
 
-    fn follow(&mut self, topic: &str, partition: i32, next: Offset) -> Result<OffsetRange> {
+    fn follow(&mut self, topic: &str, partition: Partition, next: Offset) -> Result<OffsetRange> {
         let extent = self.extent(topic, partition)?;
         self.assign(topic, partition, next.max(extent.first))?;
         Ok(extent)
     }
 
-    fn extent(&mut self, topic: &str, partition: i32) -> Result<OffsetRange> {
-        let marks = self.probe.fetch_watermarks(topic, partition, BROKER_TIMEOUT);
+    fn extent(&mut self, topic: &str, partition: Partition) -> Result<OffsetRange> {
+        let marks = self.probe.fetch_watermarks(topic, partition.0, BROKER_TIMEOUT);
         let (first, end) = marks.map_err(errors::plain)?;
         Ok(OffsetRange { first: Offset(first), end: Offset(end) })
     }
 
     /// With a new consumer: librdkafka does not seek in a partition whose position was refused, and one
     /// that is assigned again loses its queue at a moment that cannot be known.
-    fn follow_anew(&mut self, all: &[(&str, i32, Offset)]) -> Result<()> {
+    fn follow_anew(&mut self, all: &[(&str, Partition, Offset)]) -> Result<()> {
         (self.records, self.consumer) = open(&self.client, all.iter().map(|(topic, ..)| *topic))?;
         all.iter().try_for_each(|(topic, partition, next)| self.assign(topic, *partition, *next))
     }
 
-    fn unfollow(&mut self, topics: &[&str], partition: i32) -> Result<()> {
+    fn unfollow(&mut self, topics: &[&str], partition: Partition) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for topic in topics {
-            list.add_partition(topic, partition);
+            list.add_partition(topic, partition.0);
         }
         self.consumer.incremental_unassign(&list).map_err(errors::plain)
     }
 
-    fn ends(&mut self, topics: &[(&str, i32)]) -> Result<Vec<Option<Offset>>> {
+    fn ends(&mut self, topics: &[(&str, Partition)]) -> Result<Vec<Option<Offset>>> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in topics {
             // As a time to look for, it is the end.
-            list.add_partition_offset(topic, *partition, NativeOffset::End)
+            list.add_partition_offset(topic, partition.0, NativeOffset::End)
                 .map_err(errors::plain)?;
         }
         let ends = self.probe.offsets_for_times(list, BROKER_TIMEOUT).map_err(errors::plain)?;
-        let end = |(topic, partition): &(&str, i32)| {
-            let found = ends.find_partition(topic, *partition)?;
+        let end = |(topic, partition): &(&str, Partition)| {
+            let found = ends.find_partition(topic, partition.0)?;
             match found.offset() {
                 NativeOffset::Offset(end) if found.error().is_ok() => Some(Offset(end)),
                 _ => None,
@@ -302,14 +302,16 @@ impl Topics for KafkaTopics<'_> {
         self.records.take(wait, |taken| {
             let taken = match taken {
                 Polled::Record { topic, partition, offset, timestamp, key, value } => {
-                    let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
+                    let (partition, offset) = (Partition(partition), Offset(offset));
+                    let timestamp = Timestamp(timestamp);
                     take(Fetched::Record { topic, partition, offset, timestamp, key, value })
                 }
                 Polled::End { topic, partition, offset } => {
-                    take(Fetched::End { topic, partition, next: Offset(offset) })
+                    let (partition, next) = (Partition(partition), Offset(offset));
+                    take(Fetched::End { topic, partition, next })
                 }
                 Polled::Failed { topic, partition, code } if errors::is_out_of_range(code) => {
-                    take(Fetched::OutOfRange { topic, partition })
+                    take(Fetched::OutOfRange { topic, partition: Partition(partition) })
                 }
                 Polled::Failed { topic, partition, code } => {
                     errors::changelog(&String::from_utf8_lossy(topic), partition, code)

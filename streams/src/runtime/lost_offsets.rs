@@ -28,7 +28,7 @@ use super::config::{AppConfig, ResetOffsets};
 use super::consumer::{CommittedOffset, GroupConsumer};
 use super::{clock, errors};
 use crate::error::{Error, Result};
-use crate::record::{Offset, Timestamp};
+use crate::record::{Offset, Partition, Timestamp};
 use crate::task::Consumed;
 use crate::topology::Topology;
 
@@ -105,12 +105,12 @@ pub(super) fn resolve(
     topology: &Topology,
     consumer: &GroupConsumer,
     resumes: &mut [CommittedOffset],
-    is_on_disk: impl Fn(i32) -> bool,
+    is_on_disk: impl Fn(Partition) -> bool,
 ) -> Result<()> {
     let (mut refused, mut unknown) = (Vec::new(), Vec::new());
     for resume in resumes.iter_mut().filter(|resume| resume.next.is_none()) {
         let partition = resume.partition;
-        let held = match held(&last_records(config, topology, partition)?) {
+        let held = match held(&last_records(config, topology, partition.0)?) {
             Held::Nothing if is_on_disk(partition) => Held::Something,
             held => held,
         };
@@ -118,18 +118,24 @@ pub(super) fn resolve(
         let (next, stream_time) = match (held, config.reset_offsets) {
             (Held::Nothing, _) | (_, Some(ResetOffsets::Earliest)) => (low, Timestamp::MIN),
             (_, None) => {
-                refused.push(partition);
+                refused.push(partition.0);
                 continue;
             }
             (_, Some(ResetOffsets::Latest)) => (high, Timestamp::MIN),
             (Held::Position(next, time), Some(ResetOffsets::Position)) => (next.0, time),
             (Held::Something, Some(ResetOffsets::Position)) => {
-                unknown.push(partition);
+                unknown.push(partition.0);
                 continue;
             }
         };
         (resume.next, resume.stream_time) = (Some(next), stream_time);
-        tracing::info!(partition, next, low, high, "the group had no offset: going on");
+        tracing::info!(
+            partition = partition.0,
+            next,
+            low,
+            high,
+            "the group had no offset: going on"
+        );
     }
     refuse(config, consumer.topic(), &refused, &unknown)
 }

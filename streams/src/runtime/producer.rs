@@ -26,6 +26,7 @@ use super::librdkafka::{self, TopicHandle};
 use super::lost_offsets;
 use crate::dead_letter::{Cut, cut};
 use crate::error::{Error, Result};
+use crate::record::Partition;
 use crate::task::{Commit, Consumed, DeadLetter};
 use crate::topology::Topology;
 
@@ -378,12 +379,12 @@ impl OutputProducer {
 /// The consumed offsets of each partition, with the stream time as metadata.
 pub(super) fn offsets(
     sources: &[String],
-    partitions: &[(i32, Vec<Consumed>)],
+    partitions: &[(Partition, Vec<Consumed>)],
 ) -> Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for (partition, all) in partitions {
         for consumed in all {
-            let mut element = list.add_partition(&sources[consumed.source.0], *partition);
+            let mut element = list.add_partition(&sources[consumed.source.0], partition.0);
             element.set_offset(NativeOffset::Offset(consumed.next.0)).map_err(errors::plain)?;
             element.set_metadata(consumed.stream_time.to_string());
         }

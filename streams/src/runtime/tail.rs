@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::client::{Changelog, Fetched, OffsetRange, Topics};
 use crate::error::{Error, Result};
-use crate::record::Offset;
+use crate::record::{Offset, Partition};
 use crate::replica::Replica;
 use crate::store::Moment;
 
@@ -40,7 +40,7 @@ struct Look {
 /// One replica, and how far it has to go.
 struct Followed {
     replica: Replica,
-    partition: i32,
+    partition: Partition,
     /// Records that the replica had taken when it came here.
     taken_before: u64,
     /// The end as last asked, uncommitted records included. Restoring ends at that of the beginning.
@@ -59,7 +59,7 @@ struct Followed {
 }
 
 impl Followed {
-    fn new(replica: Replica, partition: i32, look: Look, now: Duration) -> Self {
+    fn new(replica: Replica, partition: Partition, look: Look, now: Duration) -> Self {
         Self {
             taken_before: replica.taken(),
             replica,
@@ -75,7 +75,7 @@ impl Followed {
         }
     }
 
-    fn is(&self, topic: &[u8], partition: i32) -> bool {
+    fn is(&self, topic: &[u8], partition: Partition) -> bool {
         self.partition == partition && self.replica.spec().topic.as_bytes() == topic
     }
 
@@ -133,7 +133,7 @@ impl Followed {
         self.replica.pass(first);
         tracing::warn!(
             topic,
-            partition,
+            partition = partition.0,
             position = was.0,
             start = first.0,
             "the topic's start has moved while it was read: going on there"
@@ -149,7 +149,7 @@ impl Followed {
         let seconds = now.saturating_sub(self.started).as_secs().max(1);
         tracing::info!(
             store = self.replica.spec().name,
-            partition = self.partition,
+            partition = self.partition.0,
             restored = self.restored(),
             per_second = self.restored() / seconds,
             remaining = self.remaining(),
@@ -161,7 +161,7 @@ impl Followed {
 /// A replica that has reached the end of its topic.
 pub(super) struct Restored {
     /// The partition.
-    pub(super) partition: i32,
+    pub(super) partition: Partition,
     /// Records that were behind.
     pub(super) records: u64,
 }
@@ -181,7 +181,7 @@ impl Tail {
     pub(super) fn add(
         &mut self,
         topics: &mut impl Topics,
-        partition: i32,
+        partition: Partition,
         mut replica: Replica,
     ) -> Result<()> {
         let asked = topics.moment();
@@ -198,7 +198,7 @@ impl Tail {
     pub(super) fn remove(
         &mut self,
         topics: &mut impl Topics,
-        partition: i32,
+        partition: Partition,
     ) -> Result<Vec<Replica>> {
         let ours = self.followed.extract_if(.., |followed| followed.partition == partition);
         let mut replicas: Vec<Replica> = ours.map(|followed| followed.replica).collect();
@@ -267,11 +267,11 @@ impl Tail {
     }
 
     /// Records between the replicas and the ends of their topics, as far as known.
-    pub(super) fn remaining(&self, partition: i32) -> i64 {
+    pub(super) fn remaining(&self, partition: Partition) -> i64 {
         self.of(partition).map(Followed::remaining).sum()
     }
 
-    fn of(&self, partition: i32) -> impl Iterator<Item = &Followed> {
+    fn of(&self, partition: Partition) -> impl Iterator<Item = &Followed> {
         self.followed.iter().filter(move |followed| followed.partition == partition)
     }
 
@@ -281,17 +281,17 @@ impl Tail {
     }
 
     /// Every replica of the partition has reached its end.
-    pub(super) fn is_caught_up(&self, partition: i32) -> bool {
+    pub(super) fn is_caught_up(&self, partition: Partition) -> bool {
         self.of(partition).all(|followed| followed.caught_up)
     }
 
     /// All replicas, with their partitions.
-    pub(super) fn all(&self) -> impl Iterator<Item = (i32, &Replica)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (Partition, &Replica)> {
         self.followed.iter().map(|followed| (followed.partition, &followed.replica))
     }
 
     /// The replicas of a partition, in the topology's order.
-    pub(super) fn replicas(&self, partition: i32) -> impl Iterator<Item = &Replica> {
+    pub(super) fn replicas(&self, partition: Partition) -> impl Iterator<Item = &Replica> {
         self.of(partition).map(|followed| &followed.replica)
     }
 
@@ -323,7 +323,7 @@ impl Tail {
 
 /// # Errors
 /// [`Error::Corrupt`] when the replica claims to know more than the topic holds.
-fn check_position(replica: &Replica, partition: i32, end: Offset) -> Result<()> {
+fn check_position(replica: &Replica, partition: Partition, end: Offset) -> Result<()> {
     let (spec, position) = (replica.spec(), replica.next());
     if position <= end {
         return Ok(());
@@ -340,7 +340,7 @@ fn find<'a>(
     all: &'a mut [Followed],
     last: &mut usize,
     topic: &[u8],
-    partition: i32,
+    partition: Partition,
 ) -> Option<&'a mut Followed> {
     if !all.get(*last).is_some_and(|followed| followed.is(topic, partition)) {
         *last = all.iter().position(|followed| followed.is(topic, partition))?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Group, Owned, Step, Topics, Worker};
 use crate::error::{Error, Result};
+use crate::record::Partition;
 use crate::runtime::config::Guarantee;
 use crate::runtime::queries::Queries;
 use crate::store::{Change, Moment};
@@ -71,7 +72,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
 
     /// The last proof of ownership is too old, or a running task has none.
     fn is_proof_due(&self) -> bool {
-        let is_known = |(_, owned): (i32, &Owned)| {
+        let is_known = |(_, owned): (Partition, &Owned)| {
             owned.task.stores().iter().all(|store| store.freshness().complete_at().is_some())
         };
         let is_due = self.since(self.last_proof) >= PROOF_EVERY || !self.running().all(is_known);
@@ -88,7 +89,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         self.group.begin()
     }
 
-    pub(super) fn write(&mut self, partition: i32) -> Result<()> {
+    pub(super) fn write(&mut self, partition: Partition) -> Result<()> {
         match self.owned.get(&partition).and_then(|owned| owned.task.pending()) {
             Some(commit) => self.group.write(partition, commit),
             None => Ok(()),
@@ -96,14 +97,15 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     pub(super) fn send_offsets(&mut self, sent: CommitKind) -> Result<()> {
-        let consumed = |(partition, owned): (&i32, &Owned)| match sent {
+        let consumed = |(partition, owned): (&Partition, &Owned)| match sent {
             CommitKind::Records => Some((*partition, owned.task.pending()?.consumed.clone())),
             CommitKind::Proof | CommitKind::Idle => {
                 let is_running = owned.task.state() == State::Running;
                 is_running.then(|| (*partition, owned.task.positions()))
             }
         };
-        let offsets: Vec<(i32, Vec<Consumed>)> = self.owned.iter().filter_map(consumed).collect();
+        let offsets: Vec<(Partition, Vec<Consumed>)> =
+            self.owned.iter().filter_map(consumed).collect();
         let asked = self.topics.moment();
         match (self.group.send_offsets(&offsets), sent, self.settings.guarantee) {
             // Without a transaction the producer can go on. The age of answers grows.
@@ -152,7 +154,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             owned.task.post_commit();
             // Published once they can be read.
             for (spec, changes) in self.context.topology.stores().iter().zip(committed) {
-                queries.changes().publish_changes(&spec.name, *partition, None, changes);
+                queries.changes().publish_changes(&spec.name, partition.0, None, changes);
             }
         }
     }

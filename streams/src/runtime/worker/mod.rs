@@ -46,11 +46,11 @@ use super::queries::WorkerStatus;
 use super::stop::Stop;
 use super::tail::Tail;
 use crate::error::Result;
-use crate::record::{Batch, SourceRecord, Timestamp};
+use crate::record::{Batch, Partition, SourceRecord, Timestamp};
 use crate::store::Moment;
 use crate::task::{State, Task};
 use commit::CommitKind;
-use ownership::Opening;
+use ownership::{Opening, numbers};
 
 /// How long to wait for records when there are none; bounds how late a commit may be.
 const MAX_WAIT: Duration = Duration::from_millis(10);
@@ -77,13 +77,13 @@ struct Owned {
 /// One step of the plan. The grammar above gives its successors.
 enum Step {
     Poll,
-    Positions(Vec<i32>),
+    Positions(Vec<Partition>),
     Open(Opening),
     Follow(Opening),
-    Decide(Vec<i32>),
-    Assign(Vec<i32>),
-    Revoke { partitions: Vec<i32>, lost: bool },
-    Unassign { partitions: Vec<i32>, lost: bool },
+    Decide(Vec<Partition>),
+    Assign(Vec<Partition>),
+    Revoke { partitions: Vec<Partition>, lost: bool },
+    Unassign { partitions: Vec<Partition>, lost: bool },
     Joined,
     Restore,
     Take,
@@ -91,17 +91,17 @@ enum Step {
     CommitIfDue,
     Commit,
     Begin(CommitKind),
-    Write(i32),
+    Write(Partition),
     Flush,
     SendOffsets(CommitKind),
     EndCommit(CommitKind, Moment),
     WriteStores,
-    BeginRound(Vec<i32>),
+    BeginRound(Vec<Partition>),
     FinishRound,
     EndWriting,
     Freeze(Vec<(Changelog, crate::record::Offset)>),
-    GiveBack(Vec<i32>),
-    Forget(Vec<i32>),
+    GiveBack(Vec<Partition>),
+    Forget(Vec<Partition>),
     Report,
     Leave,
 }
@@ -130,7 +130,7 @@ pub struct Worker<'a, G, T> {
     joined: bool,
     end: End,
     tail: Tail,
-    owned: BTreeMap<i32, Owned>,
+    owned: BTreeMap<Partition, Owned>,
     /// When the commit under way began.
     committing: Option<Duration>,
     last_commit: Duration,
@@ -183,8 +183,8 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         let ran = self.run_until_stopped(stop);
         if ran.is_err() && !self.owned.is_empty() {
             // The log has each partition's way, also for a worker that ends.
-            let partitions: Vec<i32> = self.owned.keys().copied().collect();
-            tracing::info!(?partitions, lost = true, "partitions revoked");
+            let partitions: Vec<Partition> = self.owned.keys().copied().collect();
+            tracing::info!(partitions = ?numbers(&partitions), lost = true, "partitions revoked");
         }
         ran
     }
@@ -217,7 +217,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
     }
 
     /// The tasks that it owns, by partition.
-    pub fn tasks(&self) -> impl Iterator<Item = (i32, &Task)> {
+    pub fn tasks(&self) -> impl Iterator<Item = (Partition, &Task)> {
         self.owned.iter().map(|(partition, owned)| (*partition, &owned.task))
     }
 
@@ -315,7 +315,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
     }
 
     /// The partitions whose tasks process.
-    fn running(&self) -> impl Iterator<Item = (i32, &Owned)> {
+    fn running(&self) -> impl Iterator<Item = (Partition, &Owned)> {
         let all = self.owned.iter().map(|(partition, owned)| (*partition, owned));
         all.filter(|(_, owned)| owned.task.state() == State::Running)
     }
@@ -338,7 +338,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         let Self { group, owned, .. } = self;
         group.take(wait, |record| {
             // A partition that was given back may still have records under way.
-            if let Some(owned) = owned.get_mut(&record.partition.0) {
+            if let Some(owned) = owned.get_mut(&record.partition) {
                 let SourceRecord { source, offset, timestamp, key, value, .. } = record;
                 owned.incoming[source.0].push(offset, timestamp, key, value);
             }

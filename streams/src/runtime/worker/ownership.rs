@@ -29,6 +29,11 @@ pub(super) struct Opening {
     stores: Vec<Arc<Committed>>,
 }
 
+/// For a log line.
+pub(super) fn numbers(partitions: &[Partition]) -> Vec<i32> {
+    partitions.iter().map(|partition| partition.0).collect()
+}
+
 fn is_on_disk(task: &Task) -> Result<bool> {
     for store in task.stores() {
         if store.position()?.is_some() {
@@ -56,7 +61,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     ///
     /// The order matters. The offsets are stable only when no transaction of a former owner is
     /// pending, so what the changelogs hold after that is all that they will ever hold of it.
-    pub(super) fn ask_positions(&mut self, partitions: Vec<i32>) -> Result<()> {
+    pub(super) fn ask_positions(&mut self, partitions: Vec<Partition>) -> Result<()> {
         let Some(resumes) = self.group.positions(&partitions)? else {
             self.then([Step::Positions(partitions)]);
             return Ok(());
@@ -109,7 +114,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         let Opening { resume, stores, .. } = opening;
         let (topology, partition) = (self.context.topology, resume.partition);
         let cache = self.settings.cache_max_bytes;
-        let mut task = Task::new(topology, Partition(partition), stores, cache)?;
+        let mut task = Task::new(topology, partition, stores, cache)?;
         task.begin_restore();
         let label = format!("0_{partition}");
         self.show_state(&label, Some(State::Restoring));
@@ -129,7 +134,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
 
     /// Finds out where those go on for which the group has no offset. It depends on what their stores
     /// hold, so these are open by now.
-    pub(super) fn decide(&mut self, partitions: &[i32]) -> Result<()> {
+    pub(super) fn decide(&mut self, partitions: &[Partition]) -> Result<()> {
         let mut missing = Vec::new();
         for (partition, owned) in self.owned.iter().filter(|(p, _)| partitions.contains(p)) {
             if owned.resume.consumed.len() < self.context.topology.sources().len() {
@@ -148,9 +153,9 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(())
     }
 
-    pub(super) fn assign(&mut self, partitions: &[i32]) -> Result<()> {
+    pub(super) fn assign(&mut self, partitions: &[Partition]) -> Result<()> {
         self.group.assign(partitions)?;
-        tracing::info!(?partitions, "partitions assigned");
+        tracing::info!(partitions = ?numbers(partitions), "partitions assigned");
         Ok(())
     }
 
@@ -169,7 +174,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             }
         }
         let restoring = self.owned.iter().filter(|(_, o)| o.task.state() == State::Restoring);
-        let ready: Vec<i32> =
+        let ready: Vec<Partition> =
             restoring.map(|(p, _)| *p).filter(|p| self.tail.is_caught_up(*p)).collect();
         ready.into_iter().try_for_each(|partition| self.start_task(partition))
     }
@@ -185,14 +190,14 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(held <= limit)
     }
 
-    fn start_task(&mut self, partition: i32) -> Result<()> {
+    fn start_task(&mut self, partition: Partition) -> Result<()> {
         self.tail.remove(&mut self.topics, partition)?;
         let Some(owned) = self.owned.get_mut(&partition) else {
             return Ok(());
         };
         owned.task.run(&owned.resume.consumed);
         for (spec, store) in self.context.topology.stores().iter().zip(owned.task.stores()) {
-            self.context.queries.add(&spec.name, partition, Arc::clone(store));
+            self.context.queries.add(&spec.name, partition.0, Arc::clone(store));
         }
         if std::mem::take(&mut owned.paused) {
             self.group.resume(partition)?;
@@ -209,7 +214,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     /// Commits what is still ours, and lets go.
-    pub(super) fn revoke(&mut self, partitions: Vec<i32>, lost: bool) {
+    pub(super) fn revoke(&mut self, partitions: Vec<Partition>, lost: bool) {
         let unassign = Step::Unassign { partitions: partitions.clone(), lost };
         if lost {
             // Another's already: what is not committed is theirs to do again.
@@ -219,20 +224,20 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         }
     }
 
-    pub(super) fn unassign(&mut self, partitions: &[i32], lost: bool) -> Result<()> {
+    pub(super) fn unassign(&mut self, partitions: &[Partition], lost: bool) -> Result<()> {
         self.group.unassign(partitions)?;
-        tracing::info!(?partitions, lost, "partitions revoked");
+        tracing::info!(partitions = ?numbers(partitions), lost, "partitions revoked");
         Ok(())
     }
 
     /// Writes the stores of these partitions to disk while they are still ours, so that whoever
     /// opens them next has little to restore, and forgets the tasks.
-    pub(super) fn give_back(&mut self, partitions: Vec<i32>) {
+    pub(super) fn give_back(&mut self, partitions: Vec<Partition>) {
         let round = Step::BeginRound(partitions.clone());
         self.then([Step::FinishRound, round, Step::FinishRound, Step::Forget(partitions)]);
     }
 
-    pub(super) fn forget(&mut self, partitions: &[i32]) -> Result<()> {
+    pub(super) fn forget(&mut self, partitions: &[Partition]) -> Result<()> {
         for partition in partitions {
             self.tail.remove(&mut self.topics, *partition)?;
             if let Some(mut owned) = self.owned.remove(partition) {
@@ -246,7 +251,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
                 continue;
             }
             for spec in self.context.topology.stores() {
-                self.context.queries.remove(&spec.name, *partition);
+                self.context.queries.remove(&spec.name, partition.0);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Group, METRICS_EVERY, Topics, Worker};
-use crate::record::SourceId;
+use crate::record::{Partition, SourceId};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::queries::WorkerStatus;
 use crate::store::Committed;
@@ -16,7 +16,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     /// A task is another's: what it holds and how far behind it is are no longer ours to say.
-    pub(super) fn show_gone(&self, partition: i32, label: &str) {
+    pub(super) fn show_gone(&self, partition: Partition, label: &str) {
         self.show_member();
         hide(self.context.metrics, &self.context.topology.sources()[0], partition, label);
     }
@@ -66,7 +66,7 @@ fn show(metrics: &Metrics, label: &str, state: Option<State>) {
     }
 }
 
-fn hide(metrics: &Metrics, source: &str, partition: i32, label: &str) {
+fn hide(metrics: &Metrics, source: &str, partition: Partition, label: &str) {
     show(metrics, label, None);
     for gauge in [&metrics.overlay, &metrics.cache, &metrics.restore_remaining] {
         // It may never have been shown.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::commit::CommitKind;
 use super::{Changelog, Group, JobResult, Step, StoreJob, Topics, Worker};
 use crate::error::Result;
-use crate::record::Offset;
+use crate::record::{Offset, Partition};
 
 /// Writing stores takes at most one part in this many of the time, unless a store is full. A longer
 /// pause lets the next round merge more changes.
@@ -22,7 +22,7 @@ const JOB_WAIT: Duration = Duration::from_millis(100);
 impl<G: Group, T: Topics> Worker<'_, G, T> {
     /// The stores of these partitions that have changes in memory. Stores that are being restored are
     /// written elsewhere.
-    fn changelogs(&self, partitions: &[i32]) -> Vec<Changelog> {
+    fn changelogs(&self, partitions: &[Partition]) -> Vec<Changelog> {
         let mut changelogs = Vec::new();
         for (partition, owned) in self.running().filter(|(p, _)| partitions.contains(p)) {
             for (spec, store) in self.context.topology.stores().iter().zip(owned.task.stores()) {
@@ -52,7 +52,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             return Ok(());
         }
         self.last_flush = self.topics.uptime();
-        let all: Vec<i32> = self.owned.keys().copied().collect();
+        let all: Vec<Partition> = self.owned.keys().copied().collect();
         self.begin_round(&all)
     }
 
@@ -64,7 +64,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     /// Claims for the ends of what has changed in these partitions.
-    pub(super) fn begin_round(&mut self, partitions: &[i32]) -> Result<()> {
+    pub(super) fn begin_round(&mut self, partitions: &[Partition]) -> Result<()> {
         let changed = self.changelogs(partitions);
         if changed.is_empty() { Ok(()) } else { self.submit(StoreJob::Ends(changed)) }
     }
