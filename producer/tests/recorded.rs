@@ -33,9 +33,10 @@ use venues::{Message, Venue};
 use raw::{Frame, data, frames};
 
 /// Every capture, and the venue that it is of.
-const CAPTURES: [(&str, Venue); 5] = [
+const CAPTURES: [(&str, Venue); 6] = [
     ("coinbase/20210417_ws.jsonl.zst", Venue::Coinbase),
     ("deribit/20210417_ws.jsonl.zst", Venue::Deribit),
+    ("bitstamp/20220105_ws.jsonl.zst", Venue::Bitstamp),
     ("binance/20210404_ws.jsonl.zst", Venue::Binance),
     (BTCUSDT, Venue::Binance),
     (ETHUSDT, Venue::Binance),
@@ -149,8 +150,8 @@ fn no_recorded_trade_is_lost_and_none_comes_twice() -> anyhow::Result<()> {
             twice += ids.get(pair).map_or(0, Vec::len) - read.len();
             holes += raw::holes(raw);
         }
-        // Ids of HitBTC are of all its pairs together.
-        let dense = name != HITBTC;
+        // Ids of HitBTC and Bitstamp are of all their pairs together.
+        let dense = raw::venue(name).is_some_and(|venue| venue.adapter().dense_trade_ids);
         let all_marked: i64 = marked.values().sum();
         table.push(format!(
             "| {name} | {} | {} | {} | {lost} | {twice} | {} | {all_marked} |",

@@ -125,6 +125,12 @@ async fn deribit_gives_what_was_traded_less_what_is_marked_under_every_fault() -
 }
 
 #[tokio::test]
+async fn bitstamp_gives_what_was_traded_less_what_is_marked_under_every_fault() -> anyhow::Result<()>
+{
+    matrix(Venue::Bitstamp).await
+}
+
+#[tokio::test]
 async fn a_venue_in_maintenance_is_left_alone_for_as_long_as_it_says() -> anyhow::Result<()> {
     let case = Case {
         name: "maintenance",
@@ -233,6 +239,7 @@ async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()>
         (Venue::Binance, 19, 1),
         (Venue::Kraken, 20, 1),
         (Venue::Deribit, 1_498, 4),
+        (Venue::Bitstamp, 20, 1),
     ] {
         let plan = bench::plan(venue).await?;
         ensure!(plan.instruments() == instruments, "{plan}");

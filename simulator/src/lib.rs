@@ -13,6 +13,7 @@
 //! Invariant: this crate does not use the adapters that it tests.
 
 pub mod binance;
+pub mod bitstamp;
 mod bucket;
 mod clock;
 pub mod coinbase;

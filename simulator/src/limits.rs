@@ -10,7 +10,7 @@ use crate::bucket::TokenBucket;
 use crate::faults::Faults;
 use crate::http::Response;
 use crate::venue::Venue;
-use crate::{binance, coinbase, deribit, kraken};
+use crate::{binance, bitstamp, coinbase, deribit, kraken};
 
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
@@ -27,6 +27,8 @@ const fn bucket(venue: Venue, now_us: i64) -> TokenBucket {
         // One a second, and two at once: a network does not keep the distance of a client.
         Venue::Kraken => TokenBucket::new(2, 1, 1, now_us),
         Venue::Deribit => deribit::requests(now_us),
+        // 10,000 in ten minutes.
+        Venue::Bitstamp => TokenBucket::new(10_000, 1, 16, now_us),
     }
 }
 
@@ -37,6 +39,7 @@ pub fn limited(venue: Venue, retry_after: u64) -> Response {
         Venue::Binance => binance::limited(retry_after),
         Venue::Kraken => kraken::limited(),
         Venue::Deribit => deribit::limited(),
+        Venue::Bitstamp => bitstamp::limited(retry_after),
     }
 }
 
@@ -54,7 +57,7 @@ impl Handshakes {
         let (most, window) = match venue {
             Venue::Binance => (300, Duration::from_mins(5)),
             Venue::Kraken => (150, Duration::from_mins(10)),
-            Venue::Coinbase | Venue::Deribit => return None,
+            Venue::Coinbase | Venue::Deribit | Venue::Bitstamp => return None,
         };
         Some(Self { most, window, admitted: VecDeque::new() })
     }
@@ -159,7 +162,7 @@ mod tests {
             let mut requests = Requests::new(venue, 0);
             let mut at = |now| requests.refusal(&faults, now);
             assert_eq!((at(0), at(0)), (None, Some(limited(venue, 2))), "{venue}");
-            let told = [Venue::Coinbase, Venue::Binance].contains(&venue);
+            let told = [Venue::Coinbase, Venue::Binance, Venue::Bitstamp].contains(&venue);
             let early = at(1_500_000);
             assert_eq!(early.is_some(), told, "{venue}");
             if venue == Venue::Binance {

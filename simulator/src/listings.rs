@@ -1,6 +1,6 @@
 //! The instruments that each simulated venue lists, and their tick sizes.
 //!
-//! Coinbase, Binance and Kraken list the same twenty markets under their own names. Deribit lists
+//! Coinbase, Binance, Kraken and Bitstamp list the same twenty markets under their own names. Deribit lists
 //! two perpetuals, some futures, and 1,488 options.
 
 use crate::venue::Venue;
@@ -75,6 +75,7 @@ pub fn names(venue: Venue) -> Vec<String> {
             .filter(|name| !name.starts_with("USDT"))
             .map(|name| name.replace('-', "").replace("USD", "USDT"))
             .collect(),
+        Venue::Bitstamp => listed.map(|name| name.replace('-', "").to_lowercase()).collect(),
         Venue::Deribit => deribit(),
     }
 }

@@ -9,7 +9,7 @@ use crate::listings::Change;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 use crate::venue::Venue;
-use crate::{binance, coinbase, deribit, kraken};
+use crate::{binance, bitstamp, coinbase, deribit, kraken};
 
 /// The subscriptions of one client.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub enum Session {
     Kraken(Box<kraken::Session>),
     /// With Deribit.
     Deribit(deribit::Session),
+    /// With Bitstamp.
+    Bitstamp(bitstamp::Session),
 }
 
 impl Session {
@@ -32,6 +34,7 @@ impl Session {
             Venue::Binance => Self::Binance(binance::Session::default()),
             Venue::Kraken => Self::Kraken(Box::new(kraken::Session::new(faults))),
             Venue::Deribit => Self::Deribit(deribit::Session::new(Arc::clone(credits))),
+            Venue::Bitstamp => Self::Bitstamp(bitstamp::Session::default()),
         }
     }
 
@@ -63,6 +66,7 @@ impl Session {
             Self::Binance(session) => session.is_subscribed(),
             Self::Kraken(session) => session.is_subscribed(),
             Self::Deribit(session) => session.is_subscribed(),
+            Self::Bitstamp(session) => session.is_subscribed(),
         }
     }
 
@@ -73,6 +77,7 @@ impl Session {
             Self::Binance(session) => session.request(text, market, now_us),
             Self::Kraken(session) => session.request(text, market, now_us),
             Self::Deribit(session) => session.request(text, market, now_us),
+            Self::Bitstamp(session) => session.request(text, market),
         }
     }
 
@@ -86,6 +91,7 @@ impl Session {
             Self::Binance(_) => binance::Session::refusal(text),
             Self::Kraken(_) => kraken::Session::refusal(text),
             Self::Deribit(_) => deribit::Session::refusal(text),
+            Self::Bitstamp(_) => bitstamp::Session::refusal(),
         })
     }
 
@@ -93,8 +99,8 @@ impl Session {
     pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
         match self {
             Self::Coinbase(session) => session.ticker(market, trade),
-            // Once a second, whatever trades.
-            Self::Binance(_) => None,
+            // Once a second, whatever trades; and never.
+            Self::Binance(_) | Self::Bitstamp(_) => None,
             Self::Kraken(session) => session.ticker(market, trade),
             Self::Deribit(session) => session.ticker(market, trade),
         }
@@ -115,6 +121,7 @@ impl Session {
             Self::Binance(session) => session.matched(market, trade),
             Self::Kraken(session) => session.matched(market, trade),
             Self::Deribit(session) => session.matched(market, trade),
+            Self::Bitstamp(session) => session.matched(market, trade),
         }
     }
 
@@ -125,6 +132,7 @@ impl Session {
             Self::Binance(session) => session.beat(market, now_us),
             Self::Kraken(session) => session.beat(),
             Self::Deribit(session) => session.beat(now_us),
+            Self::Bitstamp(session) => session.beat(now_us),
         }
     }
 
@@ -142,6 +150,7 @@ impl Session {
             Self::Coinbase(_) | Self::Deribit(_) => None,
             Self::Binance(_) => Some(binance::Session::maintenance(now_us)),
             Self::Kraken(_) => Some(kraken::Session::maintenance()),
+            Self::Bitstamp(_) => Some(bitstamp::Session::maintenance()),
         }
     }
 
@@ -167,5 +176,6 @@ pub fn answer(
         Venue::Binance => binance::answer(path, query, market),
         Venue::Kraken => kraken::answer(path, query, market),
         Venue::Deribit => deribit::answer(path, query, market, now_us),
+        Venue::Bitstamp => bitstamp::answer(path, market),
     }
 }

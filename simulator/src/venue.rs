@@ -15,11 +15,14 @@ pub enum Venue {
     Kraken,
     /// Deribit: futures, perpetuals, options.
     Deribit,
+    /// Bitstamp.
+    Bitstamp,
 }
 
 impl Venue {
     /// Every venue.
-    pub const ALL: [Self; 4] = [Self::Coinbase, Self::Binance, Self::Kraken, Self::Deribit];
+    pub const ALL: [Self; 5] =
+        [Self::Coinbase, Self::Binance, Self::Kraken, Self::Deribit, Self::Bitstamp];
 
     /// The venue's name, in lower case.
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Venue {
             Self::Binance => "binance",
             Self::Kraken => "kraken",
             Self::Deribit => "deribit",
+            Self::Bitstamp => "bitstamp",
         }
     }
 
@@ -38,6 +42,7 @@ impl Venue {
             Self::Binance => ["BTCUSDT", "ETHUSDT"],
             Self::Kraken => ["BTC/USD", "ETH/USD"],
             Self::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
+            Self::Bitstamp => ["btcusd", "ethusd"],
         }
     }
 

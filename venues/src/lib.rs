@@ -25,6 +25,7 @@
 
 mod adapter;
 pub mod binance;
+pub mod bitstamp;
 pub mod coinbase;
 pub mod deribit;
 mod fields;

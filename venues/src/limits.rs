@@ -6,6 +6,7 @@
 //! | Binance | 1024, documented | 300: as many as may be opened in 5 minutes | 5/s, documented | 300 in 5 minutes, documented |
 //! | Kraken | 400: not documented | 20: well below what an address may open | 2/s: "dynamic" | 150 in 10 minutes, documented (Cloudflare) |
 //! | Deribit | 500: not documented | 30 of 32, which include HTTP | 3.3/s, documented | 60 a minute: not documented |
+//! | Bitstamp | 100: not documented | 20: not documented | 10/s of 400/s documented | 60 a minute: not documented |
 //!
 //! An undocumented limit is small enough that a lost connection costs little. A flag overrides
 //! each of them. Each venue's numbers are in `<venue>/limits.rs`.

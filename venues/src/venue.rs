@@ -8,7 +8,7 @@ use crate::adapter::Adapter;
 use crate::instrument::{Class, Instrument};
 use crate::malformed::Malformed;
 use crate::message::Parsed;
-use crate::{binance, coinbase, deribit, kraken};
+use crate::{binance, bitstamp, coinbase, deribit, kraken};
 
 /// A venue with an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -21,11 +21,14 @@ pub enum Venue {
     Kraken,
     /// Deribit: futures, perpetuals, options.
     Deribit,
+    /// Bitstamp.
+    Bitstamp,
 }
 
 impl Venue {
     /// Every venue.
-    pub const ALL: [Self; 4] = [Self::Coinbase, Self::Binance, Self::Kraken, Self::Deribit];
+    pub const ALL: [Self; 5] =
+        [Self::Coinbase, Self::Binance, Self::Kraken, Self::Deribit, Self::Bitstamp];
 
     /// The table of the venue's protocol.
     pub const fn adapter(self) -> &'static Adapter {
@@ -34,6 +37,7 @@ impl Venue {
             Self::Binance => &binance::ADAPTER,
             Self::Kraken => &kraken::ADAPTER,
             Self::Deribit => &deribit::ADAPTER,
+            Self::Bitstamp => &bitstamp::ADAPTER,
         }
     }
 

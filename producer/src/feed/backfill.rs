@@ -34,13 +34,13 @@ use crate::feed::backoff::Backoff;
 use crate::labels::GaveUp;
 use crate::metrics::Metrics;
 
-/// Gaps that wait. A reconnect makes one for each pair at most; more are given up.
+/// Gaps that wait. A reconnect makes at most one per pair; more are given up.
 const QUEUE: usize = 1024;
-/// Outputs between feed and sink on this way.
+/// Outputs between feed and sink.
 const CHANNEL: usize = 1024;
 /// A request that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Tries of one request.
+/// Attempts of one request.
 const ATTEMPTS: u32 = 6;
 /// The longest first wait after a failure.
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
@@ -48,21 +48,21 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Pages of one gap: a longer one is history, not a gap.
 const MAX_PAGES: u32 = 100;
-/// How often trades are looked for that the venue does not show: its requests may be behind its feed.
+/// Searches for trades that the venue's answers lack: its requests may be behind its feed.
 const LOOKS: u32 = 3;
-/// The wait before they are looked for again.
+/// The wait before the next search.
 const LAG: Duration = Duration::from_secs(1);
 
-/// Where to fetch, and until when.
+/// The settings of backfill.
 #[derive(Clone, Debug)]
 pub struct BackfillConfig {
-    /// Whose interface.
+    /// The venue.
     pub venue: Venue,
-    /// Where it is, without a path.
+    /// The address of its HTTP requests.
     pub rest_url: String,
-    /// The feed ends when it turns true.
+    /// Turns true when the feeds must stop.
     pub shutdown: watch::Receiver<bool>,
-    /// Decides the jitter of waits.
+    /// The seed of the jitter of waits.
     pub seed: u64,
 }
 
@@ -89,16 +89,16 @@ pub fn between(
     tokio::spawn(fetching.run(waiting));
     tokio::spawn(async move {
         while let Some(output) = inbox.recv().await {
-            let lost = match &output {
+            let missing = match &output {
                 Output::Gap { pair, mark } => MissingTrades::of(pair, mark),
                 _ => None,
             };
-            // The mark first: what fills it comes after.
+            // The mark precedes the trades that fill it.
             if outputs.send(output).await.is_err() {
                 return;
             }
-            if let Some(lost) = lost
-                && gaps.try_send(lost).is_err()
+            if let Some(missing) = missing
+                && gaps.try_send(missing).is_err()
             {
                 give_up(&metrics, venue, GaveUp::QueueFull);
             }
@@ -111,7 +111,7 @@ fn give_up(metrics: &Metrics, venue: Venue, why: GaveUp) {
     metrics.recovery.backfill_given_up.with_label_values(&[venue.as_str(), why.as_str()]).inc();
 }
 
-/// The one that asks the venue.
+/// Sends the requests to the venue.
 struct Fetching {
     client: reqwest::Client,
     history: &'static History,
@@ -125,32 +125,32 @@ struct Fetching {
 /// The result of one request.
 enum Attempt {
     Page(Page),
-    /// To be tried again, not before so long.
+    /// To be repeated, after this time at least.
     Later(Duration),
     Never(GaveUp),
 }
 
 impl Fetching {
     async fn run(mut self, mut gaps: mpsc::Receiver<MissingTrades>) {
-        while let Some(lost) = gaps.recv().await {
-            if let Err(why) = self.fill(&lost).await {
+        while let Some(missing) = gaps.recv().await {
+            if let Err(why) = self.fill(&missing).await {
                 tracing::warn!(
-                    pair = %lost.pair, first = lost.first, last = lost.last, why = why.as_str(),
-                    "a gap is not filled"
+                    pair = %missing.pair, first = missing.first, last = missing.last, why = why.as_str(),
+                    "a gap was not filled"
                 );
                 give_up(&self.metrics, self.config.venue, why);
             }
         }
     }
 
-    /// Fetches the trades of a gap and hands them on, the oldest first.
-    async fn fill(&mut self, lost: &MissingTrades) -> Result<(), GaveUp> {
+    /// Fetches the trades of a gap and passes them on, the oldest first.
+    async fn fill(&mut self, missing: &MissingTrades) -> Result<(), GaveUp> {
         let mut found = BTreeMap::new();
-        let looked = self.look(lost, &mut found).await;
+        let looked = self.look(missing, &mut found).await;
         // The found trades are published even if others are missing.
         let count = found.len() as u64;
         for event in found.into_values() {
-            let output = Output::Event { pair: lost.pair.clone(), event };
+            let output = Output::Event { pair: missing.pair.clone(), event };
             self.outputs.send(output).await.map_err(|_| GaveUp::Stopped)?;
         }
         let venue = self.config.venue.as_str();
@@ -158,21 +158,21 @@ impl Fetching {
         looked
     }
 
-    /// Looks for the trades of a gap until all are found.
+    /// Fetches the trades of a gap until all are found.
     async fn look(
         &mut self,
-        lost: &MissingTrades,
+        missing: &MissingTrades,
         found: &mut BTreeMap<i64, MarketEvent>,
     ) -> Result<(), GaveUp> {
-        if lost.count() > u64::from(MAX_PAGES * PAGE_SIZE) {
+        if missing.count() > u64::from(MAX_PAGES * PAGE_SIZE) {
             return Err(GaveUp::TooLong);
         }
         for look in 0..LOOKS {
             if look > 0 {
                 self.pause(LAG).await?;
             }
-            self.pages(lost, found).await?;
-            if found.len() as u64 == lost.count() {
+            self.pages(missing, found).await?;
+            if found.len() as u64 == missing.count() {
                 return Ok(());
             }
         }
@@ -182,12 +182,12 @@ impl Fetching {
     /// Reads all pages of a gap.
     async fn pages(
         &mut self,
-        lost: &MissingTrades,
+        missing: &MissingTrades,
         found: &mut BTreeMap<i64, MarketEvent>,
     ) -> Result<(), GaveUp> {
-        let mut cursor = (self.history.first_cursor)(lost);
+        let mut cursor = (self.history.first_cursor)(missing);
         for _ in 0..MAX_PAGES {
-            let page = self.page(lost, cursor).await?;
+            let page = self.page(missing, cursor).await?;
             found
                 .extend(page.trades.into_iter().filter_map(|event| Some((event.trade_id?, event))));
             match page.next {
@@ -199,13 +199,13 @@ impl Fetching {
         Err(GaveUp::TooLong)
     }
 
-    /// A page, after as many tries as it takes.
-    async fn page(&mut self, lost: &MissingTrades, cursor: i64) -> Result<Page, GaveUp> {
-        let url = (self.history.request)(lost, cursor).url(&self.config.rest_url);
+    /// A page, after retries.
+    async fn page(&mut self, missing: &MissingTrades, cursor: i64) -> Result<Page, GaveUp> {
+        let url = (self.history.request)(missing, cursor).url(&self.config.rest_url);
         self.backoff.reset();
         self.pause(self.history.pace).await?;
         for _ in 0..ATTEMPTS {
-            match self.ask(&url, lost, cursor).await {
+            match self.ask(&url, missing, cursor).await {
                 Attempt::Page(page) => return Ok(page),
                 Attempt::Never(why) => return Err(why),
                 Attempt::Later(wish) => {
@@ -217,16 +217,16 @@ impl Fetching {
         Err(GaveUp::Failed)
     }
 
-    async fn ask(&self, url: &str, lost: &MissingTrades, cursor: i64) -> Attempt {
-        // Coinbase refuses clients without a name.
+    async fn ask(&self, url: &str, missing: &MissingTrades, cursor: i64) -> Attempt {
+        // Coinbase refuses clients without a user agent.
         let request = self.client.get(url).header("user-agent", "market-producer");
         let Ok(response) = request.send().await else {
             return Attempt::Later(Duration::ZERO);
         };
         let (status, wish) = (response.status(), wish(response.headers()));
-        // What breaks off is asked again.
+        // A broken answer is requested again.
         let Ok(text) = response.text().await else { return Attempt::Later(wish) };
-        let reply = (self.history.parse)(lost, cursor, &text, clock::now());
+        let reply = (self.history.parse)(missing, cursor, &text, clock::now());
         match reply {
             Ok(HistoryAnswer::RetryAfter { reason, wait }) => {
                 tracing::warn!(url, %status, reason, ?wait, "the venue is rate limiting or unavailable");
@@ -256,7 +256,7 @@ impl Fetching {
     }
 }
 
-/// Whether another time may be better.
+/// A later attempt may succeed.
 fn passes(status: StatusCode) -> bool {
     // 418 is Binance's for an address that went on after 429.
     let limited = [StatusCode::TOO_MANY_REQUESTS, StatusCode::IM_A_TEAPOT].contains(&status);

@@ -74,6 +74,11 @@ const DERIBIT: [(&str, &str); 4] = [
     ("\"channel\":\"trades.", "trades"),
     ("\"result\":", "answer"),
 ];
+const BITSTAMP: [(&str, &str); 3] = [
+    ("\"event\":\"trade\"", "trade"),
+    ("\"event\":\"data\"", "data"),
+    ("\"event\":\"bts:subscription_succeeded\"", "bts:subscription_succeeded"),
+];
 
 /// The channel of a frame.
 pub(crate) fn channel(venue: Venue, text: &str) -> Result<&'static str> {
@@ -81,6 +86,7 @@ pub(crate) fn channel(venue: Venue, text: &str) -> Result<&'static str> {
         Venue::Coinbase => &COINBASE,
         Venue::Binance => &BINANCE,
         Venue::Deribit => &DERIBIT,
+        Venue::Bitstamp => &BITSTAMP,
         Venue::Kraken => &[],
     };
     let found = tags.iter().find(|(tag, _)| text.contains(tag));
@@ -126,6 +132,8 @@ fn raw_trades(name: &str) -> Result<Vec<Raw>> {
         let (body, id) = if name.starts_with("coinbase") {
             let is_match = value["type"] == "match" || value["type"] == "last_match";
             (value.clone(), is_match.then_some("trade_id"))
+        } else if name.starts_with("bitstamp") {
+            (value["data"].clone(), (value["event"] == "trade").then_some("id"))
         } else {
             let body = value["data"].clone();
             let id = match body["e"].as_str() {
@@ -136,7 +144,8 @@ fn raw_trades(name: &str) -> Result<Vec<Raw>> {
             (body, id)
         };
         let Some(id) = id else { continue };
-        let product = body["product_id"].as_str().or(body["s"].as_str());
+        let channel = value["channel"].as_str().and_then(|name| name.strip_prefix("live_trades_"));
+        let product = body["product_id"].as_str().or(body["s"].as_str()).or(channel);
         let product = product.context("a trade of nothing")?.to_owned();
         trades.push(Raw { pair: product, id: number(&body[id])?, value: body });
     }
@@ -148,12 +157,19 @@ fn number(value: &Value) -> Result<i64> {
     Ok(text.unwrap_or_else(|| value.to_string()).parse()?)
 }
 
+/// The venue of a recording, if it has an adapter.
+pub(crate) fn venue(name: &str) -> Option<Venue> {
+    Venue::from_name(name.split('/').next()?)
+}
+
 /// The trade ids of each pair of a recording, in order; pairs as the product writes them.
 pub(crate) fn trade_ids(name: &str) -> Result<BTreeMap<String, Vec<i64>>> {
     let mut ids: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for Raw { pair, id, .. } in raw_trades(name)? {
-        let venue = if name.starts_with("coinbase") { Venue::Coinbase } else { Venue::Binance };
-        let pair = if name.starts_with("hitbtc") { pair } else { venue.pair(&pair)?.to_string() };
+        let pair = match venue(name) {
+            Some(venue) => venue.pair(&pair)?.to_string(),
+            None => pair,
+        };
         ids.entry(pair).or_default().push(id);
     }
     Ok(ids)

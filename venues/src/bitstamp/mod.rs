@@ -1,0 +1,58 @@
+//! Bitstamp.
+
+mod limits;
+mod protocol;
+
+use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::instrument::Class;
+use crate::message::Subscription;
+use crate::request::{HttpRequest, Request};
+
+/// The name in keys, captures and metrics.
+const NAME: &str = "bitstamp";
+/// The public HTTP requests: `/api/v2/markets/` lists.
+const REST: &str = "https://www.bitstamp.net";
+
+/// The table of the venue.
+pub static ADAPTER: Adapter = Adapter {
+    name: NAME,
+    example: "btcusd",
+    endpoints: Endpoints {
+        feed: "wss://ws.bitstamp.net",
+        rest: REST,
+        history: REST,
+        rest_path: "",
+        time_path: "/api/v2/ticker/btcusd/",
+    },
+    limits: limits::LIMITS,
+    kinds: &protocol::KINDS,
+    aggregate: None,
+    pair: protocol::pair,
+    class: |_| Class::Spot,
+    // An id counts the trades of the whole venue.
+    dense_trade_ids: false,
+    subscriptions: Subscriptions {
+        streams: protocol::streams,
+        streams_of_listed: |name| protocol::streams(&[name.to_owned()]),
+        // A pair may not trade for hours.
+        class_of_stream: |_| None,
+        requests: protocol::subscribe,
+        expected: |streams| Subscription::streams(NAME, streams),
+        empty_is_refusal: false,
+    },
+    parse: protocol::parse,
+    liveness: Liveness {
+        keepalive: Some(protocol::KEEPALIVE),
+        lifetime: None,
+        pings_count: false,
+        heartbeat_channel: None,
+    },
+    listing: Listing {
+        requests: |_| vec![Request::Http(HttpRequest { path: "/api/v2/markets/".into() })],
+        is_answer: |_| false,
+        parse: protocol::instruments,
+        change_streams: &[],
+        currency_streams: None,
+    },
+    history: None,
+};
