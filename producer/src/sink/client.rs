@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
-use streams::runtime::Refusals;
+use streams::runtime::ConnectionRefusal;
 
 use crate::clock::Stopwatch;
 use crate::sink::config::{SinkConfig, SinkError};
@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The last refusal by Kafka, or by TLS, that a person has to correct.
 #[derive(Default)]
-pub(crate) struct Denials(Refusals);
+pub(crate) struct Denials(ConnectionRefusal);
 
 impl Denials {
     /// Remembers an error of a connection that only a person can correct. Of a certificate librdkafka tells

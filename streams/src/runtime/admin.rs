@@ -16,8 +16,8 @@ use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::config::{AppConfig, StoreConfig, settings_are_named};
+use super::connection_refusal::ConnectionRefusal;
 use super::queries::Queries;
-use super::refusals::Refusals;
 use super::state_dir::StateDir;
 use super::{clock, errors, librdkafka};
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A client for requests that remembers why the brokers refuse it.
-type Asking = BaseConsumer<Refusals>;
+type Asking = BaseConsumer<ConnectionRefusal>;
 
 /// All topics that the user may see. A refusal is an error at once. It ends the process at its start;
 /// later the worker tries again, for passwords and certificates may be renewed one by one.
@@ -131,7 +131,7 @@ fn settings(bootstrap_servers: &str, kafka: &[(String, String)]) -> ClientConfig
 }
 
 fn asking(settings: &ClientConfig) -> Result<Asking> {
-    settings.create_with_context(Refusals::default()).map_err(errors::setting)
+    settings.create_with_context(ConnectionRefusal::default()).map_err(errors::setting)
 }
 
 fn client(config: &StoreConfig) -> Result<Asking> {

@@ -206,8 +206,8 @@ fn last_record(
     }
 }
 
-/// What a reader of committed records is told is the last stable offset: what is committed behind an
-/// open transaction is hidden until the broker aborts it.
+/// Waits until no transaction is open before `end`. A reader of committed records sees none behind the
+/// first open transaction until the broker aborts it.
 fn wait_decided(reader: &BaseConsumer, topic: &str, partition: i32, end: i64) -> Result<()> {
     let started = clock::instant();
     loop {

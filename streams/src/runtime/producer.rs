@@ -398,7 +398,7 @@ mod tests {
     use crate::runtime::config::GroupProtocol;
     use crate::topology::Builder;
 
-    /// Nobody listens there: no test of this module connects.
+    /// An address without a server: no test of this module connects.
     const NOBODY: &str = "127.0.0.1:1";
 
     fn config() -> AppConfig {

@@ -191,7 +191,7 @@ proptest! {
             match spec.restore(&batch, &store) {
                 Ok(keys) => prop_assert_eq!(keys.changes(&batch).count(), batch.len()),
                 Err(Error::Corrupt(_)) => {
-                    // Nothing of it has become state.
+                    // The stores have none of it.
                     prop_assert!(store.range(&[], &[0xff; 32], 1)?.is_empty());
                 }
                 Err(error) => prop_assert!(false, "{}", error),

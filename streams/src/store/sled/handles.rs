@@ -8,10 +8,10 @@
 //! Written bytes are therefore counted, each key once. At the bound the database is flushed, closed and
 //! opened again, with new handles. Readers wait for 20 to 40 ms meanwhile.
 //!
-//! What changes all the time is read again at once, leaf by leaf, and sled pages out what is clean at
-//! its capacity: with less room than that each look would read a leaf (more than 100 CPU-us an
-//! event with 1,000,000 keys were measured). The bound and the capacity are therefore at least [`ROUNDS`] times
-//! what the stores were given when each was last written.
+//! Leaves that change all the time are read again at once, and sled pages clean leaves out at its
+//! capacity: with less memory each read would load a leaf, which costs more than 100 CPU-µs an event
+//! with 1,000,000 keys. Bound and capacity are therefore at least [`ROUNDS`] times the bytes of each
+//! store's last write.
 //!
 //! Order of locks: `flushing`, `stores`, each `tree`, `db`.
 

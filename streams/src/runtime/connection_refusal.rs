@@ -1,4 +1,4 @@
-//! Refusals of a client by the brokers that only a person can correct.
+//! ConnectionRefusal of a client by the brokers that only a person can correct.
 //!
 //! librdkafka tries again for as long as it lives, and reports no more than that nobody answered.
 
@@ -17,9 +17,9 @@ const CERTIFICATE: &str =
 
 /// The last refusal of a client. A client that uses it as its context notes them by itself.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<Option<String>>);
+pub struct ConnectionRefusal(Mutex<Option<String>>);
 
-impl Refusals {
+impl ConnectionRefusal {
     /// Notes a failed authentication or certificate, with what to do. librdkafka reports a certificate
     /// by the code or, when the handshake fails at its first step, by its text as a lost connection.
     pub fn connection(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
@@ -50,7 +50,7 @@ impl Refusals {
     }
 }
 
-impl ClientContext for Refusals {
+impl ClientContext for ConnectionRefusal {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
         self.connection(None, message);
@@ -61,4 +61,4 @@ impl ClientContext for Refusals {
     }
 }
 
-impl ConsumerContext for Refusals {}
+impl ConsumerContext for ConnectionRefusal {}
