@@ -133,18 +133,18 @@ pub struct Metrics {
     pub backpressure: Counter,
     /// Metrics of the spool and of backfill.
     pub recovery: Recovery,
-    /// How far this machine's clock is ahead of the venue's, by venue.
+    /// The lead of this machine's clock over the venue's, by venue.
     pub clock_skew: GaugeVec,
     staleness: GaugeVec,
     class_staleness: GaugeVec,
     /// When each connection's last frame came. Guards a short list: it is added to when a feed
     /// begins, and read when metrics are.
     watched: Mutex<Vec<LastFrame>>,
-    /// When the last event of each class came, in milliseconds since the epoch; 0 before the first.
+    /// The time of the last event of each class, in milliseconds since the epoch; 0 before the first.
     last_of_class: [AtomicI64; Class::ALL.len()],
 }
 
-/// When something last came, in milliseconds since the epoch; 0 before the first.
+/// The time of the last frame, in milliseconds since the epoch; 0 before the first.
 #[derive(Clone, Debug, Default)]
 pub struct LastFrame(Arc<AtomicI64>);
 
@@ -208,7 +208,7 @@ pub struct Recovery {
     pub spool_records: IntGauge,
     /// Bytes of the spool's files.
     pub spool_bytes: IntGauge,
-    /// How long the oldest record in the spool has waited.
+    /// The age of the oldest record in the spool.
     pub spool_age: Gauge,
     /// Bytes of torn records that were cut off the spool.
     pub spool_cut: IntCounter,

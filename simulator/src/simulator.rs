@@ -26,29 +26,28 @@ pub struct Simulator {
     rate: u32,
 }
 
-/// Tells a running simulator what happens.
+/// Controls a running simulator.
 #[derive(Clone)]
 pub struct Handle(Arc<Shared>);
 
 impl Handle {
-    /// An instrument comes or goes.
+    /// Announces a change of the listing.
     pub fn announce(&self, change: Change) {
         // An error means that no client is connected.
         let _ = self.0.changes.send(change);
     }
 
-    /// The market stands still from now on.
+    /// Stops the market: no more trades are made.
     pub fn halt(&self) {
         self.0.halted.store(true, Ordering::Relaxed);
     }
 
-    /// How many requests were one too many, and how many came before the time that the refusal of
-    /// another had named.
+    /// The requests over the limit, and those that came before the time that a refusal had named.
     pub fn refused(&self) -> (u64, u64) {
         self.0.requests().refused()
     }
 
-    /// A trade as the market made it: id, price and size as text.
+    /// The trades of a product as the market made them: id, price and size as text.
     pub fn made(&self, product: &str) -> Vec<(u64, String, String)> {
         let market = self.0.market();
         let Some(index) = market.find(product) else { return Vec::new() };
@@ -68,17 +67,17 @@ impl Simulator {
         Ok(Self { listener, shared: Arc::new(shared), rate: config.rate })
     }
 
-    /// Where its feed is.
+    /// The address of the feed.
     pub fn url(&self) -> anyhow::Result<String> {
         Ok(format!("ws://{}", self.listener.local_addr()?))
     }
 
-    /// How many products there are.
+    /// The number of products.
     pub fn products(&self) -> usize {
         self.shared.products.len()
     }
 
-    /// Tells it what happens while it runs.
+    /// The handle that controls the simulator while it runs.
     pub fn handle(&self) -> Handle {
         Handle(Arc::clone(&self.shared))
     }

@@ -24,7 +24,7 @@ use crate::sink::Sink;
 
 /// Events between two lines of progress.
 const PROGRESS: u64 = 100_000;
-/// How often the queue is checked while it empties after a signal.
+/// The interval of checks while the queue empties after a signal.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// Published records by kind.

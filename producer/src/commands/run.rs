@@ -113,7 +113,7 @@ async fn live(
     Ok(skewed?)
 }
 
-/// Where feeds write to: missed trades are fetched on the way, unless that is turned off.
+/// The channel of the feeds, with backfill on the way unless it is turned off.
 fn with_backfill(
     config: &RunConfig,
     metrics: &Arc<Metrics>,

@@ -10,7 +10,7 @@ use rand::Rng;
 /// Doublings after which the ceiling no longer grows: 2³⁰ × 1 ms is past any cap in use.
 const MAX_DOUBLINGS: u32 = 30;
 
-/// Why a [`Backoff`] cannot be.
+/// The reason for which a [`Backoff`] is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBackoff {
     /// Nothing would be waited.

@@ -35,7 +35,7 @@ const FILE_MICROS: i64 = 3_600_000_000;
 const FRAME_TEXT_BYTES: u64 = 4 << 20;
 /// Time of a zstd frame at most: so much is lost when the process is killed.
 const FRAME_MICROS: i64 = 10_000_000;
-/// How hard it packs: level 3 is the library's own choice between speed and size.
+/// The compression level: 3 is the library's default.
 const LEVEL: i32 = 3;
 /// Lines between feed and thread. Small: a disk that does not keep up holds up the feed.
 const CHANNEL: usize = 1024;
@@ -52,7 +52,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As it stands in a file.
+    /// The text in a file.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -69,7 +69,7 @@ pub struct Line {
     pub at_us: i64,
     /// The kind.
     pub kind: Kind,
-    /// Of which address.
+    /// The address.
     pub url: String,
     /// The text as received.
     pub raw: String,
@@ -196,7 +196,7 @@ impl Open {
     }
 }
 
-/// Where a feed hands in its lines. Clones write to the same files.
+/// The handle of a capture. Clones write to the same files.
 #[derive(Clone, Debug)]
 pub struct Capture {
     lines: mpsc::Sender<Line>,

@@ -35,7 +35,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const SECOND_MS: i64 = 1_000;
 static PARSER: DateTimeParser = DateTimeParser::new();
 
-/// How far our clock is ahead of the venue's, in milliseconds: at least and at most.
+/// The lead of our clock over the venue's, in milliseconds: at least and at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skew {
     least: i64,

@@ -15,9 +15,9 @@ use crate::clock;
 pub(super) struct Connection {
     pub(super) socket: Socket,
     pub(super) session: Session,
-    /// When it was connected.
+    /// The time of the connect.
     pub(super) since: Duration,
-    /// When it is to be replaced.
+    /// The time of the replacement, if any.
     pub(super) rotate_at: Option<Duration>,
 }
 

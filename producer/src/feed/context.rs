@@ -20,7 +20,7 @@ use crate::plan::budget::RateLimiter;
 /// Listing changes that a feed may be behind: more than any venue lists at once.
 const MAX_CHANGES: usize = 4096;
 
-/// When a feed stops connecting for a while.
+/// The rule by which a feed pauses connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitBreaker {
     /// Consecutive refusals.
@@ -29,12 +29,12 @@ pub struct CircuitBreaker {
     pub pause: Duration,
 }
 
-/// When a connection is replaced.
+/// The rule by which a connection is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotationConfig {
     /// The age of the connection, less a random tenth; `None` is never.
     pub after: Option<Duration>,
-    /// How long both connections are read.
+    /// The time in which both connections are read.
     pub overlap: Duration,
 }
 
@@ -53,9 +53,9 @@ pub struct FeedConfig {
     pub timeouts: Timeouts,
     /// Waits between attempts.
     pub backoff: Backoff,
-    /// When a connection is replaced.
+    /// The rule by which a connection is replaced.
     pub rotation: RotationConfig,
-    /// When connecting is paused.
+    /// The rule by which connecting is paused.
     pub breaker: CircuitBreaker,
 }
 

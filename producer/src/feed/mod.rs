@@ -60,7 +60,7 @@ const LIMITED_WAIT: Duration = Duration::from_secs(10);
 /// The wait after a replacement that failed: the old connection goes on.
 const ROTATION_RETRY: Duration = Duration::from_secs(30);
 
-/// How one connection ended.
+/// The end of one connection.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// The feed reconnects.

@@ -35,7 +35,7 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Socket, Failed>> + Send>>;
 
 /// The rotation of one connection.
 pub(super) struct Rotation {
-    /// How long both connections are read.
+    /// The time in which both connections are read.
     overlap: Duration,
     replacement: Replacement,
     seen: SeenEvents,

@@ -17,7 +17,7 @@ use venues::pipeline::Control;
 use venues::{Adapter, Class, ListingChange, SocketRequest, Subscription, Venue};
 
 /// A request that is not answered in this time was not granted: a venue answers within
-/// milliseconds, and one that takes longer would leave a hole that nobody knows of.
+/// milliseconds, and a longer wait would leave an unnoticed gap.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The silences after which a connection is given up.
@@ -80,7 +80,7 @@ pub struct Session {
     missing: FxHashSet<Subscription>,
     granted: usize,
     complete: bool,
-    /// When the next request may be sent, once that is known.
+    /// The time of the next request, once it is known.
     slot: Option<Duration>,
     answer_by: Option<Duration>,
     heard: Duration,

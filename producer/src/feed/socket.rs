@@ -16,7 +16,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// A client's socket.
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Why there is no connection.
+/// The reason for which there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
     /// The venue is rate limiting.

@@ -24,7 +24,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The next line without its end; bytes that are not UTF-8 show as replacement characters,
-    /// and whoever parses the line refuses them.
+    /// and the parser of the line refuses them.
     pub fn next_line(&mut self) -> io::Result<Option<Cow<'_, str>>> {
         self.buffer.clear();
         let read = (&mut self.input).take(MAX_LINE_BYTES).read_until(b'\n', &mut self.buffer)?;

@@ -40,12 +40,12 @@ pub enum Ids {
     None,
 }
 
-/// What to generate.
+/// The settings of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// How many trades and samples.
+    /// The number of trades and samples.
     pub events: u64,
-    /// Of how many pairs.
+    /// The number of pairs.
     pub keys: u32,
     /// The ids of trades.
     pub ids: Ids,
@@ -53,7 +53,7 @@ pub struct Load {
     pub samples_percent: u32,
     /// Which ones.
     pub seed: u64,
-    /// How many in a second of event time.
+    /// Events per second of event time.
     pub event_rate: u32,
     /// Whose turn it is.
     pub pick: Pick,
@@ -146,7 +146,7 @@ impl Load {
         })
     }
 
-    /// When the event of that index happens.
+    /// The event time of the event of that index.
     fn time(&self, index: u64, rng: &mut SmallRng) -> Timestamp {
         let millis = index.saturating_mul(1000) / u64::from(self.event_rate);
         // Without disorder nothing is drawn, and a seed means what it always meant.

@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 /// The name of this source in metrics and dead letters of lines that are not a venue's.
 pub const SOURCE: &str = "replay";
 
-/// How Binance names the stream of single trades, inside the escaped text of a capture's line.
+/// Binance's stream of single trades, inside the escaped text of a capture's line.
 const TRADE_STREAM: &str = "@trade\\\"";
 
 /// A line of any of the formats.

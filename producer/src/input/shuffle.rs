@@ -12,12 +12,12 @@ use cli::units::Share;
 use rand::Rng;
 use schemas::Timestamp;
 
-/// How much disorder.
+/// The amount of disorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disorder {
     /// Events are moved by less than this much event time.
     pub within: Duration,
-    /// How many come twice.
+    /// The share of repeated events.
     pub repeat: Share,
 }
 

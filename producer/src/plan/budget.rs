@@ -8,7 +8,7 @@ use venues::Limits;
 /// Admits attempts and requests of all connections of one process, within a [`Limits`].
 ///
 /// Invariant: within any window, no more attempts are admitted than the budget has, and none
-/// while the venue wants to be left alone.
+/// while the venue is rate limiting.
 ///
 /// ```
 /// use std::time::Duration;

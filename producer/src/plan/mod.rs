@@ -49,7 +49,7 @@ pub struct Plan {
     pub connections: Vec<ConnectionPlan>,
 }
 
-/// Why there is no plan.
+/// The reason for which there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlan {
     /// Nothing would be subscribed.
@@ -128,7 +128,7 @@ impl Plan {
         self.connections.iter().map(|line| self.requests(line)).sum()
     }
 
-    /// How long the requests take at the budget's pace.
+    /// The time of the requests at the venue's pace.
     pub fn time_to_subscribe(&self) -> Duration {
         self.budget.pace() * u32::try_from(self.messages()).unwrap_or(u32::MAX)
     }

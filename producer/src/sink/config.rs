@@ -13,7 +13,7 @@ pub const FIXED: [&str; 6] = [
     "request.required.acks",
 ];
 
-/// Where Kafka is and how to speak to it.
+/// The settings of the sink.
 #[derive(Clone, Debug)]
 pub struct SinkConfig {
     /// `host:port`, comma separated.
@@ -26,15 +26,15 @@ pub struct SinkConfig {
     pub queue_max_kbytes: u32,
     /// A broker that has not answered in this time at start is away.
     pub connect_timeout: Duration,
-    /// How long the last records may take at the end.
+    /// The time for the last records at the end.
     pub flush_timeout: Duration,
-    /// Where records wait on disk, if they do.
+    /// The spool, if records wait on disk.
     pub spool: Option<SpoolConfig>,
     /// Further settings of the client.
     pub overrides: Vec<(String, String)>,
 }
 
-/// Where the spool is and how large it may be.
+/// The directory and the size of the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolConfig {
     /// The directory.
@@ -57,7 +57,7 @@ pub enum SinkError {
     Unreachable {
         /// Where.
         address: String,
-        /// How long it was waited for.
+        /// The time waited.
         seconds: u64,
         /// The client's words.
         reason: String,

@@ -31,7 +31,7 @@ pub(crate) struct Deliveries {
     events: String,
     /// Told of every record that came out of the spool.
     pub(crate) delivered: Delivered,
-    /// What Kafka has refused.
+    /// The records that Kafka refused.
     pub(crate) refusals: Refusals,
     /// Refusals that a person has to correct.
     pub(crate) denials: Denials,

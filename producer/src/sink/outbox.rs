@@ -23,7 +23,7 @@ use crate::sink::config::{SinkError, SpoolConfig};
 use crate::sink::parcel::Parcel;
 use crate::sink::spool::{Damage, Push, Record, Spool};
 
-/// Deliveries between two acknowledgements on disk while more is on its way: so many records at
+/// Deliveries between two acknowledgements on disk while more is on its way: this many records at
 /// most are sent again after a crash, beside those in flight.
 const ACKNOWLEDGE_EVERY: u64 = 256;
 
@@ -49,12 +49,12 @@ impl Delivered {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// That record needs no more sending.
+    /// The record is delivered.
     pub fn done(&self, number: u64) {
         self.all_done(number..number + 1);
     }
 
-    /// None of these needs more sending.
+    /// These records are delivered.
     fn all_done(&self, range: Range<u64>) {
         let mut numbers = self.numbers();
         numbers.ahead.insert(range.start, range.end);

@@ -18,7 +18,7 @@ const VERSION: i64 = 1;
 /// Headers that a record may have.
 const MAX_HEADERS: i64 = 16;
 
-/// Where a record goes.
+/// The destination of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// To `events`, by key.
@@ -32,20 +32,20 @@ pub enum Target {
 /// A record and all that is needed to publish it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parcel<'a> {
-    /// Where it goes.
+    /// The destination.
     pub target: Target,
     /// Whose it is, for metrics.
     pub venue: &'a str,
-    /// In the wire format.
+    /// The bytes in the wire format.
     pub key: &'a [u8],
-    /// In the wire format, or the raw input.
+    /// The bytes in the wire format, or the raw input.
     pub value: &'a [u8],
     /// The headers of a dead letter.
     pub headers: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Parcel<'a> {
-    /// As it stands in the spool.
+    /// The bytes in the spool.
     pub fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.key.len() + self.value.len() + 32);
         avro::long(&mut out, VERSION);
@@ -88,10 +88,10 @@ impl<'a> Parcel<'a> {
     }
 }
 
-/// What travels with a record through the client.
+/// The context of a record in the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
-    /// Where it goes.
+    /// The destination.
     pub target: Target,
     /// The index of its venue's label in metrics.
     pub label: usize,
@@ -99,12 +99,12 @@ pub struct Tag {
     pub number: u64,
     /// The time of receipt from a feed or of spooling; `None` for replayed records.
     pub received: Option<Timestamp>,
-    /// How often Kafka has refused it.
+    /// The number of refusals.
     pub sendings: u32,
 }
 
 impl Tag {
-    /// Of a record that is sent for the first time.
+    /// The tag of a record that is sent for the first time.
     pub fn of(parcel: &Parcel<'_>, number: u64, received: Option<Timestamp>) -> Self {
         let label = labels::exchange(parcel.venue);
         Self { target: parcel.target, label, number, received, sendings: 0 }

@@ -99,7 +99,7 @@ impl Refused {
         Self { key, value, ..self }
     }
 
-    /// As the sink sends it.
+    /// The record in the form that the sink sends.
     pub(crate) fn parcel(&self) -> Parcel<'_> {
         Parcel {
             target: self.tag.target,

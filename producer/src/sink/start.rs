@@ -30,9 +30,9 @@ pub struct Start {
     topic_prefix: String,
     /// Partitions of `events`.
     pub partitions: i32,
-    /// Of each schema, in the order of [`Kind::ALL`].
+    /// The id of each schema, in the order of [`Kind::ALL`].
     schema_ids: [i32; Kind::ALL.len()],
-    /// Of the schemas' texts: another program may have others.
+    /// The checksum of the schemas' texts: another program may have others.
     schemas_crc: u32,
 }
 

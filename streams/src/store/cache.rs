@@ -263,8 +263,8 @@ impl<V> Slot<V> {
 
 /// A processor's access to one of its stores. Clones share the store.
 ///
-/// A value that was returned by [`Self::get`] or [`Self::entry`] borrows the whole store: a second use
-/// of the store panics until the value is dropped.
+/// A value that was returned by [`Self::get`] or [`Self::entry`] borrows the whole store: until it is
+/// dropped, every other use of the store is [`Error::Invalid`].
 ///
 /// ```
 /// # fn example(counts: &streams::store::StoreHandle<u64>) -> streams::Result<()> {
@@ -297,7 +297,7 @@ impl<V> StoreHandle<V> {
 
     /// [`Self::get`], first looked for at the hint.
     pub fn get_near(&self, hint: &Hint, key: &[u8]) -> Result<Option<ValueRef<'_, V>>> {
-        let mut cache = self.0.borrow_mut();
+        let mut cache = self.0.try_borrow_mut().map_err(in_use)?;
         let slot = cache.slot(hint, key, |cache| cache.committed(key))?;
         Ok(RefMut::filter_map(cache, |cache| cache.slots[slot].value.as_mut()).ok().map(ValueRef))
     }
@@ -327,7 +327,7 @@ impl<V> StoreHandle<V> {
         key: &[u8],
         decode: impl FnOnce(&Cache<V>) -> Decoded<V>,
     ) -> Result<StoreEntry<'_, V>> {
-        let mut cache = self.0.borrow_mut();
+        let mut cache = self.0.try_borrow_mut().map_err(in_use)?;
         let at = cache.slot(hint, key, decode)?;
         let (slot, dirty) =
             RefMut::map_split(cache, |cache| (&mut cache.slots[at], &mut cache.dirty));
@@ -348,7 +348,7 @@ impl<V> StoreHandle<V> {
     where
         V: Clone,
     {
-        let cache = self.0.borrow();
+        let cache = self.0.try_borrow().map_err(in_use)?;
         let dirty = cache.dirty.iter().map(|&at| &cache.slots[at as usize]);
         let dirty = dirty.filter_map(|slot| Some((slot.key.as_deref()?, slot.value.as_ref())));
         let dirty: Vec<_> = dirty.filter(|(key, _)| from <= *key && *key < to).collect();
@@ -368,6 +368,12 @@ impl<V> StoreHandle<V> {
         }
         Ok(pairs.into_iter().take(limit).collect())
     }
+}
+
+fn in_use<E>(_: E) -> Error {
+    Error::Invalid(
+        "a processor uses a store while it holds one of its values: drop the value first".into(),
+    )
 }
 
 /// A value of a store, borrowed.

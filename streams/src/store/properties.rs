@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::engine::{Database, Engine};
 use super::{Cache, Change, ChangeRef, Committed, Hint, KeyValue, MemoryStore, Store, StoreHandle};
 use crate::changelog::Layout;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Offset;
 
 /// Memory of a test's database.
@@ -278,6 +278,21 @@ fn cached_equals_a_map(touches: &[Touch]) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_store_in_use_is_refused_and_not_a_panic() -> Result<()> {
+    let (handle, _committed) = cached();
+    let held = handle.entry(b"held")?;
+    let uses = [
+        handle.get(b"other").map(drop),
+        handle.entry(b"other").map(drop),
+        handle.remove(b"other"),
+        handle.range(b"", b"z", 1).map(drop),
+    ];
+    assert!(uses.iter().all(|used| matches!(used, Err(Error::Invalid(_)))), "{uses:?}");
+    drop(held);
+    handle.remove(b"other")
 }
 
 #[test]

@@ -45,13 +45,13 @@ pub const MIN_BYTES: u64 = 64 << 10;
 pub struct Record {
     /// Its place in the order of all that were ever pushed, from 1.
     pub number: u64,
-    /// When it was pushed.
+    /// The time of the push.
     pub at: Timestamp,
     /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
-/// What became of a push.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Push {
     /// It is on disk.
@@ -172,7 +172,7 @@ impl Spool {
         self.next_ack
     }
 
-    /// When the first record that is not acknowledged was pushed.
+    /// The push time of the first unacknowledged record.
     pub fn oldest(&mut self) -> io::Result<Option<Timestamp>> {
         match self.in_flight.front() {
             Some((_, at)) => Ok(Some(*at)),
@@ -325,7 +325,7 @@ impl Spool {
     }
 }
 
-/// The first number that is not acknowledged; 0 when nobody has said so whole.
+/// The first unacknowledged number; 0 if the file is incomplete.
 fn read_position(file: &File) -> io::Result<u64> {
     let mut entry = [0; 12];
     match file.read_exact_at(&mut entry, 0) {

@@ -43,7 +43,7 @@ const MAX_KEPT: u64 = 64 << 20;
 pub(crate) enum Entry {
     /// A record.
     Record(Timestamp, Vec<u8>),
-    /// So many numbers have no record.
+    /// This many numbers have no record.
     Hole(u64),
 }
 
@@ -61,7 +61,7 @@ impl Entry {
 pub(crate) struct Segment {
     /// The number of its first entry.
     pub(crate) first: u64,
-    /// How many numbers its entries have.
+    /// The count of numbers of its entries.
     pub(crate) numbers: u64,
     /// Its size.
     pub(crate) bytes: u64,
@@ -79,13 +79,13 @@ impl Segment {
 pub struct Damage {
     /// The file.
     pub file: PathBuf,
-    /// Where it stood.
+    /// The offset in the file.
     pub offset: u64,
-    /// How long it was.
+    /// The length.
     pub bytes: u64,
     /// The end of the last file, where an entry may be torn.
     pub is_tail: bool,
-    /// Where it is kept; nowhere when `damaged/` is full.
+    /// The path of the kept bytes; `None` when `damaged/` is full.
     pub kept: Option<PathBuf>,
 }
 
@@ -151,7 +151,7 @@ fn entry_at(bytes: &[u8], at: usize) -> Option<(Entry, usize)> {
 /// A part of a file: whole entries, or bytes that are none.
 struct Part {
     range: Range<usize>,
-    /// Of whole entries, how many numbers they have.
+    /// The count of numbers of whole entries.
     numbers: Option<u64>,
 }
 
@@ -177,7 +177,7 @@ fn parts(bytes: &[u8]) -> Vec<Part> {
     parts
 }
 
-/// Where the next whole entry begins, at `from` or behind it; the end of the file if nowhere.
+/// The start of the next whole entry, at `from` or behind it; else the end of the file.
 fn next_entry(bytes: &[u8], from: usize, search: &mut usize) -> usize {
     for at in from..bytes.len() {
         let Some(length) = length_at(bytes, at) else { continue };
@@ -252,7 +252,7 @@ impl Opening<'_> {
         Ok(Segment { first: self.first, numbers, bytes: size })
     }
 
-    /// How many numbers without a record stand where each part is, and behind the last.
+    /// The count of numbers without a record, at each part and behind the last.
     fn holes(&self, bytes: &[u8], parts: &[Part]) -> io::Result<Vec<u64>> {
         let mut holes = vec![0; parts.len() + 1];
         let damaged = parts.iter().enumerate().filter(|(_, part)| part.numbers.is_none());
