@@ -1,4 +1,4 @@
-//! ConnectionRefusal of a client by the brokers that only a person can correct.
+//! A refusal of a client by the brokers that only a person can correct.
 //!
 //! librdkafka tries again for as long as it lives, and reports no more than that nobody answered.
 
