@@ -91,7 +91,7 @@ clients: up build ## What others read with: Python, kcat, psql, pandas, polars
 sim: ## The simulation over many seeds (SEEDS=10000)
 	@SIM_SEEDS=$(or $(SEEDS),10000) cargo test --release --locked --workspace --test simulation
 
-mutants: ## Bugs planted one at a time: the tests must catch each (BUGS="name …": some of them; RESUME=1: those not yet caught on this commit)
+mutants: ## Bugs planted one at a time: the tests must catch each (BUGS="name …": some of them; RESUME=1: those not yet caught)
 	@tests/mutations.sh $(BUGS)
 
 flaky-check: up build ## Tests that depend on time, RUNS=20 times each; every failure is listed (TARGETS="broker errors")

@@ -3,7 +3,7 @@
 #
 #   tests/mutations.sh [NAME…]     all of tests/mutations/list, or these
 #
-#   RESUME=1      leaves out bugs that were caught on this commit before
+#   RESUME=1      leaves out bugs that were caught before, if only documents have changed since
 #   SIM_SEEDS=N   worlds of the simulation in which a bug must show (default 300)
 #
 # tests/mutations/list names for each bug a file and a sed expression. tests/mutations/stages says which tests
@@ -20,7 +20,8 @@ copy=$work/tree
 list=$root/tests/mutations/list
 stages=$root/tests/mutations/stages
 caught_before=$work/caught
-commit=$(git rev-parse HEAD)
+# The last commit without its documents.
+state=$(git ls-tree -r HEAD | grep -v '\.md$' | sha256sum | cut -d ' ' -f 1)
 
 # Seconds for the tests of one stage, without their build: a bug that makes a test wait for ever is caught.
 readonly BOUND=600
@@ -114,10 +115,10 @@ while IFS= read -r line; do
     case ${line//[[:space:]]/} in '' | '#'*) continue ;; esac
     name=$(xargs <<<"${line%%|*}")
     if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
-    if [ -n "${RESUME:-}" ] && grep -qxF "$commit $name" "$caught_before" 2>/dev/null; then continue; fi
+    if [ -n "${RESUME:-}" ] && grep -qxF "$state $name" "$caught_before" 2>/dev/null; then continue; fi
     chosen+=("$line")
 done <"$list"
-echo "${#chosen[@]} bugs to plant in $commit"
+echo "${#chosen[@]} bugs to plant in $(git rev-parse HEAD)"
 
 # Without a bug every stage that is needed passes.
 needed=$(for line in "${chosen[@]}"; do stages_of "$(fields "$line" | sed -n 2p)"; done | sort -u)
@@ -157,7 +158,7 @@ for line in "${chosen[@]}"; do
     fi
     case $caught in
         'NOT '* | 'DOES NOT '*) missed=$((missed + 1)) ;;
-        *) echo "$commit $name" >>"$caught_before" ;;
+        *) echo "$state $name" >>"$caught_before" ;;
     esac
     printf '%-9s %-52s %5s  %s\n' "$total/${#chosen[@]}" "$name" $((SECONDS - started)) "$(shown "$caught")"
 done
