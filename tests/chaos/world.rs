@@ -9,10 +9,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use schemas::topic::DEFAULT_PARTITIONS;
+use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use tests::support::installation::{IMPATIENT, Member};
 use tests::support::stack::binary;
-use tests::support::{Installation, Process, wait_until};
+use tests::support::{Installation, Process, topics, wait_until};
 
 use super::broken::Broken;
 use super::history::not_newer;
@@ -31,8 +31,6 @@ const START: [&str; 2] = ["--start-ms", "1700005200000"];
 const LATE: [&str; 6] = ["--rate", "50", "--start-ms", "1699700000000", "--seed", "2"];
 /// Every pair has a clock by then.
 const BEFORE: i64 = 12_000;
-/// Records after which some of the disturbing ones have come.
-const DISTURBED: i64 = 6_000;
 /// Records after which the group works again.
 const AFTER: i64 = 12_000;
 /// How long a wait for the group may take: sessions, transactions and restarts of brokers have
@@ -88,7 +86,6 @@ impl World {
         world.join("two")?;
         world.processed(BEFORE)?;
         world.disturb()?;
-        world.processed(DISTURBED)?;
         if let Some(disturbed) = &mut world.disturbed {
             disturbed.before = disturbed.broken.taken();
         }
@@ -175,11 +172,19 @@ impl World {
         })
     }
 
-    /// From now on events come that are too late, and records that cannot be used.
+    /// From now on events come that are too late, and records that cannot be used. Waits for the first
+    /// of each, because their producer needs the registry when it starts.
     fn disturb(&mut self) -> Result<()> {
         let late = self.installation.background_producer(&[&LOAD[..], &LATE].concat())?;
         let broken = Broken::start(&self.installation)?;
         self.disturbed = Some(Disturbed { late, broken, before: 0 });
+        let bootstrap = self.installation.stack.bootstrap_servers.clone();
+        for topic in [Topic::Late, Topic::DeadLetters] {
+            let topic = self.installation.topic(topic);
+            self.wait(&format!("a record in {topic}"), |_| {
+                Ok(topics::ends(&bootstrap, &topic)?.iter().any(|end| *end > 0))
+            })?;
+        }
         Ok(())
     }
 
