@@ -6,12 +6,12 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Both signals, caught from here on.
-pub struct Stop {
+pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
-impl Stop {
+impl StopSignals {
     /// Catches them from now on. Requires a Tokio runtime.
     pub fn listen() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");

@@ -52,7 +52,7 @@ pub enum Command {
     Query(Query),
     /// Look after the topics.
     #[command(subcommand)]
-    Topics(Topics),
+    Topics(TopicsCommand),
     /// Set a pair back, or end it, by a record in the log.
     #[command(subcommand)]
     Pairs(Pairs),
@@ -214,7 +214,7 @@ pub struct ComputeArgs {
 
 /// `processor topics`.
 #[derive(Debug, Subcommand)]
-pub enum Topics {
+pub enum TopicsCommand {
     /// Create the topics that are missing, and check those that are there.
     Create(CreateTopics),
     /// Print the topic table, a line each: name, cleanup, retention in milliseconds.

@@ -7,7 +7,7 @@ use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
 use streams::Layout;
 
 use crate::interval::Interval;
-use crate::operators::{Feed, Window};
+use crate::operators::{FeedState, Window};
 use crate::store_keys::{candle_key, read_candle_key};
 
 /// The version of the candle keys. Stores of another version are ignored and restored from the
@@ -42,10 +42,10 @@ pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
 }
 
 /// The state of each exchange's feed.
-pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<Feed> {
+pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<FeedState> {
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    let encode = move |feed: &Feed, out: &mut Vec<u8>| writer.encode(&feed.to_mark(), out);
-    let decode = move |bytes: &[u8]| Feed::of_mark(reader.decode(bytes).map_err(text)?);
+    let encode = move |feed: &FeedState, out: &mut Vec<u8>| writer.encode(&feed.to_mark(), out);
+    let decode = move |bytes: &[u8]| FeedState::of_mark(reader.decode(bytes).map_err(text)?);
     pairs(codec, Layout::new(topic, encode, decode))
 }
 

@@ -9,10 +9,12 @@ use ::cli::signal;
 use anyhow::{Context as _, Result};
 use axum::Router;
 use clap::Parser as _;
-use processor::api::{self, ConnectionMetrics, History, Limits, ReadService, router, stream};
+use processor::api::{
+    self, ConnectionLimits, ConnectionMetrics, History, ReadService, router, stream,
+};
 use processor::config::{
     ChangePairs, Cli, Command, ComputeArgs, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
-    Stores, Topics,
+    Stores, TopicsCommand,
 };
 use processor::{cli, compute, topology};
 use prometheus::Registry;
@@ -38,8 +40,8 @@ fn start(arguments: Cli) -> Result<()> {
         Command::Serve(config) => view(&config),
         Command::Candles(config) => print_candles(&config),
         Command::Query(query) => print_answer(&query),
-        Command::Topics(Topics::Create(config)) => make_topics(&config),
-        Command::Topics(Topics::List { topic_prefix }) => list_topics(&topic_prefix),
+        Command::Topics(TopicsCommand::Create(config)) => make_topics(&config),
+        Command::Topics(TopicsCommand::List { topic_prefix }) => list_topics(&topic_prefix),
         Command::Pairs(Pairs::Reset(config)) => change_pairs(PairChange::Reset, &config),
         Command::Pairs(Pairs::End(config)) => change_pairs(PairChange::Ended, &config),
     }
@@ -74,7 +76,7 @@ struct Process {
     service: ReadService,
     routes: Router,
     tls: Option<Arc<ServerConfig>>,
-    limits: Limits,
+    limits: ConnectionLimits,
     connections: ConnectionMetrics,
     stop: Stop,
 }
@@ -143,7 +145,7 @@ impl Process {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         tracing::info!(?limits, %address, "serving metrics, health and reads");
-        let mut signal = signal::Stop::listen()?;
+        let mut signal = signal::StopSignals::listen()?;
         let stopped = async move {
             tokio::select! {
                 () = signal.wait() => {}

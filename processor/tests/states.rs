@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use processor::operators::{Feed, Window};
+use processor::operators::{FeedState, Window};
 use processor::topology::{store_name, topology_in_steps};
 use proptest::prelude::*;
 use schemas::avro::Record;
@@ -203,9 +203,9 @@ impl World {
         let again = match topic {
             Topic::Latest => codec.to_bytes(&codec.decode::<LatestPrice>(value).map_err(text)?),
             Topic::Feeds => {
-                let feed = Feed::of_mark(codec.decode(value).map_err(text)?)?;
+                let feed = FeedState::of_mark(codec.decode(value).map_err(text)?)?;
                 let again = codec.to_bytes(&feed.to_mark());
-                let same = Feed::of_mark(codec.decode(&again).map_err(text)?)?;
+                let same = FeedState::of_mark(codec.decode(&again).map_err(text)?)?;
                 if same != feed {
                     return Err("a feed is another after it was written".into());
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use producer::feed::RotationConfig;
-use simulator::Change;
+use simulator::ListingChange;
 use simulator::faults::Faults;
 use venues::Venue;
 
@@ -206,10 +206,10 @@ async fn what_is_listed_is_taken_up_and_what_ends_is_let_go() -> anyhow::Result<
     let new = "BTC-22NOV26-40000-C";
     bench.until(|seen| trades(seen) >= 50).await?;
     let instruments = bench.metrics.instruments.with_label_values(&["deribit"]);
-    bench.handle.announce(Change::Listed(new.into()));
+    bench.handle.announce(ListingChange::Listed(new.into()));
     bench.wait_for(|_| instruments.get() == 1).await?;
     bench.until(|seen| bench::sampled(seen, new)).await?;
-    bench.handle.announce(Change::Ended(new.into()));
+    bench.handle.announce(ListingChange::Ended(new.into()));
     bench.wait_for(|_| instruments.get() == 0).await?;
     bench.stop().await
 }

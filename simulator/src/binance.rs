@@ -9,7 +9,7 @@ use schemas::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{Query, Response};
+use crate::http::{QueryString, Response};
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 
@@ -155,7 +155,7 @@ impl Session {
 }
 
 /// `GET /api/v3/exchangeInfo` and `GET /api/v3/historicalTrades?symbol=&fromId=&limit=`.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Response {
+pub fn answer(path: &str, query: &QueryString<'_>, market: &Market) -> Response {
     if path == "/api/v3/exchangeInfo" {
         let symbols: Vec<Value> = market
             .products()

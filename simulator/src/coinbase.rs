@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{Query, Response};
+use crate::http::{QueryString, Response};
 use crate::market::{Market, Product, Trade};
 use crate::text::{decimal, rfc3339};
 
@@ -152,7 +152,7 @@ impl Session {
 }
 
 /// `GET /products` and `GET /products/{id}/trades`, newest first.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Response {
+pub fn answer(path: &str, query: &QueryString<'_>, market: &Market) -> Response {
     if path == "/products" {
         let listed = market.products().iter().map(|product| {
             let (base, quote) = product.name.split_once('-').unwrap_or((&product.name, ""));

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bucket::TokenBucket;
-use crate::http::{Query, Response};
-use crate::listings::Change;
+use crate::http::{QueryString, Response};
+use crate::listings::ListingChange;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 
@@ -210,10 +210,10 @@ impl Session {
     }
 
     /// The change of the listing, if this client follows it.
-    pub fn change(&self, change: &Change, now_us: i64) -> Option<String> {
+    pub fn change(&self, change: &ListingChange, now_us: i64) -> Option<String> {
         let (name, state) = match change {
-            Change::Listed(name) => (name, "created"),
-            Change::Ended(name) => (name, "terminated"),
+            ListingChange::Listed(name) => (name, "created"),
+            ListingChange::Ended(name) => (name, "terminated"),
         };
         let channel = format!("instrument.state.{}", of_kind(name));
         let data = json!({"timestamp": now_us / 1000, "state": state, "instrument_name": name});
@@ -222,7 +222,7 @@ impl Session {
 }
 
 /// `public/get_instruments`, and the trades of an instrument by number or by time.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market, now_us: i64) -> Response {
+pub fn answer(path: &str, query: &QueryString<'_>, market: &Market, now_us: i64) -> Response {
     let method = path.strip_prefix("/api/v2/public/").unwrap_or_default();
     let wrapped = |value: &Value| {
         let text = result(None, value, now_us);
@@ -263,7 +263,7 @@ pub fn limited() -> Response {
 fn trades(
     market: &Market,
     index: usize,
-    query: &Query<'_>,
+    query: &QueryString<'_>,
     wanted: impl Fn(&Trade) -> bool,
 ) -> Value {
     let product = &market.products()[index];

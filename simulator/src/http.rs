@@ -72,9 +72,9 @@ impl Response {
 }
 
 /// The part of a path behind the question mark.
-pub struct Query<'a>(pub &'a str);
+pub struct QueryString<'a>(pub &'a str);
 
-impl<'a> Query<'a> {
+impl<'a> QueryString<'a> {
     /// A field's text.
     pub fn text(&self, name: &str) -> Option<&'a str> {
         self.0
@@ -128,8 +128,8 @@ impl Head {
     }
 
     /// What stands behind the question mark.
-    pub fn query(&self) -> Query<'_> {
-        Query(&self.query)
+    pub fn query(&self) -> QueryString<'_> {
+        QueryString(&self.query)
     }
 }
 

@@ -34,6 +34,6 @@ pub mod text;
 mod venue;
 
 pub use self::config::SimulatorConfig;
-pub use self::listings::Change;
+pub use self::listings::ListingChange;
 pub use self::simulator::{Handle, Simulator};
 pub use self::venue::Venue;

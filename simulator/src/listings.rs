@@ -13,7 +13,7 @@ pub(crate) type Ticks = (i64, u8, u8, i64);
 
 /// A change of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ListingChange {
     /// An instrument can be traded from now on.
     Listed(String),
     /// An instrument has expired or was delisted.

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::faults::Faults;
-use crate::http::{Query, Response};
-use crate::listings::Change;
+use crate::http::{QueryString, Response};
+use crate::listings::ListingChange;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 use crate::venue::Venue;
@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// The change of the listing, if this client follows it.
-    pub fn change(&self, change: &Change, now_us: i64) -> Option<String> {
+    pub fn change(&self, change: &ListingChange, now_us: i64) -> Option<String> {
         match self {
             Self::Deribit(session) => session.change(change, now_us),
             _ => None,
@@ -167,7 +167,7 @@ impl Session {
 pub fn answer(
     venue: Venue,
     path: &str,
-    query: &Query<'_>,
+    query: &QueryString<'_>,
     market: &Market,
     now_us: i64,
 ) -> Response {

@@ -15,7 +15,7 @@ use crate::deribit::{self, Credits};
 use crate::faults::Faults;
 use crate::http::{Head, Response};
 use crate::limits::{Handshakes, Requests};
-use crate::listings::{self, Change};
+use crate::listings::{self, ListingChange};
 use crate::market::{Market, Product, Trade};
 use crate::venue::Venue;
 
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// Names and tick sizes, which do not change.
     pub(crate) products: Vec<Product>,
     pub(crate) trades: broadcast::Sender<Arc<Trade>>,
-    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) changes: broadcast::Sender<ListingChange>,
     pub(crate) tickers_every: Option<Duration>,
     pub(crate) faults: Faults,
     refused: AtomicU32,

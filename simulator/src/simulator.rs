@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::config::SimulatorConfig;
 use crate::http::{self, Head};
-use crate::listings::Change;
+use crate::listings::ListingChange;
 use crate::market::Trade;
 use crate::shared::{HANDSHAKE_WITHIN, Open, Shared};
 use crate::{connection, session};
@@ -32,7 +32,7 @@ pub struct Handle(Arc<Shared>);
 
 impl Handle {
     /// Announces a change of the listing.
-    pub fn announce(&self, change: Change) {
+    pub fn announce(&self, change: ListingChange) {
         // An error means that no client is connected.
         let _ = self.0.changes.send(change);
     }

@@ -7,7 +7,7 @@ use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use simulator::deribit::Credits;
 use simulator::faults::Faults;
-use simulator::http::Query;
+use simulator::http::QueryString;
 use simulator::listings;
 use simulator::market::Market;
 use simulator::session::{Session, answer};
@@ -181,7 +181,7 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
             let target = target.replace("FIRST", &first.to_string());
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
             anyhow::Ok(
-                answer(simulated(venue)?, path, &Query(query), &bench.market, NOW).body().clone(),
+                answer(simulated(venue)?, path, &QueryString(query), &bench.market, NOW).body().clone(),
             )
         };
         if !listing.is_empty() {
@@ -385,7 +385,7 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
         loop {
             let target = (history.request)(&wanted, cursor).url(rest_path);
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-            let answered = answer(simulated(venue)?, path, &Query(query), &market, NOW);
+            let answered = answer(simulated(venue)?, path, &QueryString(query), &market, NOW);
             let text = answered.body().to_string();
             let HistoryAnswer::Page(page) = (history.parse)(&wanted, cursor, &text, Timestamp(7))?
             else {

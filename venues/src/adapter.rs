@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use schemas::{PairKey, Timestamp};
 
-use crate::history::History;
+use crate::history::TradeHistory;
 use crate::instrument::{Class, Instrument};
 use crate::limits::Limits;
 use crate::malformed::Malformed;
@@ -49,7 +49,7 @@ pub struct Adapter {
     /// The instruments that the venue lists.
     pub listing: Listing,
     /// The trades of the past. `None` where nothing tells which trades were missed.
-    pub history: Option<History>,
+    pub history: Option<TradeHistory>,
 }
 
 /// A venue's addresses.

@@ -24,7 +24,7 @@ pub const MAX_WAIT: Duration = Duration::from_hours(72);
 
 /// How a venue is asked for trades of the past.
 #[derive(Debug)]
-pub struct History {
+pub struct TradeHistory {
     /// The cursor of the first page: an id or a time.
     pub first_cursor: fn(&MissingTrades) -> i64,
     /// The request for the page at a cursor.

@@ -19,7 +19,7 @@ fn venues() -> impl Iterator<Item = Venue> {
     Venue::ALL.into_iter().filter(|venue| venue.adapter().history.is_some())
 }
 
-fn history(venue: Venue) -> &'static History {
+fn history(venue: Venue) -> &'static TradeHistory {
     venue.adapter().history.as_ref().unwrap()
 }
 

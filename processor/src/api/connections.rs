@@ -8,14 +8,14 @@
 //!
 //! These limits apply before authentication. A client that sends half a request, sends nothing, or
 //! does not read its answer costs one slot for a bounded time.
-//! A WebSocket and an event stream have heartbeats of their own. Once open, only [`Limits::write`]
-//! applies to them.
+//! A WebSocket and an event stream have heartbeats of their own. Once open, only
+//! [`ConnectionLimits::write`] applies to them.
 //!
 //! Invariants:
 //! - A connection has a slot from before its first byte until its socket is closed, also as a
 //!   WebSocket.
-//! - No client delays a shutdown by more than [`Limits::grace`]; a client without a pending answer
-//!   does not delay it.
+//! - No client delays a shutdown by more than [`ConnectionLimits::grace`]; a client without a pending
+//!   answer does not delay it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -54,7 +54,7 @@ const FLUSH: Duration = Duration::from_millis(250);
 
 /// The limits of connections.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Open connections.
     pub max: u32,
     /// Open connections of one address.
@@ -252,7 +252,7 @@ impl HttpBody for TrackedBody {
 struct ConnectionServer {
     routes: Router,
     tls: Option<TlsAcceptor>,
-    limits: Limits,
+    limits: ConnectionLimits,
     metrics: ConnectionMetrics,
     stop: watch::Receiver<bool>,
 }
@@ -262,7 +262,7 @@ pub async fn serve(
     mut listener: TcpListener,
     routes: Router,
     tls: Option<Arc<rustls::ServerConfig>>,
-    limits: Limits,
+    limits: ConnectionLimits,
     metrics: ConnectionMetrics,
     stopped: impl Future<Output = ()>,
 ) {

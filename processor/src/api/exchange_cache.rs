@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::error::Refusal;
 use super::extent::Extent;
-use crate::operators::Feed;
+use crate::operators::FeedState;
 use crate::store_keys;
 
 /// The age of the newest event, behind the feed's clock, from which an exchange is quiet.
@@ -58,7 +58,7 @@ pub(super) struct LastGap {
 
 impl LastGap {
     fn of(mark: &FeedMark) -> Option<Self> {
-        let feed = Feed::of_mark(mark.clone()).ok()?;
+        let feed = FeedState::of_mark(mark.clone()).ok()?;
         if let Some(gap) = feed.last_gap() {
             let pair = store_keys::read_pair(&gap.pair)
                 .map(|pair| format!("{}-{}", pair.base, pair.quote));
@@ -185,7 +185,7 @@ mod tests {
                 missing: Some(missing),
                 ..FeedMark::healthy("1", Timestamp(5), Timestamp(5))
             };
-            let mut feed = Feed::new(&lost);
+            let mut feed = FeedState::new(&lost);
             feed.add(crate::operators::Gap::of(&lost, &store_keys::pair_key(&pair)).unwrap());
             feed.to_mark()
         };

@@ -38,7 +38,7 @@ mod tls;
 
 pub use budget::Budget;
 pub use clock::now;
-pub use connections::{Limits, serve};
+pub use connections::{ConnectionLimits, serve};
 pub use error::Refusal;
 pub use guard::{AccessPolicy, AccessToken};
 pub use history::{History, HistoryUrl};

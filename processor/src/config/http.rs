@@ -9,7 +9,7 @@ use axum::http::HeaderValue;
 use clap::Args;
 
 use super::{bytes, duration};
-use crate::api::{AccessPolicy, AccessToken, Budget, Limits};
+use crate::api::{AccessPolicy, AccessToken, Budget, ConnectionLimits};
 
 /// The longest token that is accepted, short enough to compare for each request.
 const MAX_TOKEN_BYTES: usize = 4096;
@@ -101,12 +101,12 @@ impl Http {
     }
 
     /// The limits of connections.
-    pub fn limits(&self) -> Result<Limits> {
+    pub fn limits(&self) -> Result<ConnectionLimits> {
         self.limits_within(open_files())
     }
 
     /// The other half of the files is left to the stores and to Kafka.
-    fn limits_within(&self, files: Option<u64>) -> Result<Limits> {
+    fn limits_within(&self, files: Option<u64>) -> Result<ConnectionLimits> {
         let fits = files.map_or(u32::MAX, |files| u32::try_from(files / 2).unwrap_or(u32::MAX));
         let max = self.max_connections.unwrap_or(MAX_CONNECTIONS.min(fits).max(1));
         ensure!(
@@ -124,7 +124,7 @@ impl Http {
              set {max} at most, or raise --max-connections"
         );
         let (idle, write) = (self.idle_timeout, self.write_timeout);
-        Ok(Limits { max, per_address, idle, write, handshake: HANDSHAKE, grace: GRACE })
+        Ok(ConnectionLimits { max, per_address, idle, write, handshake: HANDSHAKE, grace: GRACE })
     }
 
     /// The bound on the memory that readers hold.
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn connections_fit_into_the_files_that_may_be_open() -> Result<()> {
         let limits = |arguments: &[&str], files| http(arguments)?.limits_within(files);
-        let both = |limits: Limits| (limits.max, limits.per_address);
+        let both = |limits: ConnectionLimits| (limits.max, limits.per_address);
         assert_eq!(both(limits(&[], None)?), (20_000, 5_000));
         assert_eq!(both(limits(&[], Some(1_024))?), (512, 128));
         assert_eq!(both(limits(&["--max-connections", "512"], Some(1_024))?), (512, 128));

@@ -10,7 +10,7 @@ mod rules;
 
 pub use crate::interval::Interval;
 pub use candles::{
-    CandleStores, Candles, Carrier, Feed, Gap, STEP_WINDOWS, Seen, Window, merge, single,
+    CandleStores, Candles, Carrier, FeedState, Gap, STEP_WINDOWS, Seen, Window, merge, single,
 };
 pub use entry::{Entry, entry};
 pub use latest::LatestPrices;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use cli::signal::Stop;
+use cli::signal::StopSignals;
 use schemas::Basis;
 use tokio::sync::oneshot;
 use venues::pipeline::Output;
@@ -98,7 +98,7 @@ pub(super) fn interruptible(
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let mut stop = Stop::listen()?;
+        let mut stop = StopSignals::listen()?;
         thread::Builder::new().name("work".into()).spawn(job).context("cannot start a thread")?;
         tokio::select! {
             result = finished => result.context("the work ended without a word")?,

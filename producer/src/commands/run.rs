@@ -19,7 +19,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use cli::signal::Stop;
+use cli::signal::StopSignals;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
@@ -69,7 +69,7 @@ async fn live(
     metrics: &Arc<Metrics>,
     clock: &ClockCheck,
 ) -> anyhow::Result<()> {
-    let mut stop = Stop::listen()?;
+    let mut stop = StopSignals::listen()?;
     let listener = TcpListener::bind(config.metrics).await.with_context(|| {
         format!(
             "cannot serve metrics at {}: choose another --metrics or free the port",

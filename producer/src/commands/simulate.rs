@@ -1,7 +1,7 @@
 //! `producer simulate`: serves a simulated venue.
 
 use anyhow::Context;
-use cli::signal::Stop;
+use cli::signal::StopSignals;
 use simulator::Simulator;
 
 use crate::config::SimulateConfig;
@@ -11,7 +11,7 @@ pub fn simulate(config: &SimulateConfig) -> anyhow::Result<()> {
     let simulator = config.simulator()?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(async {
-        let mut stop = Stop::listen()?;
+        let mut stop = StopSignals::listen()?;
         let simulator = Simulator::bind(&config.listen.to_string(), &simulator).await?;
         tracing::info!(
             venue = config.venue.as_str(),

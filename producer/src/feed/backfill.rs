@@ -8,7 +8,7 @@
 //!
 //! The mark of a gap is published before the trades that fill it. A fetched trade is an ordinary
 //! event: it counts once, and the processor clears the mark with the last missing trade. The
-//! requests and the parsing of answers are the venue's [`History`].
+//! requests and the parsing of answers are the venue's [`TradeHistory`].
 //!
 //! Invariants:
 //! - A feed never waits for a fetch.
@@ -26,7 +26,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use schemas::MarketEvent;
 use tokio::sync::{mpsc, watch};
 use venues::Venue;
-use venues::history::{History, HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE, Page};
+use venues::history::{HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE, Page, TradeHistory};
 use venues::pipeline::Output;
 
 use crate::clock;
@@ -114,7 +114,7 @@ fn give_up(metrics: &Metrics, venue: Venue, why: GaveUp) {
 /// Sends the requests to the venue.
 struct Fetching {
     client: reqwest::Client,
-    history: &'static History,
+    history: &'static TradeHistory,
     backoff: Backoff,
     rng: StdRng,
     config: BackfillConfig,

@@ -42,7 +42,7 @@ const CHANNEL: usize = 1024;
 
 /// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum LineKind {
     /// A connection was made.
     Open,
     /// We sent it.
@@ -51,7 +51,7 @@ pub enum Kind {
     Frame,
 }
 
-impl Kind {
+impl LineKind {
     /// The text in a file.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ pub struct Line {
     /// When, in microseconds since the epoch.
     pub at_us: i64,
     /// The kind.
-    pub kind: Kind,
+    pub kind: LineKind,
     /// The address.
     pub url: String,
     /// The text as received.
@@ -230,7 +230,7 @@ impl Capture {
     }
 
     /// Takes a line; waits while the disk does not keep up. False when nothing is captured any more.
-    pub async fn line(&self, at_us: i64, kind: Kind, url: &str, raw: &str) -> bool {
+    pub async fn line(&self, at_us: i64, kind: LineKind, url: &str, raw: &str) -> bool {
         let line = Line { at_us, kind, url: url.into(), raw: raw.into() };
         self.lines.send(line).await.is_ok()
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::input::lines;
 
 fn line(at_us: i64, raw: &str) -> Line {
-    Line { at_us, kind: Kind::Frame, url: "ws://x".into(), raw: raw.into() }
+    Line { at_us, kind: LineKind::Frame, url: "ws://x".into(), raw: raw.into() }
 }
 
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
-use super::capture::Kind;
+use super::capture::LineKind;
 use super::context::FeedContext;
 use super::session::Session;
 use super::socket::Socket;
@@ -36,7 +36,7 @@ impl Connection {
         url: &str,
         text: &str,
     ) -> Result<(), Error> {
-        context.line(clock::now(), Kind::Sent, url, text).await;
+        context.line(clock::now(), LineKind::Sent, url, text).await;
         self.socket.send(Frame::text(text)).await
     }
 

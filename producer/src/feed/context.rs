@@ -10,7 +10,7 @@ use venues::pipeline::Output;
 use venues::{ListingChange, Venue};
 
 use super::backoff::Backoff;
-use super::capture::{Capture, Kind};
+use super::capture::{Capture, LineKind};
 use super::session::Timeouts;
 use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
@@ -104,7 +104,7 @@ impl FeedContext {
     }
 
     /// Writes a line to the capture. After a failure, which the capture logs, nothing is written.
-    pub(super) async fn line(&self, at: Timestamp, kind: Kind, url: &str, raw: &str) {
+    pub(super) async fn line(&self, at: Timestamp, kind: LineKind, url: &str, raw: &str) {
         if let Some(capture) = &self.capture {
             capture.line(at.0.saturating_mul(1000), kind, url, raw).await;
         }

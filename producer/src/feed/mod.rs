@@ -42,7 +42,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 use venues::pipeline::{Control, Output, Pipeline, Produced};
 use venues::{ListingChange, Parsed};
 
-use self::capture::Kind;
+use self::capture::LineKind;
 use self::connection::Connection;
 pub use self::context::{CircuitBreaker, FeedConfig, FeedContext, RotationConfig};
 use self::reconnects::Reconnects;
@@ -158,7 +158,7 @@ impl<R: Rng> Feed<R> {
             Err(failed) => return End::Again(self.failed(&failed)),
         };
         tracing::info!(venue, feed = self.name(), url = self.config.url, "feed is connected");
-        self.context.line(clock::now(), Kind::Open, &self.config.url, "").await;
+        self.context.line(clock::now(), LineKind::Open, &self.config.url, "").await;
         let mut connection = self.connection(socket);
         let standing = self.context.metrics.connections.with_label_values(&[venue]);
         standing.inc();
@@ -267,7 +267,7 @@ impl<R: Rng> Feed<R> {
         rotation: &mut Rotation,
     ) -> Result<Vec<Control>, End> {
         self.last_frame.set(at);
-        self.context.line(at, Kind::Frame, &self.config.url, text).await;
+        self.context.line(at, LineKind::Frame, &self.config.url, text).await;
         let (venue, now) = (self.config.venue, self.context.now());
         let mut produced = std::mem::take(&mut self.produced);
         let controls = self.pipeline.frame(text, at, &mut produced);

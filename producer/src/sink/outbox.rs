@@ -21,7 +21,7 @@ use schemas::Timestamp;
 use crate::metrics::Metrics;
 use crate::sink::config::{SinkError, SpoolConfig};
 use crate::sink::parcel::Parcel;
-use crate::sink::spool::{Damage, Push, Record, Spool};
+use crate::sink::spool::{Damage, Push, Spool, SpoolRecord};
 
 /// Deliveries between two acknowledgements on disk while more is on its way: this many records at
 /// most are sent again after a crash, beside those in flight.
@@ -123,7 +123,7 @@ impl Outbox {
     }
 
     /// The next record that the client does not have.
-    pub fn head(&mut self) -> Result<Option<&Record>, SinkError> {
+    pub fn head(&mut self) -> Result<Option<&SpoolRecord>, SinkError> {
         self.spool.peek().map_err(|error| failed(&error))?;
         let next = self.spool.next_read();
         if self.expected < next {

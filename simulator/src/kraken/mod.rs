@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::faults::Faults;
-use crate::http::{Query, Response};
+use crate::http::{QueryString, Response};
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 use crate::text::{decimal, rfc3339};
@@ -243,7 +243,7 @@ impl Session {
 
 /// `GET /0/public/Trades?pair=&since=&count=`: the trades later than a time, which is in
 /// nanoseconds, or in seconds.
-pub fn answer(path: &str, query: &Query<'_>, market: &Market) -> Response {
+pub fn answer(path: &str, query: &QueryString<'_>, market: &Market) -> Response {
     let pair = query.text("pair").unwrap_or_default().replace("%2F", "/");
     let same = |product: &&Product| product.name == pair || altname(&product.name) == pair;
     let product = market.products().iter().find(same);

@@ -7,7 +7,7 @@ mod protocol;
 use std::time::Duration;
 
 use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
-use crate::history::History;
+use crate::history::TradeHistory;
 use crate::instrument::Class;
 use crate::message::Subscription;
 use crate::request::{HttpRequest, Request};
@@ -57,7 +57,7 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[],
         currency_streams: None,
     },
-    history: Some(History {
+    history: Some(TradeHistory {
         first_cursor: |missing| missing.first,
         request: history::request,
         parse: history::parse,

@@ -5,7 +5,7 @@ mod limits;
 mod protocol;
 
 use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
-use crate::history::History;
+use crate::history::TradeHistory;
 use crate::instrument::Class;
 use crate::request::{HttpRequest, Request};
 
@@ -53,7 +53,7 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[],
         currency_streams: None,
     },
-    history: Some(History {
+    history: Some(TradeHistory {
         first_cursor: |missing| missing.last.saturating_add(1),
         request: history::request,
         parse: history::parse,

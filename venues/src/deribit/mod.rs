@@ -5,7 +5,7 @@ mod limits;
 mod protocol;
 
 use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
-use crate::history::History;
+use crate::history::TradeHistory;
 use crate::message::Subscription;
 
 /// The name in keys, captures and metrics.
@@ -53,7 +53,7 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[],
         currency_streams: Some(protocol::currency_streams),
     },
-    history: Some(History {
+    history: Some(TradeHistory {
         first_cursor: |missing| missing.first,
         request: history::request,
         parse: history::parse,

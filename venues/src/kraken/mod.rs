@@ -5,7 +5,7 @@ mod limits;
 mod protocol;
 
 use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
-use crate::history::History;
+use crate::history::TradeHistory;
 use crate::instrument::Class;
 use crate::request::Request;
 
@@ -53,7 +53,7 @@ pub static ADAPTER: Adapter = Adapter {
         change_streams: &[protocol::INSTRUMENT],
         currency_streams: None,
     },
-    history: Some(History {
+    history: Some(TradeHistory {
         first_cursor: history::first_cursor,
         request: history::request,
         parse: history::parse,

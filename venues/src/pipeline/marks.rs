@@ -12,7 +12,7 @@ const CLOCK_INTERVAL_MS: i64 = 1000;
 
 /// Trades that a feed lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct IdGap {
     /// The last id seen before.
     pub after: i64,
     /// How many ids are missing.
@@ -45,7 +45,7 @@ pub struct Continuity {
 
 impl Continuity {
     /// Takes note of a trade; the gap before it, if there is one.
-    pub fn observe(&mut self, pair: &PairKey, id: i64, time: Timestamp) -> Option<Gap> {
+    pub fn observe(&mut self, pair: &PairKey, id: i64, time: Timestamp) -> Option<IdGap> {
         let Some((newest, newest_time)) = self.newest.get_mut(pair) else {
             if self.newest.len() < MAX_PAIRS {
                 self.newest.insert(pair.clone(), (id, time));
@@ -60,7 +60,7 @@ impl Continuity {
         let missing = id.saturating_sub(after) - 1;
         // The venue's clock may have gone back: the gap is a span all the same.
         let until = Timestamp(time.max(from).0.saturating_add(1));
-        (missing > 0).then_some(Gap { after, missing, from, until })
+        (missing > 0).then_some(IdGap { after, missing, from, until })
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
         let mut continuity = Continuity::default();
         continuity.observe(&pair("BTC"), 10, Timestamp(500));
         let gap = continuity.observe(&pair("BTC"), 13, Timestamp(700));
-        let expected = Gap { after: 10, missing: 2, from: Timestamp(500), until: Timestamp(701) };
+        let expected = IdGap { after: 10, missing: 2, from: Timestamp(500), until: Timestamp(701) };
         assert_eq!(gap, Some(expected));
         assert_eq!(continuity.observe(&pair("ETH"), 99, Timestamp(700)), None, "its first trade");
         // Trades whose times go back: an empty span would not be accepted as a gap.

@@ -27,7 +27,7 @@ use schemas::{Basis, FeedMark, MarketEvent, PairChange, PairKey, Part, Timestamp
 
 pub use control::Control;
 use marks::MAX_PAIRS;
-pub use marks::{Continuity, FeedClock, Gap, Healthy};
+pub use marks::{Continuity, FeedClock, Healthy, IdGap};
 pub use output::{DeadLetter, Output};
 
 use crate::instrument::{Class, ListingChange};
@@ -227,7 +227,7 @@ impl Pipeline {
         Output::Mark { exchange: self.venue.as_str(), mark }
     }
 
-    fn gap_mark(&self, pair: PairKey, gap: Gap, received_at: Timestamp) -> Output {
+    fn gap_mark(&self, pair: PairKey, gap: IdGap, received_at: Timestamp) -> Output {
         let healthy_until = self.clock.told().unwrap_or(gap.from);
         let mark = FeedMark {
             gap_from: Some(gap.from),

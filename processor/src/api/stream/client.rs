@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::client_queue::{CloseReason, HubRequest, Outbox, QUEUE, queue};
+use super::client_queue::{ClientOutbox, CloseReason, HubRequest, QUEUE, queue};
 use super::service::StreamService;
 use crate::api::budget::Budget;
 use crate::api::error::Refusal;
@@ -41,7 +41,7 @@ pub(super) struct StreamClient {
     /// The number by which the hub knows it.
     pub(super) number: u64,
     /// The messages to send.
-    pub(super) queue: Outbox,
+    pub(super) queue: ClientOutbox,
     /// The reason why the hub disconnects it.
     pub(super) end: oneshot::Receiver<CloseReason>,
     _permit: OwnedSemaphorePermit,

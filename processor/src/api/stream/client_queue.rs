@@ -51,18 +51,18 @@ pub(super) struct Inbox {
 }
 
 /// The client's end of its queue.
-pub(super) struct Outbox {
+pub(super) struct ClientOutbox {
     queue: mpsc::Receiver<Delivery>,
     /// Bytes that are not sent yet.
     waiting: Arc<AtomicUsize>,
 }
 
 /// A queue with room for so many deliveries.
-pub(super) fn queue(deliveries: usize) -> (Inbox, Outbox) {
+pub(super) fn queue(deliveries: usize) -> (Inbox, ClientOutbox) {
     let (sender, receiver) = mpsc::channel(deliveries);
     let waiting = Arc::<AtomicUsize>::default();
     let inbox = Inbox { queue: sender, waiting: Arc::clone(&waiting) };
-    (inbox, Outbox { queue: receiver, waiting })
+    (inbox, ClientOutbox { queue: receiver, waiting })
 }
 
 impl Inbox {
@@ -77,7 +77,7 @@ impl Inbox {
     }
 }
 
-impl Outbox {
+impl ClientOutbox {
     /// The next delivery; `None` after the last.
     pub(super) async fn next(&mut self) -> Option<Delivery> {
         self.queue.recv().await
@@ -180,11 +180,11 @@ pub(super) struct HubClient {
     /// The delivery of the current moment, before it is queued.
     pending: Delivery,
     /// Its subscriptions, by its own ids.
-    pub(super) subscriptions: HashMap<u32, Subscription>,
+    pub(super) subscriptions: HashMap<u32, ClientSubscription>,
 }
 
 /// A subscription of one client.
-pub(super) struct Subscription {
+pub(super) struct ClientSubscription {
     /// Its channel and pairs.
     pub(super) pattern: Pattern,
     /// The number under which it waits for its first rows, while it does.
@@ -297,7 +297,7 @@ impl Clients {
         &mut self,
         client: ClientId,
         why: Option<CloseReason>,
-    ) -> HashMap<u32, Subscription> {
+    ) -> HashMap<u32, ClientSubscription> {
         let Some(HubClient { subscriptions, end, .. }) = self.known.remove(&client) else {
             return HashMap::new();
         };

@@ -35,7 +35,7 @@ const ANY: u32 = 0;
 type Selector = (Channel, [u32; 3]);
 
 /// The subscriptions of one pattern.
-pub(super) struct Group {
+pub(super) struct SubscriptionGroup {
     pattern: Pattern,
     sequence: u64,
     /// The rows that changed in this tick.
@@ -60,7 +60,7 @@ enum Since {
     Void,
 }
 
-impl Group {
+impl SubscriptionGroup {
     /// The pattern.
     pub(super) const fn pattern(&self) -> &Pattern {
         &self.pattern
@@ -157,7 +157,7 @@ pub(super) struct Groups {
     /// Parts that patterns name: the number of each, and how many patterns name it.
     names: HashMap<String, (u32, usize)>,
     last_name: u32,
-    by_pattern: FxHashMap<Selector, Group>,
+    by_pattern: FxHashMap<Selector, SubscriptionGroup>,
 }
 
 impl Groups {
@@ -193,7 +193,7 @@ impl Groups {
 
     /// The group of a pattern, created if absent. An unused group is removed at the end of the
     /// tick.
-    pub(super) fn open(&mut self, pattern: &Pattern) -> &mut Group {
+    pub(super) fn open(&mut self, pattern: &Pattern) -> &mut SubscriptionGroup {
         let selector = match self.selector(pattern) {
             Some(selector) if self.by_pattern.contains_key(&selector) => selector,
             _ => {
@@ -202,7 +202,7 @@ impl Groups {
                 (pattern.channel, parts)
             }
         };
-        self.by_pattern.entry(selector).or_insert_with(|| Group {
+        self.by_pattern.entry(selector).or_insert_with(|| SubscriptionGroup {
             pattern: pattern.clone(),
             sequence: 0,
             rows: Rows::default(),
@@ -228,7 +228,7 @@ impl Groups {
     }
 
     /// The group of a pattern, if there is one.
-    pub(super) fn group(&mut self, pattern: &Pattern) -> Option<&mut Group> {
+    pub(super) fn group(&mut self, pattern: &Pattern) -> Option<&mut SubscriptionGroup> {
         let selector = self.selector(pattern)?;
         self.by_pattern.get_mut(&selector)
     }
@@ -269,7 +269,7 @@ impl Groups {
     }
 
     /// Every group.
-    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Group> {
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut SubscriptionGroup> {
         self.by_pattern.values_mut()
     }
 

@@ -11,7 +11,7 @@ use super::scans::{MAX_SCANS_PER_JOB, PendingSubscription, Scan, ScanTarget, Sta
 const MAX_KEYS: usize = 65_536;
 
 /// The scans to run now, and the subscriptions that wait for the next plan.
-pub(super) struct Plan {
+pub(super) struct SnapshotPlan {
     /// The scans and their targets.
     pub(super) scans: Vec<(Scan, ScanTarget)>,
     /// The subscriptions that exceed the bounds of one plan.
@@ -24,7 +24,7 @@ pub(super) fn of(
     pattern: &Pattern,
     here: &[i32],
     since: impl Fn(&ResumeToken) -> Result<Vec<(i32, Key)>, Gone>,
-) -> Plan {
+) -> SnapshotPlan {
     let (mut all, mut later) = (Vec::new(), Vec::new());
     let mut tokens: Vec<(ResumeToken, Scan, ScanTarget)> = Vec::new();
     let mut keys = 0;
@@ -76,5 +76,5 @@ pub(super) fn of(
         let scan = Scan { pattern: pattern.clone(), wanted: all, kind, of };
         scans.push((scan, ScanTarget::All));
     }
-    Plan { scans, later }
+    SnapshotPlan { scans, later }
 }

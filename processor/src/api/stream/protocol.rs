@@ -20,7 +20,7 @@ const MAX_TOKEN: usize = 12 << 10;
 
 /// A request of a client.
 #[derive(Debug, PartialEq)]
-pub(super) enum Request {
+pub(super) enum ClientRequest {
     /// Subscribe to changes.
     Subscribe {
         /// The client's own id of the subscription.
@@ -69,7 +69,7 @@ struct RawRequest {
     resume: Option<String>,
 }
 
-impl Request {
+impl ClientRequest {
     /// Parses one message.
     ///
     /// # Errors
@@ -233,15 +233,16 @@ mod tests {
 
     #[test]
     fn a_subscription_is_read_with_its_defaults() {
-        let read = Request::read(r#"{"op":"subscribe","id":7,"channel":"candles","base":"BTC"}"#);
+        let read =
+            ClientRequest::read(r#"{"op":"subscribe","id":7,"channel":"candles","base":"BTC"}"#);
         let channel = Channel::Candles(Interval::Minute);
         let pattern = Pattern::new(channel, Some("BTC".into()), None, None).unwrap();
-        assert_eq!(read, Ok(Request::Subscribe { id: 7, pattern, resume: None }));
+        assert_eq!(read, Ok(ClientRequest::Subscribe { id: 7, pattern, resume: None }));
         assert_eq!(
-            Request::read(r#"{"op":"unsubscribe","id":7}"#),
-            Ok(Request::Unsubscribe { id: 7 })
+            ClientRequest::read(r#"{"op":"unsubscribe","id":7}"#),
+            Ok(ClientRequest::Unsubscribe { id: 7 })
         );
-        assert_eq!(Request::read(r#"{"op":"ping"}"#), Ok(Request::Ping));
+        assert_eq!(ClientRequest::read(r#"{"op":"ping"}"#), Ok(ClientRequest::Ping));
     }
 
     #[test]
@@ -259,7 +260,7 @@ mod tests {
             (r#"{"op":"dance","id":1}"#, "op"),
             (r#"{"op":"ping","more":1}"#, "not a message"),
         ] {
-            let error = Request::read(text).unwrap_err();
+            let error = ClientRequest::read(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         }
     }
@@ -267,7 +268,7 @@ mod tests {
     #[test]
     fn a_token_that_is_none_is_gone_and_no_error() {
         let text = r#"{"op":"subscribe","id":1,"channel":"latest","resume":"x"}"#;
-        let Ok(Request::Subscribe { resume, .. }) = Request::read(text) else {
+        let Ok(ClientRequest::Subscribe { resume, .. }) = ClientRequest::read(text) else {
             panic!("it is a subscription");
         };
         assert_eq!(resume, Some(Resume::Unknown));
@@ -276,7 +277,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text: String) {
-            let _ = Request::read(&text);
+            let _ = ClientRequest::read(&text);
         }
 
         #[test]

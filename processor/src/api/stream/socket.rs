@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::client::{CLOSE_TIMEOUT, COPIES, StreamClient, enter};
 use super::client_queue::{CloseReason, Delivery, HubRequest, MAX_SUBSCRIPTIONS};
 use super::hub::HEARTBEAT;
-use super::protocol::{self, Frame, MAX_MESSAGE, Request};
+use super::protocol::{self, ClientRequest, Frame, MAX_MESSAGE};
 use super::service::StreamService;
 use crate::api::answer::ReadRequest;
 use crate::api::budget::Budget;
@@ -160,12 +160,14 @@ impl MessageLimit {
             return Err(("too many messages", close_code::POLICY));
         }
         let number = client.number;
-        let (id, command) = match Request::read(text) {
-            Ok(Request::Ping) => return Ok(Some(protocol::pong())),
-            Ok(Request::Subscribe { id, pattern, resume }) => {
+        let (id, command) = match ClientRequest::read(text) {
+            Ok(ClientRequest::Ping) => return Ok(Some(protocol::pong())),
+            Ok(ClientRequest::Subscribe { id, pattern, resume }) => {
                 (id, HubRequest::Subscribe { client: number, id, pattern, resume })
             }
-            Ok(Request::Unsubscribe { id }) => (id, HubRequest::Unsubscribe { client: number, id }),
+            Ok(ClientRequest::Unsubscribe { id }) => {
+                (id, HubRequest::Unsubscribe { client: number, id })
+            }
             Err(reason) => {
                 client.streaming.metrics.malformed.inc();
                 self.malformed += 1;

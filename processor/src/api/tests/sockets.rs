@@ -20,7 +20,9 @@ use tokio::time::{interval, timeout};
 use super::tls::certificate;
 use super::world::{Outcome, open, small};
 use crate::api::connections::ConnectionHandle;
-use crate::api::{AccessPolicy, Budget, ConnectionMetrics, Limits, Refusal, serve, server_config};
+use crate::api::{
+    AccessPolicy, Budget, ConnectionLimits, ConnectionMetrics, Refusal, serve, server_config,
+};
 
 /// A timeout that no passing test reaches.
 const BOUND: Duration = Duration::from_mins(1);
@@ -31,8 +33,15 @@ const LONG: Duration = Duration::from_hours(1);
 
 pub(super) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-pub(super) fn limits() -> Limits {
-    Limits { max: 1_000, per_address: 1_000, idle: LONG, write: LONG, handshake: LONG, grace: LONG }
+pub(super) fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        max: 1_000,
+        per_address: 1_000,
+        idle: LONG,
+        write: LONG,
+        handshake: LONG,
+        grace: LONG,
+    }
 }
 
 /// Routes on a socket.
@@ -46,7 +55,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) async fn start(
         routes: Router,
-        limits: Limits,
+        limits: ConnectionLimits,
         tls: Option<std::sync::Arc<rustls::ServerConfig>>,
     ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -126,7 +135,7 @@ const HEALTHY: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test]
 async fn who_sends_half_a_request_or_none_is_closed() -> Outcome {
-    let limits = Limits { idle: SHORT, ..limits() };
+    let limits = ConnectionLimits { idle: SHORT, ..limits() };
     let server = Server::start(small()?.routes(), limits, None).await?;
     for sent in ["", "GET /healthz HTT", "GET /healthz HTTP/1.1\r\nhost: x\r\n"] {
         assert_eq!(rest(&mut server.client(sent).await?).await?, "", "{sent}");
@@ -155,7 +164,7 @@ async fn who_shakes_no_hands_is_closed_and_others_are_served() -> Outcome {
     let folder = tempfile::tempdir()?;
     let (own, [certificate, key]) = certificate(folder.path())?;
     let tls = Some(server_config(&certificate, &key)?);
-    let limits = Limits { handshake: SHORT, per_address: 400, ..limits() };
+    let limits = ConnectionLimits { handshake: SHORT, per_address: 400, ..limits() };
     let server = Server::start(small()?.routes(), limits, tls).await?;
     let mut silent = Vec::new();
     for _ in 0..300 {
@@ -187,7 +196,7 @@ async fn big() -> Bytes {
 
 #[tokio::test]
 async fn who_takes_no_answer_is_cut_off() -> Outcome {
-    let limits = Limits { write: SHORT, ..limits() };
+    let limits = ConnectionLimits { write: SHORT, ..limits() };
     let routes = Router::new().route("/big", get(big));
     let server = Server::start(routes, limits, None).await?;
     let mut slow = server.client_of(1).await?;
@@ -200,7 +209,7 @@ async fn who_takes_no_answer_is_cut_off() -> Outcome {
 
 #[tokio::test]
 async fn connections_are_bounded_overall_and_by_address() -> Outcome {
-    let limits = Limits { max: 3, per_address: 2, ..limits() };
+    let limits = ConnectionLimits { max: 3, per_address: 2, ..limits() };
     let server = Server::start(small()?.routes(), limits, None).await?;
     let mut places = Vec::new();
     for last in [1, 1, 2] {
@@ -231,7 +240,7 @@ const EVENTS: &str = "GET /v1/events?channel=latest HTTP/1.1\r\nhost: x\r\n\r\n"
 #[tokio::test]
 async fn streams_are_longer_than_idle_and_have_a_place_until_they_end() -> Outcome {
     let (routes, hub) = small()?.streaming(&open(), 10)?;
-    let limits = Limits { idle: SHORT, ..limits() };
+    let limits = ConnectionLimits { idle: SHORT, ..limits() };
     let server = Server::start(routes, limits, None).await?;
     let mut websocket = server.client(WEBSOCKET).await?;
     let mut events = server.client(EVENTS).await?;

@@ -26,7 +26,7 @@ use schemas::{Basis, Candle, FeedMark, LatestPrice, PairChange, Status, Timestam
 use streams::punctuation::{PunctuationType, Schedule};
 use streams::{Context, Failure};
 
-use super::feed::Feed;
+use super::feed::FeedState;
 use super::feeds::{Feeds, MarkCause};
 use super::index::PairIndex;
 use super::tables::Tables;
@@ -70,13 +70,13 @@ fn end(
     };
     let mut own = feeds.pair(pair)?;
     // A venue that lists its instruments again repeats the end, which is no later one.
-    let known = own.as_ref().and_then(Feed::ended);
+    let known = own.as_ref().and_then(FeedState::ended);
     if known.is_some_and(|(end, _)| newest.0 <= end.0.saturating_add(LAST_WORDS_MS)) {
         return Ok(());
     }
     context.count("pair_ended");
     let told = Timestamp(context.stream_time().0);
-    own.get_or_insert_with(|| Feed::new(mark)).end(mark.healthy_until, told);
+    own.get_or_insert_with(|| FeedState::new(mark)).end(mark.healthy_until, told);
     index.add_ended(pair);
     Ok(())
 }
@@ -89,7 +89,7 @@ pub(super) fn sweep(
     time: Timestamp,
 ) -> Result<(), Failure> {
     for pair in index.ended()? {
-        let Some((end, told)) = feeds.pair(&pair)?.as_ref().and_then(Feed::ended) else {
+        let Some((end, told)) = feeds.pair(&pair)?.as_ref().and_then(FeedState::ended) else {
             index.remove_ended(&pair);
             continue;
         };
@@ -97,7 +97,7 @@ pub(super) fn sweep(
         let newest = feeds.newest(&pair)?;
         if newest.is_some_and(|newest| newest.0 > end.0.saturating_add(LAST_WORDS_MS)) {
             context.count("pair_back");
-            feeds.pair(&pair)?.iter_mut().for_each(Feed::begin_again);
+            feeds.pair(&pair)?.iter_mut().for_each(FeedState::begin_again);
             index.remove_ended(&pair);
             index.add(&exchange, &pair);
             continue;
@@ -134,7 +134,7 @@ fn reset(
     let Tables { windows, feeds } = tables;
     let exchange = exchange_of(pair);
     let mut feed = feeds.exchange(exchange)?;
-    let feed_was_ahead = feed.as_ref().and_then(Feed::clock).is_some_and(|clock| clock > at);
+    let feed_was_ahead = feed.as_ref().and_then(FeedState::clock).is_some_and(|clock| clock > at);
     if feed_was_ahead {
         feed.iter_mut().for_each(|feed| feed.set_back(at));
     }

@@ -19,7 +19,7 @@ use schemas::{Basis, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
 use streams::store::{StoreEntry, StoreHandle, ValueRef};
 use streams::{Context, Failure};
 
-use super::feed::{Carrier, Feed, Gap, GapLookup, PairFeed, Span, Work, union};
+use super::feed::{Carrier, FeedState, Gap, GapLookup, PairFeed, Span, Work, union};
 use super::windows::{BASES, WindowStart, Windows};
 use crate::interval::Interval;
 use crate::operators::pairs::{NO_PAIR, exchange_of};
@@ -47,7 +47,7 @@ pub(super) type Unfinished = (Box<[u8]>, Work);
 /// The states of feeds and of pairs, and the newest prices, whose times are the pairs' clocks.
 pub(super) struct Feeds {
     latest: StoreHandle<LatestPrice>,
-    states: StoreHandle<Feed>,
+    states: StoreHandle<FeedState>,
     /// The key of the last look-up, kept to reuse its memory.
     key: Vec<u8>,
 }
@@ -59,7 +59,10 @@ impl Feeds {
     }
 
     /// The state of an exchange's feed.
-    pub(super) fn exchange(&mut self, exchange: &[u8]) -> Result<StoreEntry<'_, Feed>, Failure> {
+    pub(super) fn exchange(
+        &mut self,
+        exchange: &[u8],
+    ) -> Result<StoreEntry<'_, FeedState>, Failure> {
         self.key.clear();
         self.key.extend_from_slice(&NO_PAIR);
         self.key.extend_from_slice(exchange);
@@ -68,11 +71,11 @@ impl Feeds {
 
     /// The clock of an exchange's feed.
     pub(super) fn clock(&mut self, exchange: &[u8]) -> Result<Option<Timestamp>, Failure> {
-        Ok(self.exchange(exchange)?.as_ref().and_then(Feed::clock))
+        Ok(self.exchange(exchange)?.as_ref().and_then(FeedState::clock))
     }
 
     /// The own state of a pair.
-    pub(super) fn pair(&self, pair: &[u8]) -> Result<StoreEntry<'_, Feed>, Failure> {
+    pub(super) fn pair(&self, pair: &[u8]) -> Result<StoreEntry<'_, FeedState>, Failure> {
         Ok(self.states.entry(pair)?)
     }
 
@@ -108,8 +111,9 @@ impl Feeds {
         (start, end): Span,
     ) -> Result<(Option<Timestamp>, GapLookup), Failure> {
         let feed = self.states.get_near(&pair.in_feeds, pair.feed())?;
-        let look_up =
-            |feed: ValueRef<'_, Feed>| (feed.clock(), feed.look_up(pair.key(), event, start, end));
+        let look_up = |feed: ValueRef<'_, FeedState>| {
+            (feed.clock(), feed.look_up(pair.key(), event, start, end))
+        };
         Ok(feed.map(look_up).unwrap_or_default())
     }
 
@@ -127,11 +131,11 @@ impl Feeds {
     /// The part of a pair's own state that concerns a window. It is looked up only if the exchange
     /// has several connections, or some pair's own state may have a gap.
     fn pair_feed(&mut self, pair: &[u8], start: Timestamp) -> Result<PairFeed, Failure> {
-        let may_add = |feed: &Feed| feed.has_connections() || feed.has_spilled(start);
+        let may_add = |feed: &FeedState| feed.has_connections() || feed.has_spilled(start);
         if !self.exchange(exchange_of(pair))?.as_ref().is_some_and(may_add) {
             return Ok(PairFeed::default());
         }
-        Ok(self.states.get(pair)?.as_deref().map(Feed::pair_feed).unwrap_or_default())
+        Ok(self.states.get(pair)?.as_deref().map(FeedState::pair_feed).unwrap_or_default())
     }
 
     /// An exchange with an unfinished mark, and the rest of it.
@@ -171,7 +175,7 @@ impl Feeds {
         }
         if let Some(carrier) = Carrier::of(mark) {
             context.count("carrier");
-            self.pair(pair)?.get_or_insert_with(|| Feed::new(mark)).carry(carrier);
+            self.pair(pair)?.get_or_insert_with(|| FeedState::new(mark)).carry(carrier);
         }
         Ok(())
     }
@@ -192,7 +196,7 @@ impl Feeds {
         }
         gap.missing -= self.count_seen(windows, &gap)?;
         let mut feed = self.exchange(exchange)?;
-        let known = feed.get_or_insert_with(|| Feed::new(mark));
+        let known = feed.get_or_insert_with(|| FeedState::new(mark));
         let added = known.add(gap);
         let (spilled, forgot) = (known.spill(), known.overflow());
         drop(feed);
@@ -218,7 +222,7 @@ impl Feeds {
         let pair = std::mem::take(&mut gap.pair);
         let clock = self.newest(&pair)?.max(self.clock(exchange)?);
         let mut own = self.pair(&pair)?;
-        let own = own.get_or_insert_with(|| Feed::new(mark));
+        let own = own.get_or_insert_with(|| FeedState::new(mark));
         own.forget_old(clock.unwrap_or_default());
         own.add(gap);
         Ok(own.overflow())
@@ -250,7 +254,7 @@ impl Feeds {
         event: &MarketEvent,
         id: i64,
     ) -> Result<Vec<Gap>, Failure> {
-        let arrived = |mut feed: StoreEntry<'_, Feed>, pair: &[u8]| {
+        let arrived = |mut feed: StoreEntry<'_, FeedState>, pair: &[u8]| {
             let lost = feed.as_ref().is_some_and(|feed| feed.has_lost(pair, id));
             let feed = if lost { feed.as_mut() } else { None };
             feed.map(|feed| feed.arrived(pair, id)).unwrap_or_default()
@@ -348,7 +352,7 @@ impl Feeds {
     ) -> Result<(), Failure> {
         let end = Timestamp(start.0 + interval.length_ms());
         let own = self.pair_feed(pair, start)?;
-        let marks = |feed: &Feed| feed.marks(pair, basis, &own, (start, end));
+        let marks = |feed: &FeedState| feed.marks(pair, basis, &own, (start, end));
         let Some(marks) = self.exchange(exchange_of(pair))?.as_ref().map(marks) else {
             return Ok(());
         };

@@ -12,7 +12,7 @@ use schemas::LatestPrice;
 use streams::Failure;
 use streams::store::StoreHandle;
 
-use super::feed::Feed;
+use super::feed::FeedState;
 use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
 use crate::operators::{CandleStores, Pair};
 
@@ -22,7 +22,7 @@ const PAGE: usize = 4096;
 /// See the module.
 pub(super) struct PairIndex {
     latest: StoreHandle<LatestPrice>,
-    feeds: StoreHandle<Feed>,
+    feeds: StoreHandle<FeedState>,
     /// The pairs of each exchange, in key order. Built when a feed's clock first closes a window;
     /// new pairs are added from the start.
     pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,

@@ -39,7 +39,7 @@ mod tables;
 mod window;
 mod windows;
 
-pub use feed::{Carrier, Feed, Gap};
+pub use feed::{Carrier, FeedState, Gap};
 pub use merge::{merge, single};
 pub use seen::Seen;
 pub use steps::STEP_WINDOWS;

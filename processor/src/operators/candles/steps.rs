@@ -20,7 +20,7 @@
 use schemas::{FeedMark, Timestamp};
 use streams::{Context, Failure};
 
-use super::feed::{Feed, Gap, Stage, Work};
+use super::feed::{FeedState, Gap, Stage, Work};
 use super::index::PairIndex;
 use super::tables::{ClockAdvance, Tables};
 use super::windows::BASES;
@@ -109,7 +109,7 @@ impl MarkSteps {
                 if looked_at >= self.step_windows {
                     work.next.clone_from(pair);
                     let mut feed = tables.feeds.exchange(exchange)?;
-                    feed.get_or_insert_with(|| Feed::new(&work.mark)).set_work(Some(work));
+                    feed.get_or_insert_with(|| FeedState::new(&work.mark)).set_work(Some(work));
                     self.unfinished = Some(exchange.into());
                     context.again();
                     return Ok(());
@@ -138,11 +138,11 @@ fn next_stage(tables: &mut Tables, exchange: &[u8], work: &mut Work) -> Result<b
     work.next = Box::default();
     if work.stage == Stage::Gap {
         let mut feed = tables.feeds.exchange(exchange)?;
-        work.clock = feed.as_ref().and_then(Feed::clock);
+        work.clock = feed.as_ref().and_then(FeedState::clock);
         if work.is_behind() && work.mark.part.is_none() {
             return Ok(false);
         }
-        feed.get_or_insert_with(|| Feed::new(&work.mark)).tick(&work.mark);
+        feed.get_or_insert_with(|| FeedState::new(&work.mark)).tick(&work.mark);
         work.stage = Stage::CatchUp;
         if work.is_late_connection() {
             return Ok(true);

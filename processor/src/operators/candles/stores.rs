@@ -3,7 +3,7 @@
 use schemas::LatestPrice;
 use streams::store::StoreHandle;
 
-use super::{Feed, Window};
+use super::{FeedState, Window};
 
 /// The stores of a task: those of the candles, and the latest prices as their clock.
 #[derive(Clone)]
@@ -17,5 +17,5 @@ pub struct CandleStores {
     /// Merged from closed minutes.
     pub days: StoreHandle<Window>,
     /// The state of each exchange's feed, and the own states of pairs.
-    pub feeds: StoreHandle<Feed>,
+    pub feeds: StoreHandle<FeedState>,
 }

@@ -28,7 +28,7 @@ use schemas::Timestamp;
 
 pub use self::segment::Damage;
 use self::segment::{
-    Entry, HEADER, MAGIC, MAX_RECORD, Segment, create, encode, invalid, path_of, read_entry,
+    HEADER, MAGIC, MAX_RECORD, Segment, SpoolEntry, create, encode, invalid, path_of, read_entry,
 };
 
 /// Segments of a spool: at most an eighth of it waits to be deleted.
@@ -42,7 +42,7 @@ pub const MIN_BYTES: u64 = 64 << 10;
 
 /// A record as it was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct SpoolRecord {
     /// Its place in the order of all that were ever pushed, from 1.
     pub number: u64,
     /// The time of the push.
@@ -75,7 +75,7 @@ pub struct Spool {
     /// The next to be read, where it stands, and when it was read ahead, itself.
     next_read: u64,
     reader: Option<(u64, File)>,
-    ahead: Option<Record>,
+    ahead: Option<SpoolRecord>,
     /// Numbers and times of records that were read and not acknowledged.
     in_flight: VecDeque<(u64, Timestamp)>,
     /// The bytes taken out at opening.
@@ -216,7 +216,7 @@ impl Spool {
         }
         if self.next_read == number && self.ahead.is_none() {
             // A reader that keeps up reads from memory.
-            self.ahead = Some(Record { number, at, bytes: bytes.to_vec() });
+            self.ahead = Some(SpoolRecord { number, at, bytes: bytes.to_vec() });
         }
         Ok(Push::Done)
     }
@@ -245,7 +245,7 @@ impl Spool {
     }
 
     /// The next record that has not been read.
-    pub fn peek(&mut self) -> io::Result<Option<&Record>> {
+    pub fn peek(&mut self) -> io::Result<Option<&SpoolRecord>> {
         if self.ahead.is_none() && self.next_read < self.next_push() {
             self.ahead = self.read()?;
             self.next_read = self.ahead.as_ref().map_or(self.next_push(), |record| record.number);
@@ -262,7 +262,7 @@ impl Spool {
     }
 
     /// The next record; `None` when no number that is left has one.
-    fn read(&mut self) -> io::Result<Option<Record>> {
+    fn read(&mut self) -> io::Result<Option<SpoolRecord>> {
         let mut number = self.next_read;
         while number < self.next_push() {
             let holds = |segment: &&Segment| segment.first <= number && number < segment.end();
@@ -281,12 +281,12 @@ impl Spool {
             };
             while at < end {
                 match read_entry(&mut file)? {
-                    Some(Entry::Record(time, bytes)) if at >= number => {
+                    Some(SpoolEntry::Record(time, bytes)) if at >= number => {
                         self.reader = Some((at + 1, file));
-                        return Ok(Some(Record { number: at, at: time, bytes }));
+                        return Ok(Some(SpoolRecord { number: at, at: time, bytes }));
                     }
-                    Some(Entry::Record(..)) => at += 1,
-                    Some(Entry::Hole(count)) => at += count,
+                    Some(SpoolEntry::Record(..)) => at += 1,
+                    Some(SpoolEntry::Hole(count)) => at += count,
                     None => {
                         let reason = "a record was damaged while it was open: start again, the \
                                       others are kept";

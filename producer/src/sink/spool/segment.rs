@@ -40,14 +40,14 @@ const MAX_KEPT: u64 = 64 << 20;
 
 /// The content of a file, entry by entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum SpoolEntry {
     /// A record.
     Record(Timestamp, Vec<u8>),
     /// This many numbers have no record.
     Hole(u64),
 }
 
-impl Entry {
+impl SpoolEntry {
     fn numbers(&self) -> u64 {
         match self {
             Self::Record(..) => 1,
@@ -117,7 +117,7 @@ pub(crate) fn encode(at: Timestamp, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The next entry of a file; `None` where there is no whole one.
-pub(crate) fn read_entry(file: &mut impl Read) -> io::Result<Option<Entry>> {
+pub(crate) fn read_entry(file: &mut impl Read) -> io::Result<Option<SpoolEntry>> {
     let mut bytes = Vec::new();
     file.take(HEADER as u64).read_to_end(&mut bytes)?;
     if let Some(length) = length_at(&bytes, 0) {
@@ -134,7 +134,7 @@ fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The entry that begins there, and its end; `None` where there is no whole one.
-fn entry_at(bytes: &[u8], at: usize) -> Option<(Entry, usize)> {
+fn entry_at(bytes: &[u8], at: usize) -> Option<(SpoolEntry, usize)> {
     let end = at + HEADER + length_at(bytes, at)?;
     let (head, body) = bytes.get(at..end)?.split_at(8);
     if crc32fast::hash(body).to_le_bytes() != head[4..] {
@@ -142,8 +142,8 @@ fn entry_at(bytes: &[u8], at: usize) -> Option<(Entry, usize)> {
     }
     let (time, own) = body.split_at(8);
     let entry = match time.try_into().map_or(0, i64::from_le_bytes) {
-        HOLE => Entry::Hole(own.try_into().map_or(0, u64::from_le_bytes)),
-        time => Entry::Record(Timestamp(time), own.to_vec()),
+        HOLE => SpoolEntry::Hole(own.try_into().map_or(0, u64::from_le_bytes)),
+        time => SpoolEntry::Record(Timestamp(time), own.to_vec()),
     };
     Some((entry, end))
 }

@@ -28,8 +28,8 @@ use streams::changes::{ChangeEvent, Changed, Listener};
 use streams::runtime::{Queries, Stop};
 
 use super::client_queue::{
-    ClientId, Clients, CloseReason, HubHandle, HubRequest, MAX_SUBSCRIPTIONS, REQUESTS,
-    Subscription,
+    ClientId, ClientSubscription, Clients, CloseReason, HubHandle, HubRequest, MAX_SUBSCRIPTIONS,
+    REQUESTS,
 };
 use super::groups::{Groups, updates};
 use super::metrics::StreamMetrics;
@@ -263,7 +263,9 @@ impl Hub {
         if let Some(reason) = refused {
             return self.send(client, &[protocol::refused(Some(id), &reason)].into());
         }
-        known.subscriptions.insert(id, Subscription { pattern: pattern.clone(), waits: None });
+        known
+            .subscriptions
+            .insert(id, ClientSubscription { pattern: pattern.clone(), waits: None });
         self.metrics.subscriptions.inc();
         self.add_pending(client, id, pattern, resume.map_or(StartFrom::New, StartFrom::Resume));
     }

@@ -10,7 +10,7 @@ use streams::record::Offset;
 use streams::store::{Committed, MemoryStore};
 use tokio::sync::oneshot;
 
-use super::super::client_queue::{Outbox, QUEUE, queue};
+use super::super::client_queue::{ClientOutbox, QUEUE, queue};
 use super::super::scans::{ScanJob, ScanJobResult, ScannerEnds};
 use super::*;
 use crate::store_keys;
@@ -31,7 +31,7 @@ struct World {
 }
 
 struct Hearing {
-    queue: Outbox,
+    queue: ClientOutbox,
     end: oneshot::Receiver<CloseReason>,
 }
 
@@ -107,8 +107,8 @@ impl World {
 
     fn ask(&mut self, client: ClientId, id: u32, said: &str) -> Result<()> {
         let said = format!("{{\"op\":\"subscribe\",\"id\":{id},{said}}}");
-        match protocol::Request::read(&said) {
-            Ok(protocol::Request::Subscribe { id, pattern, resume }) => {
+        match protocol::ClientRequest::read(&said) {
+            Ok(protocol::ClientRequest::Subscribe { id, pattern, resume }) => {
                 self.hub.handle(HubRequest::Subscribe { client, id, pattern, resume });
                 Ok(())
             }

@@ -37,8 +37,8 @@ fn carrier(connection: usize, since: i64) -> Carrier {
     Carrier { basis: Basis::Trade, since: Timestamp(since), connection: connection.to_string() }
 }
 
-fn feed(tellings: &[Told]) -> Feed {
-    let mut feed = Feed::new(&clock(0, 0, 1));
+fn feed(tellings: &[Told]) -> FeedState {
+    let mut feed = FeedState::new(&clock(0, 0, 1));
     for &(connection, from, until) in tellings {
         feed.tick(&clock(connection, from, until));
     }
@@ -49,7 +49,13 @@ fn own_of(carriers: &[Carrier]) -> PairFeed {
     PairFeed { carriers: carriers.to_vec(), ..PairFeed::default() }
 }
 
-fn covered(feed: &Feed, carriers: &[Carrier], basis: Basis, start: i64, end: i64) -> Option<i64> {
+fn covered(
+    feed: &FeedState,
+    carriers: &[Carrier],
+    basis: Basis,
+    start: i64,
+    end: i64,
+) -> Option<i64> {
     feed.marks(b"pair", basis, &own_of(carriers), (Timestamp(start), Timestamp(end))).coverage_ms
 }
 
@@ -104,20 +110,20 @@ proptest! {
     #[test]
     fn both_states_survive_the_changelog(tellings in tellings(), changes in changes()) {
         let mut of_feed = feed(&tellings);
-        let mut of_pair = Feed::new(&clock(0, 0, 1));
+        let mut of_pair = FeedState::new(&clock(0, 0, 1));
         for &(connection, since) in &changes {
             of_pair.carry(carrier(connection, since));
         }
-        prop_assert_eq!(Feed::of_mark(of_feed.to_mark()), Ok(of_feed.clone()));
-        prop_assert_eq!(Feed::of_mark(of_pair.to_mark()), Ok(of_pair));
+        prop_assert_eq!(FeedState::of_mark(of_feed.to_mark()), Ok(of_feed.clone()));
+        prop_assert_eq!(FeedState::of_mark(of_pair.to_mark()), Ok(of_pair));
         of_feed.tick(&FeedMark { part: None, ..clock(9, 300, 400) });
-        prop_assert_eq!(Feed::of_mark(of_feed.to_mark()), Ok(of_feed));
+        prop_assert_eq!(FeedState::of_mark(of_feed.to_mark()), Ok(of_feed));
     }
 }
 
 #[test]
 fn a_sole_connection_has_the_state_of_version_1() {
-    let mut feed = Feed::new(&clock(0, 0, 1));
+    let mut feed = FeedState::new(&clock(0, 0, 1));
     feed.tick(&FeedMark { part: None, ..clock(0, 10, 20) });
     // Version 1, nothing forgotten, one stretch from 10 of length 10, no gap.
     assert_eq!(feed.to_mark().state, [2, 0, 2, 20, 20, 0]);
@@ -159,5 +165,5 @@ fn carriers_and_connections_are_bounded() {
     let feed = feed(&told);
     assert_eq!(covered(&feed, &[carrier(99, 0)], Basis::Trade, 0, 200), Some(109));
     assert_eq!(covered(&feed, &[carrier(0, 0)], Basis::Trade, 0, 200), Some(0), "forgotten");
-    assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+    assert_eq!(FeedState::of_mark(feed.to_mark()), Ok(feed));
 }

@@ -17,7 +17,7 @@
 //! A mark over many windows is processed in steps; `work` is its rest (`work.rs`).
 //!
 //! The marks of a candle are a function of this value and of the window, for minutes, hours and
-//! days alike: [`Feed::marks`]. A gap of the feed is one gap to every window over it. Its missing
+//! days alike: [`FeedState::marks`]. A gap of the feed is one gap to every window over it. Its missing
 //! trades are an upper bound for each of these windows.
 //!
 //! Invariants:
@@ -111,7 +111,7 @@ pub(super) struct PairFeed {
 
 /// The state of one exchange's feed in one partition, or the own state of a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feed {
+pub struct FeedState {
     /// The mark that moved the clock last; before the first one, `healthy_until` is 0. Its own
     /// `state` is empty, because the fields below replace it.
     mark: FeedMark,
@@ -130,7 +130,7 @@ pub struct Feed {
     work: Option<Box<Work>>,
 }
 
-impl Feed {
+impl FeedState {
     /// A state without stretches and gaps, for the feed of a first mark.
     pub fn new(first: &FeedMark) -> Self {
         let mark = FeedMark::healthy(first.feed.clone(), Timestamp(0), first.received_at);

@@ -16,8 +16,8 @@ fn gap(pair: &[u8], from: i64, until: i64, ids: Option<(i64, i64)>) -> Gap {
     Gap { pair: pair.into(), from: Timestamp(from), until: Timestamp(until), ids, missing }
 }
 
-fn feed(stretches: &[(i64, i64)]) -> Feed {
-    let mut feed = Feed::new(&mark(0, 1));
+fn feed(stretches: &[(i64, i64)]) -> FeedState {
+    let mut feed = FeedState::new(&mark(0, 1));
     for &(from, until) in stretches {
         feed.tick(&mark(from, until));
     }
@@ -57,12 +57,12 @@ proptest! {
             let ids = (index % 2 == 0).then_some((i64::from(first), count));
             feed.add(gap(b"pair", from, until, ids));
         }
-        prop_assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+        prop_assert_eq!(FeedState::of_mark(feed.to_mark()), Ok(feed));
     }
 
     #[test]
     fn arbitrary_state_never_panics(state: Vec<u8>) {
-        let _ = Feed::of_mark(FeedMark { state, ..mark(0, 1) });
+        let _ = FeedState::of_mark(FeedMark { state, ..mark(0, 1) });
     }
 
     #[test]
@@ -84,7 +84,7 @@ proptest! {
 
 #[test]
 fn the_state_of_version_1_is_a_clock_without_more() {
-    let feed = Feed::of_mark(FeedMark::healthy("x", Timestamp(7), Timestamp(8)));
+    let feed = FeedState::of_mark(FeedMark::healthy("x", Timestamp(7), Timestamp(8)));
     let feed = feed.unwrap();
     assert_eq!(feed.clock(), Some(Timestamp(7)));
     assert_eq!(feed.to_mark().state, Vec::<u8>::new());
@@ -123,13 +123,13 @@ fn beyond_the_bound_a_pairs_oldest_gap_goes_to_its_own_state() {
     // A window over it, and an event a minute later, ask the pair's own state; what is newer does not.
     let asks = [minute, 3 * minute + 4, 3 * minute + 5].map(|at| feed.has_spilled(Timestamp(at)));
     assert_eq!(asks, [true, true, false]);
-    assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+    assert_eq!(FeedState::of_mark(feed.to_mark()), Ok(feed));
 }
 
 #[test]
 fn what_spilled_is_said_of_the_windows_under_it() {
     let feed = feed(&[(1, 200)]);
-    let mut own = Feed::new(&mark(0, 1));
+    let mut own = FeedState::new(&mark(0, 1));
     own.add(gap(b"", 50, 60, Some((7, 2))));
     let marks = |basis| feed.marks(b"pair", basis, &own.pair_feed(), (Timestamp(0), Timestamp(60)));
     let trades = marks(Basis::Trade);
@@ -137,7 +137,7 @@ fn what_spilled_is_said_of_the_windows_under_it() {
     assert!(!marks(Basis::Ticker).gap);
     assert!(own.has_lost(b"", 8));
     assert_eq!(own.arrived(b"", 8), vec![]);
-    assert_eq!(Feed::of_mark(own.to_mark()), Ok(own));
+    assert_eq!(FeedState::of_mark(own.to_mark()), Ok(own));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn beyond_the_bound_the_oldest_gap_is_forgotten_and_a_new_window_says_so() {
         window.candle.gap
     };
     assert_eq!([says(false, false), says(false, true), says(true, false)], [false, true, true]);
-    assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+    assert_eq!(FeedState::of_mark(feed.to_mark()), Ok(feed));
 }
 
 #[test]
@@ -185,8 +185,8 @@ proptest! {
         let work = Work {
             mark: mark.clone(), clock: clock.map(Timestamp), stage, next: next.into(),
         };
-        let mut feed = Feed::new(&mark);
+        let mut feed = FeedState::new(&mark);
         feed.set_work(Some(work));
-        prop_assert_eq!(Feed::of_mark(feed.to_mark()), Ok(feed));
+        prop_assert_eq!(FeedState::of_mark(feed.to_mark()), Ok(feed));
     }
 }
