@@ -181,7 +181,9 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
             let target = target.replace("FIRST", &first.to_string());
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
             anyhow::Ok(
-                answer(simulated(venue)?, path, &QueryString(query), &bench.market, NOW).body().clone(),
+                answer(simulated(venue)?, path, &QueryString(query), &bench.market, NOW)
+                    .body()
+                    .clone(),
             )
         };
         if !listing.is_empty() {
