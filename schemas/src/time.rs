@@ -38,3 +38,15 @@ impl fmt::Display for Timestamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_the_epoch_is_rounded_down_too() {
+        for (micros, millis) in [(1_999, 1), (0, 0), (-1, -1), (-1_000, -1), (-1_001, -2)] {
+            assert_eq!(Timestamp::from_micros(micros), Timestamp(millis));
+        }
+    }
+}
