@@ -3,17 +3,10 @@
 use anyhow::Result;
 use serde_json::Value;
 
-pub use super::recordings::{lines, path};
-
-/// The lines of a JSON Lines file. Numbers keep their text.
-pub fn json(name: &str) -> Result<Vec<Value>> {
-    lines(name)?.iter().map(|line| Ok(serde_json::from_str(line)?)).collect()
-}
+pub use super::recordings::{json, lines, path};
 
 /// The frames of a capture, parsed.
 pub fn frames(name: &str) -> Result<Vec<Value>> {
-    let captured = json(name)?.into_iter().filter(|line| line["kind"] == "frame");
-    captured
-        .map(|line| Ok(serde_json::from_str(line["raw"].as_str().unwrap_or_default())?))
-        .collect()
+    let frames = super::recordings::frames(name)?.into_iter();
+    frames.map(|(_, text)| Ok(serde_json::from_str(&text)?)).collect()
 }

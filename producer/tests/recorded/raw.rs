@@ -14,7 +14,7 @@ use schemas::PairKey;
 use serde_json::Value;
 use venues::Venue;
 
-pub(crate) use recordings::path as data;
+pub(crate) use recordings::{bodies, path as data};
 
 /// The repository.
 pub(crate) fn root() -> &'static Path {
@@ -27,27 +27,10 @@ pub(crate) struct Frame {
     pub(crate) text: String,
 }
 
-fn lines(name: &str) -> Result<Vec<Value>> {
-    recordings::lines(name)?.iter().map(|line| Ok(serde_json::from_str(line)?)).collect()
-}
-
-fn of_kind(name: &str, kind: &str) -> Result<Vec<Frame>> {
-    let lines = lines(name)?.into_iter().filter(|line| line["kind"] == kind);
-    let frame = |line: Value| Frame {
-        at_us: line["at_us"].as_i64().unwrap_or_default(),
-        text: line["raw"].as_str().unwrap_or_default().to_owned(),
-    };
-    Ok(lines.map(frame).collect())
-}
-
 /// The frames of a capture.
 pub(crate) fn frames(name: &str) -> Result<Vec<Frame>> {
-    of_kind(name, "frame")
-}
-
-/// The answers to requests of a capture.
-pub(crate) fn bodies(name: &str) -> Result<Vec<String>> {
-    Ok(of_kind(name, "http")?.into_iter().map(|frame| frame.text).collect())
+    let frames = recordings::frames(name)?.into_iter();
+    Ok(frames.map(|(at_us, text)| Frame { at_us, text }).collect())
 }
 
 /// What stands in a frame's text, and the channel that it is of. The first that fits.
@@ -120,7 +103,7 @@ struct Raw {
 fn raw_trades(name: &str) -> Result<Vec<Raw>> {
     let mut trades = Vec::new();
     if name.starts_with("hitbtc") {
-        for value in lines(name)? {
+        for value in recordings::json(name)? {
             let part = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
             let pair = PairKey::new(part("base"), part("quote"), part("exchange"));
             trades.push(Raw { pair: pair.to_string(), id: number(&value["trade_id"])?, value });
