@@ -12,7 +12,7 @@ use simulator::listings;
 use simulator::market::Market;
 use simulator::session::{Session, answer};
 use venues::history::{HistoryAnswer, MissingTrades};
-use venues::{Class, Message, Parsed, Venue};
+use venues::{Class, Control, Message, Parsed, Venue};
 
 /// Past any time at which a market begins here.
 const NOW: i64 = 1_618_677_812_000_000;
@@ -63,7 +63,7 @@ impl Bench {
         self.market.products().iter().map(|product| product.name.clone()).collect()
     }
 
-    /// What the adapter reads of what is said.
+    /// The messages that the adapter parses from the texts.
     fn read(&self, texts: &[String]) -> anyhow::Result<Vec<Message>> {
         let mut out = Vec::new();
         for text in texts {
@@ -101,7 +101,7 @@ fn everything_that_is_asked_is_granted() -> anyhow::Result<()> {
         let mut granted: Vec<_> = answers
             .into_iter()
             .filter_map(|message| match message {
-                Message::Subscribed(granted) => Some(granted),
+                Message::Control(Control::Subscribed(granted)) => Some(granted),
                 _ => None,
             })
             .flatten()
@@ -217,7 +217,10 @@ fn a_refusal_is_read_as_one() -> anyhow::Result<()> {
         let text = texts.into_iter().find(asking).ok_or_else(|| anyhow::anyhow!("no ask"))?;
         let refusal = bench.session.refusal(text).into_iter().collect::<Vec<_>>();
         let messages = bench.read(&refusal)?;
-        assert!(matches!(messages[..], [Message::Refused(_)]), "{venue}: {messages:?}");
+        assert!(
+            matches!(messages[..], [Message::Control(Control::Refused(_))]),
+            "{venue}: {messages:?}"
+        );
     }
     Ok(())
 }
@@ -231,11 +234,11 @@ fn deribit_counts_credits_and_asks_whether_somebody_is_there() -> anyhow::Result
     loop {
         let texts = bench.session.request(ask, &bench.market, NOW).texts;
         match &bench.read(&texts)?[0] {
-            Message::Subscribed(channels) => {
+            Message::Control(Control::Subscribed(channels)) => {
                 assert_eq!(channels.len(), 1, "what does not exist is not granted");
                 granted += 1;
             }
-            Message::RetryAfter { id: Some(9), .. } => break,
+            Message::Control(Control::RetryAfter { id: Some(9), .. }) => break,
             other => anyhow::bail!("{other:?}"),
         }
     }
@@ -245,11 +248,11 @@ fn deribit_counts_credits_and_asks_whether_somebody_is_there() -> anyhow::Result
     let later = NOW + 10_000_000;
     let texts = bench.session.request(&raw, &bench.market, later).texts;
     assert!(
-        matches!(&bench.read(&texts)?[..], [Message::Refused(words)] if words.starts_with("13778"))
+        matches!(&bench.read(&texts)?[..], [Message::Control(Control::Refused(words))] if words.starts_with("13778"))
     );
     let asked = bench.session.beat(&bench.market, NOW + 31_000_000).texts;
     let messages = bench.read(&asked)?;
-    let [Message::Alive, Message::Reply(answer)] = messages[..] else {
+    let [Message::Alive, Message::Control(Control::Reply(answer))] = messages[..] else {
         anyhow::bail!("{messages:?}")
     };
     let silent = bench.session.beat(&bench.market, NOW + 62_000_000);
@@ -333,7 +336,7 @@ fn coinbase_refuses_in_its_own_words() -> anyhow::Result<()> {
         let mut session = simulator::coinbase::Session::default();
         let answers = session.request(ask, &market);
         let parsed = coinbase_message(&answers[0])?;
-        assert_eq!(parsed.message, Message::Refused(reason.into()));
+        assert_eq!(parsed.message, Message::Control(Control::Refused(reason.into())));
         assert!(!session.is_subscribed());
     }
     Ok(())

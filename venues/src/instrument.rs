@@ -1,5 +1,7 @@
 //! The instruments of a venue and the changes of its listing.
 
+use crate::malformed::Malformed;
+
 /// An instrument as a venue lists it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instrument {
@@ -11,6 +13,20 @@ pub struct Instrument {
     pub class: Class,
     /// It can be traded.
     pub active: bool,
+}
+
+/// Base and quote of a product that is written without a separator: the quote is the first known one
+/// that ends it.
+pub(crate) fn split_product<'a>(
+    product: &'a str,
+    quotes: &[&'static str],
+) -> Result<(&'a str, &'static str), Malformed> {
+    let split = |quote: &'static str| {
+        let base = product.strip_suffix(quote).filter(|base| !base.is_empty())?;
+        Some((base, quote))
+    };
+    let split = quotes.iter().copied().find_map(split);
+    split.ok_or_else(|| Malformed::BadProduct(product.into()))
 }
 
 /// A class of instruments: classes differ in how often they trade.

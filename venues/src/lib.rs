@@ -46,6 +46,6 @@ pub use fields::{decimal, integer, scalar};
 pub use instrument::{Class, Instrument, ListingChange};
 pub use limits::Limits;
 pub use malformed::Malformed;
-pub use message::{Ignored, Message, Parsed, Subscription, UNKNOWN};
+pub use message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 pub use request::{HttpRequest, Request, SocketRequest};
 pub use venue::Venue;

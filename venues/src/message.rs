@@ -36,9 +36,16 @@ pub enum Message {
     Clock(Timestamp),
     /// A heartbeat without a time.
     Alive,
-    /// The venue expects this text at once.
-    Reply(&'static str),
-    /// Subscriptions that the venue acknowledged.
+    /// For the owner of the socket.
+    Control(Control),
+    /// Parsed and not used.
+    Ignored(Ignored),
+}
+
+/// A message that concerns the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The venue acknowledged these subscriptions.
     Subscribed(Vec<Subscription>),
     /// The venue refused the request, with its reason.
     Refused(String),
@@ -58,12 +65,12 @@ pub enum Message {
         /// The time to wait.
         wait: Duration,
     },
+    /// The venue expects this text at once.
+    Reply(&'static str),
     /// The venue is about to close this connection.
     Closing,
     /// The listing of an instrument changed.
     Listing(ListingChange),
-    /// Parsed and not used.
-    Ignored(Ignored),
 }
 
 /// A channel of a product.

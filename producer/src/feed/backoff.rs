@@ -13,7 +13,7 @@ const MAX_DOUBLINGS: u32 = 30;
 /// The reason for which a [`Backoff`] is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBackoff {
-    /// Nothing would be waited.
+    /// The first wait is zero.
     #[error("the first back-off must be longer than nothing")]
     Zero,
     /// The cap is below the start.

@@ -39,8 +39,8 @@ use schemas::Timestamp;
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
-use venues::pipeline::{Control, Output, Pipeline, Produced};
-use venues::{ListingChange, Parsed};
+use venues::pipeline::{Output, Pipeline, Produced};
+use venues::{Control, ListingChange, Message, Parsed};
 
 use self::capture::LineKind;
 use self::connection::Connection;
@@ -451,9 +451,11 @@ impl<R: Rng> Feed<R> {
         let mut parsed: Vec<Parsed> = Vec::new();
         // A malformed frame is counted when it is published.
         let _ = self.config.venue.parse(&text, at, &mut parsed);
-        for control in parsed.into_iter().filter_map(|parsed| Control::of(parsed.message)) {
-            let outcome = replacement.session.accept(control, now);
-            self.obey(outcome, replacement).await?;
+        for Parsed { message, .. } in parsed {
+            if let Message::Control(control) = message {
+                let outcome = replacement.session.accept(control, now);
+                self.obey(outcome, replacement).await?;
+            }
         }
         rotation.check_granted(now);
         Ok(rotation.keep(at, text))

@@ -13,8 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use venues::pipeline::Control;
-use venues::{Adapter, Class, ListingChange, SocketRequest, Subscription, Venue};
+use venues::{Adapter, Class, Control, ListingChange, SocketRequest, Subscription, Venue};
 
 /// A request that is not answered in this time was not granted: a venue answers within
 /// milliseconds, and a longer wait would leave an unnoticed gap.

@@ -133,7 +133,9 @@ fn a_question_of_the_venue_is_answered_at_once() -> anyhow::Result<()> {
     let asked = r#"{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}"#;
     let mut out = Vec::new();
     Venue::Deribit.parse(asked, schemas::Timestamp(0), &mut out)?;
-    let Message::Reply(text) = out.remove(0).message else { anyhow::bail!("not a question") };
+    let Message::Control(Control::Reply(text)) = out.remove(0).message else {
+        anyhow::bail!("not a question")
+    };
     assert!(text.contains("public/test"));
     assert_eq!(session.accept(Control::Reply(text), seconds(0)), Outcome::Send(text));
     Ok(())

@@ -36,9 +36,9 @@ use serde_json::value::RawValue;
 
 use super::NAME;
 use crate::fields::{decimal, integer, optional, scalar};
-use crate::instrument::{Class, Instrument};
+use crate::instrument::{Class, Instrument, split_product};
 use crate::malformed::{Malformed, not_json};
-use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN, each};
+use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
 /// The channels that are subscribed for each symbol.
@@ -187,12 +187,8 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 
 /// The pair that a symbol names.
 pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
-    let named = |quote: &'static str| {
-        let base = symbol.strip_suffix(quote).filter(|base| !base.is_empty())?;
-        Some(PairKey::new(base, quote, NAME))
-    };
-    let pair = QUOTES.into_iter().find_map(named);
-    Ok(pair.ok_or_else(|| Malformed::BadProduct(symbol.into()))?.checked()?)
+    let (base, quote) = split_product(symbol, &QUOTES)?;
+    Ok(PairKey::new(base, quote, NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
@@ -226,7 +222,7 @@ fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()
             let sent = integer("E", scalar(event.sent))?;
             Message::Clock(Timestamp(sent.saturating_sub(CLOCK_MARGIN_MS)))
         }
-        "serverShutdown" => Message::Closing,
+        "serverShutdown" => Message::Control(Control::Closing),
         "answer" => answer(&event)?,
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
         _ => Message::Ignored(Ignored::UnusedType),
@@ -238,12 +234,12 @@ fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()
 fn answer(event: &Event<'_>) -> Result<Message, Malformed> {
     let failure = event.error.as_ref().map(|failure| failure.msg.as_deref());
     if let Some(words) = failure.or(event.code.map(|_| event.msg.as_deref())) {
-        return Ok(Message::Refused(words.unwrap_or("no reason given").into()));
+        return Ok(Message::Control(Control::Refused(words.unwrap_or("no reason given").into())));
     }
     let Some(result) = event.result else { return Ok(Message::Alive) };
     let streams: Vec<String> =
         serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
-    Ok(Message::Subscribed(Subscription::streams(NAME, &streams)))
+    Ok(Message::Control(Control::Subscribed(Subscription::streams(NAME, &streams))))
 }
 
 /// Some messages carry no name and are known by their fields.

@@ -140,14 +140,23 @@ fn single_messages_of_every_market_are_read_or_left_out_with_a_reason() -> anyho
 fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
     assert_eq!(one(r#"{"result":null,"id":1}"#)?.message, Message::Alive);
     let list = one(r#"{"result":["btcusdt@trade"],"id":2}"#)?.message;
-    assert_eq!(list, Message::Subscribed(Subscription::streams(NAME, &["btcusdt@trade".into()])));
+    assert_eq!(
+        list,
+        Message::Control(Control::Subscribed(Subscription::streams(
+            NAME,
+            &["btcusdt@trade".into()]
+        )))
+    );
     for refusal in [
         r#"{"code":2,"msg":"Invalid request"}"#,
         r#"{"error":{"code":2,"msg":"Invalid request"},"id":1}"#,
     ] {
-        assert_eq!(one(refusal)?.message, Message::Refused("Invalid request".into()));
+        assert_eq!(
+            one(refusal)?.message,
+            Message::Control(Control::Refused("Invalid request".into()))
+        );
     }
-    assert_eq!(one(r#"{"e":"serverShutdown","E":1}"#)?.message, Message::Closing);
+    assert_eq!(one(r#"{"e":"serverShutdown","E":1}"#)?.message, Message::Control(Control::Closing));
     let news = one(r#"{"e":"news","E":1}"#)?;
     assert_eq!((news.kind, news.message), (UNKNOWN, Message::Ignored(Ignored::UnknownType)));
     Ok(())

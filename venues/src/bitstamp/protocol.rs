@@ -38,9 +38,9 @@ use serde_json::value::RawValue;
 
 use super::NAME;
 use crate::fields::{decimal, integer, scalar};
-use crate::instrument::{Class, Instrument};
+use crate::instrument::{Class, Instrument, split_product};
 use crate::malformed::{Malformed, not_json};
-use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN};
+use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 use crate::request::{SocketRequest, chunked};
 
 /// The channel of a product's trades begins with this.
@@ -153,12 +153,8 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 
 /// The pair of a product.
 pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
-    let named = |quote: &'static str| {
-        let base = product.strip_suffix(quote).filter(|base| !base.is_empty())?;
-        Some(PairKey::new(base.to_uppercase(), quote.to_uppercase(), NAME))
-    };
-    let pair = QUOTES.into_iter().find_map(named);
-    Ok(pair.ok_or_else(|| Malformed::BadProduct(product.into()))?.checked()?)
+    let (base, quote) = split_product(product, &QUOTES)?;
+    Ok(PairKey::new(base.to_uppercase(), quote.to_uppercase(), NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
@@ -174,12 +170,12 @@ pub(super) fn parse(
     let message = match kind {
         "trade" => trade(channel, frame.data, received_at)?,
         "bts:subscription_succeeded" if channel.starts_with(TRADES) => {
-            Message::Subscribed(vec![Subscription::stream(NAME, channel)])
+            Message::Control(Control::Subscribed(vec![Subscription::stream(NAME, channel)]))
         }
         "bts:subscription_succeeded" | "bts:unsubscription_succeeded" | "bts:heartbeat" => {
             Message::Alive
         }
-        "bts:request_reconnect" => Message::Closing,
+        "bts:request_reconnect" => Message::Control(Control::Closing),
         "bts:error" => refusal(channel, frame.data),
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
         _ => Message::Ignored(Ignored::UnusedType),
@@ -231,10 +227,10 @@ fn refusal(channel: &str, raw: Option<&RawValue>) -> Message {
     let failure = data::<Failure<'_>>(raw).ok().and_then(|failure| failure.message);
     let reason = failure.map_or_else(|| "no reason given".into(), Cow::into_owned);
     if channel.is_empty() {
-        return Message::Refused(reason);
+        return Message::Control(Control::Refused(reason));
     }
     let product = channel.strip_prefix(TRADES).unwrap_or_default();
-    Message::Rejected { reason, pair: pair(product).ok() }
+    Message::Control(Control::Rejected { reason, pair: pair(product).ok() })
 }
 
 #[cfg(test)]

@@ -49,7 +49,11 @@ fn every_recorded_frame_is_read_as_its_raw_text() -> anyhow::Result<()> {
             ] => {
                 clock = clock.max(*time);
             }
-            [Parsed { message: Message::Subscribed(_) | Message::Alive, .. }] => {}
+            [
+                Parsed {
+                    message: Message::Control(Control::Subscribed(_)) | Message::Alive, ..
+                },
+            ] => {}
             other => anyhow::bail!("{text}: {other:?}"),
         }
     }
@@ -112,17 +116,20 @@ fn a_connection_subscribes_the_clock_and_each_product() {
 fn controls_are_told_apart() -> anyhow::Result<()> {
     let ack = r#"{"event":"bts:subscription_succeeded","channel":"live_trades_btcusd","data":{}}"#;
     let granted = Subscription::streams(NAME, &["live_trades_btcusd".into()]);
-    assert_eq!(read(ack)?, [Message::Subscribed(granted)]);
+    assert_eq!(read(ack)?, [Message::Control(Control::Subscribed(granted))]);
     assert_eq!(read(&ack.replace("live_trades", "diff_order_book"))?, [Message::Alive]);
     let beat = r#"{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}"#;
     assert_eq!(read(beat)?, [Message::Alive]);
     let reconnect = r#"{"event":"bts:request_reconnect","channel":"","data":""}"#;
-    assert_eq!(read(reconnect)?, [Message::Closing]);
+    assert_eq!(read(reconnect)?, [Message::Control(Control::Closing)]);
     let error = r#"{"event":"bts:error","channel":"","data":{"code":null,"message":"words"}}"#;
-    assert_eq!(read(error)?, [Message::Refused("words".into())]);
+    assert_eq!(read(error)?, [Message::Control(Control::Refused("words".into()))]);
     let pair = Some(PairKey::new("BTC", "USD", "bitstamp"));
     let named = error.replace("\"channel\":\"\"", "\"channel\":\"live_trades_btcusd\"");
-    assert_eq!(read(&named)?, [Message::Rejected { reason: "words".into(), pair }]);
+    assert_eq!(
+        read(&named)?,
+        [Message::Control(Control::Rejected { reason: "words".into(), pair })]
+    );
     assert_eq!(read(r#"{"event":"new"}"#)?, [Message::Ignored(Ignored::UnknownType)]);
     Ok(())
 }

@@ -33,7 +33,7 @@ use super::NAME;
 use crate::fields::{decimal, integer, scalar};
 use crate::instrument::{Class, Instrument};
 use crate::malformed::{Malformed, not_json};
-use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN};
+use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 use crate::request::SocketRequest;
 
 /// The channels that are subscribed.
@@ -159,8 +159,8 @@ fn message(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
         "match" | "last_match" => trade(&frame, received_at)?,
         "ticker" => ticker(&frame, received_at)?,
         "heartbeat" => Message::Heartbeat { pair: product(&frame)?, time: time(&frame)? },
-        "subscriptions" => Message::Subscribed(subscriptions(&frame)?),
-        "error" => Message::Refused(refusal(&frame)),
+        "subscriptions" => Message::Control(Control::Subscribed(subscriptions(&frame)?)),
+        "error" => Message::Control(Control::Refused(refusal(&frame))),
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
         _ => Message::Ignored(Ignored::UnusedType),
     };

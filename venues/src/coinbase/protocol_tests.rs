@@ -181,7 +181,7 @@ fn the_recorded_listing_is_read() -> anyhow::Result<()> {
 #[test]
 fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
     let ack = r#"{"type":"subscriptions","channels":[{"name":"ticker","product_ids":["BTC-USD","ETH-USD"],"account_ids":null},{"name":"heartbeat","product_ids":[]}]}"#;
-    let Message::Subscribed(granted) = message(ack, AT)?.message else {
+    let Message::Control(Control::Subscribed(granted)) = message(ack, AT)?.message else {
         anyhow::bail!("not an acknowledgement")
     };
     assert_eq!(
@@ -191,7 +191,7 @@ fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
     );
     let refusal = r#"{"type":"error","message":"Failed to subscribe","reason":"FOO-USD is not a valid product"}"#;
     let words = "Failed to subscribe: FOO-USD is not a valid product";
-    assert_eq!(message(refusal, AT)?.message, Message::Refused(words.into()));
+    assert_eq!(message(refusal, AT)?.message, Message::Control(Control::Refused(words.into())));
     let news = message(r#"{"type":"news","headline":1}"#, AT)?;
     assert_eq!((news.kind, news.message), (UNKNOWN, Message::Ignored(Ignored::UnknownType)));
     Ok(())

@@ -41,7 +41,7 @@ use super::NAME;
 use crate::fields::{decimal, integer, optional, scalar};
 use crate::instrument::{Class, Instrument, ListingChange};
 use crate::malformed::{Malformed, not_json};
-use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN, each};
+use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{HttpRequest, Request, SocketRequest, chunked};
 
 /// How often an instrument's ticker comes at most, and how long trades are held.
@@ -294,7 +294,7 @@ pub(super) fn parse(
         (Some("heartbeat"), Some(params)) => {
             let asked = params.kind.as_deref() == Some("test_request");
             out.push(if asked {
-                Parsed { kind: "test_request", message: Message::Reply(TEST) }
+                Parsed { kind: "test_request", message: Message::Control(Control::Reply(TEST)) }
             } else {
                 Parsed { kind: "heartbeat", message: Message::Alive }
             });
@@ -348,9 +348,9 @@ fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
         let message = match passing(failure.code) {
             Some(wait) => {
                 let id = scalar(frame.id).and_then(|id| id.parse().ok());
-                Message::RetryAfter { id, reason, wait }
+                Message::Control(Control::RetryAfter { id, reason, wait })
             }
-            None => Message::Refused(reason),
+            None => Message::Control(Control::Refused(reason)),
         };
         out.push(Parsed { kind: "error", message });
         return Ok(());
@@ -358,7 +358,9 @@ fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     let channels: Option<Vec<String>> =
         frame.result.and_then(|result| serde_json::from_str(result.get()).ok());
     let message = match channels {
-        Some(channels) => Message::Subscribed(Subscription::streams(NAME, &channels)),
+        Some(channels) => {
+            Message::Control(Control::Subscribed(Subscription::streams(NAME, &channels)))
+        }
         None => Message::Alive,
     };
     out.push(Parsed { kind: "answer", message });
@@ -445,9 +447,11 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
 fn change(item: &Item<'_>) -> Result<Message, Malformed> {
     let name = instrument(item)?.base;
     Ok(match item.state.as_deref() {
-        Some("created" | "started") => Message::Listing(ListingChange::Listed(name)),
+        Some("created" | "started") => {
+            Message::Control(Control::Listing(ListingChange::Listed(name)))
+        }
         Some("closed" | "deactivated" | "terminated" | "archivized") => {
-            Message::Listing(ListingChange::Ended(name))
+            Message::Control(Control::Listing(ListingChange::Ended(name)))
         }
         // A settlement, which a perpetual has every day.
         _ => Message::Ignored(Ignored::UnusedType),

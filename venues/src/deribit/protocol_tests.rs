@@ -191,18 +191,20 @@ fn answers_errors_and_heartbeats_are_told_apart() -> anyhow::Result<()> {
     let ack = r#"{"jsonrpc":"2.0","id":2,"result":["ticker.BTC-PERPETUAL.100ms"],"usIn":1618677848901782,"usOut":1618677848902689,"usDiff":907,"testnet":false}"#;
     let granted = Subscription::streams(NAME, &["ticker.BTC-PERPETUAL.100ms".into()]);
     let clock = Message::Clock(Timestamp(1_618_677_847_902));
-    assert_eq!(read(ack)?, [Message::Subscribed(granted), clock.clone()]);
+    assert_eq!(read(ack)?, [Message::Control(Control::Subscribed(granted)), clock.clone()]);
     let test = r#"{"jsonrpc":"2.0","id":0,"result":{"version":"1.2.26"},"usIn":1618677848901782,"usOut":1618677848902689,"usDiff":907}"#;
     assert_eq!(read(test)?, [Message::Alive, clock]);
     let test = r#"{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}"#;
-    assert_eq!(read(test)?, [Message::Reply(TEST)]);
+    assert_eq!(read(test)?, [Message::Control(Control::Reply(TEST))]);
     assert_eq!(read(&test.replace("test_request", "heartbeat"))?, [Message::Alive]);
     let raw = r#"{"jsonrpc":"2.0","id":2,"error":{"message":"raw_subscriptions_not_available_for_unauthorized","code":13778}}"#;
     let words = "13778 raw_subscriptions_not_available_for_unauthorized";
-    assert_eq!(read(raw)?, [Message::Refused(words.into())]);
+    assert_eq!(read(raw)?, [Message::Control(Control::Refused(words.into()))]);
     for (code, wait) in [(10_028, RATE_WAIT), (11_051, MAINTENANCE_WAIT)] {
         let text = raw.replace("13778", &code.to_string());
-        let [Message::RetryAfter { id: Some(2), wait: told, .. }] = &read(&text)?[..] else {
+        let [Message::Control(Control::RetryAfter { id: Some(2), wait: told, .. })] =
+            &read(&text)?[..]
+        else {
             anyhow::bail!("{text}")
         };
         assert_eq!(*told, wait);
@@ -218,8 +220,14 @@ fn instruments_come_and_go() -> anyhow::Result<()> {
         )
     };
     let name = "BTC-22MAR19-4000-C".to_owned();
-    assert_eq!(read(&text("created"))?, [Message::Listing(ListingChange::Listed(name.clone()))]);
-    assert_eq!(read(&text("terminated"))?, [Message::Listing(ListingChange::Ended(name))]);
+    assert_eq!(
+        read(&text("created"))?,
+        [Message::Control(Control::Listing(ListingChange::Listed(name.clone())))]
+    );
+    assert_eq!(
+        read(&text("terminated"))?,
+        [Message::Control(Control::Listing(ListingChange::Ended(name)))]
+    );
     assert_eq!(read(&text("settled"))?, [Message::Ignored(Ignored::UnusedType)]);
     Ok(())
 }

@@ -34,7 +34,7 @@ const MILLISECOND: i64 = 1_000_000;
 const SLACK_MS: i64 = 1000;
 /// A client over the limit is restricted "for a few seconds".
 const RATE_WAIT: Duration = Duration::from_secs(5);
-/// What passes, beside too many requests: the venue is busy, or closed for a while.
+/// Errors that pass, beside too many requests: the venue is busy, or closed for a while.
 const PASSING: [&str; 6] = [
     "EAPI:Rate limit exceeded",
     "EGeneral:Too many requests",
@@ -84,7 +84,7 @@ pub(super) fn parse(
     received_at: Timestamp,
 ) -> Result<HistoryAnswer, Malformed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-    // What begins with a W is a warning.
+    // An entry that begins with a W is a warning.
     if let Some(error) = frame.error.iter().find(|error| error.starts_with('E')) {
         return Ok(failure(error, received_at));
     }

@@ -42,7 +42,7 @@ use super::NAME;
 use crate::fields::{decimal, integer, optional, scalar};
 use crate::instrument::{Class, Instrument, ListingChange};
 use crate::malformed::{Malformed, not_json};
-use crate::message::{Ignored, Message, Parsed, Subscription, UNKNOWN, each};
+use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
 /// The channels that are subscribed for each symbol.
@@ -262,7 +262,7 @@ pub(super) fn parse(
         INSTRUMENT => return changes(&frame, out),
         "heartbeat" => Message::Alive,
         "status" => status(&frame)?,
-        "subscribe" => Message::Subscribed(vec![granted(&frame)?]),
+        "subscribe" => Message::Control(Control::Subscribed(vec![granted(&frame)?])),
         "pong" => {
             out.push(Parsed { kind, message: Message::Alive });
             let sent = frame.time_out.as_deref().ok_or(Malformed::MissingField("time_out"))?;
@@ -309,7 +309,7 @@ fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
                 continue;
             }
         };
-        out.push(Parsed { kind: INSTRUMENT, message: Message::Listing(change) });
+        out.push(Parsed { kind: INSTRUMENT, message: Message::Control(Control::Listing(change)) });
     }
     Ok(())
 }
@@ -371,7 +371,11 @@ fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
     let closed = stati.iter().any(|status| status.system.as_deref() == Some("maintenance"));
     // The other states concern orders; market data is still sent.
     Ok(if closed {
-        Message::RetryAfter { id: None, reason: "maintenance".into(), wait: MAINTENANCE_WAIT }
+        Message::Control(Control::RetryAfter {
+            id: None,
+            reason: "maintenance".into(),
+            wait: MAINTENANCE_WAIT,
+        })
     } else {
         Message::Alive
     })
@@ -392,11 +396,14 @@ fn refusal(frame: &Frame<'_>) -> Result<Message, Malformed> {
     let id = scalar(frame.req_id).map(|text| integer("req_id", Some(text))).transpose()?;
     Ok(if reason.contains("Exceeded msg rate") {
         let id = id.and_then(|id| u64::try_from(id).ok());
-        Message::RetryAfter { id, reason, wait: RATE_WAIT }
+        Message::Control(Control::RetryAfter { id, reason, wait: RATE_WAIT })
     } else if frame.symbol.is_some() || reason.contains("Already subscribed") {
-        Message::Rejected { reason, pair: frame.symbol.as_deref().and_then(|name| pair(name).ok()) }
+        Message::Control(Control::Rejected {
+            reason,
+            pair: frame.symbol.as_deref().and_then(|name| pair(name).ok()),
+        })
     } else {
-        Message::Refused(reason)
+        Message::Control(Control::Refused(reason))
     })
 }
 

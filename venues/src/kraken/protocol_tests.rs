@@ -84,17 +84,23 @@ fn old_names_are_the_same_pair() -> anyhow::Result<()> {
 fn each_symbol_is_acknowledged_or_rejected_by_itself() -> anyhow::Result<()> {
     let ack = r#"{"method":"subscribe","req_id":1,"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true,"time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
     let granted = expected(&["trade:XBT/USD".into()]);
-    assert_eq!(read(ack)?, [Message::Subscribed(granted)]);
+    assert_eq!(read(ack)?, [Message::Control(Control::Subscribed(granted))]);
     let rejection = r#"{"error":"Currency pair not supported FOO/USD","method":"subscribe","req_id":1,"success":false,"symbol":"FOO/USD","time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
     let words = "Currency pair not supported FOO/USD";
     assert_eq!(
         read(rejection)?,
-        [Message::Rejected { reason: words.into(), pair: Some(pair("FOO/USD")?) }]
+        [Message::Control(Control::Rejected {
+            reason: words.into(),
+            pair: Some(pair("FOO/USD")?)
+        })]
     );
     let fast = r#"{"error":"Exceeded msg rate","method":"subscribe","req_id":7,"success":false}"#;
-    assert!(matches!(&read(fast)?[..], [Message::RetryAfter { id: Some(7), .. }]));
+    assert!(matches!(
+        &read(fast)?[..],
+        [Message::Control(Control::RetryAfter { id: Some(7), .. })]
+    ));
     let refusal = r#"{"error":"Malformed request","success":false}"#;
-    assert_eq!(read(refusal)?, [Message::Refused("Malformed request".into())]);
+    assert_eq!(read(refusal)?, [Message::Control(Control::Refused("Malformed request".into()))]);
     Ok(())
 }
 
@@ -104,7 +110,10 @@ fn heartbeats_stati_and_pongs_tell_of_the_connection() -> anyhow::Result<()> {
     let status = r#"{"channel":"status","type":"update","data":[{"version":"2.0.0","system":"online","api_version":"v2","connection_id":1}]}"#;
     assert_eq!(read(status)?, [Message::Alive]);
     let closed = status.replace("online", "maintenance");
-    assert!(matches!(&read(&closed)?[..], [Message::RetryAfter { id: None, .. }]));
+    assert!(matches!(
+        &read(&closed)?[..],
+        [Message::Control(Control::RetryAfter { id: None, .. })]
+    ));
     let pong = r#"{"method":"pong","req_id":1,"time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
     let clock = Timestamp::parse_rfc3339("2023-09-25T09:04:30.742Z").unwrap();
     assert_eq!(read(pong)?, [Message::Alive, Message::Clock(clock)]);
@@ -118,8 +127,8 @@ fn instruments_are_listed_and_followed() -> anyhow::Result<()> {
     assert_eq!(listed.iter().map(|one| one.active).collect::<Vec<_>>(), [true, false, false]);
     let changes = read(frame)?;
     let [
-        Message::Listing(ListingChange::Listed(new)),
-        Message::Listing(ListingChange::Ended(old)),
+        Message::Control(Control::Listing(ListingChange::Listed(new))),
+        Message::Control(Control::Listing(ListingChange::Ended(old))),
         Message::Ignored(_),
     ] = &changes[..]
     else {

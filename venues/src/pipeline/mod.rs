@@ -18,20 +18,18 @@
 //!
 //! Invariant: the mark of a gap precedes the event that proves the gap.
 
-mod control;
 mod marks;
 mod output;
 
 use rustc_hash::FxHashMap;
 use schemas::{Basis, FeedMark, MarketEvent, PairChange, PairKey, Part, Timestamp};
 
-pub use control::Control;
 use marks::MAX_PAIRS;
 pub use marks::{Continuity, FeedClock, Healthy, IdGap};
 pub use output::{DeadLetter, Output};
 
 use crate::instrument::{Class, ListingChange};
-use crate::message::{Ignored, Message, Parsed};
+use crate::message::{Control, Ignored, Message, Parsed, Subscription};
 use crate::venue::Venue;
 
 /// The records and the counts of some frames.
@@ -39,7 +37,7 @@ use crate::venue::Venue;
 pub struct Produced {
     /// The records, in order.
     pub outputs: Vec<Output>,
-    /// What to count of them.
+    /// The occurrences that metrics count.
     pub counts: Vec<Count>,
 }
 
@@ -153,21 +151,25 @@ impl Pipeline {
                 }
             }
             Message::Alive => {}
-            Message::Subscribed(subscriptions) => {
-                let heartbeat = self.venue.adapter().liveness.heartbeat_channel;
-                let beating = subscriptions.iter().filter(|s| heartbeat == Some(&s.channel));
-                self.clock.expect(beating.map(|s| s.pair.clone()));
-                return Some(Control::Subscribed(subscriptions));
+            Message::Control(control) => {
+                match &control {
+                    Control::Subscribed(subscriptions) => self.expect_heartbeats(subscriptions),
+                    Control::Listing(ListingChange::Ended(name)) => {
+                        out.outputs.extend(self.ended(name, received_at));
+                    }
+                    _ => {}
+                }
+                return Some(control);
             }
             Message::Ignored(reason) => out.counts.push(Count::Ignored(reason)),
-            other => {
-                if let Message::Listing(ListingChange::Ended(name)) = &other {
-                    out.outputs.extend(self.ended(name, received_at));
-                }
-                return Control::of(other);
-            }
         }
         None
+    }
+
+    fn expect_heartbeats(&mut self, subscriptions: &[Subscription]) {
+        let heartbeat = self.venue.adapter().liveness.heartbeat_channel;
+        let beating = subscriptions.iter().filter(|s| heartbeat == Some(&s.channel));
+        self.clock.expect(beating.map(|s| s.pair.clone()));
     }
 
     fn event(&mut self, pair: PairKey, event: MarketEvent, out: &mut Produced) {
