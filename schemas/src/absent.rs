@@ -36,7 +36,7 @@ struct Absence {
     given_up: bool,
 }
 
-/// What becomes of a record whose schema is not known.
+/// The decision on a record whose schema is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It waits.
@@ -79,7 +79,7 @@ impl Absent {
         }
     }
 
-    /// What becomes of a record of that id. One that was given up is not waited for again.
+    /// The decision on a record of that id. An id that was given up is not waited for again.
     pub(crate) fn verdict(&mut self, id: i32, now: Duration) -> Verdict {
         let waits = self.since.is_some_and(|since| now < since + WAIT);
         let absence = self.ids.get_mut(&id);

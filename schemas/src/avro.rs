@@ -86,12 +86,12 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    /// Nothing is left.
+    /// All bytes have been read.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is left.
+    /// The bytes that have not been read.
     pub const fn rest(&self) -> &'a [u8] {
         self.0
     }

@@ -11,7 +11,7 @@ use crate::{Basis, Decimal, PairKey, Timestamp};
 pub struct CandleKey {
     /// The pair.
     pub pair: PairKey,
-    /// What the prices were made from.
+    /// The source of the prices.
     pub basis: Basis,
     /// The first instant of the window.
     pub open_time: Timestamp,

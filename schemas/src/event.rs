@@ -4,7 +4,7 @@ use crate::avro::{self, Malformed, Reader, Record};
 use crate::kind::Kind;
 use crate::{Decimal, Timestamp};
 
-/// What a price was made from. The two never mix: it is part of a candle's key.
+/// The source of a price. The two never mix: it is part of a candle's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Basis {
     /// A trade print.

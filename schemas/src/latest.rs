@@ -16,7 +16,7 @@ pub struct LatestPrice {
     pub size: Option<Decimal>,
     /// The trade's id, when the price is a trade's.
     pub trade_id: Option<i64>,
-    /// What the price comes from.
+    /// The source of the price.
     pub basis: Basis,
     /// Rolling 24 hours, in units of the base.
     pub base_volume_24h: Option<Decimal>,

@@ -1,4 +1,4 @@
-//! What travels: events, keys, exact decimals, their Avro form and the topic table.
+//! The records that travel: events, keys, exact decimals, their Avro form and the topic table.
 //!
 //! Every other crate speaks these types, and none of them writes down a topic name, a schema or
 //! a scale of its own.

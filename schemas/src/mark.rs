@@ -1,4 +1,4 @@
-//! What a feed knows of itself: how far it is healthy, and what it lost.
+//! The marks of a feed: how far it is healthy, and the trades that it lost.
 //!
 //! The key says whom it concerns: the exchange alone, all of the feed; a pair, a gap of that pair
 //! which of several connections carries it, or a change of the pair itself, and nothing else. What
@@ -14,7 +14,7 @@ const PARTS: [Part; 3] = [Part::Connection, Part::Trades, Part::Tickers];
 /// In the order of the schema.
 const CHANGES: [PairChange; 2] = [PairChange::Ended, PairChange::Reset];
 
-/// What happens to the pair that is a mark's key, at the mark's `healthy_until`.
+/// A change of the pair that is a mark's key, at the mark's `healthy_until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairChange {
     /// The venue no longer lists it: an option that expired.
@@ -23,7 +23,7 @@ pub enum PairChange {
     Reset,
 }
 
-/// What a mark of one connection of several tells.
+/// The content of a mark of one connection of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The clock of the connection, and of no other.

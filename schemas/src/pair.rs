@@ -112,9 +112,9 @@ const fn is_invisible(character: char) -> bool {
 /// feed's marks has only the exchange.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PairKey {
-    /// What is priced.
+    /// The priced asset.
     pub base: String,
-    /// What the price counts.
+    /// The asset in which the price is given.
     pub quote: String,
     /// Where, in lower case.
     pub exchange: String,

@@ -35,7 +35,7 @@ const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// Characters of an answer that are shown when it is not the API's own.
 const SHOWN: usize = 200;
 
-/// What went wrong with the registry; each message names the way out.
+/// A failure of the registry; each message names the way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
     /// It did not answer.

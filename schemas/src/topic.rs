@@ -12,7 +12,7 @@ pub const DEFAULT_PARTITIONS: i32 = 4;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// What a broker does with old records.
+/// The broker's treatment of old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
     /// Deleted after the retention.
@@ -90,7 +90,7 @@ impl Topic {
         }
     }
 
-    /// What the broker does with old records.
+    /// The broker's treatment of old records.
     ///
     /// A window's topic keeps it far longer than its window and the revision horizon: the topic
     /// is also the changelog.

@@ -47,7 +47,7 @@ pub struct Faults {
     pub clock_ahead: Duration,
 }
 
-/// What happens to one trade.
+/// The fault of one trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TradeFaults {
     /// A truncated copy comes first.
@@ -57,7 +57,7 @@ pub struct TradeFaults {
 }
 
 impl Faults {
-    /// What happens to the trade of that id.
+    /// The fault of the trade of that id.
     pub fn of_trade(&self, trade_id: u64) -> TradeFaults {
         let copies = match (hits(self.skip_every, trade_id), hits(self.repeat_every, trade_id)) {
             (true, _) => 0,

@@ -28,7 +28,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// What was asked for.
+    /// A successful answer with this body.
     pub fn ok(body: Value) -> Self {
         Self { status: "200 OK", retry_after: None, body }
     }
@@ -65,7 +65,7 @@ impl Response {
         self.retry_after
     }
 
-    /// What was asked for.
+    /// The body.
     pub fn body(&self) -> &Value {
         &self.body
     }
@@ -111,7 +111,7 @@ impl Head {
                 return None;
             }
             seen = length;
-            // What is there is ready at once, so the rest is waited for here.
+            // The bytes that have arrived are ready at once; here the rest is awaited.
             tokio::task::yield_now().await;
         }
     }
@@ -127,7 +127,7 @@ impl Head {
         Some(Self { path: path.into(), query: query.into(), upgrade })
     }
 
-    /// What stands behind the question mark.
+    /// The query string.
     pub fn query(&self) -> QueryString<'_> {
         QueryString(&self.query)
     }

@@ -201,8 +201,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is lost: who reads the store at [`ChangeEvent::Lost`], and applies what it is told
-        /// otherwise, ends with what the store holds.
+        /// A listener that reads the store at [`ChangeEvent::Lost`], and applies the other events,
+        /// ends with the contents of the store.
         #[test]
         fn a_listener_ends_with_what_the_store_holds(
             steps in vec((0..6_u8, any::<Option<u8>>(), any::<bool>()), 0..60),

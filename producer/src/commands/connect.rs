@@ -35,7 +35,7 @@ fn codec(config: &KafkaConfig, remembered: Option<&Start>) -> anyhow::Result<Cod
     }
     let registered = config.registry.client()?.codec(&config.cluster.topic_prefix);
     match (registered, remembered) {
-        // Nothing is decoded here, so nothing needs to be looked up.
+        // A producer decodes no record, so it looks up no schema.
         (Ok(codec), _) => {
             Ok(Codec::new(Kind::ALL.map(|kind| codec.id(kind)), Box::new(|_| Ok(None))))
         }

@@ -149,7 +149,7 @@ impl Replay {
                 self.metrics.count(venue, &mut self.produced);
             }
             "open" => pipeline.disconnected(),
-            // What we sent, and answers to requests of our own.
+            // Requests of the recorder, and their answers.
             _ => {}
         }
         Ok(())

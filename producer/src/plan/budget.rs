@@ -28,7 +28,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Nothing has been attempted.
+    /// A limiter without attempts.
     pub fn new(limits: Limits) -> Self {
         let attempts = VecDeque::with_capacity(limits.attempts);
         Self { limits, attempts, closed_until: Duration::ZERO, next_message: Duration::ZERO }

@@ -52,7 +52,7 @@ pub struct Plan {
 /// The reason for which there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlan {
-    /// Nothing would be subscribed.
+    /// The plan has no stream.
     #[error("nothing to subscribe: the venue lists none of it as active")]
     Nothing,
     /// More connections than the venue allows.

@@ -111,8 +111,7 @@ impl Tag {
     }
 }
 
-/// What a dead letter says of itself; `length` is of the whole, which may be longer than what is
-/// kept.
+/// The headers of a dead letter. `length` is that of the whole value, of which less may be kept.
 pub fn headers<'a>(letter: &'a DeadLetter, length: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![
         ("source", "producer"),

@@ -43,7 +43,7 @@ pub(crate) enum Remedy {
     Again(Refused),
     /// Its dead letter is sent.
     Letter(Refused),
-    /// Nothing more: a person must look at it.
+    /// The record is kept: a person must look at it.
     GiveUp(Refused),
 }
 
@@ -111,8 +111,8 @@ impl Refused {
     }
 }
 
-/// What Kafka has refused and the sink has not looked at: at most what the client's queue held, for
-/// the sink looks at them before it queues more.
+/// The records that Kafka refused, until the sink handles them. They are at most as many as the
+/// client's queue holds, because the sink handles them before it queues more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusals {
     /// Between the client's thread and the sink's; held to push or pop one.

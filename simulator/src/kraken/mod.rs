@@ -54,7 +54,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Nothing is subscribed; checksums are as the faults want them.
+    /// A session without subscriptions; the faults decide the checksums.
     pub fn new(faults: Faults) -> Self {
         Self { books: Books::new(faults), ..Self::default() }
     }
@@ -311,7 +311,7 @@ fn longname(name: &str) -> String {
     format!("X{}{kind}{}", altname(base), altname(quote))
 }
 
-/// What every answer to a request has.
+/// The fields of every answer to a request.
 fn stamps(method: &str, req_id: Option<u64>, now_us: i64) -> Value {
     json!({"time_in": rfc3339(now_us), "time_out": rfc3339(now_us), "req_id": req_id, "method": method})
 }
