@@ -157,8 +157,8 @@ const PROCESSED: &str = "processor_records_processed_total";
 
 /// How often partitions were given to a member, by its log.
 fn assignments(log: &str) -> usize {
-    let gave = |line: &&str| !line.ends_with("partitions=[]");
-    log.lines().filter(|line| line.contains("partitions assigned")).filter(gave).count()
+    let gave = |line: &&str| !line.ends_with("tasks=\"\"");
+    log.lines().filter(|line| line.contains("tasks assigned")).filter(gave).count()
 }
 
 #[test]

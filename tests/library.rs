@@ -11,6 +11,9 @@ use tests::support::{Process, broker, soon, topics};
 /// The example, where cargo puts it.
 const EXAMPLE: &str = "examples/word_count";
 
+/// The topic that moves each word to the partition of its key.
+const REPARTITION: &str = "word-count-words-repartition";
+
 /// Topics, a group and a state directory of its own; dropped, they are gone.
 struct Words {
     servers: String,
@@ -36,9 +39,13 @@ impl Words {
         Process::start(EXAMPLE, &arguments, &self.folder, name)
     }
 
+    /// Writes each line to another of the two partitions than the one before.
     fn write(&self, lines: &[&[u8]]) -> Result<()> {
-        let records: Vec<_> = lines.iter().map(|line| (Vec::new(), Some(line.to_vec()))).collect();
-        broker::write(&self.servers, &self.topic("lines"), 0, &records)
+        for (line, partition) in lines.iter().zip([0, 1].into_iter().cycle()) {
+            let record = (Vec::new(), Some(line.to_vec()));
+            broker::write(&self.servers, &self.topic("lines"), partition, &[record])?;
+        }
+        Ok(())
     }
 
     /// The newest count of each word, as a reader of committed records sees it.
@@ -67,7 +74,8 @@ impl Words {
 
 impl Drop for Words {
     fn drop(&mut self) {
-        let names = ["lines", "word-counts", "word-dead-letters"].map(|name| self.topic(name));
+        let names = ["lines", "word-counts", "word-dead-letters", REPARTITION];
+        let names = names.map(|name| self.topic(name));
         // A failure to tidy up must not hide the failure that led here.
         let _ = broker::delete(&self.servers, &names, &[self.topic("word-count")]);
         let _ = std::fs::remove_dir_all(&self.folder);

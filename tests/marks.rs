@@ -208,7 +208,7 @@ impl World {
 fn product(world: &mut World) -> Result<(Outputs, BTreeMap<&'static str, u64>)> {
     let codec = Arc::clone(&world.codec);
     let step = STEP_WINDOWS[usize::try_from(world.seed)? % STEP_WINDOWS.len()];
-    let mut driver = Driver::new(topology_in_steps(&codec, "", "", step))?;
+    let mut driver = Driver::new(topology_in_steps(&codec, "", "", step)?)?;
     // Written when all of it had happened.
     let written = world.now;
     for (key, value) in std::mem::take(&mut world.log) {
@@ -227,7 +227,7 @@ fn product(world: &mut World) -> Result<(Outputs, BTreeMap<&'static str, u64>)> 
     }
     driver.commit()?;
     let mut outputs = Outputs::default();
-    for letter in driver.dead_letters() {
+    for (_, letter) in driver.dead_letters() {
         set_apart(&mut outputs.dead_letters, unusable(0, letter.offset.0));
     }
     for topic in [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d, Topic::Late] {

@@ -115,7 +115,7 @@ fn a_partition_that_comes_and_goes_between_threads_and_standby_is_never_wrong() 
     installation.caught_up(&mut [&mut one])?;
     installation.outputs_equal_the_fold()?;
     let log = one.stop()?;
-    ensure!(log.contains("partitions revoked"), "no partition moved:\n{log}");
+    ensure!(log.contains("tasks revoked"), "no partition moved:\n{log}");
     // A worker may be refused a commit while the group moves on; what follows is in no group, and
     // fails by nothing but a broker that is silent for long.
     let fails = |line: &&str| line.contains("name=\"follower\"") && !line.contains("unavailable");

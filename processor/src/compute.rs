@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use schemas::{Basis, Candle, CandleKey, Codec, Status};
-use streams::record::{Batch, Offset, Partition, SourceId, Timestamp};
+use streams::record::{Batch, Offset, TaskId, Timestamp};
 use streams::store::{Committed, MemoryStore};
 use streams::{Task, Topology};
 
@@ -45,12 +45,12 @@ struct ComputeTask {
 impl ComputeTask {
     fn new() -> Result<Self> {
         let codec = Arc::new(Codec::offline());
-        let topology: Topology = topology::topology(&codec, "");
-        let stores = topology.stores().iter();
+        let topology: Topology = topology::topology(&codec, "")?;
+        let stores = topology.stores();
         let stores =
             stores.map(|_| Arc::new(Committed::new(Box::new(MemoryStore::default())))).collect();
-        let mut task = Task::new(&topology, Partition(0), stores, CACHE_MAX_BYTES)?;
-        task.run(&[]);
+        let mut task = Task::new(&topology, TaskId::new(0, 0), stores, CACHE_MAX_BYTES)?;
+        task.run(None);
         Ok(Self { codec, task, batch: Batch::default(), offset: Offset(0), dropped: 0 })
     }
 
@@ -63,7 +63,7 @@ impl ComputeTask {
     }
 
     fn commit(&mut self) -> Result<()> {
-        self.task.add_records(SourceId(0), std::mem::take(&mut self.batch));
+        self.task.add_records(std::mem::take(&mut self.batch));
         while self.task.process()? {}
         let commit = self.task.prepare_commit()?;
         self.dropped += commit.dead_letters.len() as u64;

@@ -53,7 +53,7 @@ fn run(config: &Run) -> Result<()> {
     tracing::info!(?config, "starting");
     let process = Process::new(&config.kafka, &config.stores, &config.http)?;
     let input_prefix = config.input_prefix.as_ref().unwrap_or(&config.kafka.topic_prefix);
-    let (topology, metrics) = (process.topology(input_prefix), process.metrics()?);
+    let (topology, metrics) = (process.topology(input_prefix)?, process.metrics()?);
     let app = App::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
     process.serve_while(move || app.run())
 }
@@ -63,7 +63,7 @@ fn view(config: &Serve) -> Result<()> {
     engine.validate()?;
     tracing::info!(?config, "starting");
     let process = Process::new(&config.kafka, &config.stores, &config.http)?;
-    let topology = process.topology(&config.kafka.topic_prefix);
+    let topology = process.topology(&config.kafka.topic_prefix)?;
     let metrics = process.metrics()?;
     let view = View::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
     process.serve_while(move || view.run())
@@ -105,7 +105,7 @@ impl Process {
         Ok(Self { listener, topic_prefix, service, routes, tls, limits, connections, stop })
     }
 
-    fn topology(&self, input_prefix: &str) -> Topology {
+    fn topology(&self, input_prefix: &str) -> streams::Result<Topology> {
         topology::topology_from(&self.service.codec, input_prefix, &self.topic_prefix)
     }
 

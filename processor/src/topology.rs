@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use schemas::Codec;
 use schemas::topic::Topic;
-use streams::{SinkRecord, Topology};
+use streams::{Result, SinkRecord, Topology};
 
 use crate::operators::{
     CandleStores, Candles, Entry, Interval, LatestPrices, PairCache, STEP_WINDOWS, entry,
@@ -30,12 +30,12 @@ pub const fn store_name(topic: Topic) -> &'static str {
 }
 
 /// The topology over topics whose names begin with `prefix`.
-pub fn topology(codec: &Arc<Codec>, prefix: &str) -> Topology {
+pub fn topology(codec: &Arc<Codec>, prefix: &str) -> Result<Topology> {
     topology_from(codec, prefix, prefix)
 }
 
 /// The same, with the events of another prefix.
-pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> Topology {
+pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> Result<Topology> {
     topology_in_steps(codec, input_prefix, prefix, STEP_WINDOWS)
 }
 
@@ -46,33 +46,36 @@ pub fn topology_in_steps(
     input_prefix: &str,
     prefix: &str,
     step_windows: usize,
-) -> Topology {
+) -> Result<Topology> {
     let events = Topic::Events.name(input_prefix);
     let (codec, prefix) = (Arc::clone(codec), prefix.to_owned());
     Topology::new(move |builder| {
         let candles = |interval: Interval| layouts::candles(&codec, interval, &prefix);
-        let stores = CandleStores {
-            latest: builder.store(
-                store_name(Topic::Latest),
-                layouts::latest(&codec, Topic::Latest.name(&prefix)),
-            ),
-            minutes: builder.store(store_name(Topic::Ohlc1m), candles(Interval::Minute)),
-            hours: builder.store(store_name(Topic::Ohlc1h), candles(Interval::Hour)),
-            days: builder.store(store_name(Topic::Ohlc1d), candles(Interval::Day)),
-            feeds: builder.store(
-                store_name(Topic::Feeds),
-                layouts::feeds(&codec, Topic::Feeds.name(&prefix)),
-            ),
-        };
+        let latest = builder
+            .store(store_name(Topic::Latest), layouts::latest(&codec, Topic::Latest.name(&prefix)));
+        let minutes = builder.store(store_name(Topic::Ohlc1m), candles(Interval::Minute));
+        let hours = builder.store(store_name(Topic::Ohlc1h), candles(Interval::Hour));
+        let days = builder.store(store_name(Topic::Ohlc1d), candles(Interval::Day));
+        let feeds = builder
+            .store(store_name(Topic::Feeds), layouts::feeds(&codec, Topic::Feeds.name(&prefix)));
         let decoder = Arc::clone(&codec);
         let pairs = RefCell::<PairCache>::default();
         let entries = builder.source(events.clone(), move |record| entry(&decoder, &pairs, record));
-        let late = entries.process(builder, Candles::in_steps(&stores, step_windows));
+        let late = entries.process(builder, |stores| {
+            let stores = CandleStores {
+                latest: stores.get(&latest),
+                minutes: stores.get(&minutes),
+                hours: stores.get(&hours),
+                days: stores.get(&days),
+                feeds: stores.get(&feeds),
+            };
+            Candles::in_steps(&stores, step_windows)
+        });
         let encoder = Arc::clone(&codec);
         late.to(builder, Topic::Late.name(&prefix), move |entry: &Entry| SinkRecord {
             key: store_keys::with_header(&encoder, schemas::Kind::PairKey, entry.pair()),
             value: entry.event().map(|event| encoder.to_bytes(event)),
         });
-        entries.process(builder, LatestPrices::new(stores.latest));
+        entries.process(builder, |stores| LatestPrices::new(stores.get(&latest)));
     })
 }

@@ -47,7 +47,7 @@ struct Script {
 impl Script {
     fn new() -> streams::Result<Self> {
         let codec = Arc::new(Codec::offline());
-        let driver = Driver::new(topology(&codec, ""))?;
+        let driver = Driver::new(topology(&codec, "")?)?;
         Ok(Self { codec, driver, quiet: false })
     }
 
@@ -127,7 +127,7 @@ impl Script {
                 writeln!(out, "{:8}{}", topic.base_name(), self.show(topic, &record)?)?;
             }
         }
-        for letter in &self.driver.dead_letters()[dead..] {
+        for (_, letter) in &self.driver.dead_letters()[dead..] {
             writeln!(out, "dead    offset {} {}", letter.offset, letter.reason)?;
         }
         Ok(out)

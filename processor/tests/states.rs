@@ -156,7 +156,8 @@ fn text(error: impl std::fmt::Display) -> String {
 impl World {
     fn new(step_windows: usize) -> Result<Self, String> {
         let codec = Arc::new(Codec::offline());
-        let driver = Driver::new(topology_in_steps(&codec, "", "", step_windows)).map_err(text)?;
+        let topology = topology_in_steps(&codec, "", "", step_windows).map_err(text)?;
+        let driver = Driver::new(topology).map_err(text)?;
         Ok(Self { codec, driver })
     }
 
@@ -286,7 +287,7 @@ fn a_stretch_from_before_all_time_is_refused() {
     let mut world = World::new(1).unwrap();
     world.take(&of_feed(&mark)).unwrap();
     assert_eq!(world.read_back(), Ok(()));
-    assert_eq!(world.driver.dead_letters()[0].reason, "bad_time");
+    assert_eq!(world.driver.dead_letters()[0].1.reason, "bad_time");
 }
 
 #[test]
@@ -296,7 +297,8 @@ fn names_are_bounded_and_a_reason_is_cut() {
     world.take(&of_feed(&FeedMark { feed: long.clone(), ..clock(0) })).unwrap();
     world.take(&of_feed(&FeedMark { reason: long, ..clock(0) })).unwrap();
     assert_eq!(world.read_back(), Ok(()));
-    let reasons: Vec<_> = world.driver.dead_letters().iter().map(|letter| letter.reason).collect();
+    let reasons: Vec<_> =
+        world.driver.dead_letters().iter().map(|(_, letter)| letter.reason).collect();
     assert_eq!(reasons, ["bad_mark"]);
     let feeds = world.driver.output(&Topic::Feeds.name(""));
     assert!(
@@ -318,7 +320,8 @@ fn the_end_of_time_is_refused() {
     world.take(&Step::Record(key, Some(bytes(&late)))).unwrap();
     world.take(&of_feed(&FeedMark::healthy("1", time, time))).unwrap();
     assert_eq!(world.read_back(), Ok(()));
-    let reasons: Vec<_> = world.driver.dead_letters().iter().map(|letter| letter.reason).collect();
+    let reasons: Vec<_> =
+        world.driver.dead_letters().iter().map(|(_, letter)| letter.reason).collect();
     assert_eq!(reasons, ["bad_time"; 3]);
 }
 

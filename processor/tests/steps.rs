@@ -40,7 +40,7 @@ struct World {
 
 impl World {
     fn new(step_windows: usize) -> Outcome<Self> {
-        let topology = topology_in_steps(&Arc::new(Codec::offline()), "", "", step_windows);
+        let topology = topology_in_steps(&Arc::new(Codec::offline()), "", "", step_windows)?;
         let mut world = Self { codec: Codec::offline(), driver: Driver::new(topology)? };
         for minute in 0..MINUTES {
             for pair in 0..PAIRS {

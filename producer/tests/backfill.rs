@@ -137,7 +137,7 @@ fn agree(run: &Run, absent: &Ids) -> anyhow::Result<BTreeMap<(PairKey, i64), usi
 /// The newest candles of each tier that a log gives, without the ids that they counted.
 fn candles(outputs: &[Output]) -> anyhow::Result<BTreeMap<(Topic, CandleKey), Candle>> {
     let codec = Arc::new(Codec::offline());
-    let mut driver = Driver::new(topology(&codec, ""))?;
+    let mut driver = Driver::new(topology(&codec, "")?)?;
     for output in outputs {
         let (key, value) = match output {
             Output::Event { pair, event } => (pair.clone(), codec.to_bytes(event)),

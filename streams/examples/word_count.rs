@@ -6,10 +6,10 @@
 //!
 //! It takes lines of text from the topic `lines` and keeps the count of each word in the topic
 //! `word-counts`, where a reader of committed records sees each line counted once, whatever happens
-//! to this program. Both topics are made when they are missing; Ctrl-C ends it.
+//! to this program. The topics are made when they are missing; Ctrl-C ends it.
 //!
-//! There is no repartitioning: a word is counted where its line is. The topics therefore have one
-//! partition; with more, lines would have to be keyed by word.
+//! Lines come in [`LINES_PARTITIONS`] partitions and words are counted in [`WORDS_PARTITIONS`]: a
+//! repartition topic moves each word to the partition of its key.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,8 +19,13 @@ use streams::runtime::{
     App, AppConfig, GroupProtocol, Guarantee, Metrics, Queries, Stop, TopicSpec, create_topics,
 };
 use streams::store::StoreHandle;
-use streams::{Builder, Context, Failure, Layout, Processor, Topology};
+use streams::{Builder, Context, Failure, Layout, Processor, SinkRecord, Topology};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Partitions of the topic of lines.
+const LINES_PARTITIONS: i32 = 2;
+/// Partitions of the topics of words and their counts.
+const WORDS_PARTITIONS: i32 = 3;
 
 /// Takes a line apart.
 struct Split;
@@ -49,7 +54,7 @@ impl Processor for Count {
     }
 }
 
-fn topology(lines: String, counts: String) -> Topology {
+fn topology(lines: String, counts: String) -> streams::Result<Topology> {
     Topology::new(move |builder: &mut Builder| {
         let lines = builder.source(lines.as_str(), |record| {
             let line = record.value.and_then(|value| String::from_utf8(value.into()).ok());
@@ -64,14 +69,37 @@ fn topology(lines: String, counts: String) -> Topology {
             },
         );
         let counts = builder.store("counts", counts);
-        lines.process(builder, Split).process(builder, Count { counts });
+        let words = lines.process(builder, |_| Split).repartition(
+            builder,
+            "words",
+            |word| SinkRecord { key: word.clone().into_bytes(), value: None },
+            |record| String::from_utf8(record.key.into()).map_err(|_| Failure::Drop("not_text")),
+        );
+        words.process(builder, |stores| Count { counts: stores.get(&counts) });
     })
 }
 
-fn topic(name: &str, compacted: bool) -> TopicSpec {
-    let policy = if compacted { "compact" } else { "delete" };
+fn topic(name: &str, policy: &str, partitions: i32) -> TopicSpec {
     let settings = vec![("cleanup.policy", policy.to_owned())];
-    TopicSpec { name: name.into(), partitions: 1, replication: 1, settings }
+    TopicSpec { name: name.into(), partitions, replication: 1, settings }
+}
+
+/// Creates the topics that are missing, with those that the application writes for itself.
+fn create_all(
+    servers: &str,
+    topology: &Topology,
+    application_id: &str,
+    [lines, counts, dead_letters]: [&str; 3],
+) -> streams::Result<()> {
+    let mut topics = vec![
+        topic(lines, "delete", LINES_PARTITIONS),
+        topic(counts, "compact", WORDS_PARTITIONS),
+        topic(dead_letters, "delete", WORDS_PARTITIONS),
+    ];
+    let named = topology.of_application(application_id);
+    let between = named.sub_topologies().iter().filter(|shape| shape.is_repartition());
+    topics.extend(between.map(|shape| TopicSpec::repartition(shape, WORDS_PARTITIONS, 1)));
+    create_topics(servers, &[], &topics).map(|_| ())
 }
 
 /// Stops the application on SIGTERM or Ctrl-C.
@@ -104,10 +132,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let [lines, counts, dead_letters] =
         ["lines", "word-counts", "word-dead-letters"].map(|name| format!("{prefix}{name}"));
-    let topics = [topic(&lines, false), topic(&counts, true), topic(&dead_letters, false)];
-    create_topics(servers, &[], &topics)?;
+    let topology = topology(lines.clone(), counts.clone())?;
+    let application_id = format!("{prefix}word-count");
+    create_all(servers, &topology, &application_id, [&lines, &counts, &dead_letters])?;
     let config = AppConfig {
-        application_id: format!("{prefix}word-count"),
+        application_id,
         bootstrap_servers: servers.into(),
         state_dir: state_dir.into(),
         threads: 1,
@@ -130,6 +159,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let metrics = Metrics::new("word_count", &Registry::new())?;
     let stop = stop_on_signal()?;
-    let app = App::new(topology(lines, counts), config, metrics, Queries::default(), stop)?;
+    let app = App::new(topology, config, metrics, Queries::default(), stop)?;
     Ok(app.run()?)
 }

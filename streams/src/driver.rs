@@ -7,7 +7,7 @@
 //!         record.value.map(<[u8]>::to_ascii_uppercase).ok_or(Failure::Drop("empty"))
 //!     });
 //!     lines.to(builder, "shouts", |line| SinkRecord { key: vec![], value: Some(line.clone()) });
-//! });
+//! })?;
 //! let mut driver = Driver::new(topology)?;
 //! driver.pipe("lines", 0, b"", Some(b"hello"))?;
 //! driver.commit()?;
@@ -22,19 +22,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::record::{Batch, Offset, Partition, SinkRecord, SourceId, Timestamp};
+use crate::record::{Batch, Offset, SinkRecord, SubTopologyId, TaskId, Timestamp};
 use crate::replica::Replica;
 use crate::store::{Committed, MemoryStore};
 use crate::task::{Commit, Consumed, DeadLetter, Task};
-use crate::topology::Topology;
+use crate::topology::{StoreSpec, Topology};
 
 /// The cache bound of a driver's task unless a test sets another.
 const CACHE_MAX_BYTES: usize = 64 << 20;
 
-/// One task, its logs and its stores.
+/// A task of each sub-topology, their logs and their stores. Every topic has one partition.
 pub struct Driver {
     topology: Topology,
-    task: Task,
+    /// By sub-topology.
+    tasks: Vec<Task>,
+    /// In the order of [`Topology::stores`].
     stores: Vec<MemoryStore>,
     /// Another member's disk and replicas.
     standby: Option<Standby>,
@@ -42,9 +44,11 @@ pub struct Driver {
     logs: BTreeMap<String, Vec<SinkRecord>>,
     /// By topic: how much of its log was given out.
     read: BTreeMap<String, usize>,
+    /// By sub-topology: its source.
     inputs: Vec<Vec<Input>>,
-    consumed: Vec<Consumed>,
-    dead_letters: Vec<DeadLetter>,
+    /// By sub-topology.
+    consumed: Vec<Option<Consumed>>,
+    dead_letters: Vec<(SubTopologyId, DeadLetter)>,
     counted: BTreeMap<&'static str, u64>,
     now: Timestamp,
     cache_max_bytes: usize,
@@ -61,38 +65,45 @@ type Input = (Timestamp, Vec<u8>, Option<Vec<u8>>);
 
 /// A replica of each store of the topology. The stores outlive it, as files do.
 fn open(topology: &Topology, stores: &[MemoryStore]) -> Result<Vec<Replica>> {
-    let replicas = topology.stores().iter().zip(stores).map(|(spec, store)| {
+    let replicas = topology.stores().zip(stores).map(|(spec, store)| {
         Replica::new(spec.clone(), Arc::new(Committed::new(Box::new(store.clone()))))
     });
     replicas.collect()
 }
 
-fn task(topology: &Topology, replicas: &[Replica], cache_max_bytes: usize) -> Result<Task> {
-    let stores = replicas.iter().map(|replica| Arc::clone(replica.store())).collect();
-    Task::new(topology, Partition(0), stores, cache_max_bytes)
+fn empty(topology: &Topology) -> Vec<MemoryStore> {
+    topology.stores().map(|_| MemoryStore::default()).collect()
+}
+
+fn tasks(topology: &Topology, replicas: &[Replica], cache_max_bytes: usize) -> Result<Vec<Task>> {
+    let mut stores = replicas.iter().map(|replica| Arc::clone(replica.store()));
+    let tasks = topology.sub_topologies().iter().enumerate().map(|(index, one)| {
+        let stores = stores.by_ref().take(one.stores().len()).collect();
+        Task::new(topology, TaskId::new(index, 0), stores, cache_max_bytes)
+    });
+    tasks.collect()
 }
 
 impl Driver {
-    /// A running task over empty stores and logs.
+    /// Running tasks over empty stores and logs.
     pub fn new(topology: Topology) -> Result<Self> {
         Self::with_cache(topology, CACHE_MAX_BYTES)
     }
 
-    /// The same with another bound of the cache.
+    /// The same with another bound of the cache of each task.
     pub fn with_cache(topology: Topology, cache_max_bytes: usize) -> Result<Self> {
-        let stores: Vec<_> = topology.stores().iter().map(|_| MemoryStore::default()).collect();
-        let mut task = task(&topology, &open(&topology, &stores)?, cache_max_bytes)?;
-        task.run(&[]);
-        let inputs = vec![Vec::new(); topology.sources().len()];
+        let stores = empty(&topology);
+        let mut tasks = tasks(&topology, &open(&topology, &stores)?, cache_max_bytes)?;
+        tasks.iter_mut().for_each(|task| task.run(None));
         Ok(Self {
-            topology,
-            task,
+            tasks,
             stores,
             standby: None,
             logs: BTreeMap::new(),
             read: BTreeMap::new(),
-            inputs,
-            consumed: Vec::new(),
+            inputs: vec![Vec::new(); topology.sub_topologies().len()],
+            consumed: vec![None; topology.sub_topologies().len()],
+            topology,
             dead_letters: Vec::new(),
             counted: BTreeMap::new(),
             now: Timestamp(0),
@@ -121,25 +132,29 @@ impl Driver {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<Offset> {
-        let source = self.topology.source_id(topic).ok_or_else(|| {
+        let id = self.topology.of_source(topic).ok_or_else(|| {
             Error::Invalid(format!(
                 "{topic} is not a source of the topology: declare it with source"
             ))
         })?;
-        let log = &mut self.inputs[source.0];
-        let offset = Offset(i64::try_from(log.len()).unwrap_or(i64::MAX));
-        log.push((Timestamp(timestamp), key.to_vec(), value.map(<[u8]>::to_vec)));
-        let mut batch = Batch::default();
-        batch.push(offset, Timestamp(timestamp), key, value);
-        self.task.add_records(source, batch);
-        Ok(offset)
+        Ok(self.append(id, (Timestamp(timestamp), key.to_vec(), value.map(<[u8]>::to_vec))))
     }
 
-    /// Processes all that waits; commits when the cache is full.
+    fn append(&mut self, id: SubTopologyId, input: Input) -> Offset {
+        let log = &mut self.inputs[id.0];
+        let offset = Offset(i64::try_from(log.len()).unwrap_or(i64::MAX));
+        let mut batch = Batch::default();
+        batch.push(offset, input.0, &input.1, input.2.as_deref());
+        log.push(input);
+        self.tasks[id.0].add_records(batch);
+        offset
+    }
+
+    /// Processes all that waits; commits when the cache of a task is full.
     pub fn process_all(&mut self) -> Result<()> {
-        while self.task.process()? {
-            if self.task.wants_commit() {
-                self.commit()?;
+        while self.step()? {
+            if self.tasks.iter().any(Task::wants_commit) {
+                self.commit_once()?;
             }
         }
         Ok(())
@@ -148,55 +163,96 @@ impl Driver {
     /// Processes one record that waits, or one step of the last one; false when there is nothing to
     /// do. Commits nothing.
     pub fn step(&mut self) -> Result<bool> {
-        self.task.process()
+        for task in &mut self.tasks {
+            if task.process()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Moves wall-clock time and calls what is due.
     pub fn advance_wall_clock(&mut self, ms: i64) -> Result<()> {
         self.now = Timestamp(self.now.0.saturating_add(ms));
-        self.task.punctuate(self.now)
+        self.tasks.iter_mut().try_for_each(|task| task.punctuate(self.now))
     }
 
-    /// Commits: writes the logs, then calls [`Task::post_commit`].
+    /// Commits until no record is left in a repartition topic.
     pub fn commit(&mut self) -> Result<()> {
-        self.write_transaction()?;
-        self.task.post_commit();
+        while self.commit_once()? {
+            self.process_all()?;
+        }
         Ok(())
     }
 
-    /// Writes the logs and offsets of a commit without [`Task::post_commit`].
-    pub fn write_transaction(&mut self) -> Result<()> {
-        let commit = self.task.prepare_commit()?.clone();
-        let Commit { changes, outputs, dead_letters, consumed, counted, .. } = commit;
+    /// One commit: writes the logs, then calls [`Task::post_commit`]. True when it has written to a
+    /// repartition topic.
+    pub fn commit_once(&mut self) -> Result<bool> {
+        let any = self.write_transaction()?;
+        self.tasks.iter_mut().for_each(Task::post_commit);
+        Ok(any)
+    }
+
+    /// Writes the logs and offsets of a commit without [`Task::post_commit`]. True when it has written
+    /// to a repartition topic.
+    pub fn write_transaction(&mut self) -> Result<bool> {
+        self.prepare_commit()?;
+        let commits: Vec<_> = self.tasks.iter().map(|task| task.pending().cloned()).collect();
+        let mut any = false;
+        for (index, commit) in commits.into_iter().enumerate() {
+            any |= commit.is_some_and(|commit| self.write(SubTopologyId(index), commit));
+        }
+        Ok(any)
+    }
+
+    fn write(&mut self, id: SubTopologyId, commit: Commit) -> bool {
+        let Commit { changes, outputs, repartitioned, dead_letters, consumed, counted, .. } =
+            commit;
         for (what, count) in counted {
             *self.counted.entry(what).or_default() += count;
         }
-        for (spec, changes) in self.topology.stores().iter().zip(&changes) {
+        let shape = self.topology.sub_topology(id);
+        for (spec, changes) in shape.stores().iter().zip(&changes) {
             let log = self.logs.entry(spec.topic.clone()).or_default();
             log.extend(changes.iter().map(|change| SinkRecord {
                 key: change.topic_key.to_vec(),
                 value: change.value.map(<[u8]>::to_vec),
             }));
         }
-        for (topic, outputs) in self.topology.sinks().iter().zip(outputs) {
+        for (topic, outputs) in shape.sinks().iter().zip(outputs) {
             self.logs.entry(topic.clone()).or_default().extend(outputs);
         }
-        self.dead_letters.extend(dead_letters);
-        for consumed in consumed {
-            self.consumed.retain(|known| known.source != consumed.source);
-            self.consumed.push(consumed);
+        self.dead_letters.extend(dead_letters.into_iter().map(|letter| (id, letter)));
+        self.consumed[id.0] = consumed.or(self.consumed[id.0]);
+        let targets = shape.repartitions().to_vec();
+        let any = repartitioned.iter().any(|records| !records.is_empty());
+        for (target, records) in targets.into_iter().zip(repartitioned) {
+            for one in records {
+                self.append(target, (one.timestamp, one.record.key, one.record.value));
+            }
         }
-        Ok(())
+        any
     }
 
     /// Prepares a commit that is never written.
     pub fn prepare_commit(&mut self) -> Result<()> {
-        self.task.prepare_commit().map(|_| ())
+        self.tasks.iter_mut().try_for_each(|task| task.prepare_commit().map(|_| ()))
+    }
+
+    /// Drops all that is not committed, and gives the tasks its records again.
+    pub fn discard(&mut self) {
+        self.tasks.iter_mut().for_each(Task::discard);
+        self.replay_inputs();
+    }
+
+    /// The stores of all tasks with what the runtime knows of them, in the topology's order.
+    pub fn stores(&self) -> impl Iterator<Item = (&StoreSpec, &Arc<Committed>)> {
+        self.topology.stores().zip(self.tasks.iter().flat_map(Task::stores))
     }
 
     /// Writes what is committed into the stores, as the background writer does.
     pub fn flush_stores(&mut self) -> Result<()> {
-        for (spec, store) in self.topology.stores().iter().zip(self.task.stores()) {
+        for (spec, store) in self.stores() {
             let end = self.logs.get(&spec.topic).map_or(0, Vec::len);
             if store.freeze(Offset(i64::try_from(end).unwrap_or(i64::MAX))) {
                 store.write_frozen()?;
@@ -219,13 +275,13 @@ impl Driver {
         self.run_with(replicas)
     }
 
-    /// A new task over these replicas, once they are at the ends of their topics.
+    /// New tasks over these replicas, once they are at the ends of their topics.
     fn run_with(&mut self, mut replicas: Vec<Replica>) -> Result<usize> {
-        self.task.close();
-        self.task = task(&self.topology, &replicas, self.cache_max_bytes)?;
-        self.task.begin_restore();
+        self.tasks.iter_mut().for_each(Task::close);
+        self.tasks = tasks(&self.topology, &replicas, self.cache_max_bytes)?;
+        self.tasks.iter_mut().for_each(Task::begin_restore);
         let restored = self.catch_up(&mut replicas)?;
-        self.task.run(&self.consumed);
+        self.tasks.iter_mut().zip(&self.consumed).for_each(|(task, resume)| task.run(*resume));
         self.replay_inputs();
         Ok(restored)
     }
@@ -236,7 +292,7 @@ impl Driver {
         let mut standby = if let Some(standby) = self.standby.take() {
             standby
         } else {
-            let stores: Vec<_> = self.stores.iter().map(|_| MemoryStore::default()).collect();
+            let stores = empty(&self.topology);
             Standby { replicas: open(&self.topology, &stores)?, stores }
         };
         let taken = self.catch_up(&mut standby.replicas);
@@ -254,7 +310,7 @@ impl Driver {
         Ok(())
     }
 
-    /// The member that runs the task dies, and the standby takes over. Returns how many records it
+    /// The member that runs the tasks dies, and the standby takes over. Returns how many records it
     /// had to replay.
     pub fn take_over(&mut self) -> Result<usize> {
         let Some(standby) = self.standby.take() else {
@@ -303,16 +359,14 @@ impl Driver {
 
     /// Gives the inputs from the committed offsets again.
     fn replay_inputs(&mut self) {
-        for (index, log) in self.inputs.iter().enumerate() {
-            let source = SourceId(index);
-            let consumed = self.consumed.iter().find(|consumed| consumed.source == source);
+        for ((log, consumed), task) in self.inputs.iter().zip(&self.consumed).zip(&mut self.tasks) {
             let from = consumed.map_or(0, |consumed| consumed.next.0);
             let mut batch = Batch::default();
             let rest = (from..).zip(log.iter().skip(usize::try_from(from).unwrap_or(0)));
             for (offset, (timestamp, key, value)) in rest {
                 batch.push(Offset(offset), *timestamp, key, value.as_deref());
             }
-            self.task.add_records(source, batch);
+            task.add_records(batch);
         }
     }
 
@@ -328,9 +382,10 @@ impl Driver {
         log.get(read..).unwrap_or_default().to_vec()
     }
 
-    /// The committed dead letters.
-    pub fn dead_letters(&self) -> &[DeadLetter] {
-        &self.dead_letters
+    /// The committed dead letters, with the topics that they come from.
+    pub fn dead_letters(&self) -> Vec<(&str, &DeadLetter)> {
+        let topic = |id: SubTopologyId| self.topology.sub_topology(id).source();
+        self.dead_letters.iter().map(|(id, letter)| (topic(*id), letter)).collect()
     }
 
     /// The committed counts of processors.
@@ -340,18 +395,17 @@ impl Driver {
 
     /// The committed state of a store.
     pub fn store(&self, name: &str) -> Option<&Committed> {
-        let index = self.topology.stores().iter().position(|spec| spec.name == name)?;
-        self.task.stores().get(index).map(Arc::as_ref)
+        self.stores().find(|(spec, _)| spec.name == name).map(|(_, store)| store.as_ref())
     }
 
-    /// How far the sources are committed.
-    pub fn consumed(&self) -> &[Consumed] {
+    /// How far the sources are committed, by sub-topology.
+    pub fn consumed(&self) -> &[Option<Consumed>] {
         &self.consumed
     }
 
-    /// The task.
-    pub const fn task(&self) -> &Task {
-        &self.task
+    /// The tasks, by sub-topology.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
     }
 }
 

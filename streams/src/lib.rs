@@ -11,8 +11,8 @@
 //!                          └──◄────────┴──► overlay ──every few seconds──► store
 //! ```
 //!
-//! - [`topology`] is the graph of sources, [`Processor`]s, stores and sinks, wired by handles.
-//! - [`task`] runs one partition of it. It does no I/O and reads no clock.
+//! - [`topology`] is the graph of sub-topologies: sources, [`Processor`]s, stores and sinks, wired by handles.
+//! - [`task`] runs one partition of a sub-topology. It does no I/O and reads no clock.
 //! - [`store`] holds what is committed, with its changelog position.
 //! - [`changelog`] makes a published topic serve as changelog, so that state is written once.
 //! - [`changes`] publishes changes of stores to listeners.
@@ -26,7 +26,8 @@
 //! Words are counted; `examples/word_count.rs` is the same as a program on a broker.
 //!
 //! ```
-//! use streams::{Builder, Context, Driver, Failure, Layout, Processor, Topology, store::StoreHandle};
+//! use streams::store::StoreHandle;
+//! use streams::{Builder, Context, Driver, Failure, Layout, Processor, SinkRecord, Topology};
 //!
 //! struct Split;
 //!
@@ -59,8 +60,15 @@
 //!         |count: &u64, out| out.extend_from_slice(count.to_string().as_bytes()),
 //!         |bytes| String::from_utf8_lossy(bytes).parse().map_err(|_| "not a count".into()),
 //!     ));
-//!     lines.process(builder, Split).process(builder, Count { counts });
-//! });
+//!     // A word is counted in the task of its partition, whichever line it comes from.
+//!     let words = lines.process(builder, |_| Split).repartition(
+//!         builder,
+//!         "words",
+//!         |word| SinkRecord { key: word.clone().into_bytes(), value: None },
+//!         |record| String::from_utf8(record.key.into()).map_err(|_| Failure::Drop("not_text")),
+//!     );
+//!     words.process(builder, |stores| Count { counts: stores.get(&counts) });
+//! })?;
 //!
 //! // The driver is the broker here; on a real one it is `runtime::App`.
 //! let mut driver = Driver::new(topology)?;
@@ -94,9 +102,9 @@
 //!
 //! # What this does not do
 //!
-//! There is one sub-topology: no repartitioning, no joins over topics of different partition
-//! counts, no global tables. A task writes to the partition that it reads from. Stores hold whole
-//! values by key; there are no timestamped or versioned stores. Windows are tumbling.
+//! A sub-topology has one source topic: two logs meet in a repartition topic, which orders them. There
+//! are no joins and no global tables. Stores hold whole values by key; there are no timestamped or
+//! versioned stores. Windows are tumbling.
 
 pub mod buffer;
 pub mod changelog;
@@ -104,6 +112,7 @@ pub mod changes;
 pub mod dead_letter;
 pub mod driver;
 pub mod error;
+pub mod partitioner;
 pub mod processor;
 pub mod punctuation;
 pub mod record;

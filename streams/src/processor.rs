@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Failure;
 use crate::punctuation::Schedule;
-use crate::record::{Offset, Partition, SinkRecord, Timestamp};
+use crate::record::{Offset, Partition, RepartitionRecord, SinkRecord, TaskId, Timestamp};
 
 /// A node downstream of a stream, called for each of its records.
 pub(crate) type Child<T> = Box<dyn Fn(&mut Scope, &T) -> Result<(), Failure>>;
@@ -12,12 +12,14 @@ pub(crate) type Child<T> = Box<dyn Fn(&mut Scope, &T) -> Result<(), Failure>>;
 /// State that the nodes of a task share while they process a record.
 #[derive(Default)]
 pub(crate) struct Scope {
-    pub(crate) partition: Partition,
+    pub(crate) task: TaskId,
     pub(crate) offset: Offset,
     pub(crate) timestamp: Timestamp,
     pub(crate) stream_time: Timestamp,
     /// Records for sinks, by the sink's index.
     pub(crate) outputs: Vec<Vec<SinkRecord>>,
+    /// Records for repartition topics, by the order of their declaration.
+    pub(crate) repartitioned: Vec<Vec<RepartitionRecord>>,
     /// How late the late records were, in milliseconds.
     pub(crate) late: Vec<i64>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
@@ -105,7 +107,7 @@ impl<Out> Context<'_, Out> {
 
     /// The partition of the task.
     pub const fn partition(&self) -> Partition {
-        self.scope.partition
+        self.scope.task.partition
     }
 
     /// The source record's own timestamp.

@@ -42,17 +42,37 @@ macro_rules! display_number {
 }
 display_number!(Offset, Partition, Timestamp);
 
-/// One source of a topology, by the order of declaration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub usize);
+/// A sub-topology, by the order in which the sources are declared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubTopologyId(pub usize);
+
+/// A task: one partition of one sub-topology's source. Shown as `1_3`, as in Kafka Streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// The sub-topology that it runs.
+    pub sub_topology: SubTopologyId,
+    /// The partition that it reads.
+    pub partition: Partition,
+}
+
+impl TaskId {
+    /// The task of a partition of the sub-topology that is declared at `sub_topology`.
+    pub const fn new(sub_topology: usize, partition: i32) -> Self {
+        Self { sub_topology: SubTopologyId(sub_topology), partition: Partition(partition) }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.sub_topology.0, self.partition)
+    }
+}
 
 /// One record of a source topic, borrowed from its batch.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceRecord<'a> {
-    /// Its source.
-    pub source: SourceId,
-    /// Where it stands.
-    pub partition: Partition,
+    /// The task that it is for: its topic and partition.
+    pub task: TaskId,
     /// Where it stands.
     pub offset: Offset,
     /// The record's own timestamp.
@@ -70,6 +90,15 @@ pub struct SinkRecord {
     pub key: Vec<u8>,
     /// `None` is a tombstone.
     pub value: Option<Vec<u8>>,
+}
+
+/// One record for a repartition topic: its key chooses the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepartitionRecord {
+    /// The event time of the record that it was made of.
+    pub timestamp: Timestamp,
+    /// Key and value.
+    pub record: SinkRecord,
 }
 
 /// A key of a store and its new value; `None` deletes it.

@@ -23,9 +23,11 @@ use crate::buffer::Buffer;
 use crate::error::{Error, Failure, Result};
 use crate::processor::Scope;
 use crate::punctuation::PunctuationType;
-use crate::record::{Batch, Offset, Partition, SinkRecord, SourceId, SourceRecord, Timestamp};
+use crate::record::{
+    Batch, Offset, RepartitionRecord, SinkRecord, SourceRecord, TaskId, Timestamp,
+};
 use crate::store::Committed;
-use crate::topology::{self, Builder, StoreChanges, Topology};
+use crate::topology::{Graph, StoreChanges, Topology};
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +64,6 @@ impl State {
 /// A record that could not be processed, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Where it came from.
-    pub source: SourceId,
     /// Where it stands.
     pub offset: Offset,
     /// Why; a metric label.
@@ -74,11 +74,9 @@ pub struct DeadLetter {
     pub value: Option<Vec<u8>>,
 }
 
-/// How far one source has been processed.
+/// How far the source of a task has been processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Consumed {
-    /// The source.
-    pub source: SourceId,
     /// The next offset to process.
     pub next: Offset,
     /// The task's stream time, kept beside the offset.
@@ -92,10 +90,12 @@ pub struct Commit {
     pub changes: Vec<StoreChanges>,
     /// Records by sink, in the topology's order.
     pub outputs: Vec<Vec<SinkRecord>>,
+    /// Records by repartition topic, in the topology's order.
+    pub repartitioned: Vec<Vec<RepartitionRecord>>,
     /// Records that could not be processed.
     pub dead_letters: Vec<DeadLetter>,
-    /// How far the sources have been processed.
-    pub consumed: Vec<Consumed>,
+    /// How far the source has been processed, when that is to be written.
+    pub consumed: Option<Consumed>,
     /// Records dropped since the last commit, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Events that processors counted since the last commit.
@@ -109,27 +109,28 @@ pub struct Commit {
 impl Commit {
     /// No record was consumed, and no store has changed.
     pub fn is_empty(&self) -> bool {
-        self.consumed.is_empty()
+        self.consumed.is_none()
             && self.changes.iter().all(StoreChanges::is_empty)
             && self.outputs.iter().all(Vec::is_empty)
+            && self.repartitioned.iter().all(Vec::is_empty)
     }
 }
 
-/// One partition of a topology.
+/// One partition of a sub-topology.
 pub struct Task {
-    partition: Partition,
+    id: TaskId,
     state: State,
-    graph: Builder,
+    graph: Graph,
     committed: Vec<Arc<Committed>>,
     buffer: Buffer,
     scope: Scope,
     dead_letters: Vec<DeadLetter>,
     dropped: BTreeMap<&'static str, u64>,
     processed: u64,
-    /// By source: the next offset, once anything was processed.
-    next: Vec<Option<Offset>>,
-    /// By source: the next offset of the last commit.
-    committed_next: Vec<Option<Offset>>,
+    /// The next offset, once anything was processed.
+    next: Option<Offset>,
+    /// The next offset of the last commit.
+    committed_next: Option<Offset>,
     /// Stream time of the last commit.
     committed_stream_time: Timestamp,
     cache_max_bytes: usize,
@@ -141,34 +142,40 @@ impl Task {
     /// more than `cache_max_bytes`.
     pub fn new(
         topology: &Topology,
-        partition: Partition,
+        id: TaskId,
         committed: Vec<Arc<Committed>>,
         cache_max_bytes: usize,
     ) -> Result<Self> {
-        let graph = topology.build(committed.clone())?;
-        let sources = topology.sources().len();
-        let outputs = vec![Vec::new(); topology.sinks().len()];
+        let graph = topology.build(id.sub_topology, &committed)?;
+        let shape = topology.sub_topology(id.sub_topology);
+        let scope = Scope {
+            task: id,
+            outputs: vec![Vec::new(); shape.sinks().len()],
+            repartitioned: vec![Vec::new(); shape.repartitions().len()],
+            stream_time: Timestamp::MIN,
+            ..Scope::default()
+        };
         Ok(Self {
-            partition,
+            id,
             state: State::Created,
             graph,
             committed,
-            buffer: Buffer::new(sources),
-            scope: Scope { partition, outputs, stream_time: Timestamp::MIN, ..Scope::default() },
+            buffer: Buffer::default(),
+            scope,
             dead_letters: Vec::new(),
             dropped: BTreeMap::new(),
             processed: 0,
-            next: vec![None; sources],
-            committed_next: vec![None; sources],
+            next: None,
+            committed_next: None,
             committed_stream_time: Timestamp::MIN,
             cache_max_bytes,
             pending: None,
         })
     }
 
-    /// The partition of all its sources and outputs.
-    pub const fn partition(&self) -> Partition {
-        self.partition
+    /// Its sub-topology and partition.
+    pub const fn id(&self) -> TaskId {
+        self.id
     }
 
     /// Where it is in its life.
@@ -188,11 +195,11 @@ impl Task {
     }
 
     /// Its stores are at the ends of their changelogs; it goes on where the group's committed
-    /// offsets say.
-    pub fn run(&mut self, resume: &[Consumed]) {
+    /// offset says.
+    pub fn run(&mut self, resume: Option<Consumed>) {
         debug_assert!(matches!(self.state, State::Created | State::Restoring), "it runs once");
-        for consumed in resume {
-            self.committed_next[consumed.source.0] = Some(consumed.next);
+        if let Some(consumed) = resume {
+            self.committed_next = Some(consumed.next);
             self.committed_stream_time = self.committed_stream_time.max(consumed.stream_time);
         }
         self.buffer.raise_stream_time(self.committed_stream_time);
@@ -212,23 +219,20 @@ impl Task {
             .for_each(|punctuation| punctuation.restart(time));
     }
 
-    /// Appends records of one source.
-    pub fn add_records(&mut self, source: SourceId, batch: Batch) {
-        self.buffer.add(source, batch);
+    /// Appends records of its source.
+    pub fn add_records(&mut self, batch: Batch) {
+        self.buffer.add(batch);
     }
 
-    /// The next offset to process of one source; `None` before anything was.
-    pub fn position(&self, source: SourceId) -> Option<Offset> {
-        let processed = self.next.get(source.0).copied().flatten();
-        processed.or_else(|| self.committed_next.get(source.0).copied().flatten())
+    /// The next offset to process, with the stream time; `None` before anything was.
+    pub fn position(&self) -> Option<Consumed> {
+        let next = self.next.or(self.committed_next)?;
+        Some(Consumed { next, stream_time: self.scope.stream_time })
     }
 
-    /// [`Self::position`] of every source that has one, with the stream time.
-    pub fn positions(&self) -> Vec<Consumed> {
-        let sources = (0..self.next.len()).map(SourceId);
-        let stream_time = self.scope.stream_time;
-        let known = sources.filter_map(|source| Some((source, self.position(source)?)));
-        known.map(|(source, next)| Consumed { source, next, stream_time }).collect()
+    /// The next offset of the last commit.
+    pub const fn committed(&self) -> Option<Offset> {
+        self.committed_next
     }
 
     /// Bytes that wait to be processed.
@@ -247,25 +251,23 @@ impl Task {
             return Ok(true);
         }
         let Self { buffer, graph, scope, dead_letters, dropped, next, .. } = self;
-        let taken = buffer.next(|source, row, stream_time| {
+        let taken = buffer.next(|row, stream_time| {
             scope.offset = row.offset;
             scope.timestamp = row.timestamp;
             scope.stream_time = stream_time;
-            debug_assert!(next[source.0] <= Some(row.offset), "offsets never go back");
-            next[source.0] = Some(row.offset.next());
+            debug_assert!(*next <= Some(row.offset), "offsets never go back");
+            *next = Some(row.offset.next());
             let record = SourceRecord {
-                source,
-                partition: scope.partition,
+                task: scope.task,
                 offset: row.offset,
                 timestamp: row.timestamp,
                 key: row.key,
                 value: row.value,
             };
-            match graph.sources[source.0].1(scope, &record) {
+            match (graph.source)(scope, &record) {
                 Err(Failure::Drop(reason)) => {
                     *dropped.entry(reason).or_default() += 1;
                     dead_letters.push(DeadLetter {
-                        source,
                         offset: row.offset,
                         reason,
                         key: row.key.to_vec(),
@@ -294,8 +296,7 @@ impl Task {
 
     /// One more step of the record that is not done; whether it is done now.
     fn resume(&mut self) -> Result<bool> {
-        topology::resume(&self.graph, &mut self.scope)
-            .map_err(|failure| not_of_a_record(failure, "resume"))
+        self.graph.resume(&mut self.scope).map_err(|failure| not_of_a_record(failure, "resume"))
     }
 
     /// Calls the processors whose wall-clock schedule is due.
@@ -307,7 +308,8 @@ impl Task {
         if self.graph.punctuations.is_empty() {
             return Ok(());
         }
-        topology::punctuate(&mut self.graph.punctuations, &mut self.scope, clock, time)
+        self.graph
+            .punctuate(&mut self.scope, clock, time)
             .map_err(|failure| not_of_a_record(failure, "punctuate"))
     }
 
@@ -328,8 +330,9 @@ impl Task {
         let mut commit = Commit {
             changes: vec![StoreChanges::default(); self.graph.stores.len()],
             outputs: self.scope.outputs.iter_mut().map(std::mem::take).collect(),
+            repartitioned: self.scope.repartitioned.iter_mut().map(std::mem::take).collect(),
             dead_letters: std::mem::take(&mut self.dead_letters),
-            consumed: Vec::new(),
+            consumed: None,
             dropped: std::mem::take(&mut self.dropped),
             counted: self.scope.take_counts(),
             late: std::mem::take(&mut self.scope.late),
@@ -338,12 +341,10 @@ impl Task {
         for (store, changes) in self.graph.stores.iter().zip(&mut commit.changes) {
             (store.drain)(changes)?;
         }
-        let mut consumed = self.positions();
-        // A zombie is fenced by the offsets that it sends, so a commit with records has some.
-        if commit.is_empty() {
-            consumed.retain(|one| Some(one.next) != self.committed_next[one.source.0]);
-        }
-        commit.consumed = consumed;
+        // A zombie is fenced by the offset that it sends, so a commit with records has one.
+        let is_empty = commit.is_empty();
+        let consumed = self.position();
+        commit.consumed = consumed.filter(|one| !is_empty || Some(one.next) != self.committed_next);
         Ok(self.pending.insert(commit))
     }
 
@@ -361,8 +362,8 @@ impl Task {
             store.commit(changes.iter().map(|change| (change.store_key, change.value)));
             changes.clear();
         }
-        for consumed in &commit.consumed {
-            self.committed_next[consumed.source.0] = Some(consumed.next);
+        if let Some(consumed) = commit.consumed {
+            self.committed_next = Some(consumed.next);
             self.committed_stream_time = self.committed_stream_time.max(consumed.stream_time);
         }
         self.trim();
@@ -386,6 +387,7 @@ impl Task {
         self.pending = None;
         self.graph.stores.iter().for_each(|store| (store.discard)());
         self.scope.outputs.iter_mut().for_each(Vec::clear);
+        self.scope.repartitioned.iter_mut().for_each(Vec::clear);
         self.scope.take_counts();
         self.scope.late.clear();
         self.dead_letters.clear();
@@ -394,7 +396,7 @@ impl Task {
         self.buffer.restart(self.committed_stream_time);
         self.restart_clock();
         self.scope.again = true;
-        self.next.fill(None);
+        self.next = None;
     }
 
     /// Stops processing; what is committed stays.

@@ -50,7 +50,7 @@ impl Processor for Count {
     }
 }
 
-fn topology() -> Topology {
+fn topology() -> streams::Result<Topology> {
     Topology::new(|builder: &mut Builder| {
         let words = builder.source(WORDS, |record| match record.value {
             Some(JUNK) => Err(Failure::Drop("junk")),
@@ -62,7 +62,7 @@ fn topology() -> Topology {
             |bytes| bytes.try_into().map(u64::from_be_bytes).map_err(|_| "no count".to_owned()),
         );
         let counts = builder.store(COUNTS, layout);
-        words.process(builder, Count { counts });
+        words.process(builder, |stores| Count { counts: stores.get(&counts) });
     })
 }
 
@@ -190,7 +190,7 @@ impl World {
     ) -> Result<Outcome> {
         let (metrics, stop) = (Metrics::new("errors", &Registry::new())?, Stop::default());
         let (queries, config) = (Queries::default(), self.config());
-        let app = App::new(topology(), config, metrics.clone(), queries, stop.clone())?;
+        let app = App::new(topology()?, config, metrics.clone(), queries, stop.clone())?;
         std::thread::scope(|scope| {
             let running = scope.spawn(|| app.run());
             let waited = wait_until("the application to have done enough", BOUND, || {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! transaction: Idle ──produce──► Open ──end──► Prepared ──markers──► Idle
-//! group:       partition ──assign──► member ──revoke, acknowledged──► nobody
-//!                                      └────── expelled ────────────► nobody
+//! group:       task ──assign──► member ──revoke, acknowledged──► nobody
+//!                                 └────── expelled ────────────► nobody
 //! ```
 //!
 //! What it refuses is what Kafka refuses: an old epoch, offsets from one who is not in the group.
@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use streams::record::Timestamp;
+use streams::record::{TaskId, Timestamp};
 use streams::task::Consumed;
 
 use super::log::Log;
@@ -20,7 +20,8 @@ use super::log::Log;
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) &'static str);
 
-/// One record of the source topic.
+/// One record of a source topic.
+#[derive(Clone)]
 pub(crate) struct Event {
     /// Milliseconds.
     pub(crate) timestamp: i64,
@@ -45,10 +46,23 @@ struct Transaction {
     /// The incarnation that holds the epoch.
     member: u64,
     touched: BTreeSet<(String, usize)>,
-    offsets: BTreeMap<usize, Sent>,
+    offsets: BTreeMap<TaskId, Sent>,
     open: bool,
     /// Decided, markers not yet written.
     prepared: bool,
+}
+
+/// The group's view of a task.
+#[derive(Default)]
+pub(crate) struct Claimed {
+    /// The member that owns it.
+    pub(crate) owner: Option<u64>,
+    /// Its owner is asked to give it back.
+    pub(crate) is_revoking: bool,
+    /// The committed offset.
+    pub(crate) offset: Option<Consumed>,
+    /// The last member that was given its offset.
+    holder: u64,
 }
 
 /// Everything that outlives the members.
@@ -57,31 +71,31 @@ pub(crate) struct Broker {
     /// By partition: the source topic.
     pub(crate) inputs: Vec<Vec<Event>>,
     logs: BTreeMap<(String, usize), Log>,
+    /// Topics with one writer for each partition: the sub-topology of the writer.
+    written_by: BTreeMap<String, usize>,
     /// By transactional id.
     transactions: Vec<Transaction>,
     members: BTreeSet<u64>,
-    /// By partition.
-    pub(crate) owner: Vec<Option<u64>>,
-    /// By partition: its owner is asked to give it back.
-    pub(crate) revoking: Vec<bool>,
-    /// By partition: what the group has committed.
-    pub(crate) offsets: Vec<Option<Consumed>>,
-    /// By partition: the last one who was given its offsets.
-    holder: Vec<u64>,
-    /// What the auditor has found.
+    /// Every task.
+    pub(crate) tasks: BTreeMap<TaskId, Claimed>,
+    /// The first finding of the auditor.
     pub(crate) violation: Option<String>,
 }
 
 impl Broker {
-    /// Empty logs.
-    pub(crate) fn new(partitions: usize, members: usize) -> Self {
+    /// Empty logs. `written_by` names the topics with one writer for each partition, and the
+    /// sub-topology of the writer.
+    pub(crate) fn new(
+        tasks: &[TaskId],
+        members: usize,
+        written_by: BTreeMap<String, usize>,
+    ) -> Self {
+        let partitions = tasks.iter().filter(|task| task.sub_topology.0 == 0);
         Self {
-            inputs: (0..partitions).map(|_| Vec::new()).collect(),
+            inputs: partitions.map(|_| Vec::new()).collect(),
+            written_by,
             transactions: (0..members).map(|_| Transaction::default()).collect(),
-            owner: vec![None; partitions],
-            revoking: vec![false; partitions],
-            offsets: vec![None; partitions],
-            holder: vec![0; partitions],
+            tasks: tasks.iter().map(|task| (*task, Claimed::default())).collect(),
             ..Self::default()
         }
     }
@@ -122,11 +136,10 @@ impl Broker {
         &mut self,
         (id, epoch): (usize, u64),
         (topic, partition): (&str, usize),
-        key: &[u8],
-        value: Option<&[u8]>,
+        (timestamp, key, value): (i64, &[u8], Option<&[u8]>),
     ) -> Result<(), Refused> {
         self.check(id, epoch)?;
-        self.log(topic, partition).append(id, key, value);
+        self.log(topic, partition).append(id, timestamp, key, value);
         let transaction = &mut self.transactions[id];
         transaction.open = true;
         transaction.touched.insert((topic.into(), partition));
@@ -138,7 +151,7 @@ impl Broker {
         &mut self,
         (id, epoch): (usize, u64),
         member: u64,
-        offsets: BTreeMap<usize, Sent>,
+        offsets: BTreeMap<TaskId, Sent>,
     ) -> Result<(), Refused> {
         if offsets.is_empty() {
             return Ok(());
@@ -178,39 +191,45 @@ impl Broker {
         if !committed {
             return;
         }
-        self.audit(member, touched.iter().map(|(_, partition)| *partition), &offsets);
-        for (partition, sent) in offsets {
-            self.offsets[partition] = Some(sent.consumed);
+        let writers = touched.iter().filter_map(|(topic, partition)| {
+            let partition = i32::try_from(*partition).ok()?;
+            Some(TaskId::new(*self.written_by.get(topic)?, partition))
+        });
+        self.audit(member, writers.collect(), &offsets);
+        for (task, sent) in offsets {
+            self.claimed(task).offset = Some(sent.consumed);
         }
     }
 
-    /// One writer for each partition; offsets and stream time never go back; nobody commits on top
-    /// of what it does not know.
-    fn audit(
-        &mut self,
-        member: u64,
-        touched: impl Iterator<Item = usize>,
-        offsets: &BTreeMap<usize, Sent>,
-    ) {
-        for partition in touched.chain(offsets.keys().copied()) {
-            if self.holder[partition] != member {
-                let holder = self.holder[partition];
-                self.violated(format!("{member} wrote partition {partition}, held by {holder}"));
+    /// One writer for each partition; offsets and stream time never go back; no member commits on top
+    /// of an offset that it does not know.
+    fn audit(&mut self, member: u64, writers: Vec<TaskId>, offsets: &BTreeMap<TaskId, Sent>) {
+        for task in writers.into_iter().chain(offsets.keys().copied()) {
+            let holder = self.claimed(task).holder;
+            if holder != member {
+                self.violated(format!("{member} wrote for task {task}, held by {holder}"));
             }
         }
-        for (partition, sent) in offsets {
-            let known = self.offsets[*partition];
+        for (task, sent) in offsets {
+            let known = self.claimed(*task).offset;
             if known != sent.base {
-                self.violated(format!(
-                    "partition {partition}: a commit from {:?} onto {known:?}",
-                    sent.base
-                ));
+                self.violated(format!("task {task}: a commit from {:?} onto {known:?}", sent.base));
             }
             let (next, time) = known.map_or((0, Timestamp::MIN), |c| (c.next.0, c.stream_time));
             if sent.consumed.next.0 < next || sent.consumed.stream_time < time {
-                self.violated(format!("partition {partition}: offsets or stream time go back"));
+                self.violated(format!("task {task}: offset or stream time goes back"));
             }
         }
+    }
+
+    /// Deletes the records of a repartition topic before a place, for the task that reads them.
+    pub(crate) fn purge(&mut self, task: TaskId, topic: &str, before: usize) {
+        let committed = self.claimed(task).offset.map_or(0, |consumed| consumed.next.0);
+        if i64::try_from(before).unwrap_or(i64::MAX) > committed {
+            self.violated(format!("task {task}: records after {committed} are deleted: {before}"));
+        }
+        let log = self.log(topic, usize::try_from(task.partition.0).unwrap_or(0));
+        log.start = log.start.max(before);
     }
 
     /// Keeps the first finding.
@@ -225,20 +244,23 @@ impl Broker {
         self.members.insert(member);
     }
 
-    /// Throws a member out, or lets it go: its partitions are nobody's.
+    /// Throws a member out, or lets it go: its tasks belong to no member.
     pub(crate) fn expel(&mut self, member: u64) {
         self.members.remove(&member);
-        for partition in 0..self.owner.len() {
-            if self.owner[partition] == Some(member) {
-                self.release(partition);
-            }
+        for claimed in self.tasks.values_mut().filter(|claimed| claimed.owner == Some(member)) {
+            (claimed.owner, claimed.is_revoking) = (None, false);
         }
     }
 
-    /// A member has given a partition back.
-    pub(crate) fn release(&mut self, partition: usize) {
-        self.owner[partition] = None;
-        self.revoking[partition] = false;
+    /// The group's view of a task.
+    pub(crate) fn claimed(&mut self, task: TaskId) -> &mut Claimed {
+        self.tasks.entry(task).or_default()
+    }
+
+    /// A member has given a task back.
+    pub(crate) fn release(&mut self, task: TaskId) {
+        let claimed = self.claimed(task);
+        (claimed.owner, claimed.is_revoking) = (None, false);
     }
 
     /// Whether it is in the group.
@@ -251,21 +273,22 @@ impl Broker {
         self.members.iter().copied().collect()
     }
 
-    /// Whether no pending transaction may change the offsets of a partition.
-    pub(crate) fn are_stable(&self, partition: usize) -> bool {
-        !self.transactions.iter().any(|t| t.offsets.contains_key(&partition))
+    /// Whether no pending transaction may change the offset of a task.
+    pub(crate) fn is_stable(&self, task: TaskId) -> bool {
+        !self.transactions.iter().any(|t| t.offsets.contains_key(&task))
     }
 
-    /// The committed offsets of a partition. Its owner holds it from here on.
-    pub(crate) fn take_offsets(&mut self, partition: usize, member: u64) -> Option<Consumed> {
-        if self.owner[partition] == Some(member) {
-            self.holder[partition] = member;
+    /// The committed offset of a task. Its owner holds the task from here on.
+    pub(crate) fn take_offset(&mut self, task: TaskId, member: u64) -> Option<Consumed> {
+        let claimed = self.claimed(task);
+        if claimed.owner == Some(member) {
+            claimed.holder = member;
         }
-        self.offsets[partition]
+        claimed.offset
     }
 
-    /// Whether it was the last to be given the partition.
-    pub(crate) fn holds(&self, partition: usize, member: u64) -> bool {
-        self.holder[partition] == member
+    /// Whether it was the last to be given the task.
+    pub(crate) fn holds(&self, task: TaskId, member: u64) -> bool {
+        self.tasks.get(&task).is_some_and(|claimed| claimed.holder == member)
     }
 }

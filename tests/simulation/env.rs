@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use rand::rngs::SmallRng;
-use streams::record::{Offset, Partition, Timestamp};
+use streams::record::{Offset, Partition, TaskId, Timestamp};
 use streams::store::{Committed, Store as _};
 use streams::task::State;
+use streams::topology::SubTopology;
 use streams::{Error, Replica, Result, Task, Topology};
 
 use super::broker::Broker;
 use super::disk::Disk;
-use super::log::Pairs;
+use super::log::{Log, Pairs};
 use super::rules::Rule;
 
 /// A handle for the clients of all members. One thread uses it, a call at a time.
@@ -28,6 +29,8 @@ pub(crate) struct Env {
     pub(crate) rng: SmallRng,
     pub(crate) broker: Broker,
     pub(crate) topology: Topology,
+    /// By sub-topology: partitions of its source.
+    pub(crate) partitions: Vec<i32>,
     pub(crate) broken: &'static [Rule],
     pub(crate) faults: bool,
     /// Milliseconds.
@@ -44,6 +47,32 @@ pub(crate) struct Env {
 }
 
 impl Env {
+    /// Every task.
+    pub(crate) fn tasks(&self) -> Vec<TaskId> {
+        let of = |(index, count): (usize, &i32)| (0..*count).map(move |at| TaskId::new(index, at));
+        self.partitions.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// The partitions of a topic that are compared together.
+    pub(crate) fn partitions_of(&self, topic: &str, partition: Option<usize>) -> Vec<usize> {
+        let of = |shape: &&SubTopology| {
+            let is_store = shape.stores().iter().any(|spec| spec.topic == topic);
+            is_store || shape.sinks().iter().any(|sink| sink == topic)
+        };
+        let shapes = self.topology.sub_topologies();
+        let found = shapes.iter().position(|shape| of(&shape));
+        let found = found.or_else(|| topic.strip_prefix("dead-")?.parse().ok());
+        let count = found.and_then(|index| usize::try_from(self.partitions[index]).ok());
+        partition.map_or_else(|| (0..count.unwrap_or(0)).collect(), |partition| vec![partition])
+    }
+
+    /// The log of a task's source, if it is a repartition topic.
+    pub(crate) fn between(&mut self, task: TaskId) -> Option<&mut Log> {
+        let shape = self.topology.sub_topology(task.sub_topology);
+        let topic = shape.is_repartition().then(|| shape.source().to_owned())?;
+        Some(self.broker.log(&topic, index(task.partition)))
+    }
+
     /// Whether the clients keep to a rule.
     pub(crate) fn keeps(&self, rule: Rule) -> bool {
         !self.broken.contains(&rule)
@@ -116,22 +145,23 @@ impl Env {
     pub(crate) fn audit_tasks<'t>(
         &mut self,
         member: u64,
-        tasks: impl Iterator<Item = (Partition, &'t Task)>,
+        tasks: impl Iterator<Item = &'t Task>,
     ) -> Result<()> {
         if !std::mem::take(&mut self.audit_due) {
             return Ok(());
         }
-        let mut running = tasks.filter(|(_, task)| task.state() == State::Running);
-        running.try_for_each(|(partition, task)| self.audit_task(member, partition, task))
+        let mut running = tasks.filter(|task| task.state() == State::Running);
+        running.try_for_each(|task| self.audit_task(member, task))
     }
 
     /// The committed state of a running task is what its changelogs make, while the member holds
-    /// the partition.
-    fn audit_task(&mut self, member: u64, partition: Partition, task: &Task) -> Result<()> {
-        if !self.broker.holds(index(partition), member) {
+    /// it.
+    fn audit_task(&mut self, member: u64, task: &Task) -> Result<()> {
+        let (id, partition) = (task.id(), task.id().partition);
+        if !self.broker.holds(id, member) {
             return Ok(());
         }
-        let specs = self.topology.stores().to_vec();
+        let specs = self.topology.sub_topology(id.sub_topology).stores().to_vec();
         for (spec, store) in specs.iter().zip(task.stores()) {
             let topic = &spec.topic;
             let end = self.broker.log(topic, index(partition)).high_watermark();
@@ -143,7 +173,8 @@ impl Env {
     }
 
     /// What follows the log holds what the log makes up to there.
-    pub(crate) fn audit_replica(&mut self, partition: Partition, replica: &Replica) -> Result<()> {
+    pub(crate) fn audit_replica(&mut self, task: TaskId, replica: &Replica) -> Result<()> {
+        let partition = task.partition;
         let (topic, next) = (&replica.spec().topic, place(replica.next()));
         if replica.is_following() && !self.is_fold(topic, partition, replica.store(), next)? {
             self.broker.violated(format!("a standby of {topic}-{partition} is wrong at {next}"));
@@ -166,11 +197,6 @@ impl Env {
 /// The place of a partition in the broker's lists.
 pub(crate) fn index(partition: Partition) -> usize {
     usize::try_from(partition.0).unwrap_or(0)
-}
-
-/// A partition's number.
-pub(crate) fn number(index: usize) -> Partition {
-    Partition(i32::try_from(index).unwrap_or(i32::MAX))
 }
 
 /// An offset of a place in a log.

@@ -8,15 +8,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use streams::record::{Offset, Partition, SourceId, SourceRecord, Timestamp};
+use streams::partitioner::partition;
+use streams::record::{Offset, SourceRecord, TaskId, Timestamp};
 use streams::runtime::worker::{Group, MissingOffset, Rebalance, StartPosition};
 use streams::task::{Commit, Consumed};
 use streams::{Error, Result};
 
-use super::broker::{Refused, Sent};
-use super::env::{Shared, index, number, offset, place};
+use super::broker::{Event, Refused, Sent};
+use super::env::{Env, Shared, index, offset, place};
+use super::log::Record;
 use super::rules::Rule;
-use super::sample::DEAD_LETTERS;
+use super::sample::dead_letters;
 
 /// One incarnation of a member.
 pub(crate) struct SimGroup {
@@ -24,17 +26,44 @@ pub(crate) struct SimGroup {
     id: usize,
     incarnation: u64,
     epoch: u64,
-    /// Partitions that the worker was told to take, and was not yet told to give back.
-    assigned: BTreeSet<usize>,
+    /// Tasks that the worker was told to take, and was not yet told to give back.
+    assigned: BTreeSet<TaskId>,
     lost: bool,
-    /// What the group had committed of a partition when this incarnation last knew.
-    base: BTreeMap<usize, Option<Consumed>>,
-    /// By partition: the next place of the source. Only of those whose assignment was answered.
-    fetched: BTreeMap<usize, usize>,
-    paused: BTreeSet<usize>,
+    /// The committed offset of a task when this incarnation last knew it.
+    base: BTreeMap<TaskId, Option<Consumed>>,
+    /// By task: the next place of the source. Only of those whose assignment was answered.
+    fetched: BTreeMap<TaskId, usize>,
+    paused: BTreeSet<TaskId>,
     /// The open transaction has records.
     wrote: bool,
-    sent: BTreeMap<usize, Sent>,
+    sent: BTreeMap<TaskId, Sent>,
+}
+
+/// Some committed records of a task's source, with their places.
+fn fetch(
+    env: &mut Env,
+    member: u64,
+    task: TaskId,
+    from: usize,
+    most: usize,
+) -> Result<Vec<(usize, Event)>> {
+    let Some(log) = env.between(task) else {
+        let events = env.broker.inputs[index(task.partition)].iter().enumerate();
+        return Ok(events.skip(from).take(most).map(|(at, event)| (at, event.clone())).collect());
+    };
+    let start = log.start;
+    let records = log.committed(from, log.stable()).take(most).map(|(at, record)| {
+        let Record { timestamp, key, value, .. } = record;
+        (at, Event { timestamp: *timestamp, key: key.clone(), value: value.clone() })
+    });
+    let records = records.collect();
+    if from >= start {
+        return Ok(records);
+    }
+    if env.broker.holds(task, member) {
+        env.broker.violated(format!("task {task} reads from {from}, but {start} is the first"));
+    }
+    Err(Error::Unavailable("the records are deleted".into()))
 }
 
 fn refused(Refused(why): Refused) -> Error {
@@ -82,28 +111,38 @@ impl SimGroup {
         }
         self.lost = env.keeps(Rule::LossIsTold);
         env.note(format!("{} hears of its loss", self.incarnation));
-        let partitions = self.assigned.iter().map(|partition| number(*partition)).collect();
-        vec![Rebalance::Revoke { partitions, lost: self.lost }]
+        vec![Rebalance::Revoke { tasks: self.assigned.iter().copied().collect(), lost: self.lost }]
     }
 
-    fn produce(&self, partition: Partition, commit: &Commit) -> Result<(), Refused> {
+    fn produce(&self, task: TaskId, commit: &Commit) -> Result<(), Refused> {
         let (by, mut env) = (self.producer(), self.env.borrow_mut());
         let topology = env.topology.clone();
-        for (spec, changes) in topology.stores().iter().zip(&commit.changes) {
+        let (shape, at) = (topology.sub_topology(task.sub_topology), index(task.partition));
+        for (spec, changes) in shape.stores().iter().zip(&commit.changes) {
             for change in changes.iter() {
-                let to = (spec.topic.as_str(), index(partition));
-                env.broker.produce(by, to, change.topic_key, change.value)?;
+                let record = (0, change.topic_key, change.value);
+                env.broker.produce(by, (&spec.topic, at), record)?;
             }
         }
-        for (sink, outputs) in topology.sinks().iter().zip(&commit.outputs) {
+        for (sink, outputs) in shape.sinks().iter().zip(&commit.outputs) {
             for output in outputs {
-                let to = (sink.as_str(), index(partition));
-                env.broker.produce(by, to, &output.key, output.value.as_deref())?;
+                let record = (0, output.key.as_slice(), output.value.as_deref());
+                env.broker.produce(by, (sink, at), record)?;
             }
         }
+        for (target, records) in shape.repartitions().iter().zip(&commit.repartitioned) {
+            let topic = topology.sub_topology(*target).source();
+            for one in records {
+                let at = partition(&one.record.key, env.partitions[target.0]);
+                let (key, value) = (one.record.key.as_slice(), one.record.value.as_deref());
+                env.broker.produce(by, (topic, index(at)), (one.timestamp.0, key, value))?;
+            }
+        }
+        let topic = dead_letters(task.sub_topology);
         for letter in &commit.dead_letters {
-            let (key, to) = (letter.offset.to_string(), (DEAD_LETTERS, index(partition)));
-            env.broker.produce(by, to, key.as_bytes(), Some(letter.reason.as_bytes()))?;
+            let key = letter.offset.to_string();
+            let record = (0, key.as_bytes(), Some(letter.reason.as_bytes()));
+            env.broker.produce(by, (&topic, at), record)?;
         }
         Ok(())
     }
@@ -120,25 +159,26 @@ impl Group for SimGroup {
             return Ok(self.hear_of_loss());
         }
         let broker = &mut self.env.borrow_mut().broker;
-        let (mut taken, mut revoked) = (Vec::new(), Vec::new());
-        for partition in 0..broker.owner.len() {
-            if broker.owner[partition] != Some(self.incarnation) {
+        let (mut taken, mut revoked, mut released) = (Vec::new(), Vec::new(), Vec::new());
+        for (task, claimed) in &broker.tasks {
+            if claimed.owner != Some(self.incarnation) {
                 continue;
             }
-            match (broker.revoking[partition], self.assigned.contains(&partition)) {
-                (true, true) => revoked.push(number(partition)),
-                (true, false) => broker.release(partition),
+            match (claimed.is_revoking, self.assigned.contains(task)) {
+                (true, true) => revoked.push(*task),
+                (true, false) => released.push(*task),
                 (false, true) => {}
-                (false, false) => taken.push(partition),
+                (false, false) => taken.push(*task),
             }
         }
+        released.into_iter().for_each(|task| broker.release(task));
         self.assigned.extend(taken.iter().copied());
         let mut rebalances = Vec::new();
         if !revoked.is_empty() {
-            rebalances.push(Rebalance::Revoke { partitions: revoked, lost: false });
+            rebalances.push(Rebalance::Revoke { tasks: revoked, lost: false });
         }
         if !taken.is_empty() {
-            rebalances.push(Rebalance::Assign(taken.into_iter().map(number).collect()));
+            rebalances.push(Rebalance::Assign(taken));
         }
         Ok(rebalances)
     }
@@ -147,20 +187,19 @@ impl Group for SimGroup {
         self.lost
     }
 
-    fn positions(&mut self, partitions: &[Partition]) -> Result<Option<Vec<StartPosition>>> {
+    fn positions(&mut self, tasks: &[TaskId]) -> Result<Option<Vec<StartPosition>>> {
         let mut env = self.env.borrow_mut();
         env.die(1, "before the positions")?;
-        let stable = partitions.iter().all(|partition| env.broker.are_stable(index(*partition)));
+        let stable = tasks.iter().all(|task| env.broker.is_stable(*task));
         if !stable && env.keeps(Rule::OffsetsAreStable) {
             env.note(format!("{} waits for stable offsets", self.incarnation));
             env.wait(Duration::from_millis(1));
             return Ok(None);
         }
-        let resumes = partitions.iter().map(|partition| {
-            let base = env.broker.take_offsets(index(*partition), self.incarnation);
-            self.base.insert(index(*partition), base);
-            let consumed = base.into_iter().collect();
-            StartPosition { partition: *partition, consumed }
+        let resumes = tasks.iter().map(|task| {
+            let consumed = env.broker.take_offset(*task, self.incarnation);
+            self.base.insert(*task, consumed);
+            StartPosition { task: *task, consumed }
         });
         let resumes = resumes.collect();
         env.stall(self.incarnation);
@@ -172,41 +211,35 @@ impl Group for SimGroup {
         let mut env = self.env.borrow_mut();
         env.die(1, "before it is decided where to begin")?;
         let known = env.keeps(Rule::PositionsAreKnown);
-        let first = Consumed { source: SourceId(0), next: Offset(0), stream_time: Timestamp::MIN };
-        let resumes = missing.iter().map(|MissingOffset { partition, is_on_disk }| {
+        let first = Consumed { next: Offset(0), stream_time: Timestamp::MIN };
+        let resumes = missing.iter().map(|MissingOffset { task, is_on_disk }| {
             if *is_on_disk {
-                env.broker.violated(format!("partition {partition} has state and no offset"));
+                env.broker.violated(format!("task {task} has state and no offset"));
             }
-            StartPosition {
-                partition: *partition,
-                consumed: known.then_some(first).into_iter().collect(),
-            }
+            StartPosition { task: *task, consumed: known.then_some(first) }
         });
         Ok(resumes.collect())
     }
 
-    fn assign(&mut self, partitions: &[Partition]) -> Result<()> {
-        for partition in partitions {
-            let base = self.base.get(&index(*partition)).copied().flatten();
+    fn assign(&mut self, tasks: &[TaskId]) -> Result<()> {
+        for task in tasks {
+            let base = self.base.get(task).copied().flatten();
             let from = base.map_or(0, |base| place(base.next));
-            self.fetched.insert(index(*partition), from);
-            self.env
-                .borrow_mut()
-                .note(format!("{} takes {partition} from {from}", self.incarnation));
+            self.fetched.insert(*task, from);
+            self.env.borrow_mut().note(format!("{} takes {task} from {from}", self.incarnation));
         }
         Ok(())
     }
 
-    fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
+    fn unassign(&mut self, tasks: &[TaskId]) -> Result<()> {
         let mut env = self.env.borrow_mut();
-        for partition in partitions {
-            let at = index(*partition);
-            self.assigned.remove(&at);
-            self.fetched.remove(&at);
-            self.paused.remove(&at);
-            if env.broker.owner[at] == Some(self.incarnation) {
-                env.broker.release(at);
-                env.note(format!("{} gives {partition} back", self.incarnation));
+        for task in tasks {
+            self.assigned.remove(task);
+            self.fetched.remove(task);
+            self.paused.remove(task);
+            if env.broker.claimed(*task).owner == Some(self.incarnation) {
+                env.broker.release(*task);
+                env.note(format!("{} gives {task} back", self.incarnation));
             }
         }
         self.lost = false;
@@ -216,21 +249,20 @@ impl Group for SimGroup {
     fn take(&mut self, wait: Duration, mut take: impl FnMut(SourceRecord<'_>)) -> Result<()> {
         let mut env = self.env.borrow_mut();
         let mut any = false;
-        for (partition, next) in &mut self.fetched {
-            if self.paused.contains(partition) || env.chance(50) {
+        for (task, next) in &mut self.fetched {
+            if self.paused.contains(task) || env.chance(50) {
                 continue;
             }
             let most = env.rng.random_range(1..8);
-            for event in env.broker.inputs[*partition].iter().skip(*next).take(most) {
+            for (at, event) in fetch(&mut env, self.incarnation, *task, *next, most)? {
                 take(SourceRecord {
-                    source: SourceId(0),
-                    partition: number(*partition),
-                    offset: offset(*next),
+                    task: *task,
+                    offset: offset(at),
                     timestamp: Timestamp(event.timestamp),
                     key: &event.key,
                     value: event.value.as_deref(),
                 });
-                (*next, any) = (*next + 1, true);
+                (*next, any) = (at + 1, true);
             }
         }
         if !any {
@@ -239,20 +271,35 @@ impl Group for SimGroup {
         Ok(())
     }
 
-    fn pause(&mut self, partition: Partition) -> Result<()> {
-        self.env.borrow_mut().note(format!("{} pauses {partition}", self.incarnation));
-        self.paused.insert(index(partition));
+    fn pause(&mut self, task: TaskId) -> Result<()> {
+        self.env.borrow_mut().note(format!("{} pauses {task}", self.incarnation));
+        self.paused.insert(task);
         Ok(())
     }
 
-    fn resume(&mut self, partition: Partition) -> Result<()> {
-        self.paused.remove(&index(partition));
+    fn resume(&mut self, task: TaskId) -> Result<()> {
+        self.paused.remove(&task);
         Ok(())
     }
 
-    fn lag(&mut self, _: SourceId, partition: Partition, position: Offset) -> Option<i64> {
-        let end = offset(self.env.borrow().broker.inputs[index(partition)].len());
-        Some(end.0 - position.0)
+    fn lag(&mut self, task: TaskId, position: Offset) -> Option<i64> {
+        let mut env = self.env.borrow_mut();
+        let end = match env.between(task) {
+            Some(log) => log.stable(),
+            None => env.broker.inputs[index(task.partition)].len(),
+        };
+        Some(offset(end).0 - position.0)
+    }
+
+    fn purge(&mut self, committed: &[(TaskId, Offset)]) -> Result<()> {
+        let mut env = self.env.borrow_mut();
+        env.die(1, "before it deletes records")?;
+        for (task, before) in committed {
+            let topic = env.topology.sub_topology(task.sub_topology).source().to_owned();
+            env.broker.purge(*task, &topic, place(*before));
+            env.note(format!("{} deletes records of {task} before {before}", self.incarnation));
+        }
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -261,9 +308,9 @@ impl Group for SimGroup {
         self.env.borrow_mut().die(1, "before the transaction")
     }
 
-    fn write(&mut self, partition: Partition, commit: &Commit) -> Result<()> {
+    fn write(&mut self, task: TaskId, commit: &Commit) -> Result<()> {
         self.wrote = true;
-        self.produce(partition, commit).map_err(refused)?;
+        self.produce(task, commit).map_err(refused)?;
         let mut env = self.env.borrow_mut();
         env.stall(self.incarnation);
         env.die(1, "after the records")
@@ -275,13 +322,13 @@ impl Group for SimGroup {
         env.die(1, "before the offsets")
     }
 
-    fn send_offsets(&mut self, offsets: &[(Partition, Vec<Consumed>)]) -> Result<()> {
+    fn send_offsets(&mut self, offsets: &[(TaskId, Consumed)]) -> Result<()> {
         if self.skips_proof() {
             return Ok(());
         }
-        let sent = offsets.iter().filter_map(|(partition, consumed)| {
-            let base = self.base.get(&index(*partition)).copied().flatten();
-            Some((index(*partition), Sent { consumed: *consumed.first()?, base }))
+        let sent = offsets.iter().map(|(task, consumed)| {
+            let base = self.base.get(task).copied().flatten();
+            (*task, Sent { consumed: *consumed, base })
         });
         self.sent = sent.collect();
         let by = self.producer();
@@ -316,8 +363,8 @@ impl Group for SimGroup {
             _ => env.broker.commit(by).map_err(refused)?,
         }
         env.die(1, "before the stores receive the commit")?;
-        for (partition, sent) in &self.sent {
-            self.base.insert(*partition, Some(sent.consumed));
+        for (task, sent) in &self.sent {
+            self.base.insert(*task, Some(sent.consumed));
         }
         env.audit_due = true;
         env.stall(self.incarnation);

@@ -18,6 +18,8 @@ enum State {
 pub(crate) struct Record {
     producer: usize,
     state: State,
+    /// Milliseconds.
+    pub(crate) timestamp: i64,
     /// Empty when there is none.
     pub(crate) key: Vec<u8>,
     /// `None` is a tombstone.
@@ -31,14 +33,27 @@ pub(crate) struct Log {
     slots: Vec<Option<Record>>,
     /// By producer: where its open transaction begins.
     open: BTreeMap<usize, usize>,
+    /// Records before this place are deleted.
+    pub(crate) start: usize,
 }
 
 impl Log {
     /// Appends a record of an open transaction.
-    pub(crate) fn append(&mut self, producer: usize, key: &[u8], value: Option<&[u8]>) {
+    pub(crate) fn append(
+        &mut self,
+        producer: usize,
+        timestamp: i64,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) {
         self.open.entry(producer).or_insert(self.slots.len());
         let (key, value) = (key.to_vec(), value.map(<[u8]>::to_vec));
-        self.slots.push(Some(Record { producer, state: State::Pending, key, value }));
+        self.slots.push(Some(Record { producer, state: State::Pending, timestamp, key, value }));
+    }
+
+    /// All records are decided, and none is left from `next` on.
+    pub(crate) fn is_read(&self, next: usize) -> bool {
+        self.open.is_empty() && self.committed(next, self.slots.len()).next().is_none()
     }
 
     /// Ends a producer's transaction with a marker.

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use streams::record::Partition;
+use streams::record::{Partition, TaskId};
 use streams::runtime::worker::{
     Claims, Follower, FollowerHandle, RuntimeContext, Worker, WorkerSettings,
 };
@@ -29,7 +29,7 @@ pub(crate) struct Member<'a> {
     env: Shared,
     scene: RuntimeContext<'a>,
     settings: WorkerSettings,
-    partitions: i32,
+    tasks: Vec<TaskId>,
     id: usize,
     /// It keeps warm what others own.
     is_standby: bool,
@@ -61,14 +61,14 @@ impl<'a> Member<'a> {
         env: &Shared,
         scene: RuntimeContext<'a>,
         settings: WorkerSettings,
-        partitions: i32,
+        tasks: Vec<TaskId>,
         (id, is_standby): (usize, bool),
     ) -> Self {
         Self {
             env: Rc::clone(env),
             scene,
             settings,
-            partitions,
+            tasks,
             id,
             is_standby,
             incarnation: 0,
@@ -103,7 +103,7 @@ impl<'a> Member<'a> {
     fn follow(&self, alive: &Rc<Cell<bool>>, asks: Claims) -> Following<'a> {
         let topics = self.topics(alive);
         let flusher = topics.flusher();
-        let follower = Follower::new(self.scene, self.settings.disk, self.partitions, topics);
+        let follower = Follower::new(self.scene, self.settings.disk, self.tasks.clone(), topics);
         Following { follower, flusher, asks }
     }
 
@@ -208,9 +208,7 @@ impl<'a> Member<'a> {
         follower.turn(asks)?;
         let mut env = self.env.borrow_mut();
         env.stands_still = false;
-        follower
-            .replicas()
-            .try_for_each(|(partition, replica)| env.audit_replica(partition, replica))?;
+        follower.replicas().try_for_each(|(task, replica)| env.audit_replica(task, replica))?;
         let works = env.chance(40);
         drop(env);
         if works {

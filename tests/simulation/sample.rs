@@ -3,19 +3,31 @@
 //! ```text
 //! events ─► count by key and window ─► total by key ─► trace   (counts, totals: stores)
 //!    ├──► ticks: every 50 ms of stream time
-//!    └──► pulse: every 40 ms of wall clock, with nothing consumed
+//!    ├──► pulse: every 40 ms of wall clock, with nothing consumed
+//!    └──► by-value-repartition ─► sum of times by value ─► times (store), echo
+//!                                        └─► by-parity-repartition ─► count by parity ─► parities (store)
 //! ```
+//!
+//! The order in which records of several partitions come to a repartition topic differs between two
+//! runs. Sums do not depend on it.
 
 use streams::punctuation::{PunctuationType, Schedule};
-use streams::record::{SourceRecord, Timestamp};
+use streams::record::{SourceRecord, SubTopologyId, Timestamp};
 use streams::store::StoreHandle;
 use streams::window::TumblingWindows;
-use streams::{Builder, Context, Failure, Layout, Processor, SinkRecord, Topology};
+use streams::{Builder, Context, Failure, Layout, Processor, Result, SinkRecord, Stream, Topology};
 
 /// The sink whose times are the wall clock's: different in every run.
 pub(crate) const PULSE: &str = "pulse";
-/// The topic of records that could not be processed.
-pub(crate) const DEAD_LETTERS: &str = "dead";
+/// The sink whose records have no order.
+pub(crate) const ECHO: &str = "echo";
+/// Added to each time, so that a record with the time 0 counts as well.
+const BASE_MS: i64 = 1_000;
+
+/// The topic of a sub-topology's records that could not be processed.
+pub(crate) fn dead_letters(of: SubTopologyId) -> String {
+    format!("dead-{}", of.0)
+}
 
 const GRACE_MS: i64 = 20;
 
@@ -90,8 +102,63 @@ impl Processor for Tick {
     }
 }
 
+/// Sums the times of the records of each value.
+struct Times(StoreHandle<i64>);
+
+impl Processor for Times {
+    type In = Vec<u8>;
+    type Out = Vec<u8>;
+
+    fn process(
+        &mut self,
+        context: &mut Context<'_, Vec<u8>>,
+        value: &Vec<u8>,
+    ) -> Result<(), Failure> {
+        if value == b"13" {
+            return Err(Failure::Drop("unlucky"));
+        }
+        *self.0.entry(value)?.get_or_insert(0) += context.timestamp().0 + BASE_MS;
+        context.forward(value)
+    }
+}
+
+/// Counts the records of each key.
+struct Parities(StoreHandle<i64>);
+
+impl Processor for Parities {
+    type In = Vec<u8>;
+    type Out = ();
+
+    fn process(&mut self, _: &mut Context<'_, ()>, key: &Vec<u8>) -> Result<(), Failure> {
+        *self.0.entry(key)?.get_or_insert(0) += 1;
+        Ok(())
+    }
+}
+
+fn key_only(key: Vec<u8>) -> SinkRecord {
+    SinkRecord { key, value: None }
+}
+
+fn key(record: &SourceRecord<'_>) -> Result<Vec<u8>, Failure> {
+    Ok(record.key.to_vec())
+}
+
+/// The sub-topologies behind the first.
+fn behind(builder: &mut Builder, events: &Stream<Event>) {
+    let times = builder.store("times", numbers("times"));
+    let parities = builder.store("parities", numbers("parities"));
+    let text = |event: &Event| event.value.unwrap_or(0).to_string().into_bytes();
+    let values = events.repartition(builder, "by-value", move |event| key_only(text(event)), key);
+    let summed = values.process(builder, |stores| Times(stores.get(&times)));
+    summed.to(builder, ECHO, |value| key_only(value.clone()));
+    let parity = |value: &Vec<u8>| vec![value.last().copied().unwrap_or(0) % 2];
+    let parted =
+        summed.repartition(builder, "by-parity", move |value| key_only(parity(value)), key);
+    parted.process(builder, |stores| Parities(stores.get(&parities)));
+}
+
 /// The topology, with or without the pulse: it would fill every commit.
-pub(crate) fn topology(with_pulse: bool) -> Topology {
+pub(crate) fn topology(with_pulse: bool) -> Result<Topology> {
     Topology::new(move |builder: &mut Builder| {
         let events = builder.source("events", event);
         let counts = builder.store("counts", numbers("counts"));
@@ -101,10 +168,18 @@ pub(crate) fn topology(with_pulse: bool) -> Topology {
         };
         let line =
             |line: &String| SinkRecord { key: vec![], value: Some(line.clone().into_bytes()) };
-        events.process(builder, Sum { windows, counts, totals }).to(builder, "trace", line);
-        events.process(builder, Tick(PunctuationType::StreamTime, 50)).to(builder, "ticks", line);
+        let sums = events.process(builder, |stores| Sum {
+            windows,
+            counts: stores.get(&counts),
+            totals: stores.get(&totals),
+        });
+        sums.to(builder, "trace", line);
+        let tick = Tick(PunctuationType::StreamTime, 50);
+        events.process(builder, |_| tick).to(builder, "ticks", line);
         if with_pulse {
-            events.process(builder, Tick(PunctuationType::WallClock, 40)).to(builder, PULSE, line);
+            let tick = Tick(PunctuationType::WallClock, 40);
+            events.process(builder, |_| tick).to(builder, PULSE, line);
         }
+        behind(builder, &events);
     })
 }

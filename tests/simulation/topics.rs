@@ -42,7 +42,7 @@ impl Flusher {
             StoreJob::Ends(changelogs) => {
                 let mut env = self.env.borrow_mut();
                 let ends = changelogs.into_iter().map(|changelog| {
-                    let log = env.broker.log(&changelog.topic, index(changelog.partition));
+                    let log = env.broker.log(&changelog.topic, index(changelog.task.partition));
                     let end = offset(log.stable());
                     (changelog, end)
                 });
@@ -55,7 +55,8 @@ impl Flusher {
         }
     }
 
-    fn write(&self, Changelog { topic, partition, store }: &Changelog) -> Result<()> {
+    fn write(&self, Changelog { topic, task, store }: &Changelog) -> Result<()> {
+        let partition = &task.partition;
         let mut env = self.env.borrow_mut();
         env.die(1, "between freeze and write")?;
         let disks = self.disks.borrow();

@@ -313,13 +313,13 @@ impl Member {
         let mut times = BTreeMap::<i32, i32>::new();
         for line in self.process.log()?.lines() {
             let change = match line {
-                given if given.contains("partitions assigned") => 1,
-                taken if taken.contains("partitions revoked") => -1,
+                given if given.contains("tasks assigned") => 1,
+                taken if taken.contains("tasks revoked") => -1,
                 _ => continue,
             };
-            let list = line.split(" partitions=[").nth(1).and_then(|rest| rest.split(']').next());
-            let parts = list.unwrap_or_default().split(',').map(str::trim);
-            for partition in parts.filter(|part| !part.is_empty()) {
+            let list = line.split(" tasks=\"").nth(1).and_then(|rest| rest.split('"').next());
+            for task in list.unwrap_or_default().split_whitespace() {
+                let (_, partition) = task.split_once('_').context("a task without a partition")?;
                 let count = times.entry(partition.parse()?).or_default();
                 // What it lost while it was being assigned was never told as assigned.
                 *count = (*count + change).max(0);

@@ -39,7 +39,7 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let codec = Arc::new(Codec::offline());
-    let mut driver = Driver::new(processor::topology::topology(&codec, ""))?;
+    let mut driver = Driver::new(processor::topology::topology(&codec, "")?)?;
     let load = Load {
         events: options.events,
         keys: options.keys,

@@ -21,7 +21,8 @@ use super::queries::Queries;
 use super::state_dir::StateDir;
 use super::{clock, errors, librdkafka};
 use crate::error::{Error, Result};
-use crate::topology::Topology;
+use crate::record::TaskId;
+use crate::topology::{StoreSpec, SubTopology, Topology};
 
 /// A broker that has not answered in this time is unreachable.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -61,31 +62,49 @@ pub(super) fn check_access(bootstrap_servers: &str, kafka: &[(String, String)]) 
     metadata(&asking(&settings(bootstrap_servers, kafka))?, bootstrap_servers).map(|_| ())
 }
 
-/// Checks that every topic of an application is there, with as many partitions as the source, and
-/// returns how many.
-pub(super) fn check_app(config: &AppConfig, topology: &Topology) -> Result<i32> {
-    let [source] = topology.sources() else {
-        return Err(Error::Invalid(
-            "a topology has not exactly one source topic, and the runtime runs no other: split it"
-                .into(),
-        ));
-    };
-    let stores = topology.stores().iter().map(|store| &store.topic);
-    let others = stores.chain(topology.sinks()).chain([&config.dead_letters_topic]);
-    let config = config.stores();
-    check_partitions(&client(&config)?, &config, source, others)
+/// Checks that every topic of an application is there, those of a sub-topology with as many partitions
+/// as its source. Returns how many, by sub-topology.
+pub(super) fn check_app(config: &AppConfig, topology: &Topology) -> Result<Vec<i32>> {
+    let (dead_letters, config) = (&config.dead_letters_topic, config.stores());
+    let known = KnownTopics::ask(&config)?;
+    let sources = topology.sub_topologies().iter().map(|shape| {
+        let stores = shape.stores().iter().map(|store| store.topic.as_str());
+        known.same(shape.source(), stores.chain(shape.sinks().iter().map(String::as_str)))
+    });
+    let partitions = sources.collect::<Result<Vec<i32>>>()?;
+    let (found, wanted) = (known.partitions(dead_letters)?, partitions.iter().max());
+    match wanted {
+        // A dead letter goes to the partition that its record came from.
+        Some(wanted) if found < *wanted => Err(Error::Invalid(format!(
+            "topic {dead_letters} has {found} partitions, but a source has {wanted}: it must have as \
+             many; recreate {dead_letters}: processor topics create"
+        ))),
+        _ => Ok(partitions),
+    }
 }
 
-/// Checks that the topics of all stores are there, with as many partitions as the first, and
-/// returns how many.
-pub(super) fn check_stores(config: &StoreConfig, topology: &Topology) -> Result<i32> {
-    let Some((first, others)) = topology.stores().split_first() else {
+/// Checks that the topics of all stores are there, those of a sub-topology with as many partitions
+/// each. Returns how many, by sub-topology: 0 for one without stores.
+pub(super) fn check_stores(config: &StoreConfig, topology: &Topology) -> Result<Vec<i32>> {
+    if topology.stores().next().is_none() {
         return Err(Error::Invalid(
             "a view needs a topology with at least one store: add one".into(),
         ));
-    };
-    let others = others.iter().map(|store| &store.topic);
-    check_partitions(&client(config)?, config, &first.topic, others)
+    }
+    let known = KnownTopics::ask(config)?;
+    let partitions = topology.sub_topologies().iter().map(|shape| match shape.stores() {
+        [] => Ok(0),
+        [first, others @ ..] => {
+            known.same(&first.topic, others.iter().map(|one| one.topic.as_str()))
+        }
+    });
+    partitions.collect()
+}
+
+/// The tasks of a topology whose sub-topologies have so many partitions.
+pub(super) fn tasks(partitions: &[i32]) -> Vec<TaskId> {
+    let of = |(index, count): (usize, &i32)| (0..*count).map(move |one| TaskId::new(index, one));
+    partitions.iter().enumerate().flat_map(of).collect()
 }
 
 /// Checks that the stores' topics are those that the state was made of: a position in a topic that
@@ -96,7 +115,7 @@ pub(super) fn check_identity(
     state_dir: &StateDir,
     queries: &Queries,
 ) -> Result<()> {
-    let names: Vec<&str> = topology.stores().iter().map(|store| store.topic.as_str()).collect();
+    let names: Vec<&str> = topology.stores().map(|store| store.topic.as_str()).collect();
     if names.is_empty() {
         return Ok(());
     }
@@ -114,14 +133,13 @@ pub(super) fn check_identity(
         return Ok(());
     }
     let ids = librdkafka::topic_ids(client.client(), &names, TIMEOUT)?;
-    let ids: Vec<_> = names.into_iter().zip(ids).collect();
-    state_dir.check_topics(&ids)?;
-    let stores = topology.stores().iter().map(|store| store.name.clone());
-    queries.set_topics(stores.zip(ids.into_iter().map(|(_, id)| id)));
+    let stores: Vec<(&StoreSpec, String)> = topology.stores().zip(ids).collect();
+    state_dir.check_topics(&stores)?;
+    queries.set_topics(stores.into_iter().map(|(store, id)| (store.name.clone(), id)));
     Ok(())
 }
 
-fn settings(bootstrap_servers: &str, kafka: &[(String, String)]) -> ClientConfig {
+pub(super) fn settings(bootstrap_servers: &str, kafka: &[(String, String)]) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", bootstrap_servers);
     for (name, value) in kafka {
@@ -149,29 +167,39 @@ fn absent(client: &Asking, topic: &str) -> Error {
     Error::Invalid(format!("topic {topic} does not exist: processor topics create"))
 }
 
-fn check_partitions<'a>(
-    client: &Asking,
-    config: &StoreConfig,
-    first: &str,
-    others: impl Iterator<Item = &'a String>,
-) -> Result<i32> {
-    let metadata = metadata(client, &config.bootstrap_servers)?;
-    let partitions = |topic: &str| {
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let count = found.map(|found| i32::try_from(found.partitions().len()).unwrap_or(0));
-        count.ok_or_else(|| absent(client, topic))
-    };
-    let expected = partitions(first)?;
-    for topic in others {
-        let found = partitions(topic)?;
-        if found != expected {
-            return Err(Error::Invalid(format!(
-                "topic {topic} has {found} partitions, but {first} has {expected}: they must be \
-                 the same; recreate {topic}: processor topics create"
-            )));
-        }
+/// The topics that the user may see.
+struct KnownTopics {
+    client: Asking,
+    metadata: Metadata,
+}
+
+impl KnownTopics {
+    fn ask(config: &StoreConfig) -> Result<Self> {
+        let client = client(config)?;
+        let metadata = metadata(&client, &config.bootstrap_servers)?;
+        Ok(Self { client, metadata })
     }
-    Ok(expected)
+
+    fn partitions(&self, topic: &str) -> Result<i32> {
+        let found = self.metadata.topics().iter().find(|found| found.name() == topic);
+        let count = found.map(|found| i32::try_from(found.partitions().len()).unwrap_or(0));
+        count.ok_or_else(|| absent(&self.client, topic))
+    }
+
+    /// Checks that the others have as many partitions as the first, and returns how many.
+    fn same<'a>(&self, first: &str, others: impl Iterator<Item = &'a str>) -> Result<i32> {
+        let expected = self.partitions(first)?;
+        for topic in others {
+            let found = self.partitions(topic)?;
+            if found != expected {
+                return Err(Error::Invalid(format!(
+                    "topic {topic} has {found} partitions, but {first} has {expected}: they must be \
+                     the same; recreate {topic}: processor topics create"
+                )));
+            }
+        }
+        Ok(expected)
+    }
 }
 
 /// Between two looks for topics that were just created.
@@ -188,6 +216,21 @@ pub struct TopicSpec {
     pub replication: i32,
     /// The broker's settings for it.
     pub settings: Vec<(&'static str, String)>,
+}
+
+impl TopicSpec {
+    /// A repartition topic. Its records stay until the next sub-topology has committed them, when the
+    /// application deletes them, and have the times of their events.
+    pub fn repartition(shape: &SubTopology, partitions: i32, replication: i32) -> Self {
+        let settings = [
+            ("cleanup.policy", "delete".into()),
+            ("retention.ms", "-1".into()),
+            ("message.timestamp.type", "CreateTime".into()),
+            ("message.timestamp.before.max.ms", i64::MAX.to_string()),
+            ("message.timestamp.after.max.ms", i64::MAX.to_string()),
+        ];
+        Self { name: shape.source().into(), partitions, replication, settings: settings.into() }
+    }
 }
 
 /// Creates what is missing and checks the partitions of what is there. Returns the names of those

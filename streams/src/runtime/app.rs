@@ -19,7 +19,8 @@ use super::stop::Stop;
 use super::worker::Worker;
 use super::{admin, clock};
 use crate::error::{Error, Result};
-use crate::topology::Topology;
+use crate::record::TaskId;
+use crate::topology::{SubTopology, Topology};
 
 /// The pause before a failed worker is replaced, doubled for each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -52,7 +53,8 @@ impl Shared {
 /// An application: a topology and the threads that run it.
 pub struct App {
     shared: Shared,
-    partitions: i32,
+    /// Of the sources, by sub-topology.
+    partitions: Vec<i32>,
     /// For the follower, until it runs.
     claims: Mutex<Option<Claims>>,
 }
@@ -67,9 +69,11 @@ impl App {
         stop: Stop,
     ) -> Result<Self> {
         config.validate()?;
+        let topology = topology.of_application(&config.application_id);
         let partitions = admin::check_app(&config, &topology)?;
         let state_dir = StateDir::open(&config.stores())?;
-        state_dir.check_partitions(&topology.sources()[0], partitions)?;
+        let sources = topology.sub_topologies().iter().map(SubTopology::source);
+        state_dir.check_partitions(sources.zip(partitions.iter().copied()))?;
         let instance = state_dir.instance()?;
         let (standby, claims) = if config.standby {
             let (standby, claims) = FollowerHandle::new();
@@ -94,8 +98,11 @@ impl App {
 
     /// Follows the partitions of other members until the stop signal.
     fn follow(&self, claims: &mut Claims) -> Result<()> {
-        let Shared { config, state_dir, stop, .. } = &self.shared;
-        follow(self.shared.context(), &config.stores(), state_dir, self.partitions, claims, stop)
+        let Shared { config, state_dir, stop, topology, .. } = &self.shared;
+        let has_stores =
+            |task: &TaskId| !topology.sub_topology(task.sub_topology).stores().is_empty();
+        let tasks = admin::tasks(&self.partitions).into_iter().filter(has_stores).collect();
+        follow(self.shared.context(), &config.stores(), state_dir, tasks, claims, stop)
     }
 
     /// Runs until the stop signal. Blocks: call it on a thread of its own.
@@ -126,28 +133,27 @@ fn run_worker(shared: &Shared, index: usize) -> Result<()> {
     supervise(&shared.stop, &shared.metrics, "worker", || {
         let Shared { config, topology, state_dir, queries, stop, standby, letters, .. } = shared;
         // Checked at each start: an error that looks like a new leader may be a topic that was deleted.
-        let ran = admin::check_app(config, topology)
-            .and_then(|_| admin::check_identity(&config.stores(), topology, state_dir, queries))
-            .and_then(|()| {
-                let name = format!("{}-{}-{index}", config.application_id, shared.instance);
-                let group = KafkaGroup::join(config, topology, letters, &name)?;
-                // While the group answers.
-                let topics = KafkaTopics::new(&config.stores(), topology.stores(), state_dir)?;
-                let (context, settings) = (shared.context(), config.settings());
-                Worker::new(context, settings, standby.clone(), index, group, topics).run(stop)
-            });
+        let ran = admin::check_app(config, topology).and_then(|partitions| {
+            admin::check_identity(&config.stores(), topology, state_dir, queries)?;
+            let name = format!("{}-{}-{index}", config.application_id, shared.instance);
+            let group = KafkaGroup::join(config, topology, &partitions, letters, &name)?;
+            // While the group answers.
+            let topics = KafkaTopics::new(&config.stores(), topology, state_dir)?;
+            let (context, settings) = (shared.context(), config.settings());
+            Worker::new(context, settings, standby.clone(), index, group, topics).run(stop)
+        });
         // The worker is gone, so the follower takes over its partitions.
         standby.release_all(index);
         ran
     })
 }
 
-/// Follows every partition that no worker of this process owns, until the stop signal. Blocks.
+/// Follows every task that no worker of this process owns, until the stop signal. Blocks.
 pub(super) fn follow(
     context: RuntimeContext<'_>,
     config: &StoreConfig,
     state_dir: &StateDir,
-    partitions: i32,
+    tasks: Vec<TaskId>,
     claims: &mut Claims,
     stop: &Stop,
 ) -> Result<()> {
@@ -155,8 +161,8 @@ pub(super) fn follow(
     supervise(stop, metrics, "follower", || {
         admin::check_stores(config, topology)?;
         admin::check_identity(config, topology, state_dir, queries)?;
-        let topics = KafkaTopics::new(config, topology.stores(), state_dir)?;
-        Follower::new(context, config.disk_settings(), partitions, topics).run(claims, stop)
+        let topics = KafkaTopics::new(config, topology, state_dir)?;
+        Follower::new(context, config.disk_settings(), tasks.clone(), topics).run(claims, stop)
     })
 }
 

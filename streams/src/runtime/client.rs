@@ -7,7 +7,7 @@
 //!
 //! They are two traits because a follower is in no group and writes no commit. `runtime/kafka.rs`
 //! implements both over librdkafka, and the simulation in `tests/` over a broker in memory. A source
-//! is named by [`SourceId`], so a worker with several source topics needs no other calls.
+//! and its partition are named by a [`TaskId`], so a worker with several source topics needs no other calls.
 //!
 //! No call blocks on another member: it returns "not yet" or takes a time limit, so that one thread can
 //! drive several workers.
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::record::{Offset, Partition, SourceId, SourceRecord, Timestamp};
+use crate::record::{Offset, Partition, SourceRecord, TaskId, Timestamp};
 use crate::store::{Committed, Moment, Store};
 use crate::task::{Commit, Consumed};
 use crate::topology::StoreSpec;
@@ -24,32 +24,32 @@ use crate::topology::StoreSpec;
 /// A decision of the group about this member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebalance {
-    /// Partitions to take.
-    Assign(Vec<Partition>),
-    /// Partitions to give back.
+    /// Tasks to take.
+    Assign(Vec<TaskId>),
+    /// Tasks to give back.
     Revoke {
-        /// The partitions.
-        partitions: Vec<Partition>,
+        /// The tasks.
+        tasks: Vec<TaskId>,
         /// They belong to another member already: nothing of them may be written.
         lost: bool,
     },
 }
 
-/// The offsets at which a partition resumes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The offset at which a task resumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartPosition {
-    /// The partition.
-    pub partition: Partition,
-    /// The offset of each source that has one, with its stream time. [`Group::decide`] gives the
-    /// rest, so every commit has an offset to send.
-    pub consumed: Vec<Consumed>,
+    /// The task.
+    pub task: TaskId,
+    /// The committed offset with its stream time. [`Group::decide`] gives the one that is missing, so
+    /// every commit has an offset to send.
+    pub consumed: Option<Consumed>,
 }
 
-/// A partition without a committed offset: the first one, or it has expired.
+/// A task without a committed offset: it is new, or the offset has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingOffset {
-    /// The partition.
-    pub partition: Partition,
+    /// The task.
+    pub task: TaskId,
     /// Its stores hold state on disk.
     pub is_on_disk: bool,
 }
@@ -57,7 +57,7 @@ pub struct MissingOffset {
 /// A member of the application's group, and the one who writes its commits.
 ///
 /// ```text
-/// commit: begin ► write (a partition at a time) ► flush ► send_offsets ► commit
+/// commit: begin ► write (a task at a time) ► flush ► send_offsets ► commit
 /// ```
 ///
 /// An error of any call ends the worker: it is dropped, and another one joins.
@@ -69,46 +69,50 @@ pub trait Group {
     /// The group has given the partitions to others, as far as this member knows.
     fn is_lost(&self) -> bool;
 
-    /// Where partitions go on. `None` while a pending transaction of a former owner may still
-    /// change the answer: ask again.
-    fn positions(&mut self, partitions: &[Partition]) -> Result<Option<Vec<StartPosition>>>;
+    /// Where tasks go on. `None` while a pending transaction of a former owner may still change the
+    /// answer: ask again.
+    fn positions(&mut self, tasks: &[TaskId]) -> Result<Option<Vec<StartPosition>>>;
 
-    /// Decides where those partitions of the last answer go on that have no offset.
+    /// Decides where those tasks of the last answer go on that have no offset.
     ///
     /// # Errors
     /// [`crate::Error::Invalid`] when a person has to decide: there is state of them.
     fn decide(&mut self, missing: &[MissingOffset]) -> Result<Vec<StartPosition>>;
 
     /// Answers an assignment: records come from the positions of the last answer on.
-    fn assign(&mut self, partitions: &[Partition]) -> Result<()>;
+    fn assign(&mut self, tasks: &[TaskId]) -> Result<()>;
 
     /// Answers a revocation.
-    fn unassign(&mut self, partitions: &[Partition]) -> Result<()>;
+    fn unassign(&mut self, tasks: &[TaskId]) -> Result<()>;
 
     /// Gives waiting records to `take`, and waits up to `wait` for the first.
     fn take(&mut self, wait: Duration, take: impl FnMut(SourceRecord<'_>)) -> Result<()>;
 
-    /// Takes no further records of a partition.
-    fn pause(&mut self, partition: Partition) -> Result<()>;
+    /// Takes no further records of a task.
+    fn pause(&mut self, task: TaskId) -> Result<()>;
 
-    /// Takes records of a paused partition again.
-    fn resume(&mut self, partition: Partition) -> Result<()>;
+    /// Takes records of a paused task again.
+    fn resume(&mut self, task: TaskId) -> Result<()>;
 
-    /// Records between `position` and the committed end of a source, as far as known.
-    fn lag(&mut self, source: SourceId, partition: Partition, position: Offset) -> Option<i64>;
+    /// Records between `position` and the committed end of a task's source, as far as known.
+    fn lag(&mut self, task: TaskId, position: Offset) -> Option<i64>;
+
+    /// Asks the broker to delete the records of repartition topics before these offsets, which are
+    /// committed. It does not wait for the answer.
+    fn purge(&mut self, committed: &[(TaskId, Offset)]) -> Result<()>;
 
     /// Opens a commit.
     fn begin(&mut self) -> Result<()>;
 
     /// Hands over all records of one task's commit.
-    fn write(&mut self, partition: Partition, commit: &Commit) -> Result<()>;
+    fn write(&mut self, task: TaskId, commit: &Commit) -> Result<()>;
 
     /// Waits until all records are written.
     fn flush(&mut self) -> Result<()>;
 
-    /// Ties consumed offsets by partition to what is written. The group refuses the offsets of a
+    /// Ties consumed offsets to what is written. The group refuses the offsets of a
     /// member that it has given up.
-    fn send_offsets(&mut self, offsets: &[(Partition, Vec<Consumed>)]) -> Result<()>;
+    fn send_offsets(&mut self, offsets: &[(TaskId, Consumed)]) -> Result<()>;
 
     /// Makes everything since [`Self::begin`] visible, all or nothing.
     ///
@@ -168,8 +172,8 @@ pub enum Fetched<'a> {
 pub struct Changelog {
     /// Its topic.
     pub topic: String,
-    /// Its partition.
-    pub partition: Partition,
+    /// The task of the store: its partition is that of the topic.
+    pub task: TaskId,
     /// The store.
     pub store: Arc<Committed>,
 }

@@ -9,6 +9,9 @@ use crate::store::Engine;
 /// A restoring task's waiting records, in bytes, beyond which its partition is paused.
 const BUFFER_MAX_BYTES: usize = 4 << 20;
 
+/// Kafka Streams' default of `repartition.purge.interval.ms`.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How a commit ties outputs to consumed offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarantee {
@@ -115,6 +118,7 @@ impl AppConfig {
             commit_interval: self.commit_interval,
             cache_max_bytes: self.cache_max_bytes,
             buffer_max_bytes: BUFFER_MAX_BYTES,
+            purge_interval: PURGE_INTERVAL,
             disk: self.stores().disk_settings(),
         }
     }
@@ -189,6 +193,8 @@ pub struct WorkerSettings {
     pub cache_max_bytes: usize,
     /// Bytes of records that wait for a restoring task, beyond which its partition is paused.
     pub buffer_max_bytes: usize,
+    /// Time between two deletions of what is committed in repartition topics.
+    pub purge_interval: Duration,
     /// When stores are written.
     pub disk: DiskSettings,
 }

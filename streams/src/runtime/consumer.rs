@@ -1,4 +1,4 @@
-//! The group member: it owns partitions, and takes their records in batches.
+//! The group member: it owns partitions of the sources, and takes their records in batches.
 //!
 //! librdkafka waits with a rebalance until it is answered. The callback therefore only writes it
 //! down, and the worker answers when `poll` has returned: it commits first, with everything at
@@ -13,15 +13,19 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+use rdkafka::topic_partition_list::{
+    Offset as NativeOffset, TopicPartitionList, TopicPartitionListElem,
+};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::Rebalance;
+use super::client::{Rebalance, StartPosition};
 use super::config::{AppConfig, GroupProtocol};
-use super::errors;
 use super::librdkafka::{Polled, Records};
+use super::{errors, offset_metadata};
 use crate::error::{Error, Result};
-use crate::record::{Partition, Timestamp};
+use crate::record::{Offset, Partition, SourceRecord, TaskId, Timestamp};
+use crate::task::Consumed;
+use crate::topology::{SubTopology, Topology};
 
 /// How long a request for committed offsets may take, waiting for a pending transaction of a
 /// former owner to end: longer than any transaction may be open, with the broker's own slack.
@@ -29,6 +33,9 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A request for the first and the last offset of a partition.
 const ENDS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request for the lag of a task: a metric is not worth a longer wait.
+const LAG_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A fetch is answered when there is as much as this, or its wait is over.
 const FETCH_MIN_BYTES: &str = "131072";
@@ -42,19 +49,8 @@ fn fetch_wait(commit_interval: Duration) -> String {
     (commit_interval.as_millis() / FETCHES_A_COMMIT).clamp(1, MAX_FETCH_WAIT_MS).to_string()
 }
 
-/// Where a partition goes on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CommittedOffset {
-    /// The partition.
-    pub(super) partition: Partition,
-    /// The committed offset; `None` in a new group, and when it is lost.
-    pub(super) next: Option<i64>,
-    /// The stream time kept beside it.
-    pub(super) stream_time: Timestamp,
-}
-
-#[derive(Default)]
 struct Context {
+    topology: Topology,
     /// Written by the callback and read after `poll`, both on the worker's thread: never waited for.
     pending: Mutex<Vec<Rebalance>>,
     /// From here on nobody answers: the callback does.
@@ -79,7 +75,11 @@ impl ConsumerContext for Context {
         list: &mut TopicPartitionList,
     ) {
         let elements = list.elements();
-        let partitions = elements.iter().map(|element| Partition(element.partition())).collect();
+        let task = |element: &TopicPartitionListElem<'_>| {
+            let sub_topology = self.topology.of_source(element.topic())?;
+            Some(TaskId { sub_topology, partition: Partition(element.partition()) })
+        };
+        let tasks = elements.iter().filter_map(task).collect();
         if self.closing.load(Ordering::SeqCst) {
             let answered = match code {
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => consumer.unassign(),
@@ -91,8 +91,8 @@ impl ConsumerContext for Context {
             return;
         }
         let event = match code {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
-            _ => Rebalance::Revoke { partitions, lost: consumer.assignment_lost() },
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(tasks),
+            _ => Rebalance::Revoke { tasks, lost: consumer.assignment_lost() },
         };
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
@@ -103,14 +103,14 @@ pub(super) struct GroupConsumer {
     // Dropped in this order: a queue must go before its client.
     records: Records,
     consumer: BaseConsumer<Context>,
-    topic: String,
+    group: String,
     /// A rebalance was given out and has no answer yet.
     unanswered: Cell<bool>,
 }
 
 impl GroupConsumer {
     /// Joins the group.
-    pub(super) fn new(config: &AppConfig, topic: &str, instance: &str) -> Result<Self> {
+    pub(super) fn new(config: &AppConfig, topology: &Topology, instance: &str) -> Result<Self> {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", &config.bootstrap_servers)
@@ -137,11 +137,18 @@ impl GroupConsumer {
         for (name, value) in &config.kafka {
             client.set(name, value);
         }
+        let context = Context {
+            topology: topology.clone(),
+            pending: Mutex::default(),
+            closing: AtomicBool::new(false),
+        };
         let consumer: BaseConsumer<Context> =
-            client.create_with_context(Context::default()).map_err(errors::setting)?;
+            client.create_with_context(context).map_err(errors::setting)?;
         let records = Records::new(consumer.client())?;
-        consumer.subscribe(&[topic]).map_err(errors::plain)?;
-        Ok(Self { records, consumer, topic: topic.into(), unanswered: Cell::new(false) })
+        let sources: Vec<_> = topology.sub_topologies().iter().map(SubTopology::source).collect();
+        consumer.subscribe(&sources).map_err(errors::plain)?;
+        let group = config.application_id.clone();
+        Ok(Self { records, consumer, group, unanswered: Cell::new(false) })
     }
 
     /// Serves the group and returns what it decided, oldest first.
@@ -161,65 +168,129 @@ impl GroupConsumer {
         Ok(events)
     }
 
-    fn list(&self, partitions: &[Partition]) -> TopicPartitionList {
+    /// The source topic of a task.
+    fn topic(&self, task: TaskId) -> &str {
+        self.consumer.context().topology.sub_topology(task.sub_topology).source()
+    }
+
+    fn list(&self, tasks: &[TaskId]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        for &partition in partitions {
-            list.add_partition(&self.topic, partition.0);
+        for task in tasks {
+            list.add_partition(self.topic(*task), task.partition.0);
         }
         list
     }
 
     /// The group's committed offsets. Waits until pending transactions of former owners have
     /// ended: what they may still commit must be in the changelogs before those are restored.
-    pub(super) fn committed(&self, partitions: &[Partition]) -> Result<Vec<CommittedOffset>> {
-        let list = self.list(partitions);
+    pub(super) fn committed(&self, tasks: &[TaskId]) -> Result<Vec<StartPosition>> {
+        let list = self.list(tasks);
         let committed =
             self.consumer.committed_offsets(list, COMMITTED_TIMEOUT).map_err(errors::plain)?;
-        let elements = committed.elements();
-        let resumes = elements.iter().map(|element| {
+        let positions = tasks.iter().map(|task| {
+            let (topic, partition) = (self.topic(*task), task.partition.0);
+            let element = committed.find_partition(topic, partition).ok_or_else(|| {
+                Error::Unavailable(format!("no committed offset for {topic}/{partition}"))
+            })?;
             element.error().map_err(errors::plain)?;
-            let next = match element.offset() {
-                NativeOffset::Offset(offset) => Some(offset),
+            let consumed = match element.offset() {
+                NativeOffset::Offset(next) => {
+                    let place = format!("group {}, {topic}/{partition}", self.group);
+                    let stream_time = offset_metadata::decode(element.metadata(), &place)?;
+                    Some(Consumed { next: Offset(next), stream_time })
+                }
                 _ => None,
             };
-            let stream_time = element.metadata().parse().map_or(Timestamp::MIN, Timestamp);
-            Ok(CommittedOffset { partition: Partition(element.partition()), next, stream_time })
+            Ok(StartPosition { task: *task, consumed })
         });
-        resumes.collect()
+        positions.collect()
+    }
+
+    /// Offsets of the sources of tasks.
+    pub(super) fn list_at(&self, tasks: &[(TaskId, Offset)]) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (task, offset) in tasks {
+            let (topic, partition) = (self.topic(*task), task.partition.0);
+            let offset = NativeOffset::Offset(offset.0);
+            list.add_partition_offset(topic, partition, offset).map_err(errors::plain)?;
+        }
+        Ok(list)
+    }
+
+    /// The consumed offsets of tasks, with what is kept beside them.
+    pub(super) fn offsets(&self, tasks: &[(TaskId, Consumed)]) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (task, consumed) in tasks {
+            let mut element = list.add_partition(self.topic(*task), task.partition.0);
+            element.set_offset(NativeOffset::Offset(consumed.next.0)).map_err(errors::plain)?;
+            element.set_metadata(offset_metadata::encode(consumed.stream_time));
+        }
+        Ok(list)
     }
 
     /// Answers an assignment: fetching begins where the group has committed.
-    pub(super) fn assign(&self, resumes: &[CommittedOffset]) -> Result<()> {
+    pub(super) fn assign(&self, positions: &[StartPosition]) -> Result<()> {
         let mut list = TopicPartitionList::new();
-        for resume in resumes {
-            self.records.forward(self.consumer.client(), &self.topic, resume.partition.0)?;
-            let offset = resume.next.map_or(NativeOffset::Beginning, NativeOffset::Offset);
-            list.add_partition_offset(&self.topic, resume.partition.0, offset)
-                .map_err(errors::plain)?;
+        for StartPosition { task, consumed } in positions {
+            let (topic, partition) = (self.topic(*task), task.partition.0);
+            self.records.forward(self.consumer.client(), topic, partition)?;
+            let next = |consumed: &Consumed| NativeOffset::Offset(consumed.next.0);
+            let offset = consumed.as_ref().map_or(NativeOffset::Beginning, next);
+            list.add_partition_offset(topic, partition, offset).map_err(errors::plain)?;
         }
         self.unanswered.set(false);
         self.consumer.incremental_assign(&list).map_err(errors::plain)
     }
 
     /// Answers a revocation.
-    pub(super) fn unassign(&self, partitions: &[Partition]) -> Result<()> {
+    pub(super) fn unassign(&self, tasks: &[TaskId]) -> Result<()> {
         self.unanswered.set(false);
-        self.consumer.incremental_unassign(&self.list(partitions)).map_err(errors::plain)
+        self.consumer.incremental_unassign(&self.list(tasks)).map_err(errors::plain)
     }
 
-    /// Stops fetching for a partition whose task has enough.
-    pub(super) fn pause(&self, partition: Partition) -> Result<()> {
-        self.consumer.pause(&self.list(&[partition])).map_err(errors::plain)
+    /// Stops fetching for a task that has enough.
+    pub(super) fn pause(&self, task: TaskId) -> Result<()> {
+        self.consumer.pause(&self.list(&[task])).map_err(errors::plain)
     }
 
     /// Fetches again.
-    pub(super) fn resume(&self, partition: Partition) -> Result<()> {
-        self.consumer.resume(&self.list(&[partition])).map_err(errors::plain)
+    pub(super) fn resume(&self, task: TaskId) -> Result<()> {
+        self.consumer.resume(&self.list(&[task])).map_err(errors::plain)
     }
 
     /// Gives waiting records to `take`.
-    pub(super) fn take(&mut self, wait: Duration, take: impl FnMut(Polled<'_>)) -> usize {
-        self.records.take(wait, take)
+    pub(super) fn take(
+        &mut self,
+        wait: Duration,
+        mut take: impl FnMut(SourceRecord<'_>),
+    ) -> Result<()> {
+        let topology = &self.consumer.context().topology;
+        let sources = topology.sub_topologies();
+        // Records of a topic come together: the last one is looked at first.
+        let (mut last, mut failed) = (0, Ok(()));
+        self.records.take(wait, |taken| match taken {
+            Polled::Record { topic, partition, offset, timestamp, key, value } => {
+                if sources.get(last).is_none_or(|one| one.source().as_bytes() != topic) {
+                    let found = sources.iter().position(|one| one.source().as_bytes() == topic);
+                    last = found.unwrap_or(sources.len());
+                }
+                if last < sources.len() {
+                    let task = TaskId::new(last, partition);
+                    let (offset, timestamp) = (Offset(offset), Timestamp(timestamp));
+                    take(SourceRecord { task, offset, timestamp, key, value });
+                }
+            }
+            Polled::End { .. } => {}
+            Polled::Failed { topic, partition, code } => {
+                let topic = String::from_utf8_lossy(topic);
+                let of = topology.of_source(&topic).map(|of| topology.sub_topology(of));
+                let is_repartition = of.is_some_and(SubTopology::is_repartition);
+                if let Err(error) = errors::partition(&topic, is_repartition, partition, code) {
+                    failed = Err(error);
+                }
+            }
+        });
+        failed
     }
 
     /// The member's place in the group, as of now.
@@ -241,22 +312,18 @@ impl GroupConsumer {
             .map_err(|error| errors::commit(&error))
     }
 
-    /// The first and the next offset of a partition.
-    pub(super) fn ends(&self, partition: Partition) -> Result<(i64, i64)> {
-        let ends = self.consumer.fetch_watermarks(&self.topic, partition.0, ENDS_TIMEOUT);
+    /// The first and the next offset of a task's source.
+    pub(super) fn ends(&self, task: TaskId) -> Result<(i64, i64)> {
+        let topic = self.topic(task);
+        let ends = self.consumer.fetch_watermarks(topic, task.partition.0, ENDS_TIMEOUT);
         ends.map_err(errors::plain)
     }
 
-    /// How many records of a partition are between its committed end and `position`.
-    pub(super) fn lag(&self, partition: Partition, position: i64) -> Option<i64> {
-        let timeout = Duration::from_millis(500);
-        let (_, high) = self.consumer.fetch_watermarks(&self.topic, partition.0, timeout).ok()?;
-        Some((high - position).max(0))
-    }
-
-    /// The topic.
-    pub(super) fn topic(&self) -> &str {
-        &self.topic
+    /// How many records of a task's source are between its committed end and `position`.
+    pub(super) fn lag(&self, task: TaskId, position: Offset) -> Option<i64> {
+        let (topic, partition) = (self.topic(task), task.partition.0);
+        let (_, high) = self.consumer.fetch_watermarks(topic, partition, LAG_TIMEOUT).ok()?;
+        Some((high - position.0).max(0))
     }
 }
 

@@ -109,8 +109,20 @@ pub(super) const fn is_out_of_range(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
 }
 
-/// A fetch of the source failed.
-pub(super) fn partition(topic: &str, partition: i32, code: RDKafkaErrorCode) -> Result<(), Error> {
+/// A fetch of a source failed.
+pub(super) fn partition(
+    topic: &str,
+    is_repartition: bool,
+    partition: i32,
+    code: RDKafkaErrorCode,
+) -> Result<(), Error> {
+    if is_out_of_range(code) && is_repartition {
+        // A member that was paused while another took its task: the new owner deletes what it commits.
+        return Err(Error::Unavailable(format!(
+            "{topic}/{partition}: records were deleted before this member has read them: their next \
+             owner has committed them, or another program has deleted them"
+        )));
+    }
     if is_out_of_range(code) {
         return Err(Error::Invalid(format!(
             "{topic}/{partition}: the group's committed offset is no longer in the topic, so \
@@ -266,9 +278,11 @@ mod tests {
 
     #[test]
     fn a_partition_is_left_for_what_a_person_must_decide_and_when_its_topic_may_be_gone() {
-        let of = |code| kind_of(&partition("events", 3, code));
+        let of = |code| kind_of(&partition("events", false, 3, code));
         for code in [RDKafkaErrorCode::AutoOffsetReset, RDKafkaErrorCode::OffsetOutOfRange] {
             assert_eq!(of(code), "invalid", "{code:?}");
+            // Another member may have gone on.
+            assert_eq!(kind_of(&partition("words", true, 3, code)), "unavailable", "{code:?}");
         }
         for (code, reaction) in REACTIONS {
             let left = reaction == "invalid" || UNKNOWN.contains(&code);

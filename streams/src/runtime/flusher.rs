@@ -102,8 +102,9 @@ fn work(client: &BaseConsumer, inbox: &Receiver<StoreJob>, outbox: &Sender<Resul
 
 fn ends(client: &BaseConsumer, changelogs: Vec<Changelog>) -> Result<Vec<(Changelog, Offset)>> {
     let ends = changelogs.into_iter().map(|log| {
-        let (_, end) =
-            client.fetch_watermarks(&log.topic, log.partition.0, TIMEOUT).map_err(errors::plain)?;
+        let (_, end) = client
+            .fetch_watermarks(&log.topic, log.task.partition.0, TIMEOUT)
+            .map_err(errors::plain)?;
         Ok((log, Offset(end)))
     });
     ends.collect()

@@ -1,8 +1,8 @@
-//! Follows the partitions that no worker of this process owns: as a standby, or as a view.
+//! Follows the tasks that no worker of this process owns: as a standby, or as a view.
 //!
 //! ```text
-//! worker ──claim(partition)──► follower      its replicas move to the worker, as they are
-//! worker ──release(partition)─► follower     opened again, from where the disk is
+//! worker ──claim(task)──► follower      its replicas move to the worker, as they are
+//! worker ──release(task)─► follower     opened again, from where the disk is
 //! ```
 //!
 //! A replica is in one place at a time, so a store has one writer. A write that the follower has begun
@@ -21,7 +21,7 @@ use super::queries::WorkerStatus;
 use super::stop::Stop;
 use super::tail::Tail;
 use crate::error::Result;
-use crate::record::Partition;
+use crate::record::TaskId;
 use crate::replica::Replica;
 use crate::store::Committed;
 
@@ -35,23 +35,24 @@ const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// How long a stopping follower waits at a time for what is being written.
 const JOB_WAIT: Duration = Duration::from_millis(100);
 
-/// Opens the stores of a partition, as they are on disk.
+/// Opens the stores of a task, as they are on disk.
 pub(super) fn open(
     context: &RuntimeContext<'_>,
     topics: &mut impl Topics,
-    partition: Partition,
+    task: TaskId,
 ) -> Result<Vec<Replica>> {
-    let replicas = context.topology.stores().iter().map(|spec| {
-        let disk = topics.open(spec, partition)?;
+    let specs = context.topology.sub_topology(task.sub_topology).stores();
+    let replicas = specs.iter().map(|spec| {
+        let disk = topics.open(spec, task.partition)?;
         let replica = Replica::new(spec.clone(), Arc::new(Committed::new(disk)))?;
-        Ok(replica.publishing_to(partition, context.queries.changes()))
+        Ok(replica.publishing_to(task.partition, context.queries.changes()))
     });
     replicas.collect()
 }
 
 enum Request {
-    Claim { partition: Partition, worker: usize, reply: SyncSender<Vec<Replica>> },
-    Release { partition: Partition, worker: usize },
+    Claim { task: TaskId, worker: usize, reply: SyncSender<Vec<Replica>> },
+    Release { task: TaskId, worker: usize },
     ReleaseAll { worker: usize },
 }
 
@@ -59,17 +60,17 @@ enum Request {
 #[derive(Clone, Default)]
 pub struct FollowerHandle(Option<Sender<Request>>);
 
-/// The requests of workers to a follower, and the partitions that they own. It outlives a follower
+/// The requests of workers to a follower, and the tasks that they own. It outlives a follower
 /// that fails.
 pub struct Claims {
     inbox: Receiver<Request>,
-    /// By partition, the worker that owns what must not be followed.
-    owners: BTreeMap<Partition, usize>,
-    /// Claims of partitions whose stores are still written: one for each partition at most.
+    /// By task, the worker that owns what must not be followed.
+    owners: BTreeMap<TaskId, usize>,
+    /// Claims of tasks whose stores are still written: one for each task at most.
     deferred: Vec<Request>,
 }
 
-/// A partition that the follower is asked for.
+/// A task that the follower is asked for.
 pub(super) struct Claim(Receiver<Vec<Replica>>);
 
 /// The follower's answer to a claim.
@@ -100,7 +101,7 @@ impl FollowerHandle {
         (Self(Some(sender)), Claims { inbox, owners: BTreeMap::new(), deferred: Vec::new() })
     }
 
-    /// There is a follower: released partitions are followed.
+    /// There is a follower: released tasks are followed.
     pub(super) const fn is_on(&self) -> bool {
         self.0.is_some()
     }
@@ -109,45 +110,45 @@ impl FollowerHandle {
         self.0.as_ref().is_some_and(|follower| follower.send(request).is_ok())
     }
 
-    /// Claims the follower for a partition, with the replicas that it keeps of it.
-    pub(super) fn claim(&self, partition: Partition, worker: usize) -> Option<Claim> {
+    /// Asks the follower for a task, with the replicas that it keeps of it.
+    pub(super) fn claim(&self, task: TaskId, worker: usize) -> Option<Claim> {
         let (reply, answer) = sync_channel(1);
-        self.tell(Request::Claim { partition, worker, reply }).then_some(Claim(answer))
+        self.tell(Request::Claim { task, worker, reply }).then_some(Claim(answer))
     }
 
-    /// Releases a partition to the follower.
-    pub(super) fn release(&self, partition: Partition, worker: usize) {
-        self.tell(Request::Release { partition, worker });
+    /// Releases a task to the follower.
+    pub(super) fn release(&self, task: TaskId, worker: usize) {
+        self.tell(Request::Release { task, worker });
     }
 
-    /// Releases all partitions of a worker that is gone.
+    /// Releases all tasks of a worker that is gone.
     pub fn release_all(&self, worker: usize) {
         self.tell(Request::ReleaseAll { worker });
     }
 }
 
-/// Follows every partition that no worker of this process owns.
+/// Follows every task that no worker of this process owns.
 pub struct Follower<'a, T> {
     topics: T,
     context: RuntimeContext<'a>,
     settings: DiskSettings,
-    partitions: i32,
+    tasks: Vec<TaskId>,
     tail: Tail,
-    /// The partitions of the job under way.
-    writing: Option<BTreeSet<Partition>>,
-    followed: BTreeSet<Partition>,
-    shown: BTreeSet<Partition>,
+    /// The tasks of the job under way.
+    writing: Option<BTreeSet<TaskId>>,
+    followed: BTreeSet<TaskId>,
+    shown: BTreeSet<TaskId>,
     last_flush: Duration,
     last_look: Duration,
     last_metrics: Duration,
 }
 
 impl<'a, T: Topics> Follower<'a, T> {
-    /// A follower of so many partitions, which follows none yet.
+    /// A follower of these tasks, which follows none yet.
     pub fn new(
         context: RuntimeContext<'a>,
         settings: DiskSettings,
-        partitions: i32,
+        tasks: Vec<TaskId>,
         topics: T,
     ) -> Self {
         let now = topics.uptime();
@@ -155,7 +156,7 @@ impl<'a, T: Topics> Follower<'a, T> {
             topics,
             context,
             settings,
-            partitions,
+            tasks,
             tail: Tail::default(),
             writing: None,
             followed: BTreeSet::new(),
@@ -185,8 +186,8 @@ impl<'a, T: Topics> Follower<'a, T> {
         Ok(())
     }
 
-    /// The replicas that it follows, with their partitions.
-    pub fn replicas(&self) -> impl Iterator<Item = (Partition, &Replica)> {
+    /// The replicas that it follows, with their tasks.
+    pub fn replicas(&self) -> impl Iterator<Item = (TaskId, &Replica)> {
         self.tail.all()
     }
 
@@ -203,19 +204,19 @@ impl<'a, T: Topics> Follower<'a, T> {
         let deferred = std::mem::take(&mut claims.deferred);
         for request in deferred.into_iter().chain(claims.inbox.try_iter()) {
             match request {
-                Request::Claim { partition, worker, reply } => {
-                    claims.owners.insert(partition, worker);
+                Request::Claim { task, worker, reply } => {
+                    claims.owners.insert(task, worker);
                     // The worker would open a store that is being written.
-                    if self.is_writing(partition) && !self.followed.contains(&partition) {
-                        claims.deferred.push(Request::Claim { partition, worker, reply });
+                    if self.is_writing(task) && !self.followed.contains(&task) {
+                        claims.deferred.push(Request::Claim { task, worker, reply });
                         continue;
                     }
-                    let replicas = self.give_away(partition)?;
+                    let replicas = self.give_away(task)?;
                     // A worker that no longer waits has opened the stores itself.
                     let _ = reply.try_send(replicas);
                 }
-                Request::Release { partition, worker } => {
-                    claims.owners.retain(|owned, owner| (*owned, *owner) != (partition, worker));
+                Request::Release { task, worker } => {
+                    claims.owners.retain(|owned, owner| (*owned, *owner) != (task, worker));
                 }
                 Request::ReleaseAll { worker } => claims.owners.retain(|_, owner| *owner != worker),
             }
@@ -223,40 +224,40 @@ impl<'a, T: Topics> Follower<'a, T> {
         Ok(())
     }
 
-    fn is_writing(&self, partition: Partition) -> bool {
-        self.writing.as_ref().is_some_and(|writing| writing.contains(&partition))
+    fn is_writing(&self, task: TaskId) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.contains(&task))
     }
 
-    fn give_away(&mut self, partition: Partition) -> Result<Vec<Replica>> {
-        self.followed.remove(&partition);
-        self.shown.remove(&partition);
-        let replicas = self.tail.remove(&mut self.topics, partition)?;
-        self.show_progress(partition, 0);
+    fn give_away(&mut self, task: TaskId) -> Result<Vec<Replica>> {
+        self.followed.remove(&task);
+        self.shown.remove(&task);
+        let replicas = self.tail.remove(&mut self.topics, task)?;
+        self.show_progress(task, 0);
         Ok(replicas)
     }
 
-    fn show_progress(&self, partition: Partition, lag: i64) {
-        let label = format!("0_{partition}");
-        let taken: u64 = self.tail.replicas(partition).map(Replica::taken).sum();
+    fn show_progress(&self, task: TaskId, lag: i64) {
+        let label = task.to_string();
+        let taken: u64 = self.tail.replicas(task).map(Replica::taken).sum();
         let metrics = self.context.metrics;
         metrics.standby_lag.with_label_values(&[&label]).set(lag);
         let taken = i64::try_from(taken).unwrap_or(i64::MAX);
         metrics.standby_records.with_label_values(&[&label]).set(taken);
     }
 
-    /// Opens one partition a turn, so that a claim does not wait for all of them.
+    /// Opens one task a turn, so that a claim does not wait for all of them.
     fn take_up(&mut self, claims: &Claims) -> Result<()> {
-        let free = |partition: &Partition| {
-            let is_ours = self.followed.contains(partition) || self.is_writing(*partition);
-            !is_ours && !claims.owners.contains_key(partition)
+        let free = |task: &TaskId| {
+            let is_ours = self.followed.contains(task) || self.is_writing(*task);
+            !is_ours && !claims.owners.contains_key(task)
         };
-        let Some(partition) = (0..self.partitions).map(Partition).find(free) else {
+        let Some(task) = self.tasks.iter().copied().find(free) else {
             return Ok(());
         };
-        for replica in open(&self.context, &mut self.topics, partition)? {
-            self.tail.add(&mut self.topics, partition, replica)?;
+        for replica in open(&self.context, &mut self.topics, task)? {
+            self.tail.add(&mut self.topics, task, replica)?;
         }
-        self.followed.insert(partition);
+        self.followed.insert(task);
         Ok(())
     }
 
@@ -274,24 +275,21 @@ impl<'a, T: Topics> Follower<'a, T> {
         }
         let Self { tail, followed, shown, .. } = self;
         let ready = followed.iter().filter(|p| !shown.contains(p) && tail.is_caught_up(**p));
-        for partition in ready.copied().collect::<Vec<_>>() {
-            self.show(partition);
+        for task in ready.copied().collect::<Vec<_>>() {
+            self.show(task);
         }
         Ok(())
     }
 
     /// Its stores are readable.
-    fn show(&mut self, partition: Partition) {
-        for replica in self.tail.replicas(partition) {
-            self.context.queries.add(
-                &replica.spec().name,
-                partition.0,
-                Arc::clone(replica.store()),
-            );
+    fn show(&mut self, task: TaskId) {
+        for replica in self.tail.replicas(task) {
+            let store = Arc::clone(replica.store());
+            self.context.queries.add(&replica.spec().name, task.partition.0, store);
         }
-        self.shown.insert(partition);
-        let restored: u64 = self.tail.replicas(partition).map(Replica::taken).sum();
-        tracing::info!(task = format!("0_{partition}"), restored, "following");
+        self.shown.insert(task);
+        let restored: u64 = self.tail.replicas(task).map(Replica::taken).sum();
+        tracing::info!(%task, restored, "following");
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -312,7 +310,7 @@ impl<'a, T: Topics> Follower<'a, T> {
 
     fn write(&mut self) -> Result<()> {
         let frozen = self.tail.freeze()?;
-        self.writing = Some(frozen.iter().map(|changelog| changelog.partition).collect());
+        self.writing = Some(frozen.iter().map(|changelog| changelog.task).collect());
         self.topics.submit(StoreJob::Write(frozen))
     }
 
@@ -322,8 +320,8 @@ impl<'a, T: Topics> Follower<'a, T> {
 
     fn report(&mut self, claims: &Claims) -> Result<()> {
         let running = self.shown.len();
-        let missing = usize::try_from(self.partitions).unwrap_or(0) - claims.owners.len();
-        let restoring = missing.saturating_sub(running);
+        let owned = self.tasks.iter().filter(|task| claims.owners.contains_key(task)).count();
+        let restoring = (self.tasks.len() - owned).saturating_sub(running);
         self.context.queries.set_follower(WorkerStatus { joined: true, restoring, running });
         if self.since(self.last_look) >= LOOK_EVERY {
             self.last_look = self.topics.uptime();
@@ -333,8 +331,8 @@ impl<'a, T: Topics> Follower<'a, T> {
             return Ok(());
         }
         self.last_metrics = self.topics.uptime();
-        for partition in &self.followed {
-            self.show_progress(*partition, self.tail.remaining(*partition));
+        for task in &self.followed {
+            self.show_progress(*task, self.tail.remaining(*task));
         }
         let bytes = i64::try_from(self.topics.disk_bytes()).unwrap_or(i64::MAX);
         self.context.metrics.store_size.with_label_values(&["all"]).set(bytes);

@@ -14,15 +14,16 @@ use super::client::{
     Topics,
 };
 use super::config::{AppConfig, Guarantee, StoreConfig};
-use super::consumer::{self, GroupConsumer};
+use super::consumer::GroupConsumer;
 use super::dead_letter_limit::DeadLetterLimit;
 use super::flusher::Flusher;
 use super::librdkafka::{Polled, Records};
-use super::producer::{self, OutputProducer};
+use super::producer::OutputProducer;
+use super::purge::Purge;
 use super::state_dir::StateDir;
 use super::{clock, errors, lost_offsets};
 use crate::error::Result;
-use crate::record::{Offset, Partition, SourceId, SourceRecord, Timestamp};
+use crate::record::{Offset, Partition, SourceRecord, TaskId, Timestamp};
 use crate::store::Store;
 use crate::task::{Commit, Consumed};
 use crate::topology::{StoreSpec, Topology};
@@ -36,8 +37,10 @@ pub(super) struct KafkaGroup<'a> {
     producer: OutputProducer,
     config: &'a AppConfig,
     topology: &'a Topology,
-    /// Where the partitions of the assignment under way go on.
-    resumes: Vec<consumer::CommittedOffset>,
+    /// Where the tasks of the assignment under way go on.
+    resumes: Vec<StartPosition>,
+    /// Made when the first repartition topic is purged.
+    purge: Option<Purge>,
 }
 
 impl<'a> KafkaGroup<'a> {
@@ -45,23 +48,18 @@ impl<'a> KafkaGroup<'a> {
     pub(super) fn join(
         config: &'a AppConfig,
         topology: &'a Topology,
+        partitions: &[i32],
         letters: &DeadLetterLimit,
         name: &str,
     ) -> Result<Self> {
-        let producer = OutputProducer::new(config, topology, letters, name)?;
-        let consumer = GroupConsumer::new(config, &topology.sources()[0], name)?;
-        Ok(Self { consumer, producer, config, topology, resumes: Vec::new() })
+        let producer = OutputProducer::new(config, topology, partitions, letters, name)?;
+        let consumer = GroupConsumer::new(config, topology, name)?;
+        Ok(Self { consumer, producer, config, topology, resumes: Vec::new(), purge: None })
     }
 
     const fn guarantee(&self) -> Guarantee {
         self.config.processing_guarantee
     }
-}
-
-fn resumes_at(resume: &consumer::CommittedOffset) -> StartPosition {
-    let (source, stream_time) = (SourceId(0), resume.stream_time);
-    let consumed = resume.next.map(|next| Consumed { source, next: Offset(next), stream_time });
-    StartPosition { partition: resume.partition, consumed: consumed.into_iter().collect() }
 }
 
 impl Group for KafkaGroup<'_> {
@@ -73,75 +71,68 @@ impl Group for KafkaGroup<'_> {
         self.consumer.assignment_lost()
     }
 
-    fn positions(&mut self, partitions: &[Partition]) -> Result<Option<Vec<StartPosition>>> {
-        self.resumes = self.consumer.committed(partitions)?;
-        Ok(Some(self.resumes.iter().map(resumes_at).collect()))
+    fn positions(&mut self, tasks: &[TaskId]) -> Result<Option<Vec<StartPosition>>> {
+        self.resumes = self.consumer.committed(tasks)?;
+        Ok(Some(self.resumes.clone()))
     }
 
     fn decide(&mut self, missing: &[MissingOffset]) -> Result<Vec<StartPosition>> {
         let Self { consumer, config, topology, resumes, .. } = self;
-        let of = |partition| missing.iter().find(move |missing| missing.partition == partition);
-        let is_on_disk = |partition| of(partition).is_some_and(|missing| missing.is_on_disk);
+        let of = |task| missing.iter().find(move |missing| missing.task == task);
+        let is_on_disk = |task| of(task).is_some_and(|missing| missing.is_on_disk);
         lost_offsets::resolve(config, topology, consumer, resumes, is_on_disk)?;
-        Ok(resumes.iter().filter(|resume| of(resume.partition).is_some()).map(resumes_at).collect())
+        Ok(resumes.iter().filter(|resume| of(resume.task).is_some()).copied().collect())
     }
 
-    fn assign(&mut self, _: &[Partition]) -> Result<()> {
+    fn assign(&mut self, _: &[TaskId]) -> Result<()> {
         self.consumer.assign(&self.resumes)
     }
 
-    fn unassign(&mut self, partitions: &[Partition]) -> Result<()> {
-        self.consumer.unassign(partitions)
+    fn unassign(&mut self, tasks: &[TaskId]) -> Result<()> {
+        self.consumer.unassign(tasks)
     }
 
-    fn take(&mut self, wait: Duration, mut take: impl FnMut(SourceRecord<'_>)) -> Result<()> {
-        let mut failed = Ok(());
-        self.consumer.take(wait, |taken| match taken {
-            Polled::Record { partition, offset, timestamp, key, value, .. } => take(SourceRecord {
-                source: SourceId(0),
-                partition: Partition(partition),
-                offset: Offset(offset),
-                timestamp: Timestamp(timestamp),
-                key,
-                value,
-            }),
-            Polled::End { .. } => {}
-            Polled::Failed { topic, partition, code } => {
-                let topic = String::from_utf8_lossy(topic);
-                if let Err(error) = errors::partition(&topic, partition, code) {
-                    failed = Err(error);
-                }
-            }
-        });
-        failed
+    fn take(&mut self, wait: Duration, take: impl FnMut(SourceRecord<'_>)) -> Result<()> {
+        self.consumer.take(wait, take)
     }
 
-    fn pause(&mut self, partition: Partition) -> Result<()> {
-        self.consumer.pause(partition)
+    fn pause(&mut self, task: TaskId) -> Result<()> {
+        self.consumer.pause(task)
     }
 
-    fn resume(&mut self, partition: Partition) -> Result<()> {
-        self.consumer.resume(partition)
+    fn resume(&mut self, task: TaskId) -> Result<()> {
+        self.consumer.resume(task)
     }
 
-    fn lag(&mut self, _: SourceId, partition: Partition, position: Offset) -> Option<i64> {
-        self.consumer.lag(partition, position.0)
+    fn lag(&mut self, task: TaskId, position: Offset) -> Option<i64> {
+        self.consumer.lag(task, position)
+    }
+
+    fn purge(&mut self, committed: &[(TaskId, Offset)]) -> Result<()> {
+        let offsets = self.consumer.list_at(committed)?;
+        if self.purge.is_none() {
+            self.purge = Some(Purge::new(self.config)?);
+        }
+        if let Some(purge) = &mut self.purge {
+            purge.begin(&offsets);
+        }
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<()> {
         self.producer.begin()
     }
 
-    fn write(&mut self, partition: Partition, commit: &Commit) -> Result<()> {
-        self.producer.produce(partition.0, commit)
+    fn write(&mut self, task: TaskId, commit: &Commit) -> Result<()> {
+        self.producer.produce(task, commit)
     }
 
     fn flush(&mut self) -> Result<()> {
         self.producer.flush()
     }
 
-    fn send_offsets(&mut self, offsets: &[(Partition, Vec<Consumed>)]) -> Result<()> {
-        let offsets = producer::offsets(self.topology.sources(), offsets)?;
+    fn send_offsets(&mut self, offsets: &[(TaskId, Consumed)]) -> Result<()> {
+        let offsets = self.consumer.offsets(offsets)?;
         match self.guarantee() {
             // A rebalance makes metadata stale: it is taken afresh.
             Guarantee::ExactlyOnceV2 => {
@@ -173,10 +164,10 @@ pub(super) struct KafkaTopics<'a> {
 }
 
 impl<'a> KafkaTopics<'a> {
-    /// A consumer that follows nothing yet, and knows where the topics of `stores` are.
+    /// A consumer that follows nothing yet, and knows where the topics of the stores are.
     pub(super) fn new(
         config: &StoreConfig,
-        stores: &[StoreSpec],
+        topology: &Topology,
         state_dir: &'a StateDir,
     ) -> Result<Self> {
         let mut client = ClientConfig::new();
@@ -195,7 +186,8 @@ impl<'a> KafkaTopics<'a> {
         for (name, value) in &config.kafka {
             client.set(name, value);
         }
-        let (records, consumer) = open(&client, stores.iter().map(|store| store.topic.as_str()))?;
+        let (records, consumer) =
+            open(&client, topology.stores().map(|store| store.topic.as_str()))?;
         let probe = client.clone().set("isolation.level", "read_uncommitted").create();
         let probe = probe.map_err(errors::setting)?;
         let flusher = Flusher::start(config)?;

@@ -24,13 +24,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
 
+use super::client::StartPosition;
 use super::config::{AppConfig, ResetOffsets};
-use super::consumer::{CommittedOffset, GroupConsumer};
+use super::consumer::GroupConsumer;
 use super::{clock, errors};
 use crate::error::{Error, Result};
-use crate::record::{Offset, Partition, Timestamp};
+use crate::record::{Offset, TaskId, Timestamp};
 use crate::task::Consumed;
-use crate::topology::Topology;
+use crate::topology::{SubTopology, Topology};
 
 /// The header's name. Its value is the next offset of the source and the stream time, as decimal text
 /// with a space between.
@@ -104,56 +105,50 @@ pub(super) fn resolve(
     config: &AppConfig,
     topology: &Topology,
     consumer: &GroupConsumer,
-    resumes: &mut [CommittedOffset],
-    is_on_disk: impl Fn(Partition) -> bool,
+    resumes: &mut [StartPosition],
+    is_on_disk: impl Fn(TaskId) -> bool,
 ) -> Result<()> {
     let (mut refused, mut unknown) = (Vec::new(), Vec::new());
-    for resume in resumes.iter_mut().filter(|resume| resume.next.is_none()) {
-        let partition = resume.partition;
-        let held = match held(&last_records(config, topology, partition.0)?) {
-            Held::Nothing if is_on_disk(partition) => Held::Something,
+    for StartPosition { task, consumed } in resumes.iter_mut().filter(|r| r.consumed.is_none()) {
+        let shape = topology.sub_topology(task.sub_topology);
+        let place = format!("{}/{}", shape.source(), task.partition);
+        let held = match held(&last_records(config, shape, task.partition.0)?) {
+            Held::Nothing if is_on_disk(*task) => Held::Something,
             held => held,
         };
-        let (low, high) = consumer.ends(partition)?;
+        let (low, high) = consumer.ends(*task)?;
         let (next, stream_time) = match (held, config.reset_offsets) {
             (Held::Nothing, _) | (_, Some(ResetOffsets::Earliest)) => (low, Timestamp::MIN),
             (_, None) => {
-                refused.push(partition.0);
+                refused.push(place);
                 continue;
             }
             (_, Some(ResetOffsets::Latest)) => (high, Timestamp::MIN),
             (Held::Position(next, time), Some(ResetOffsets::Position)) => (next.0, time),
             (Held::Something, Some(ResetOffsets::Position)) => {
-                unknown.push(partition.0);
+                unknown.push(place);
                 continue;
             }
         };
-        (resume.next, resume.stream_time) = (Some(next), stream_time);
-        tracing::info!(
-            partition = partition.0,
-            next,
-            low,
-            high,
-            "the group had no offset: going on"
-        );
+        *consumed = Some(Consumed { next: Offset(next), stream_time });
+        tracing::info!(source = place, next, low, high, "the group had no offset: going on");
     }
-    refuse(config, consumer.topic(), &refused, &unknown)
+    refuse(&config.application_id, &refused.join(" "), &unknown.join(" "))
 }
 
-fn refuse(config: &AppConfig, topic: &str, refused: &[i32], unknown: &[i32]) -> Result<()> {
-    let group = &config.application_id;
+fn refuse(group: &str, refused: &str, unknown: &str) -> Result<()> {
     if !unknown.is_empty() {
         return Err(Error::Invalid(format!(
-            "group {group} has no committed offsets for topic {topic} partitions {unknown:?}, and \
-             their state does not say how far the topic was processed: an earlier version wrote it, \
+            "group {group} has no committed offsets for {unknown}, and their state does not say how far \
+             the topic was processed: an earlier version wrote it, \
              or offsets were reset before; set --reset-offsets earliest (records without ids are \
              counted twice) or latest (records that were not processed are lost)"
         )));
     }
     if !refused.is_empty() {
         return Err(Error::Invalid(format!(
-            "group {group} has no committed offsets for topic {topic} partitions {refused:?}, but \
-             there is state of them: the offsets expired or were deleted, and from the beginning \
+            "group {group} has no committed offsets for {refused}, but there is state of them: the \
+             offsets expired or were deleted, and from the beginning \
              records would be counted twice; start once with --reset-offsets position (go on behind \
              what the state holds), earliest (count again) or latest (skip what was not processed)"
         )));
@@ -162,7 +157,7 @@ fn refuse(config: &AppConfig, topic: &str, refused: &[i32], unknown: &[i32]) -> 
 }
 
 /// The last record of each store's topic that has any.
-fn last_records(config: &AppConfig, topology: &Topology, partition: i32) -> Result<Vec<Last>> {
+fn last_records(config: &AppConfig, shape: &SubTopology, partition: i32) -> Result<Vec<Last>> {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.bootstrap_servers)
@@ -178,7 +173,7 @@ fn last_records(config: &AppConfig, topology: &Topology, partition: i32) -> Resu
     let probe: BaseConsumer = probe.map_err(errors::setting)?;
     let reader = client.set("isolation.level", "read_committed").create();
     let reader: BaseConsumer = reader.map_err(errors::setting)?;
-    let topics = topology.stores().iter().map(|store| store.topic.as_str());
+    let topics = shape.stores().iter().map(|store| store.topic.as_str());
     let lasts = topics.map(|topic| last_record(&probe, &reader, topic, partition));
     lasts.filter_map(Result::transpose).collect()
 }
@@ -263,7 +258,6 @@ fn read(record: &BorrowedMessage<'_>) -> Last {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SourceId;
 
     const fn last(written: i64, next: i64) -> Last {
         Last { written: Timestamp(written), consumed: Some((Offset(next), Timestamp(next * 10))) }
@@ -272,7 +266,7 @@ mod tests {
     #[test]
     fn a_header_reads_as_it_was_written() {
         for stream_time in [Timestamp::MIN, Timestamp(0), Timestamp(1_700_000_000_000)] {
-            let consumed = Consumed { source: SourceId(0), next: Offset(7), stream_time };
+            let consumed = Consumed { next: Offset(7), stream_time };
             assert_eq!(decode(encode(&consumed).as_bytes()), Some((Offset(7), stream_time)));
         }
         for other in ["", "7", "7 x", "x 7", " "] {

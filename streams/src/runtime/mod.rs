@@ -1,7 +1,7 @@
 //! Everything that can block, fail or be late; the only place that knows Kafka.
 //!
 //! ```text
-//! App ─┬─ worker thread ─┬─ tasks            one for each partition it owns
+//! App ─┬─ worker thread ─┬─ tasks            one for each source partition it owns
 //!      │                 ├─ Tail             restores stores from output topics
 //!      │                 ├─ Group            KafkaGroup: GroupConsumer, OutputProducer
 //!      │                 └─ Topics           KafkaTopics: a consumer, the Flusher, the state directory
@@ -28,7 +28,9 @@ mod kafka;
 mod librdkafka;
 mod lost_offsets;
 mod metrics;
+mod offset_metadata;
 mod producer;
+mod purge;
 mod queries;
 mod state_dir;
 mod stop;
@@ -40,6 +42,7 @@ mod write;
 pub use admin::{TopicSpec, create_topics};
 pub use app::App;
 pub use clock::moment;
+pub(crate) use clock::wait;
 pub use config::{AppConfig, GroupProtocol, Guarantee, ResetOffsets, StoreConfig};
 pub use connection_refusal::ConnectionRefusal;
 pub use metrics::Metrics;

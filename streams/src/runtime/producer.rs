@@ -16,7 +16,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::topic_partition_list::{Offset as NativeOffset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::clock;
 use super::config::{AppConfig, Guarantee};
@@ -26,9 +26,10 @@ use super::librdkafka::{self, TopicHandle};
 use super::lost_offsets;
 use crate::dead_letter::{Cut, cut};
 use crate::error::{Error, Result};
-use crate::record::Partition;
-use crate::task::{Commit, Consumed, DeadLetter};
-use crate::topology::Topology;
+use crate::partitioner;
+use crate::record::{RepartitionRecord, SubTopologyId, TaskId};
+use crate::task::{Commit, DeadLetter};
+use crate::topology::{SubTopology, Topology};
 
 /// A single call of the transaction protocol.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,13 +74,36 @@ impl ProducerContext for Context {
     }
 }
 
+/// The topics of one sub-topology.
+struct Outputs {
+    source: String,
+    /// Partitions of the source.
+    partitions: i32,
+    stores: Vec<(String, TopicHandle)>,
+    sinks: Vec<TopicHandle>,
+    repartitions: Vec<SubTopologyId>,
+}
+
+impl Outputs {
+    fn new(producer: &BaseProducer<Context>, shape: &SubTopology, partitions: i32) -> Result<Self> {
+        let topic = |name: &str| TopicHandle::new(producer.client(), name);
+        let store = |topic_of: &str| Ok((topic_of.to_owned(), topic(topic_of)?));
+        Ok(Self {
+            source: shape.source().to_owned(),
+            partitions,
+            stores: shape.stores().iter().map(|one| store(&one.topic)).collect::<Result<_>>()?,
+            sinks: shape.sinks().iter().map(|name| topic(name)).collect::<Result<_>>()?,
+            repartitions: shape.repartitions().to_vec(),
+        })
+    }
+}
+
 /// Writes commits.
 pub(super) struct OutputProducer {
     // Dropped in this order: handles must go before their client.
-    stores: Vec<(String, TopicHandle)>,
-    sinks: Vec<TopicHandle>,
+    /// By sub-topology.
+    outputs: Vec<Outputs>,
     producer: BaseProducer<Context>,
-    sources: Vec<String>,
     dead_letters_topic: String,
     letters: DeadLetterLimit,
     /// How much of a dead letter was taken when this producer was made.
@@ -91,10 +115,12 @@ pub(super) struct OutputProducer {
 }
 
 impl OutputProducer {
-    /// A producer whose earlier incarnation, if any, is fenced from here on.
+    /// A producer whose earlier incarnation, if any, is fenced from here on. `partitions` of the sources,
+    /// by sub-topology.
     pub(super) fn new(
         config: &AppConfig,
         topology: &Topology,
+        partitions: &[i32],
         letters: &DeadLetterLimit,
         transactional_id: &str,
     ) -> Result<Self> {
@@ -127,15 +153,10 @@ impl OutputProducer {
         }
         let producer: BaseProducer<Context> =
             client.create_with_context(Context::default()).map_err(errors::setting)?;
-        let topic = |name: &str| TopicHandle::new(producer.client(), name);
+        let outputs = topology.sub_topologies().iter().zip(partitions);
+        let outputs = outputs.map(|(shape, count)| Outputs::new(&producer, shape, *count));
         let this = Self {
-            stores: topology
-                .stores()
-                .iter()
-                .map(|store| Ok((store.topic.clone(), topic(&store.topic)?)))
-                .collect::<Result<_>>()?,
-            sinks: topology.sinks().iter().map(|name| topic(name)).collect::<Result<_>>()?,
-            sources: topology.sources().to_vec(),
+            outputs: outputs.collect::<Result<_>>()?,
             dead_letters_topic: config.dead_letters_topic.clone(),
             letters: letters.clone(),
             step: letters.step(),
@@ -164,9 +185,10 @@ impl OutputProducer {
     }
 
     /// Hands over all records of one task's commit.
-    pub(super) fn produce(&self, partition: i32, commit: &Commit) -> Result<()> {
-        let consumed = commit.consumed.first().map(lost_offsets::encode);
-        for ((name, topic), changes) in self.stores.iter().zip(&commit.changes) {
+    pub(super) fn produce(&self, task: TaskId, commit: &Commit) -> Result<()> {
+        let (outputs, partition) = (&self.outputs[task.sub_topology.0], task.partition.0);
+        let consumed = commit.consumed.as_ref().map(lost_offsets::encode);
+        for ((name, topic), changes) in outputs.stores.iter().zip(&commit.changes) {
             let mut records = changes.iter().map(|change| (change.topic_key, change.value));
             // The last record carries the position of the source in a header.
             let Some(consumed) = &consumed else {
@@ -179,11 +201,42 @@ impl OutputProducer {
                 self.give_last(name, partition, (key, value), consumed)?;
             }
         }
-        for (topic, outputs) in self.sinks.iter().zip(&commit.outputs) {
-            let records = outputs.iter().map(|out| (out.key.as_slice(), out.value.as_deref()));
+        for (topic, records) in outputs.sinks.iter().zip(&commit.outputs) {
+            let records = records.iter().map(|out| (out.key.as_slice(), out.value.as_deref()));
             self.give(topic, partition, records)?;
         }
-        commit.dead_letters.iter().try_for_each(|letter| self.bury(partition, letter))
+        for (target, records) in outputs.repartitions.iter().zip(&commit.repartitioned) {
+            records.iter().try_for_each(|record| self.repartition(*target, record))?;
+        }
+        commit.dead_letters.iter().try_for_each(|letter| self.bury(task, letter))
+    }
+
+    /// Hands over one record of a repartition topic, with the time of its event. librdkafka's batch call
+    /// has no timestamps.
+    fn repartition(&self, target: SubTopologyId, one: &RepartitionRecord) -> Result<()> {
+        let Outputs { source, partitions, .. } = &self.outputs[target.0];
+        let partition = partitioner::partition(&one.record.key, *partitions).0;
+        self.send(|| {
+            let mut record = BaseRecord::<[u8], [u8]>::to(source)
+                .partition(partition)
+                .timestamp(one.timestamp.0)
+                .key(&one.record.key);
+            record.payload = one.record.value.as_deref();
+            record
+        })
+    }
+
+    /// Hands over one record, which `record` makes again while there is no room for it.
+    fn send<'a>(&self, record: impl Fn() -> BaseRecord<'a, [u8], [u8]>) -> Result<()> {
+        loop {
+            match self.producer.send(record()) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.make_room()?;
+                }
+                Err((error, _)) => return Err(self.failed(error)),
+            }
+        }
     }
 
     fn give<'a>(
@@ -206,25 +259,19 @@ impl OutputProducer {
         (key, value): (&[u8], Option<&[u8]>),
         consumed: &str,
     ) -> Result<()> {
-        loop {
+        self.send(|| {
             let header = Header { key: lost_offsets::HEADER, value: Some(consumed) };
             let headers = OwnedHeaders::new().insert(header);
             let mut record =
                 BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(key).headers(headers);
             record.payload = value;
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                    self.make_room()?;
-                }
-                Err((error, _)) => return Err(self.failed(error)),
-            }
-        }
+            record
+        })
     }
 
     /// Writes a record to the dead letters with its position and reason, cut to the limit.
-    fn bury(&self, partition: i32, letter: &DeadLetter) -> Result<()> {
-        let topic = &self.sources[letter.source.0];
+    fn bury(&self, task: TaskId, letter: &DeadLetter) -> Result<()> {
+        let (topic, partition) = (&self.outputs[task.sub_topology.0].source, task.partition.0);
         let mut step = self.step;
         while let Some(limit) = step.limit().filter(|_| self.has_time_for(step)) {
             let cut = cut(&letter.key, letter.value.as_deref(), limit);
@@ -376,22 +423,6 @@ impl OutputProducer {
     }
 }
 
-/// The consumed offsets of each partition, with the stream time as metadata.
-pub(super) fn offsets(
-    sources: &[String],
-    partitions: &[(Partition, Vec<Consumed>)],
-) -> Result<TopicPartitionList> {
-    let mut list = TopicPartitionList::new();
-    for (partition, all) in partitions {
-        for consumed in all {
-            let mut element = list.add_partition(&sources[consumed.source.0], partition.0);
-            element.set_offset(NativeOffset::Offset(consumed.next.0)).map_err(errors::plain)?;
-            element.set_metadata(consumed.stream_time.to_string());
-        }
-    }
-    Ok(list)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,7 +464,7 @@ mod tests {
         let refused = prometheus::IntCounter::new("refused", "Refused.");
         let letters =
             DeadLetterLimit::new(refused.map_err(|error| Error::Invalid(error.to_string()))?);
-        OutputProducer::new(&config(), &topology, &letters, "test")
+        OutputProducer::new(&config(), &topology?, &[1], &letters, "test")
     }
 
     /// An error as librdkafka gives it when the same call may be made again.

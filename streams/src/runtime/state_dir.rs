@@ -3,8 +3,8 @@
 //! ```text
 //! STATE_DIR/APPLICATION_ID/lock         held while a process runs
 //!                          instance     this member's name: 128 random bits, made once
-//!                          partitions   partitions of the source when the state was made
-//!                          topics       the topics of its stores, a line each: name, id
+//!                          partitions   of each source when the state was made, a line each: topic, count
+//!                          topics       its stores, a line each: store, topic, the topic's id
 //!                          engine       the storage engine: sled or fjall
 //!                          stores/      the database
 //! ```
@@ -21,6 +21,7 @@ use super::config::StoreConfig;
 use crate::error::{Error, Result};
 use crate::store::Engine;
 use crate::store::engine::Database;
+use crate::topology::StoreSpec;
 
 /// An open state directory.
 pub(super) struct StateDir {
@@ -74,38 +75,74 @@ impl StateDir {
         self.remember("instance", || format!("{:032x}", u128::from_be_bytes(bits)))
     }
 
-    /// Checks that the state was made for that many partitions.
-    pub(super) fn check_partitions(&self, topic: &str, count: i32) -> Result<()> {
-        let known = self.remember("partitions", || count.to_string())?;
-        if known == count.to_string() {
-            return Ok(());
-        }
-        Err(Error::Invalid(format!(
-            "topic {topic} has {count} partitions, but the state in {} was made for {known}: keys \
-             have moved; give it back {known} partitions, or start anew with another \
-             --application-id and --topic-prefix",
-            self.path.display()
-        )))
-    }
-
-    /// Checks that the state was made of these very topics, and not of others that bore their names:
-    /// a position in a topic that was deleted means nothing in its successor.
-    pub(super) fn check_topics(&self, ids: &[(&str, String)]) -> Result<()> {
-        let line = |(name, id): &(&str, String)| format!("{name} {id}\n");
-        let known = self.remember("topics", || ids.iter().map(line).collect())?;
-        for (name, id) in ids {
-            let old = known.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            if old != Some(id) {
-                return Err(Error::Corrupt(format!(
-                    "topic {name} has the id {id}, but the state in {} was made of {}: the topic \
-                     was deleted and created again; move the state directory away to restore what \
-                     the new topic has",
-                    self.path.display(),
-                    old.unwrap_or("others")
+    /// Checks that the state was made for so many partitions of each topic. A topic that is new here is
+    /// remembered.
+    pub(super) fn check_partitions<'a>(
+        &self,
+        topics: impl Iterator<Item = (&'a str, i32)>,
+    ) -> Result<()> {
+        let known = self.remember("partitions", String::new)?;
+        let mut lines: Vec<String> = known.lines().map(str::to_owned).collect();
+        for (index, (topic, count)) in topics.enumerate() {
+            // A number alone is of the version that had one source.
+            let of =
+                |line: &&String| line.split_once(' ').map_or(index == 0, |(name, _)| name == topic);
+            let Some(line) = lines.iter().find(of) else {
+                lines.push(format!("{topic} {count}"));
+                continue;
+            };
+            let made_for = line.rsplit(' ').next().unwrap_or_default();
+            if made_for != count.to_string() {
+                return Err(Error::Invalid(format!(
+                    "topic {topic} has {count} partitions, but the state in {} was made for \
+                     {made_for}: keys have moved; give it back {made_for} partitions, or start anew \
+                     with another --application-id and --topic-prefix",
+                    self.path.display()
                 )));
             }
         }
-        Ok(())
+        self.replace("partitions", &known, &lines.join("\n"))
+    }
+
+    /// Checks that each store was made of this very topic, and not of another that bore its name: a
+    /// position in a topic that was deleted means nothing in its successor. A store that is new here is
+    /// remembered.
+    pub(super) fn check_topics(&self, stores: &[(&StoreSpec, String)]) -> Result<()> {
+        let known = self.remember("topics", String::new)?;
+        let mut lines: Vec<String> = known.lines().map(str::to_owned).collect();
+        for (store, id) in stores {
+            let topic = &store.topic;
+            let of = |line: &&String| match line.split(' ').collect::<Vec<_>>()[..] {
+                // A line of the version that did not name the store: of this one, or of another prefix.
+                [name, _] => name == topic || stores.iter().all(|(one, _)| one.topic != name),
+                [name, ..] => name == store.name,
+                [] => false,
+            };
+            match lines.iter().find(of) {
+                None => lines.push(format!("{} {topic} {id}", store.name)),
+                Some(line) if line.ends_with(&format!("{topic} {id}")) => {}
+                Some(line) => {
+                    return Err(Error::Corrupt(format!(
+                        "topic {topic} has the id {id}, but the state in {} was made of {line}: the \
+                         topic was deleted and created again; move the state directory away to restore \
+                         what the new topic has",
+                        self.path.display()
+                    )));
+                }
+            }
+        }
+        self.replace("topics", &known, &lines.join("\n"))
+    }
+
+    /// Writes a small file again when it has changed.
+    fn replace(&self, name: &str, known: &str, text: &str) -> Result<()> {
+        if known == text {
+            return Ok(());
+        }
+        let _one_at_a_time = self.remembering.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path.join(name);
+        write_whole(&path, text)
+            .map_err(|error| Error::Invalid(format!("{}: {error}", path.display())))
     }
 
     fn remember(&self, name: &str, make: impl FnOnce() -> String) -> Result<String> {

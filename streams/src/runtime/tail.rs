@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::client::{Changelog, Fetched, OffsetRange, Topics};
 use crate::error::{Error, Result};
-use crate::record::{Offset, Partition};
+use crate::record::{Offset, Partition, TaskId};
 use crate::replica::Replica;
 use crate::store::Moment;
 
@@ -40,7 +40,7 @@ struct Look {
 /// One replica, and how far it has to go.
 struct Followed {
     replica: Replica,
-    partition: Partition,
+    task: TaskId,
     /// Records that the replica had taken when it came here.
     taken_before: u64,
     /// The end as last asked, uncommitted records included. Restoring ends at that of the beginning.
@@ -59,11 +59,11 @@ struct Followed {
 }
 
 impl Followed {
-    fn new(replica: Replica, partition: Partition, look: Look, now: Duration) -> Self {
+    fn new(replica: Replica, task: TaskId, look: Look, now: Duration) -> Self {
         Self {
             taken_before: replica.taken(),
             replica,
-            partition,
+            task,
             end: look.end,
             look: Some(look),
             at_end: false,
@@ -76,7 +76,7 @@ impl Followed {
     }
 
     fn is(&self, topic: &[u8], partition: Partition) -> bool {
-        self.partition == partition && self.replica.spec().topic.as_bytes() == topic
+        self.task.partition == partition && self.replica.spec().topic.as_bytes() == topic
     }
 
     const fn restored(&self) -> u64 {
@@ -119,7 +119,7 @@ impl Followed {
 
     /// Goes on at the start of the topic, which has moved past the replica.
     fn begin_again(&mut self, topics: &mut impl Topics) -> Result<()> {
-        let (topic, partition) = (self.replica.spec().topic.clone(), self.partition);
+        let (topic, partition) = (self.replica.spec().topic.clone(), self.task.partition);
         let was = self.replica.next();
         let OffsetRange { first, end } = topics.extent(&topic, partition)?;
         check_position(&self.replica, partition, end)?;
@@ -149,7 +149,7 @@ impl Followed {
         let seconds = now.saturating_sub(self.started).as_secs().max(1);
         tracing::info!(
             store = self.replica.spec().name,
-            partition = self.partition.0,
+            partition = self.task.partition.0,
             restored = self.restored(),
             per_second = self.restored() / seconds,
             remaining = self.remaining(),
@@ -160,8 +160,8 @@ impl Followed {
 
 /// A replica that has reached the end of its topic.
 pub(super) struct Restored {
-    /// The partition.
-    pub(super) partition: Partition,
+    /// Its task.
+    pub(super) task: TaskId,
     /// Records that were behind.
     pub(super) records: u64,
 }
@@ -181,32 +181,32 @@ impl Tail {
     pub(super) fn add(
         &mut self,
         topics: &mut impl Topics,
-        partition: Partition,
+        task: TaskId,
         mut replica: Replica,
     ) -> Result<()> {
-        let asked = topics.moment();
+        let (asked, partition) = (topics.moment(), task.partition);
         let OffsetRange { first, end } =
             topics.follow(&replica.spec().topic, partition, replica.next())?;
         check_position(&replica, partition, end)?;
         replica.pass(first);
         let look = Look { asked, end };
-        self.followed.push(Followed::new(replica, partition, look, topics.uptime()));
+        self.followed.push(Followed::new(replica, task, look, topics.uptime()));
         Ok(())
     }
 
-    /// Follows a partition no longer; gives its replicas back, with everything that they took.
+    /// Follows the topics of a task no longer; gives its replicas back, with everything that they took.
     pub(super) fn remove(
         &mut self,
         topics: &mut impl Topics,
-        partition: Partition,
+        task: TaskId,
     ) -> Result<Vec<Replica>> {
-        let ours = self.followed.extract_if(.., |followed| followed.partition == partition);
+        let ours = self.followed.extract_if(.., |followed| followed.task == task);
         let mut replicas: Vec<Replica> = ours.map(|followed| followed.replica).collect();
         if replicas.is_empty() {
             return Ok(replicas);
         }
         let names: Vec<&str> = replicas.iter().map(|r| r.spec().topic.as_str()).collect();
-        topics.unfollow(&names, partition)?;
+        topics.unfollow(&names, task.partition)?;
         replicas.iter_mut().try_for_each(Replica::write)?;
         Ok(replicas)
     }
@@ -230,7 +230,7 @@ impl Tail {
         }
         if moved {
             let all = self.followed.iter().map(|f| {
-                let (replica, partition) = (&f.replica, f.partition);
+                let (replica, partition) = (&f.replica, f.task.partition);
                 (replica.spec().topic.as_str(), partition, replica.next())
             });
             topics.follow_anew(&all.collect::<Vec<_>>())?;
@@ -239,22 +239,22 @@ impl Tail {
         let mut restored = Vec::new();
         for followed in &mut self.followed {
             if followed.write()? {
-                let (partition, records) = (followed.partition, followed.restored());
-                restored.push(Restored { partition, records });
+                let (task, records) = (followed.task, followed.restored());
+                restored.push(Restored { task, records });
             }
             followed.report(uptime);
         }
         Ok(restored)
     }
 
-    /// Claims the broker again where the topics end: what has caught up is behind anew. One whose leader
+    /// Asks the broker again where the topics end: what has caught up is behind anew. One whose leader
     /// does not know is passed over: its age grows.
     pub(super) fn look_ahead(&mut self, topics: &mut impl Topics) -> Result<()> {
         if self.followed.is_empty() {
             return Ok(());
         }
         let asked = topics.moment();
-        let all = self.followed.iter().map(|f| (f.replica.spec().topic.as_str(), f.partition));
+        let all = self.followed.iter().map(|f| (f.replica.spec().topic.as_str(), f.task.partition));
         let ends = topics.ends(&all.collect::<Vec<_>>())?;
         for (followed, end) in self.followed.iter_mut().zip(ends) {
             if let Some(end) = end {
@@ -267,12 +267,12 @@ impl Tail {
     }
 
     /// Records between the replicas and the ends of their topics, as far as known.
-    pub(super) fn remaining(&self, partition: Partition) -> i64 {
-        self.of(partition).map(Followed::remaining).sum()
+    pub(super) fn remaining(&self, task: TaskId) -> i64 {
+        self.of(task).map(Followed::remaining).sum()
     }
 
-    fn of(&self, partition: Partition) -> impl Iterator<Item = &Followed> {
-        self.followed.iter().filter(move |followed| followed.partition == partition)
+    fn of(&self, task: TaskId) -> impl Iterator<Item = &Followed> {
+        self.followed.iter().filter(move |followed| followed.task == task)
     }
 
     /// Follows nothing.
@@ -280,19 +280,19 @@ impl Tail {
         self.followed.is_empty()
     }
 
-    /// Every replica of the partition has reached its end.
-    pub(super) fn is_caught_up(&self, partition: Partition) -> bool {
-        self.of(partition).all(|followed| followed.caught_up)
+    /// Every replica of the task has reached its end.
+    pub(super) fn is_caught_up(&self, task: TaskId) -> bool {
+        self.of(task).all(|followed| followed.caught_up)
     }
 
-    /// All replicas, with their partitions.
-    pub(super) fn all(&self) -> impl Iterator<Item = (Partition, &Replica)> {
-        self.followed.iter().map(|followed| (followed.partition, &followed.replica))
+    /// All replicas, with their tasks.
+    pub(super) fn all(&self) -> impl Iterator<Item = (TaskId, &Replica)> {
+        self.followed.iter().map(|followed| (followed.task, &followed.replica))
     }
 
-    /// The replicas of a partition, in the topology's order.
-    pub(super) fn replicas(&self, partition: Partition) -> impl Iterator<Item = &Replica> {
-        self.of(partition).map(|followed| &followed.replica)
+    /// The replicas of a task, in the topology's order.
+    pub(super) fn replicas(&self, task: TaskId) -> impl Iterator<Item = &Replica> {
+        self.of(task).map(|followed| &followed.replica)
     }
 
     /// Bytes in memory of the readable store that has the most.
@@ -303,18 +303,18 @@ impl Tail {
 
     /// Bytes in memory of all stores that are being restored.
     pub(super) fn restoring_bytes(&self) -> usize {
-        let restoring = self.followed.iter().filter(|f| !self.is_caught_up(f.partition));
+        let restoring = self.followed.iter().filter(|f| !self.is_caught_up(f.task));
         restoring.map(|f| f.replica.store().overlay_bytes()).sum()
     }
 
     /// Freezes the changes in memory. Returns the stores that have some to write.
     pub(super) fn freeze(&mut self) -> Result<Vec<Changelog>> {
         let mut frozen = Vec::new();
-        for Followed { replica, partition, .. } in &mut self.followed {
+        for Followed { replica, task, .. } in &mut self.followed {
             if replica.freeze()? {
                 let topic = replica.spec().topic.clone();
                 let store = std::sync::Arc::clone(replica.store());
-                frozen.push(Changelog { topic, partition: *partition, store });
+                frozen.push(Changelog { topic, task: *task, store });
             }
         }
         Ok(frozen)

@@ -13,6 +13,7 @@ use super::queries::Queries;
 use super::state_dir::StateDir;
 use super::stop::Stop;
 use crate::error::Result;
+use crate::record::TaskId;
 use crate::topology::Topology;
 
 /// The stores of a topology as they are published, and the thread that follows them.
@@ -23,7 +24,7 @@ pub struct View {
     metrics: Metrics,
     queries: Queries,
     stop: Stop,
-    partitions: i32,
+    tasks: Vec<TaskId>,
 }
 
 impl View {
@@ -38,16 +39,20 @@ impl View {
         config.validate()?;
         let partitions = admin::check_stores(&config, &topology)?;
         let state_dir = StateDir::open(&config)?;
-        state_dir.check_partitions(&topology.stores()[0].topic, partitions)?;
-        Ok(Self { topology, config, state_dir, metrics, queries, stop, partitions })
+        let counted = topology.sub_topologies().iter().zip(&partitions);
+        let topics =
+            counted.filter_map(|(one, count)| Some((&*one.stores().first()?.topic, *count)));
+        state_dir.check_partitions(topics)?;
+        let tasks = admin::tasks(&partitions);
+        Ok(Self { topology, config, state_dir, metrics, queries, stop, tasks })
     }
 
     /// Runs until the stop signal. Blocks: call it on a thread of its own.
     pub fn run(&self) -> Result<()> {
-        let Self { topology, config, state_dir, metrics, queries, stop, partitions } = self;
+        let Self { topology, config, state_dir, metrics, queries, stop, tasks } = self;
         // A view has no workers. The handle keeps the channel open.
         let (_handle, mut claims) = FollowerHandle::new();
         let context = RuntimeContext { topology, metrics, queries };
-        follow(context, config, state_dir, *partitions, &mut claims, stop)
+        follow(context, config, state_dir, tasks.clone(), &mut claims, stop)
     }
 }

@@ -13,22 +13,34 @@ use std::path::Path;
 
 use goldenscript::{Command, Context};
 
-use super::{Driver, SinkRecord};
-use crate::record::Offset;
+use super::Driver;
+use crate::record::{Offset, SinkRecord, SubTopologyId};
 use crate::store::Store as _;
+use crate::topology::Topology;
 
-test_each_file::test_each_path! { in "streams/src/testscripts/task" as task => run }
+test_each_file::test_each_path! { in "streams/src/testscripts/task" as task => one }
+test_each_file::test_each_path! { in "streams/src/testscripts/repartition" as repartition => several }
 
-fn run(path: &Path) {
-    let outcome = Driver::new(sample::topology())
+fn one(path: &Path) {
+    run(path, sample::topology());
+}
+
+fn several(path: &Path) {
+    run(path, sample::through_repartition_topics());
+}
+
+fn run(path: &Path, topology: crate::Result<Topology>) {
+    let outcome = topology
+        .and_then(|topology| Ok(Script { driver: Driver::new(topology.clone())?, topology }))
         .map_err(std::io::Error::other)
-        .and_then(|driver| goldenscript::run(&mut Script { driver }, path));
+        .and_then(|mut script| goldenscript::run(&mut script, path));
     if let Err(error) = outcome {
         panic!("{}: {error}", path.display());
     }
 }
 
 struct Script {
+    topology: Topology,
     driver: Driver,
 }
 
@@ -55,16 +67,16 @@ impl goldenscript::Runner for Script {
             "process" => silent(driver.process_all())?,
             "advance" => silent(driver.advance_wall_clock(name.parse()?))?,
             "cache" => {
-                *driver = Driver::with_cache(sample::topology(), name.parse()?)?;
+                *driver = Driver::with_cache(self.topology.clone(), name.parse()?)?;
                 String::new()
             }
             // The commit and its steps.
             "commit" => silent(driver.commit())?,
             "prepare" => silent(driver.prepare_commit())?,
-            "write-transaction" => silent(driver.write_transaction())?,
+            "commit-once" => silent(driver.commit_once().map(|_| ()))?,
+            "write-transaction" => silent(driver.write_transaction().map(|_| ()))?,
             "discard" => {
-                driver.task.discard();
-                driver.replay_inputs();
+                driver.discard();
                 String::new()
             }
             "flush" => silent(driver.flush_stores())?,
@@ -133,7 +145,7 @@ fn store(driver: &Driver, name: &str) -> Result<String, Box<dyn Error>> {
 
 fn positions(driver: &Driver) -> crate::Result<String> {
     let mut out = String::new();
-    for (spec, store) in driver.topology.stores().iter().zip(&driver.stores) {
+    for (spec, store) in driver.topology.stores().zip(&driver.stores) {
         let position = store.position()?.unwrap_or(Offset(0));
         let end = driver.output(&spec.topic).len();
         let _ = writeln!(out, "{} is written up to {position} of {end}", spec.name);
@@ -143,18 +155,19 @@ fn positions(driver: &Driver) -> crate::Result<String> {
 
 fn consumed(driver: &Driver) -> String {
     let mut out = String::new();
-    for consumed in driver.consumed() {
-        let source = &driver.topology.sources()[consumed.source.0];
-        let (next, time) = (consumed.next, consumed.stream_time);
-        let _ = writeln!(out, "{source} next {next}, stream time {time}");
+    for (index, consumed) in driver.consumed().iter().enumerate() {
+        if let Some(consumed) = consumed {
+            let source = driver.topology.sub_topology(SubTopologyId(index)).source();
+            let (next, time) = (consumed.next, consumed.stream_time);
+            let _ = writeln!(out, "{source} next {next}, stream time {time}");
+        }
     }
     out
 }
 
 fn dead_letters(driver: &Driver) -> String {
     let mut out = String::new();
-    for letter in driver.dead_letters() {
-        let source = &driver.topology.sources()[letter.source.0];
+    for (source, letter) in driver.dead_letters() {
         let key = String::from_utf8_lossy(&letter.key);
         let value = text(letter.value.as_deref());
         let _ = writeln!(out, "{source}:{} {key} = {value}: {}", letter.offset, letter.reason);

@@ -3,9 +3,12 @@
 //! ```text
 //! events ─► total by key ─────────► totals (store)
 //!    │ └──► count by key and window ► counts (store)   windows of 60 ms, grace 30 ms
-//!    └────► trace ─┐
-//! marks ──► trace ─┴──────────────► seen (store: what was processed, in order)
+//!    └────► trace ────────────────► seen (store: the records in the order of processing)
 //!    clocks ──────────────────────► ticks (sink: every 100 ms of stream time and of wall clock)
+//!
+//! through repartition topics, also:
+//! events ─► by-value-repartition ──► sum of times by value ► times (store)
+//!                                          └─► all-repartition ► count ► all (store)
 //! ```
 //!
 //! An event is `KEY=NUMBER`; without a number it is a tombstone and deletes the total.
@@ -14,26 +17,25 @@ use crate::punctuation::{PunctuationType, Schedule};
 use crate::record::{SourceRecord, Timestamp};
 use crate::store::StoreHandle;
 use crate::window::TumblingWindows;
-use crate::{Builder, Context, Failure, Layout, Processor, SinkRecord, Topology};
+use crate::{Builder, Context, Failure, Layout, Processor, SinkRecord, Stream, Topology};
 
 const LENGTH_MS: i64 = 60;
 const GRACE_MS: i64 = 30;
 const TICK_MS: i64 = 100;
 
-/// One record of either source.
+/// One record.
 struct Event {
-    topic: &'static str,
     key: Vec<u8>,
     value: Option<i64>,
 }
 
-fn event(topic: &'static str, record: &SourceRecord<'_>) -> Result<Event, Failure> {
+fn event(record: &SourceRecord<'_>) -> Result<Event, Failure> {
     let parse = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
     let value = match record.value {
         Some(value) => Some(parse(value).ok_or(Failure::Drop("not_a_number"))?),
         None => None,
     };
-    Ok(Event { topic, key: record.key.to_vec(), value })
+    Ok(Event { key: record.key.to_vec(), value })
 }
 
 fn number(topic: &str) -> Layout<i64> {
@@ -135,7 +137,7 @@ impl Processor for Trace {
     type Out = ();
 
     fn process(&mut self, context: &mut Context<'_, ()>, event: &Event) -> Result<(), Failure> {
-        let place = format!("{}:{}", event.topic, context.offset());
+        let place = format!("events:{}", context.offset());
         let (key, stream_time) = (String::from_utf8_lossy(&event.key), context.stream_time());
         let line = format!("{key} at {}, stream time {stream_time}", context.timestamp());
         *self.seen.entry(place.as_bytes())? = Some(line);
@@ -167,24 +169,84 @@ impl Processor for Tick {
     }
 }
 
-/// The topology.
-pub(super) fn topology() -> Topology {
+/// Sums the times of the records of each key; drops a key that is negative.
+struct Times {
+    times: StoreHandle<i64>,
+}
+
+impl Processor for Times {
+    type In = Vec<u8>;
+    type Out = Vec<u8>;
+
+    fn process(
+        &mut self,
+        context: &mut Context<'_, Vec<u8>>,
+        key: &Vec<u8>,
+    ) -> Result<(), Failure> {
+        if key.starts_with(b"-") {
+            return Err(Failure::Drop("negative"));
+        }
+        *self.times.entry(key)?.get_or_insert(0) += context.timestamp().0;
+        context.forward(key)
+    }
+}
+
+/// Counts all records.
+struct All {
+    all: StoreHandle<i64>,
+}
+
+impl Processor for All {
+    type In = ();
+    type Out = ();
+
+    fn process(&mut self, _: &mut Context<'_, ()>, (): &()) -> Result<(), Failure> {
+        *self.all.entry(b"all")?.get_or_insert(0) += 1;
+        Ok(())
+    }
+}
+
+/// The topology of one sub-topology.
+pub(super) fn topology() -> crate::Result<Topology> {
     Topology::new(|builder: &mut Builder| {
-        let events = builder.source("events", |record| event("events", record));
-        let marks = builder.source("marks", |record| event("marks", record));
-        let totals = builder.store("totals", number("totals"));
-        let counts = builder.store("counts", counts());
-        let seen = builder.store("seen", line("seen"));
-        let Some(windows) = TumblingWindows::new(LENGTH_MS) else {
-            unreachable!("the length is positive")
-        };
-        let counted = events.process(builder, Count { windows, counts });
-        let totalled = counted.process(builder, Total { totals });
-        let line =
-            |line: &String| SinkRecord { key: Vec::new(), value: Some(line.clone().into_bytes()) };
-        totalled.process(builder, Trace { seen: seen.clone() });
-        marks.process(builder, Trace { seen });
-        events.process(builder, Tick(PunctuationType::StreamTime)).to(builder, "ticks", line);
-        events.process(builder, Tick(PunctuationType::WallClock)).to(builder, "ticks", line);
+        events(builder);
     })
+}
+
+/// The same with two more sub-topologies behind it.
+pub(super) fn through_repartition_topics() -> crate::Result<Topology> {
+    Topology::new(|builder: &mut Builder| {
+        let times = builder.store("times", number("times"));
+        let all = builder.store("all", number("all"));
+        let by_key = |key: Vec<u8>| SinkRecord { key, value: None };
+        let by_value = events(builder).repartition(
+            builder,
+            "by-value",
+            move |event| by_key(event.value.unwrap_or(0).to_string().into_bytes()),
+            |record| Ok(record.key.to_vec()),
+        );
+        let counted = by_value.process(builder, |stores| Times { times: stores.get(&times) });
+        counted
+            .repartition(builder, "all", move |_| by_key(vec![]), |_| Ok(()))
+            .process(builder, |stores| All { all: stores.get(&all) });
+    })
+}
+
+fn events(builder: &mut Builder) -> Stream<Event> {
+    let events = builder.source("events", event);
+    let totals = builder.store("totals", number("totals"));
+    let counts = builder.store("counts", counts());
+    let seen = builder.store("seen", line("seen"));
+    let Some(windows) = TumblingWindows::new(LENGTH_MS) else {
+        unreachable!("the length is positive")
+    };
+    let counted = events.process(builder, |stores| Count { windows, counts: stores.get(&counts) });
+    let totalled = counted.process(builder, |stores| Total { totals: stores.get(&totals) });
+    let line =
+        |line: &String| SinkRecord { key: Vec::new(), value: Some(line.clone().into_bytes()) };
+    totalled.process(builder, |stores| Trace { seen: stores.get(&seen) });
+    for clock in [PunctuationType::StreamTime, PunctuationType::WallClock] {
+        events.process(builder, |_| Tick(clock)).to(builder, "ticks", line);
+    }
+    totalled
 }

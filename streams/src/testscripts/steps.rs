@@ -44,9 +44,9 @@ fn driver() -> Result<Driver, Error> {
         let numbers = builder.source("numbers", |record| {
             record.value.and_then(|value| value.first().copied()).ok_or(Failure::Drop("empty"))
         });
-        let steps = numbers.process(builder, CountDown { left });
+        let steps = numbers.process(builder, |stores| CountDown { left: stores.get(&left) });
         steps.to(builder, "steps", |step| SinkRecord { key: vec![], value: Some(vec![*step]) });
-    }))?;
+    })?)?;
     for number in [3, 2] {
         driver.add("numbers", 0, b"", Some(&[number]))?;
     }
@@ -61,10 +61,10 @@ fn steps(driver: &Driver) -> Vec<u8> {
 fn the_next_record_waits_until_the_last_is_done() -> Result<(), Error> {
     let mut driver = driver()?;
     driver.step()?;
-    assert!(driver.task().is_unfinished());
+    assert!(driver.tasks()[0].is_unfinished());
     driver.process_all()?;
     driver.commit()?;
-    assert_eq!((steps(&driver), driver.task().is_unfinished()), (vec![3, 2, 1, 2, 1], false));
+    assert_eq!((steps(&driver), driver.tasks()[0].is_unfinished()), (vec![3, 2, 1, 2, 1], false));
     Ok(())
 }
 
@@ -87,8 +87,7 @@ fn a_step_that_is_discarded_is_done_again() -> Result<(), Error> {
         driver.step()?;
         driver.commit()?;
         driver.step()?;
-        driver.task.discard();
-        driver.replay_inputs();
+        driver.discard();
     }
     driver.process_all()?;
     driver.commit()?;

@@ -11,7 +11,7 @@ use prometheus::Registry;
 use schemas::topic::Topic;
 use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
-use streams::record::{Batch, Offset, Partition, SourceId};
+use streams::record::{Batch, Offset, TaskId};
 use streams::runtime::{Queries, Stop};
 use streams::store::{Committed, MemoryStore, Moment};
 use streams::{Task, Topology};
@@ -50,11 +50,11 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Result<Self, Box<dyn Error>> {
         let codec = Arc::new(Codec::offline());
-        let topology = topology(&codec, "");
+        let topology = topology(&codec, "")?;
         let store = |_| Arc::new(Committed::new(Box::new(MemoryStore::default())));
-        let stores = topology.stores().iter().map(store).collect();
-        let mut task = Task::new(&topology, Partition(0), stores, 1 << 20)?;
-        task.run(&[]);
+        let stores = topology.stores().map(store).collect();
+        let mut task = Task::new(&topology, TaskId::new(0, 0), stores, 1 << 20)?;
+        task.run(None);
         let budget = Budget::new(64 << 20);
         Ok(Self { codec, topology, task, next: 0, budget })
     }
@@ -64,7 +64,7 @@ impl World {
         let time = streams::record::Timestamp(time);
         batch.push(Offset(self.next), time, key, Some(value));
         self.next += 1;
-        self.task.add_records(SourceId(0), batch);
+        self.task.add_records(batch);
         while self.task.process()? {}
         self.task.prepare_commit()?;
         self.task.post_commit();
@@ -111,7 +111,7 @@ impl World {
     }
 
     pub(super) fn service(&self) -> ReadService {
-        let names = self.topology.stores().iter().map(|spec| spec.name.clone());
+        let names = self.topology.stores().map(|spec| spec.name.clone());
         let queries = Queries::of_partition(names.zip(self.task.stores().iter().cloned()));
         let service = ReadService::new(
             queries,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Group, Owned, Step, Topics, Worker};
+use super::{Group, Step, Topics, Worker};
 use crate::error::{Error, Result};
-use crate::record::Partition;
+use crate::record::TaskId;
 use crate::runtime::config::Guarantee;
 use crate::runtime::queries::Queries;
 use crate::store::{Change, Moment};
-use crate::task::{Commit, Consumed, State};
+use crate::task::{Commit, Consumed, State, Task};
 use crate::topology::StoreChange;
 
 /// Between two proofs of ownership while there is nothing to commit: an answer of an idle member is no
@@ -50,10 +50,10 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         let now = self.topics.uptime();
         self.last_commit = now;
         let (mut empty, mut running) = (true, Vec::new());
-        for (partition, owned) in &mut self.owned {
+        for (task, owned) in &mut self.owned {
             if owned.task.state() == State::Running {
                 empty &= owned.task.prepare_commit()?.is_empty();
-                running.push(*partition);
+                running.push(*task);
             }
         }
         if empty {
@@ -72,8 +72,8 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
 
     /// The last proof of ownership is too old, or a running task has none.
     fn is_proof_due(&self) -> bool {
-        let is_known = |(_, owned): (Partition, &Owned)| {
-            owned.task.stores().iter().all(|store| store.freshness().complete_at().is_some())
+        let is_known = |task: &Task| {
+            task.stores().iter().all(|store| store.freshness().complete_at().is_some())
         };
         let is_due = self.since(self.last_proof) >= PROOF_EVERY || !self.running().all(is_known);
         is_due && self.running().next().is_some() && !self.group.is_lost()
@@ -89,23 +89,19 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         self.group.begin()
     }
 
-    pub(super) fn write(&mut self, partition: Partition) -> Result<()> {
-        match self.owned.get(&partition).and_then(|owned| owned.task.pending()) {
-            Some(commit) => self.group.write(partition, commit),
+    pub(super) fn write(&mut self, task: TaskId) -> Result<()> {
+        match self.owned.get(&task).and_then(|owned| owned.task.pending()) {
+            Some(commit) => self.group.write(task, commit),
             None => Ok(()),
         }
     }
 
     pub(super) fn send_offsets(&mut self, sent: CommitKind) -> Result<()> {
-        let consumed = |(partition, owned): (&Partition, &Owned)| match sent {
-            CommitKind::Records => Some((*partition, owned.task.pending()?.consumed.clone())),
-            CommitKind::Proof | CommitKind::Idle => {
-                let is_running = owned.task.state() == State::Running;
-                is_running.then(|| (*partition, owned.task.positions()))
-            }
+        let consumed = |task: &Task| match sent {
+            CommitKind::Records => Some((task.id(), task.pending()?.consumed?)),
+            CommitKind::Proof | CommitKind::Idle => Some((task.id(), task.position()?)),
         };
-        let offsets: Vec<(Partition, Vec<Consumed>)> =
-            self.owned.iter().filter_map(consumed).collect();
+        let offsets: Vec<(TaskId, Consumed)> = self.running().filter_map(consumed).collect();
         let asked = self.topics.moment();
         match (self.group.send_offsets(&offsets), sent, self.settings.guarantee) {
             // Without a transaction the producer can go on. The age of answers grows.
@@ -141,7 +137,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             return;
         }
         self.last_proof = self.topics.uptime();
-        for store in self.running().flat_map(|(_, owned)| owned.task.stores()) {
+        for store in self.running().flat_map(Task::stores) {
             store.freshness().complete(asked);
         }
     }
@@ -149,14 +145,30 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     /// Applies the written commits to the stores.
     fn settle(&mut self) {
         let queries = self.context.queries;
-        for (partition, owned) in &mut self.owned {
+        for (id, owned) in &mut self.owned {
             let committed = changed(queries, owned.task.pending());
             owned.task.post_commit();
             // Published once they can be read.
-            for (spec, changes) in self.context.topology.stores().iter().zip(committed) {
-                queries.changes().publish_changes(&spec.name, partition.0, None, changes);
+            let specs = self.context.topology.sub_topology(id.sub_topology).stores();
+            for (spec, changes) in specs.iter().zip(committed) {
+                queries.changes().publish_changes(&spec.name, id.partition.0, None, changes);
             }
         }
+    }
+
+    /// Deletes records of repartition topics that are committed, at an interval.
+    pub(super) fn purge(&mut self) -> Result<()> {
+        if self.since(self.last_purge) < self.settings.purge_interval {
+            return Ok(());
+        }
+        self.last_purge = self.topics.uptime();
+        let topology = self.context.topology;
+        let ours = self
+            .running()
+            .filter(|task| topology.sub_topology(task.id().sub_topology).is_repartition());
+        let committed: Vec<_> =
+            ours.filter_map(|task| Some((task.id(), task.committed()?))).collect();
+        if committed.is_empty() { Ok(()) } else { self.group.purge(&committed) }
     }
 
     /// Counts the written commits.
@@ -164,7 +176,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         let metrics = &self.context.metrics;
         let topology = &self.context.topology;
         let now = self.topics.now();
-        for owned in self.owned.values_mut() {
+        for (id, owned) in &mut self.owned {
             let Some(commit) = owned.task.pending() else {
                 continue;
             };
@@ -180,11 +192,15 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
                 let late = Duration::from_millis(u64::try_from(*late).unwrap_or(0));
                 metrics.records.lateness.observe(late.as_secs_f64());
             }
-            let stores = topology.stores().iter().map(|spec| &spec.topic);
+            let shape = topology.sub_topology(id.sub_topology);
+            let stores = shape.stores().iter().map(|spec| spec.topic.as_str());
             let changes = commit.changes.iter().map(crate::topology::StoreChanges::len);
+            let sinks = shape.sinks().iter().map(String::as_str);
             let outputs = commit.outputs.iter().map(Vec::len);
-            let written = stores.zip(changes).chain(topology.sinks().iter().zip(outputs));
-            for (topic, count) in written {
+            let targets = shape.repartitions().iter().map(|id| topology.sub_topology(*id).source());
+            let repartitioned = commit.repartitioned.iter().map(Vec::len);
+            let written = stores.zip(changes).chain(sinks.zip(outputs));
+            for (topic, count) in written.chain(targets.zip(repartitioned)) {
                 metrics.records.written.with_label_values(&[topic]).inc_by(count as u64);
             }
             if let Some(newest) = owned.newest.take() {

@@ -5,10 +5,10 @@
 //! whole machine; [`Worker::step`] takes the next step, and [`Worker::run`] takes all of them.
 //!
 //! ```text
-//! turn      = Poll · assign* · revoke* · Restore · Take · Process · CommitIfDue · WriteStores · Report
-//! assign    = Positions · Open (a partition: Follow a store*, Create)* · Decide · Assign
+//! turn      = Poll · assign* · revoke* · Restore · Take · Process · CommitIfDue · WriteStores · Purge · Report
+//! assign    = Positions · Open (a task: Follow a store*, Create)* · Decide · Assign
 //! revoke    = commit · give back · Unassign        lost: EndWriting · Forget · Unassign
-//! commit    = Commit · Begin · Write (a partition)* · Flush · SendOffsets · EndCommit
+//! commit    = Commit · Begin · Write (a task)* · Flush · SendOffsets · EndCommit
 //!             Commit              nothing new
 //!             Commit · prove      nothing new, and no proof for a while
 //! prove     = Begin · SendOffsets · EndCommit               offsets only
@@ -46,11 +46,11 @@ use super::queries::WorkerStatus;
 use super::stop::Stop;
 use super::tail::Tail;
 use crate::error::Result;
-use crate::record::{Batch, Partition, SourceRecord, Timestamp};
+use crate::record::{Batch, SourceRecord, TaskId, Timestamp};
 use crate::store::Moment;
 use crate::task::{State, Task};
 use commit::CommitKind;
-use ownership::{Opening, numbers};
+use ownership::{Opening, labels};
 
 /// How long to wait for records when there are none; bounds how late a commit may be.
 const MAX_WAIT: Duration = Duration::from_millis(10);
@@ -64,8 +64,8 @@ const METRICS_EVERY: Duration = Duration::from_secs(5);
 struct Owned {
     task: Task,
     resume: StartPosition,
-    /// By source: records since the last hand-over.
-    incoming: Vec<Batch>,
+    /// Records since the last hand-over.
+    incoming: Batch,
     /// The newest timestamp taken since the last commit.
     newest: Option<Timestamp>,
     paused: bool,
@@ -77,13 +77,13 @@ struct Owned {
 /// One step of the plan. The grammar above gives its successors.
 enum Step {
     Poll,
-    Positions(Vec<Partition>),
+    Positions(Vec<TaskId>),
     Open(Opening),
     Follow(Opening),
-    Decide(Vec<Partition>),
-    Assign(Vec<Partition>),
-    Revoke { partitions: Vec<Partition>, lost: bool },
-    Unassign { partitions: Vec<Partition>, lost: bool },
+    Decide(Vec<TaskId>),
+    Assign(Vec<TaskId>),
+    Revoke { tasks: Vec<TaskId>, lost: bool },
+    Unassign { tasks: Vec<TaskId>, lost: bool },
     Joined,
     Restore,
     Take,
@@ -91,17 +91,18 @@ enum Step {
     CommitIfDue,
     Commit,
     Begin(CommitKind),
-    Write(Partition),
+    Write(TaskId),
     Flush,
     SendOffsets(CommitKind),
     EndCommit(CommitKind, Moment),
     WriteStores,
-    BeginRound(Vec<Partition>),
+    Purge,
+    BeginRound(Vec<TaskId>),
     FinishRound,
     EndWriting,
     Freeze(Vec<(Changelog, crate::record::Offset)>),
-    GiveBack(Vec<Partition>),
-    Forget(Vec<Partition>),
+    GiveBack(Vec<TaskId>),
+    Forget(Vec<TaskId>),
     Report,
     Leave,
 }
@@ -130,7 +131,7 @@ pub struct Worker<'a, G, T> {
     joined: bool,
     end: End,
     tail: Tail,
-    owned: BTreeMap<Partition, Owned>,
+    owned: BTreeMap<TaskId, Owned>,
     /// When the commit under way began.
     committing: Option<Duration>,
     last_commit: Duration,
@@ -141,6 +142,7 @@ pub struct Worker<'a, G, T> {
     last_flush: Duration,
     /// How long the last writing of the stores took.
     flush_took: Duration,
+    last_purge: Duration,
     last_metrics: Duration,
 }
 
@@ -174,6 +176,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             writing: false,
             last_flush: now,
             flush_took: Duration::ZERO,
+            last_purge: now,
             last_metrics: now,
         }
     }
@@ -182,9 +185,9 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
     pub fn run(&mut self, stop: &Stop) -> Result<()> {
         let ran = self.run_until_stopped(stop);
         if ran.is_err() && !self.owned.is_empty() {
-            // The log has each partition's way, also for a worker that ends.
-            let partitions: Vec<Partition> = self.owned.keys().copied().collect();
-            tracing::info!(partitions = ?numbers(&partitions), lost = true, "partitions revoked");
+            // The log has each task's way, also for a worker that ends.
+            let tasks: Vec<TaskId> = self.owned.keys().copied().collect();
+            tracing::info!(tasks = labels(&tasks), lost = true, "tasks revoked");
         }
         ran
     }
@@ -216,9 +219,9 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         self.plan.is_empty()
     }
 
-    /// The tasks that it owns, by partition.
-    pub fn tasks(&self) -> impl Iterator<Item = (Partition, &Task)> {
-        self.owned.iter().map(|(partition, owned)| (*partition, &owned.task))
+    /// The tasks that it owns.
+    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.owned.values().map(|owned| &owned.task)
     }
 
     /// Takes the next step.
@@ -257,6 +260,7 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             Step::Process,
             Step::CommitIfDue,
             Step::WriteStores,
+            Step::Purge,
             Step::Report,
         ]);
     }
@@ -264,16 +268,16 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
     fn take_step(&mut self, step: Step) -> Result<()> {
         match step {
             Step::Poll => self.poll(),
-            Step::Positions(partitions) => self.ask_positions(partitions),
+            Step::Positions(tasks) => self.ask_positions(tasks),
             Step::Open(opening) => self.open(opening),
             Step::Follow(opening) => self.follow(opening),
-            Step::Decide(partitions) => self.decide(&partitions),
-            Step::Assign(partitions) => self.assign(&partitions),
-            Step::Revoke { partitions, lost } => {
-                self.revoke(partitions, lost);
+            Step::Decide(tasks) => self.decide(&tasks),
+            Step::Assign(tasks) => self.assign(&tasks),
+            Step::Revoke { tasks, lost } => {
+                self.revoke(tasks, lost);
                 Ok(())
             }
-            Step::Unassign { partitions, lost } => self.unassign(&partitions, lost),
+            Step::Unassign { tasks, lost } => self.unassign(&tasks, lost),
             Step::Joined => {
                 // Not before: a member that has only begun to open its partitions is not ready.
                 self.joined = true;
@@ -289,20 +293,21 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
             }
             Step::Commit => self.commit(),
             Step::Begin(sent) => self.begin(sent),
-            Step::Write(partition) => self.write(partition),
+            Step::Write(task) => self.write(task),
             Step::Flush => self.group.flush(),
             Step::SendOffsets(sent) => self.send_offsets(sent),
             Step::EndCommit(sent, asked) => self.end_commit(sent, asked),
             Step::WriteStores => self.write_stores(),
-            Step::BeginRound(partitions) => self.begin_round(&partitions),
+            Step::Purge => self.purge(),
+            Step::BeginRound(tasks) => self.begin_round(&tasks),
             Step::FinishRound => self.finish_round(),
             Step::EndWriting => self.end_writing(),
             Step::Freeze(ends) => self.freeze(ends),
-            Step::GiveBack(partitions) => {
-                self.give_back(partitions);
+            Step::GiveBack(tasks) => {
+                self.give_back(tasks);
                 Ok(())
             }
-            Step::Forget(partitions) => self.forget(&partitions),
+            Step::Forget(tasks) => self.forget(&tasks),
             Step::Report => {
                 self.report();
                 Ok(())
@@ -314,10 +319,10 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         }
     }
 
-    /// The partitions whose tasks process.
-    fn running(&self) -> impl Iterator<Item = (Partition, &Owned)> {
-        let all = self.owned.iter().map(|(partition, owned)| (*partition, owned));
-        all.filter(|(_, owned)| owned.task.state() == State::Running)
+    /// The tasks that process.
+    fn running(&self) -> impl Iterator<Item = &Task> {
+        let all = self.owned.values().map(|owned| &owned.task);
+        all.filter(|task| task.state() == State::Running)
     }
 
     fn since(&self, then: Duration) -> Duration {
@@ -337,21 +342,21 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
         let wait = if self.tail.is_empty() { left.min(MAX_WAIT) } else { Duration::ZERO };
         let Self { group, owned, .. } = self;
         group.take(wait, |record| {
-            // A partition that was given back may still have records under way.
-            if let Some(owned) = owned.get_mut(&record.partition) {
-                let SourceRecord { source, offset, timestamp, key, value, .. } = record;
-                owned.incoming[source.0].push(offset, timestamp, key, value);
+            // A task that was given back may still have records under way.
+            let SourceRecord { task, offset, timestamp, key, value } = record;
+            if let Some(owned) = owned.get_mut(&task) {
+                owned.incoming.push(offset, timestamp, key, value);
             }
         })?;
         let limit = self.settings.buffer_max_bytes;
-        for (partition, owned) in &mut self.owned {
+        for (task, owned) in &mut self.owned {
             if !owned.hand_over() {
                 continue;
             }
             let full = owned.task.buffered_bytes() > limit;
             if full && owned.task.state() == State::Restoring && !owned.paused {
                 owned.paused = true;
-                self.group.pause(*partition)?;
+                self.group.pause(*task)?;
             }
         }
         Ok(())
@@ -382,17 +387,13 @@ impl<'a, G: Group, T: Topics> Worker<'a, G, T> {
 impl Owned {
     /// Gives the task what has come for it. False when that is nothing.
     fn hand_over(&mut self) -> bool {
-        let Self { incoming, newest, task, .. } = self;
-        let mut any = false;
-        for (source, incoming) in incoming.iter_mut().enumerate() {
-            if incoming.is_empty() {
-                continue;
-            }
-            any = true;
-            *newest = (*newest).max(incoming.iter().map(|row| row.timestamp).max());
-            task.add_records(crate::record::SourceId(source), std::mem::take(incoming));
+        if self.incoming.is_empty() {
+            return false;
         }
-        any
+        let incoming = std::mem::take(&mut self.incoming);
+        self.newest = self.newest.max(incoming.iter().map(|row| row.timestamp).max());
+        self.task.add_records(incoming);
+        true
     }
 }
 

@@ -1,11 +1,11 @@
-//! Partitions come and go: tasks are opened, restored, run, and given back.
+//! Tasks come and go: they are opened, restored, run, and given back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Group, MissingOffset, Owned, Rebalance, StartPosition, Step, Topics, Worker};
 use crate::error::Result;
-use crate::record::{Batch, Partition};
+use crate::record::{Batch, TaskId};
 use crate::replica::Replica;
 use crate::runtime::follower::{self, Claim, ClaimReply};
 use crate::store::Committed;
@@ -17,7 +17,7 @@ const RESTORE_WAIT: Duration = Duration::from_millis(1);
 /// A worker that gets no answer from the follower in this time opens the stores itself.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
-/// A partition on its way to a task.
+/// A task whose stores are being opened.
 pub(super) struct Opening {
     resume: StartPosition,
     /// The follower is asked for its replicas.
@@ -30,8 +30,8 @@ pub(super) struct Opening {
 }
 
 /// For a log line.
-pub(super) fn numbers(partitions: &[Partition]) -> Vec<i32> {
-    partitions.iter().map(|partition| partition.0).collect()
+pub(super) fn labels(tasks: &[TaskId]) -> String {
+    tasks.iter().map(TaskId::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn is_on_disk(task: &Task) -> Result<bool> {
@@ -48,28 +48,26 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         let rebalances = self.group.poll()?;
         self.context.metrics.rebalances.inc_by(rebalances.len() as u64);
         let steps = rebalances.into_iter().flat_map(|rebalance| match rebalance {
-            Rebalance::Assign(partitions) => [Step::Positions(partitions), Step::Joined],
-            Rebalance::Revoke { partitions, lost } => {
-                [Step::Revoke { partitions, lost }, Step::Joined]
-            }
+            Rebalance::Assign(tasks) => [Step::Positions(tasks), Step::Joined],
+            Rebalance::Revoke { tasks, lost } => [Step::Revoke { tasks, lost }, Step::Joined],
         });
         self.then(steps);
         Ok(())
     }
 
-    /// Takes partitions: the group's offsets first, then the stores that belong to them.
+    /// Takes tasks: the group's offsets first, then the stores that belong to them.
     ///
     /// The order matters. The offsets are stable only when no transaction of a former owner is
     /// pending, so what the changelogs hold after that is all that they will ever hold of it.
-    pub(super) fn ask_positions(&mut self, partitions: Vec<Partition>) -> Result<()> {
-        let Some(resumes) = self.group.positions(&partitions)? else {
-            self.then([Step::Positions(partitions)]);
+    pub(super) fn ask_positions(&mut self, tasks: Vec<TaskId>) -> Result<()> {
+        let Some(resumes) = self.group.positions(&tasks)? else {
+            self.then([Step::Positions(tasks)]);
             return Ok(());
         };
-        self.then([Step::Decide(partitions.clone()), Step::Assign(partitions)]);
+        self.then([Step::Decide(tasks.clone()), Step::Assign(tasks)]);
         let asked = self.topics.uptime();
         let openings = resumes.into_iter().map(|resume| Opening {
-            claim: self.standby.claim(resume.partition, self.index),
+            claim: self.standby.claim(resume.task, self.index),
             resume,
             asked,
             waiting: Vec::new().into_iter(),
@@ -91,7 +89,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
                 return Ok(());
             }
             ClaimReply::Waits | ClaimReply::None => {
-                follower::open(&self.context, &mut self.topics, opening.resume.partition)?
+                follower::open(&self.context, &mut self.topics, opening.resume.task)?
             }
         };
         opening.waiting = replicas.into_iter();
@@ -105,57 +103,56 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             return self.create(opening);
         };
         opening.stores.push(Arc::clone(replica.store()));
-        self.tail.add(&mut self.topics, opening.resume.partition, replica)?;
+        self.tail.add(&mut self.topics, opening.resume.task, replica)?;
         self.then([Step::Follow(opening)]);
         Ok(())
     }
 
     fn create(&mut self, opening: Opening) -> Result<()> {
         let Opening { resume, stores, .. } = opening;
-        let (topology, partition) = (self.context.topology, resume.partition);
         let cache = self.settings.cache_max_bytes;
-        let mut task = Task::new(topology, partition, stores, cache)?;
+        let mut task = Task::new(self.context.topology, resume.task, stores, cache)?;
         task.begin_restore();
-        let label = format!("0_{partition}");
+        let label = resume.task.to_string();
         self.show_state(&label, Some(State::Restoring));
         let owned = Owned {
             task,
             resume,
-            incoming: topology.sources().iter().map(|_| Batch::default()).collect(),
+            incoming: Batch::default(),
             newest: None,
             paused: false,
             label,
             started: self.topics.uptime(),
             restored: 0,
         };
-        self.owned.insert(partition, owned);
+        self.owned.insert(resume.task, owned);
         Ok(())
     }
 
     /// Finds out where those go on for which the group has no offset. It depends on what their stores
     /// hold, so these are open by now.
-    pub(super) fn decide(&mut self, partitions: &[Partition]) -> Result<()> {
+    pub(super) fn decide(&mut self, tasks: &[TaskId]) -> Result<()> {
         let mut missing = Vec::new();
-        for (partition, owned) in self.owned.iter().filter(|(p, _)| partitions.contains(p)) {
-            if owned.resume.consumed.len() < self.context.topology.sources().len() {
+        for (task, owned) in self.owned.iter().filter(|(task, _)| tasks.contains(task)) {
+            if owned.resume.consumed.is_none() {
                 let is_on_disk = is_on_disk(&owned.task)?;
-                missing.push(MissingOffset { partition: *partition, is_on_disk });
+                missing.push(MissingOffset { task: *task, is_on_disk });
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
         for resume in self.group.decide(&missing)? {
-            if let Some(owned) = self.owned.get_mut(&resume.partition) {
+            if let Some(owned) = self.owned.get_mut(&resume.task) {
                 owned.resume = resume;
             }
         }
         Ok(())
     }
 
-    pub(super) fn assign(&mut self, partitions: &[Partition]) -> Result<()> {
-        self.group.assign(partitions)?;
-        tracing::info!(partitions = ?numbers(partitions), "partitions assigned");
+    pub(super) fn assign(&mut self, tasks: &[TaskId]) -> Result<()> {
+        self.group.assign(tasks)?;
+        tracing::info!(tasks = labels(tasks), "tasks assigned");
         Ok(())
     }
 
@@ -169,14 +166,14 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         }
         for restored in self.tail.poll(&mut self.topics, RESTORE_WAIT)? {
             self.context.metrics.restore_records.inc_by(restored.records);
-            if let Some(owned) = self.owned.get_mut(&restored.partition) {
+            if let Some(owned) = self.owned.get_mut(&restored.task) {
                 owned.restored += restored.records;
             }
         }
         let restoring = self.owned.iter().filter(|(_, o)| o.task.state() == State::Restoring);
-        let ready: Vec<Partition> =
-            restoring.map(|(p, _)| *p).filter(|p| self.tail.is_caught_up(*p)).collect();
-        ready.into_iter().try_for_each(|partition| self.start_task(partition))
+        let ready: Vec<TaskId> =
+            restoring.map(|(task, _)| *task).filter(|task| self.tail.is_caught_up(*task)).collect();
+        ready.into_iter().try_for_each(|task| self.start_task(task))
     }
 
     /// Writes what the tail has gathered when it is half of what may be; the rest of the records
@@ -190,17 +187,18 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         Ok(held <= limit)
     }
 
-    fn start_task(&mut self, partition: Partition) -> Result<()> {
-        self.tail.remove(&mut self.topics, partition)?;
-        let Some(owned) = self.owned.get_mut(&partition) else {
+    fn start_task(&mut self, id: TaskId) -> Result<()> {
+        self.tail.remove(&mut self.topics, id)?;
+        let Some(owned) = self.owned.get_mut(&id) else {
             return Ok(());
         };
-        owned.task.run(&owned.resume.consumed);
-        for (spec, store) in self.context.topology.stores().iter().zip(owned.task.stores()) {
-            self.context.queries.add(&spec.name, partition.0, Arc::clone(store));
+        owned.task.run(owned.resume.consumed);
+        let specs = self.context.topology.sub_topology(id.sub_topology).stores();
+        for (spec, store) in specs.iter().zip(owned.task.stores()) {
+            self.context.queries.add(&spec.name, id.partition.0, Arc::clone(store));
         }
         if std::mem::take(&mut owned.paused) {
-            self.group.resume(partition)?;
+            self.group.resume(id)?;
         }
         tracing::info!(
             task = owned.label,
@@ -214,44 +212,44 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     /// Commits what is still ours, and lets go.
-    pub(super) fn revoke(&mut self, partitions: Vec<Partition>, lost: bool) {
-        let unassign = Step::Unassign { partitions: partitions.clone(), lost };
+    pub(super) fn revoke(&mut self, tasks: Vec<TaskId>, lost: bool) {
+        let unassign = Step::Unassign { tasks: tasks.clone(), lost };
         if lost {
             // Another's already: what is not committed is theirs to do again.
-            self.then([Step::EndWriting, Step::Forget(partitions), unassign]);
+            self.then([Step::EndWriting, Step::Forget(tasks), unassign]);
         } else {
-            self.then([Step::Commit, Step::GiveBack(partitions), unassign]);
+            self.then([Step::Commit, Step::GiveBack(tasks), unassign]);
         }
     }
 
-    pub(super) fn unassign(&mut self, partitions: &[Partition], lost: bool) -> Result<()> {
-        self.group.unassign(partitions)?;
-        tracing::info!(partitions = ?numbers(partitions), lost, "partitions revoked");
+    pub(super) fn unassign(&mut self, tasks: &[TaskId], lost: bool) -> Result<()> {
+        self.group.unassign(tasks)?;
+        tracing::info!(tasks = labels(tasks), lost, "tasks revoked");
         Ok(())
     }
 
-    /// Writes the stores of these partitions to disk while they are still ours, so that whoever
-    /// opens them next has little to restore, and forgets the tasks.
-    pub(super) fn give_back(&mut self, partitions: Vec<Partition>) {
-        let round = Step::BeginRound(partitions.clone());
-        self.then([Step::FinishRound, round, Step::FinishRound, Step::Forget(partitions)]);
+    /// Writes the stores of these tasks to disk while they are still ours, so that the next member that
+    /// opens them has little to restore, and forgets the tasks.
+    pub(super) fn give_back(&mut self, tasks: Vec<TaskId>) {
+        let round = Step::BeginRound(tasks.clone());
+        self.then([Step::FinishRound, round, Step::FinishRound, Step::Forget(tasks)]);
     }
 
-    pub(super) fn forget(&mut self, partitions: &[Partition]) -> Result<()> {
-        for partition in partitions {
-            self.tail.remove(&mut self.topics, *partition)?;
-            if let Some(mut owned) = self.owned.remove(partition) {
+    pub(super) fn forget(&mut self, tasks: &[TaskId]) -> Result<()> {
+        for id in tasks {
+            self.tail.remove(&mut self.topics, *id)?;
+            if let Some(mut owned) = self.owned.remove(id) {
                 owned.task.suspend();
                 owned.task.close();
-                self.show_gone(*partition, &owned.label);
+                self.show_gone(*id);
             }
             if self.standby.is_on() {
                 // Readers keep the released stores until the follower's replicas have caught up.
-                self.standby.release(*partition, self.index);
+                self.standby.release(*id, self.index);
                 continue;
             }
-            for spec in self.context.topology.stores() {
-                self.context.queries.remove(&spec.name, partition.0);
+            for spec in self.context.topology.sub_topology(id.sub_topology).stores() {
+                self.context.queries.remove(&spec.name, id.partition.0);
             }
         }
         Ok(())

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{Group, METRICS_EVERY, Topics, Worker};
-use crate::record::{Partition, SourceId};
+use crate::record::TaskId;
+use crate::runtime::context::RuntimeContext;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::queries::WorkerStatus;
 use crate::store::Committed;
@@ -16,9 +17,9 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
     }
 
     /// A task is another's: what it holds and how far behind it is are no longer ours to say.
-    pub(super) fn show_gone(&self, partition: Partition, label: &str) {
+    pub(super) fn show_gone(&self, task: TaskId) {
         self.show_member();
-        hide(self.context.metrics, &self.context.topology.sources()[0], partition, label);
+        hide(self.context, task);
     }
 
     pub(super) fn show_member(&self) {
@@ -35,7 +36,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         self.last_metrics = self.topics.uptime();
         let metrics = self.context.metrics;
         let size = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-        for (partition, owned) in &self.owned {
+        for (task, owned) in &self.owned {
             let overlay: usize = owned
                 .task
                 .stores()
@@ -45,12 +46,13 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             metrics.overlay.with_label_values(&[&owned.label]).set(size(overlay));
             let cache = size(owned.task.cache_bytes());
             metrics.cache.with_label_values(&[&owned.label]).set(cache);
-            let remaining = self.tail.remaining(*partition);
+            let remaining = self.tail.remaining(*task);
             metrics.restore_remaining.with_label_values(&[&owned.label]).set(remaining);
-            let (source, group) = (SourceId(0), &mut self.group);
-            let position = owned.task.position(source);
-            if let Some(lag) = position.and_then(|at| group.lag(source, *partition, at)) {
-                let labels = [&self.context.topology.sources()[0], &partition.to_string()];
+            let group = &mut self.group;
+            let position = owned.task.position();
+            if let Some(lag) = position.and_then(|at| group.lag(*task, at.next)) {
+                let source = self.context.topology.sub_topology(task.sub_topology).source();
+                let labels = [source, &task.partition.to_string()];
                 metrics.consumer_lag.with_label_values(&labels).set(lag);
             }
         }
@@ -66,25 +68,20 @@ fn show(metrics: &Metrics, label: &str, state: Option<State>) {
     }
 }
 
-fn hide(metrics: &Metrics, source: &str, partition: Partition, label: &str) {
+fn hide(context: RuntimeContext<'_>, task: TaskId) {
+    let (metrics, label) = (context.metrics, &task.to_string());
     show(metrics, label, None);
     for gauge in [&metrics.overlay, &metrics.cache, &metrics.restore_remaining] {
         // It may never have been shown.
         let _ = gauge.remove_label_values(&[label]);
     }
-    let _ = metrics.consumer_lag.remove_label_values(&[source, &partition.to_string()]);
+    let source = context.topology.sub_topology(task.sub_topology).source();
+    let _ = metrics.consumer_lag.remove_label_values(&[source, &task.partition.to_string()]);
 }
 
 /// However it ends, a worker that has joined anew must not find its tasks shown twice in the group.
 impl<G, T> Drop for Worker<'_, G, T> {
     fn drop(&mut self) {
-        for (partition, owned) in &self.owned {
-            hide(
-                self.context.metrics,
-                &self.context.topology.sources()[0],
-                *partition,
-                &owned.label,
-            );
-        }
+        self.owned.keys().for_each(|task| hide(self.context, *task));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::commit::CommitKind;
 use super::{Changelog, Group, JobResult, Step, StoreJob, Topics, Worker};
 use crate::error::Result;
-use crate::record::{Offset, Partition};
+use crate::record::{Offset, TaskId};
 
 /// Writing stores takes at most one part in this many of the time, unless a store is full. A longer
 /// pause lets the next round merge more changes.
@@ -20,15 +20,16 @@ const WRITE_SHARE: u32 = 4;
 const JOB_WAIT: Duration = Duration::from_millis(100);
 
 impl<G: Group, T: Topics> Worker<'_, G, T> {
-    /// The stores of these partitions that have changes in memory. Stores that are being restored are
+    /// The stores of these tasks that have changes in memory. Stores that are being restored are
     /// written elsewhere.
-    fn changelogs(&self, partitions: &[Partition]) -> Vec<Changelog> {
+    fn changelogs(&self, tasks: &[TaskId]) -> Vec<Changelog> {
         let mut changelogs = Vec::new();
-        for (partition, owned) in self.running().filter(|(p, _)| partitions.contains(p)) {
-            for (spec, store) in self.context.topology.stores().iter().zip(owned.task.stores()) {
+        for task in self.running().filter(|task| tasks.contains(&task.id())) {
+            let specs = self.context.topology.sub_topology(task.id().sub_topology).stores();
+            for (spec, store) in specs.iter().zip(task.stores()) {
                 if store.overlay_bytes() > 0 {
                     let (topic, store) = (spec.topic.clone(), Arc::clone(store));
-                    changelogs.push(Changelog { topic, partition, store });
+                    changelogs.push(Changelog { topic, task: task.id(), store });
                 }
             }
         }
@@ -52,7 +53,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
             return Ok(());
         }
         self.last_flush = self.topics.uptime();
-        let all: Vec<Partition> = self.owned.keys().copied().collect();
+        let all: Vec<TaskId> = self.owned.keys().copied().collect();
         self.begin_round(&all)
     }
 
@@ -63,9 +64,9 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         self.writing && stores.any(|store| store.live_bytes() > limit)
     }
 
-    /// Claims for the ends of what has changed in these partitions.
-    pub(super) fn begin_round(&mut self, partitions: &[Partition]) -> Result<()> {
-        let changed = self.changelogs(partitions);
+    /// Asks for the ends of what has changed in these tasks.
+    pub(super) fn begin_round(&mut self, tasks: &[TaskId]) -> Result<()> {
+        let changed = self.changelogs(tasks);
         if changed.is_empty() { Ok(()) } else { self.submit(StoreJob::Ends(changed)) }
     }
 
@@ -106,7 +107,7 @@ impl<G: Group, T: Topics> Worker<'_, G, T> {
         ]);
     }
 
-    /// Sets apart what the round writes. No partition has left since it began: each waits for the
+    /// Sets apart what the round writes. No task has left since it began: each waits for the
     /// round to end before its task is forgotten.
     pub(super) fn freeze(&mut self, ends: Vec<(Changelog, Offset)>) -> Result<()> {
         let frozen = ends.into_iter().filter(|(changelog, end)| changelog.store.freeze(*end));

@@ -20,11 +20,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
 
 use crate::error::{Error, Result};
 use crate::record::ChangeRef;
+use crate::runtime::wait;
 use crate::store::disk::{is_full, no_room, unreadable};
 use crate::store::layer::hash;
 
@@ -45,6 +47,11 @@ const SAMPLE: usize = 16;
 /// The least that sled takes: a byte for each of its shards.
 const MIN_CACHE: usize = 256;
 const MADE: [u8; 1] = [2];
+/// Attempts to lock the directory. A child process of another thread has a copy of the lock that was
+/// just given up, from its fork until its exec.
+const LOCK_ATTEMPTS: usize = 100;
+/// Between two attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 type Db = sled::Db<LEAF>;
 /// One store's tree.
@@ -216,7 +223,15 @@ fn open(path: &Path, capacity: usize) -> Result<Db> {
         .path(path)
         .cache_capacity_bytes(capacity.max(MIN_CACHE))
         .flush_every_ms(Some(FLUSH_EVERY_MS));
-    config.open().map_err(|error| {
+    let mut opened = config.open();
+    for _ in 0..LOCK_ATTEMPTS {
+        if !opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            break;
+        }
+        wait(LOCK_PAUSE);
+        opened = config.open();
+    }
+    opened.map_err(|error| {
         // Of a full disk: what is there is as it was.
         if is_full(&error) { no_room(&error) } else { unreadable(path, &error) }
     })
