@@ -113,6 +113,9 @@ fn every_fault_happens() -> Result<()> {
         "joins again: fenced: epoch",
         "joins again: fenced: not in the group",
         "joins again: unavailable: a fetch failed",
+        "deletes records of 1_",
+        "dies before it deletes records",
+        "joins again: unavailable: the records are deleted",
         "follows all of it anew",
         "the follower of",
     ] {

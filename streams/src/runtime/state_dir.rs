@@ -120,7 +120,7 @@ impl StateDir {
             };
             match lines.iter().find(of) {
                 None => lines.push(format!("{} {topic} {id}", store.name)),
-                Some(line) if line.ends_with(&format!("{topic} {id}")) => {}
+                Some(line) if line.rsplit(' ').take(2).eq([id, topic]) => {}
                 Some(line) => {
                     return Err(Error::Corrupt(format!(
                         "topic {topic} has the id {id}, but the state in {} was made of {line}: the \
@@ -193,6 +193,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::store::StoreHandle;
+    use crate::{Context, Failure, Processor};
 
     fn open(path: &Path, store_engine: Engine) -> Result<StateDir> {
         StateDir::open(&StoreConfig {
@@ -235,6 +237,78 @@ mod tests {
         fs::write(folders[1].path().join("app/instance"), "18f0-1").expect("it is ours");
         assert_eq!(name(&folders[1])?, "18f0-1");
         Ok(())
+    }
+
+    fn specs() -> Result<Vec<StoreSpec>> {
+        let topology = crate::Topology::new(|builder| {
+            let lines = builder.source("lines", |record| Ok(record.key.to_vec()));
+            for name in ["counts", "sums"] {
+                let layout = crate::Layout::new(name, |(): &(), _| (), |_| Ok(()));
+                let store = builder.store(name, layout);
+                lines.process(builder, |stores| Unused(stores.get(&store)));
+            }
+        })?;
+        Ok(topology.stores().cloned().collect())
+    }
+
+    /// Connects a store.
+    struct Unused(#[expect(dead_code, reason = "it only has to be connected")] StoreHandle<()>);
+
+    impl Processor for Unused {
+        type In = Vec<u8>;
+        type Out = ();
+
+        fn process(
+            &mut self,
+            _: &mut Context<'_, ()>,
+            _: &Vec<u8>,
+        ) -> std::result::Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    fn told<R>(result: Result<R>) -> String {
+        result.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn state_is_of_its_topics_and_a_new_store_is_remembered() -> Result<()> {
+        let (folder, specs) = (tempfile::tempdir().expect("a folder"), specs()?);
+        let dir = open(folder.path(), Engine::Sled)?;
+        let of = |ids: &[&str]| -> Vec<(&StoreSpec, String)> {
+            specs.iter().zip(ids).map(|(spec, id)| (spec, (*id).to_owned())).collect()
+        };
+        // As the version before wrote it, when there was one store.
+        fs::write(dir.path.join("topics"), "counts one\n").expect("it is ours");
+        dir.check_topics(&of(&["one", "two"]))?;
+        assert!(
+            told(dir.check_topics(&of(&["one", "three"]))).contains("topic sums has the id three")
+        );
+        assert!(told(dir.check_topics(&of(&["other"]))).contains("topic counts has the id other"));
+        // What is not run is not forgotten.
+        dir.check_topics(&of(&["one"]))?;
+        assert!(told(dir.check_topics(&of(&["one", "three"]))).contains("topic sums"));
+        // State that another prefix has left.
+        fs::write(dir.path.join("topics"), "prefix.counts one\n").expect("it is ours");
+        assert!(told(dir.check_topics(&of(&["one"]))).contains("was made of prefix.counts"));
+        Ok(())
+    }
+
+    #[test]
+    fn state_is_of_a_number_of_partitions_of_each_source() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = open(folder.path(), Engine::Sled)?;
+        // As the version before wrote it, when there was one source.
+        fs::write(dir.path.join("partitions"), "6").expect("it is ours");
+        let check = |all: &[(&'static str, i32)]| dir.check_partitions(all.iter().copied());
+        check(&[("lines", 6), ("words", 3)])?;
+        let said = told(check(&[("lines", 6), ("words", 4)]));
+        assert!(
+            said.contains("topic words has 4 partitions") && said.contains("made for 3"),
+            "{said}"
+        );
+        assert!(told(check(&[("lines", 5)])).contains("topic lines has 5 partitions"));
+        check(&[("lines", 6)])
     }
 
     #[test]
