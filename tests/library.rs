@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use tests::support::stack::{kafka, root};
-use tests::support::{Process, broker, soon, topics};
+use tests::support::{Process, broker, owned_tasks, soon, topics};
 
 /// The example, where cargo puts it.
 const EXAMPLE: &str = "examples/word_count";
@@ -22,9 +22,9 @@ struct Words {
 }
 
 impl Words {
-    fn new() -> Result<Self> {
+    fn new(name: &str) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-        let prefix = format!("test-library-{now:x}.");
+        let prefix = format!("test-library-{name}-{now:x}.");
         let folder = root().join(".run/test").join(&prefix);
         Ok(Self { servers: kafka()?, prefix, folder })
     }
@@ -33,9 +33,10 @@ impl Words {
         format!("{}{name}", self.prefix)
     }
 
-    fn start(&self, name: &str) -> Result<Process> {
-        let state = self.folder.join("state").to_string_lossy().into_owned();
-        let arguments = [self.servers.clone(), state, self.prefix.clone()];
+    /// Starts a member with a state directory and a log of that name.
+    fn start(&self, name: &str, protocol: &str) -> Result<Process> {
+        let state = self.folder.join(name).to_string_lossy().into_owned();
+        let arguments = [self.servers.clone(), state, self.prefix.clone(), protocol.to_owned()];
         Process::start(EXAMPLE, &arguments, &self.folder, name)
     }
 
@@ -84,8 +85,8 @@ impl Drop for Words {
 
 #[test]
 fn the_example_counts_each_word_once_through_a_kill() -> Result<()> {
-    let words = Words::new()?;
-    let mut program = words.start("first")?;
+    let words = Words::new("kill")?;
+    let mut program = words.start("member", "classic")?;
     soon("the example's topics", || {
         program.alive()?;
         let known = topics::list(&words.servers)?;
@@ -96,7 +97,7 @@ fn the_example_counts_each_word_once_through_a_kill() -> Result<()> {
 
     program.kill()?;
     words.write(&[b"that is the question", b"to be"])?;
-    let mut program = words.start("second")?;
+    let mut program = words.start("member", "classic")?;
     let all = [("to", 3), ("be", 3), ("or", 1), ("not", 1)];
     let new = [("that", 1), ("is", 1), ("the", 1), ("question", 1)];
     words.come_to(&mut program, &[all, new].concat())?;
@@ -107,4 +108,40 @@ fn the_example_counts_each_word_once_through_a_kill() -> Result<()> {
     let reasons: Vec<_> = dead.iter().map(|letter| letter.headers.get("reason")).collect();
     ensure!(reasons == [Some(&"not_text".to_owned())], "{dead:?}");
     Ok(())
+}
+
+/// How many tasks of each sub-topology a member has.
+fn owned(member: &Process) -> Result<BTreeMap<String, usize>> {
+    let mut counts = BTreeMap::new();
+    for task in owned_tasks(&member.log()?) {
+        let (sub_topology, _) = task.split_once('_').context("a task without a partition")?;
+        *counts.entry(sub_topology.to_owned()).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+fn come_to_own(member: &mut Process, lines: usize, counts: usize) -> Result<()> {
+    let expected = BTreeMap::from([("0".to_owned(), lines), ("1".to_owned(), counts)]);
+    soon(&format!("a member to own {expected:?}"), || {
+        member.alive()?;
+        Ok(owned(member)? == expected)
+    })
+    .with_context(|| member.log().unwrap_or_default())
+}
+
+#[test]
+fn two_members_own_half_of_each_topic_and_one_that_leaves_gives_all_back() -> Result<()> {
+    let words = Words::new("halves")?;
+    let mut one = words.start("one", "consumer")?;
+    come_to_own(&mut one, 2, 4)?;
+    let mut two = words.start("two", "consumer")?;
+    come_to_own(&mut one, 1, 2)?;
+    come_to_own(&mut two, 1, 2)?;
+    words.write(&[b"to be or not", b"To be"])?;
+    words.come_to(&mut one, &[("to", 2), ("be", 2), ("or", 1), ("not", 1)])?;
+    let status = two.stop()?;
+    ensure!(status.success(), "{status}: {}", two.log()?);
+    come_to_own(&mut one, 2, 4)?;
+    words.write(&[b"be"])?;
+    words.come_to(&mut one, &[("to", 2), ("be", 3), ("or", 1), ("not", 1)])
 }

@@ -1,7 +1,7 @@
 //! Counts words, exactly once: the whole of a program on this library.
 //!
 //! ```text
-//! word_count BOOTSTRAP_SERVERS STATE_DIR [PREFIX]
+//! word_count BOOTSTRAP_SERVERS STATE_DIR [PREFIX [classic|consumer]]
 //! ```
 //!
 //! It takes lines of text from the topic `lines` and keeps the count of each word in the topic
@@ -22,10 +22,12 @@ use streams::store::StoreHandle;
 use streams::{Builder, Context, Failure, Layout, Processor, SinkRecord, Topology};
 use tokio::signal::unix::{SignalKind, signal};
 
+const USAGE: &str = "usage: word_count BOOTSTRAP_SERVERS STATE_DIR [PREFIX [classic|consumer]]";
+
 /// Partitions of the topic of lines.
 const LINES_PARTITIONS: i32 = 2;
 /// Partitions of the topics of words and their counts.
-const WORDS_PARTITIONS: i32 = 3;
+const WORDS_PARTITIONS: i32 = 4;
 
 /// Takes a line apart.
 struct Split;
@@ -125,11 +127,18 @@ fn stop_on_signal() -> std::io::Result<Stop> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (servers, state_dir, prefix) = match &arguments[..] {
-        [servers, state_dir] => (servers, state_dir, ""),
-        [servers, state_dir, prefix] => (servers, state_dir, prefix.as_str()),
-        _ => return Err("usage: word_count BOOTSTRAP_SERVERS STATE_DIR [PREFIX]".into()),
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (servers, state_dir, prefix, group_protocol) = match arguments[..] {
+        [servers, state_dir] => (servers, state_dir, "", GroupProtocol::Classic),
+        [servers, state_dir, prefix] | [servers, state_dir, prefix, "classic"] => {
+            (servers, state_dir, prefix, GroupProtocol::Classic)
+        }
+        [servers, state_dir, prefix, "consumer"] => {
+            (servers, state_dir, prefix, GroupProtocol::Consumer)
+        }
+        _ => return Err(USAGE.into()),
     };
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let [lines, counts, dead_letters] =
         ["lines", "word-counts", "word-dead-letters"].map(|name| format!("{prefix}{name}"));
     let topology = topology(lines.clone(), counts.clone())?;
@@ -141,7 +150,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         state_dir: state_dir.into(),
         threads: 1,
         processing_guarantee: Guarantee::ExactlyOnceV2,
-        group_protocol: GroupProtocol::Classic,
+        group_protocol,
         commit_interval: Duration::from_millis(100),
         cache_max_bytes: 16 << 20,
         overlay_max_bytes: 16 << 20,

@@ -15,6 +15,7 @@ use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 
 use super::broker;
 use super::fold::{self, Outputs};
+use super::ownership::owned_tasks;
 use super::process::{Process, Said};
 use super::stack::{Stack, binary, root};
 use super::topics::{self, Record};
@@ -307,29 +308,12 @@ impl Member {
     }
 
     /// The partitions that it has, by its log.
-    ///
-    /// Counted, for one of its threads may tell of a loss after another has got the partition.
     pub fn owned(&self) -> Result<BTreeSet<i32>> {
-        let mut times = BTreeMap::<i32, i32>::new();
-        for line in self.process.log()?.lines() {
-            let change = match line {
-                given if given.contains("tasks assigned") => 1,
-                taken if taken.contains("tasks revoked") => -1,
-                _ => continue,
-            };
-            let list = line.split(" tasks=\"").nth(1).and_then(|rest| rest.split('"').next());
-            for task in list.unwrap_or_default().split_whitespace() {
-                let (_, partition) = task.split_once('_').context("a task without a partition")?;
-                let count = times.entry(partition.parse()?).or_default();
-                // What it lost while it was being assigned was never told as assigned.
-                *count = (*count + change).max(0);
-            }
-        }
-        Ok(times
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(partition, _)| partition)
-            .collect())
+        let partition = |task: String| {
+            let (_, partition) = task.split_once('_').context("a task without a partition")?;
+            Ok(partition.parse()?)
+        };
+        owned_tasks(&self.process.log()?).into_iter().map(partition).collect()
     }
 
     /// [`Self::owned`], once there are any.

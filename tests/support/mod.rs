@@ -11,6 +11,7 @@ pub mod facts;
 pub mod fold;
 pub mod installation;
 pub mod outputs;
+pub mod ownership;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
@@ -22,6 +23,7 @@ pub mod venue;
 pub mod wait;
 
 pub use installation::Installation;
+pub use ownership::owned_tasks;
 pub use process::Process;
 pub use stack::Stack;
 pub use wait::{settles, soon, wait_until};

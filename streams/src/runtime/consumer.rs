@@ -134,6 +134,11 @@ impl GroupConsumer {
                 .set("session.timeout.ms", config.session_timeout.as_millis().to_string()),
             GroupProtocol::Consumer => client.set("group.protocol", "consumer"),
         };
+        // The broker's other assignor balances the number of partitions of all topics together: one member
+        // could get all of one topic.
+        if config.group_protocol == GroupProtocol::Consumer && topology.sub_topologies().len() > 1 {
+            client.set("group.remote.assignor", "range");
+        }
         for (name, value) in &config.kafka {
             client.set(name, value);
         }
