@@ -28,17 +28,13 @@ pub const SOURCE: &str = "price_events";
 struct PriceEvent<'a> {
     #[serde(borrow)]
     base_currency: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     quote_currency: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     exchange: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow, rename = "baseVolumeLast24h")]
+    #[serde(rename = "baseVolumeLast24h")]
     base_volume: Option<&'a RawValue>,
-    #[serde(borrow, rename = "quoteVolumeLast24h")]
+    #[serde(rename = "quoteVolumeLast24h")]
     quote_volume: Option<&'a RawValue>,
-    #[serde(borrow)]
     timestamp_in_ms: Option<&'a RawValue>,
 }
 

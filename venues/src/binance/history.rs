@@ -26,11 +26,8 @@ use crate::request::HttpRequest;
 struct Print<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     qty: Option<&'a RawValue>,
-    #[serde(borrow)]
     time: Option<&'a RawValue>,
     #[serde(rename = "isBuyerMaker")]
     buyer_makes: Option<bool>,

@@ -87,39 +87,25 @@ struct Frame<'a> {
 struct Event<'a> {
     #[serde(borrow)]
     e: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "E")]
+    #[serde(rename = "E")]
     sent: Option<&'a RawValue>,
-    #[serde(borrow)]
     s: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     t: Option<&'a RawValue>,
-    #[serde(borrow)]
     a: Option<&'a RawValue>,
-    #[serde(borrow)]
     c: Option<&'a RawValue>,
-    #[serde(borrow)]
     p: Option<&'a RawValue>,
-    #[serde(borrow)]
     q: Option<&'a RawValue>,
-    #[serde(borrow)]
     v: Option<&'a RawValue>,
-    #[serde(borrow, rename = "T")]
+    #[serde(rename = "T")]
     time: Option<&'a RawValue>,
-    #[serde(borrow)]
     m: Option<&'a RawValue>,
-    #[serde(borrow)]
     u: Option<&'a RawValue>,
-    #[serde(borrow, rename = "lastUpdateId")]
+    #[serde(rename = "lastUpdateId")]
     last_update_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(borrow)]
     code: Option<&'a RawValue>,
-    #[serde(borrow)]
     msg: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     error: Option<Failure<'a>>,
 }
 

@@ -77,9 +77,7 @@ const QUOTES: [&str; 8] = ["usdt", "usdc", "usd", "eur", "gbp", "pax", "btc", "e
 struct Frame<'a> {
     #[serde(borrow)]
     event: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
 
@@ -87,13 +85,10 @@ struct Frame<'a> {
 struct Trade<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     amount_str: Option<&'a RawValue>,
-    #[serde(borrow)]
     price_str: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     side: Option<&'a RawValue>,
-    #[serde(borrow)]
     microtimestamp: Option<&'a RawValue>,
 }
 

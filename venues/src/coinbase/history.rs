@@ -23,13 +23,9 @@ use crate::request::HttpRequest;
 struct Print<'a> {
     #[serde(borrow)]
     time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     trade_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     size: Option<&'a RawValue>,
-    #[serde(borrow)]
     side: Option<Cow<'a, str>>,
 }
 

@@ -59,27 +59,16 @@ pub(super) const KINDS: [&str; 9] = [
 struct Frame<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     product_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     trade_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     sequence: Option<&'a RawValue>,
-    #[serde(borrow)]
     side: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     size: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume_24h: Option<&'a RawValue>,
-    #[serde(borrow)]
     time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     channels: Option<&'a RawValue>,
-    #[serde(borrow)]
     message: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     reason: Option<Cow<'a, str>>,
 }
 

@@ -27,7 +27,6 @@ use crate::request::HttpRequest;
 struct Frame<'a> {
     #[serde(borrow)]
     result: Option<Found<'a>>,
-    #[serde(borrow)]
     error: Option<Failure<'a>>,
 }
 

@@ -96,15 +96,11 @@ pub(super) const KINDS: [&str; 14] = [
 struct Frame<'a> {
     #[serde(borrow)]
     method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     params: Option<Params<'a>>,
-    #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(borrow)]
     error: Option<Failure<'a>>,
-    #[serde(borrow, rename = "usOut")]
+    #[serde(rename = "usOut")]
     us_out: Option<&'a RawValue>,
 }
 
@@ -112,9 +108,8 @@ struct Frame<'a> {
 struct Params<'a> {
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     kind: Option<Cow<'a, str>>,
 }
 
@@ -130,23 +125,14 @@ struct Failure<'a> {
 struct Item<'a> {
     #[serde(borrow)]
     instrument_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     timestamp: Option<&'a RawValue>,
-    #[serde(borrow)]
     trade_seq: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     amount: Option<&'a RawValue>,
-    #[serde(borrow)]
     direction: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     last_price: Option<&'a RawValue>,
-    #[serde(borrow)]
     mark_price: Option<&'a RawValue>,
-    #[serde(borrow)]
     stats: Option<Stats<'a>>,
-    #[serde(borrow)]
     state: Option<Cow<'a, str>>,
 }
 
@@ -154,9 +140,7 @@ struct Item<'a> {
 struct Stats<'a> {
     #[serde(borrow)]
     volume: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume_usd: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume_notional: Option<&'a RawValue>,
 }
 

@@ -51,7 +51,6 @@ struct Frame<'a> {
     #[serde(borrow, default)]
     error: Vec<Cow<'a, str>>,
     /// The trades under the pair's name, and `last`.
-    #[serde(borrow)]
     result: Option<BTreeMap<Cow<'a, str>, &'a RawValue>>,
 }
 

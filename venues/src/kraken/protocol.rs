@@ -87,23 +87,16 @@ pub(super) const KINDS: [&str; 13] = [
 struct Frame<'a> {
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     method: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     form: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(borrow)]
     result: Option<&'a RawValue>,
     success: Option<bool>,
     /// Words; a list in answers to requests that are none of this feed.
-    #[serde(borrow)]
     error: Option<&'a RawValue>,
-    #[serde(borrow)]
     symbol: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     time_out: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     req_id: Option<&'a RawValue>,
 }
 
@@ -112,21 +105,13 @@ struct Frame<'a> {
 struct Item<'a> {
     #[serde(borrow)]
     symbol: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     side: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     qty: Option<&'a RawValue>,
-    #[serde(borrow)]
     trade_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     last: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume: Option<&'a RawValue>,
-    #[serde(borrow)]
     vwap: Option<&'a RawValue>,
-    #[serde(borrow)]
     timestamp: Option<Cow<'a, str>>,
 }
 
