@@ -13,7 +13,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use schemas::decimal::{PRECISION, SCALE};
 
-use super::rows::{CandleRow, Number};
+use crate::api::rows::{CandleRow, Number};
 
 /// The candles as one batch.
 pub(super) fn stream(rows: &[CandleRow]) -> Result<Vec<u8>, ArrowError> {
@@ -63,7 +63,7 @@ fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
     columns.push(("partial_start", false, boolean(rows.iter().map(|row| row.partial_start))));
     columns.push(("missing_trades", true, long(rows.iter().map(|row| row.missing_trades))));
     columns.push(("complete", false, boolean(rows.iter().map(|row| row.complete))));
-    columns.push(("filled", false, boolean(rows.iter().map(|row| row.filled))));
+    columns.push(("filled", false, boolean(rows.iter().map(|row| row.filled.unwrap_or(false)))));
     let field =
         |(name, nullable, array): &Column| Field::new(*name, array.data_type().clone(), *nullable);
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());

@@ -18,11 +18,11 @@ use schemas::topic::Topic;
 use schemas::{Decimal, LatestPrice, PairKey, Timestamp};
 use serde::Serialize;
 
-use super::rows::{AsText, LatestRow, Number, Time};
 use crate::api::answer::{MediaType, ReadRequest, Representation};
 use crate::api::error::Refusal;
 use crate::api::params::part;
 use crate::api::read_service::{ReadContext, ReadService};
+use crate::api::rows::{AsText, LatestRow, Number, Time};
 use crate::store_keys;
 
 /// The age, behind the newest member, from which a member is stale: its exchange has stopped, or
@@ -41,34 +41,34 @@ enum Unused {
 }
 
 #[derive(Serialize)]
-struct MemberRow {
+struct MemberRow<'a> {
     #[serde(flatten)]
-    latest: LatestRow,
+    latest: LatestRow<'a>,
     used: bool,
     unused_because: Option<Unused>,
 }
 
 #[derive(Serialize)]
-struct QuoteRow {
-    quote: String,
+struct QuoteRow<'a> {
+    quote: &'a str,
     price: Number,
     event_time: Time,
-    members: Vec<MemberRow>,
+    members: Vec<MemberRow<'a>>,
 }
 
 #[derive(Serialize)]
-struct Base {
+struct Base<'a> {
     base: String,
-    quotes: Vec<QuoteRow>,
+    quotes: Vec<QuoteRow<'a>>,
 }
 
 /// A line of CSV: a member, with the one price of its quote.
 #[derive(Serialize)]
-struct MemberLine {
-    base: String,
-    quote: String,
+struct MemberLine<'a> {
+    base: &'a str,
+    quote: &'a str,
     price: Number,
-    exchange: String,
+    exchange: &'a str,
     member_price: Number,
     event_time: Time,
     used: bool,
@@ -126,16 +126,17 @@ pub(crate) async fn base(
             let (price, time) = one_price(&mut members)?;
             Some((quote, price, time, members))
         });
+        let priced: Vec<_> = priced.collect();
         if format == MediaType::Csv {
-            return Representation::csv(priced.flat_map(|(quote, price, _, members)| {
-                members.into_iter().map(move |member| line(quote.clone(), price, member))
+            return Representation::csv(priced.iter().flat_map(|(_, price, _, members)| {
+                members.iter().map(|member| line(*price, member))
             }));
         }
-        let quotes = priced.map(|(quote, price, time, members)| QuoteRow {
+        let quotes = priced.iter().map(|(quote, price, time, members)| QuoteRow {
             quote,
-            price: AsText(price),
-            event_time: AsText(time),
-            members: members.into_iter().map(row).collect(),
+            price: AsText(*price),
+            event_time: AsText(*time),
+            members: members.iter().map(row).collect(),
         });
         let quotes = quotes.collect();
         Representation::json(&Base { base, quotes })
@@ -162,23 +163,21 @@ fn by_quote(
     Ok(quotes)
 }
 
-fn row(member: Member) -> MemberRow {
-    let Member { pair, latest, unused } = member;
-    let latest = LatestRow::new(pair, &latest);
-    MemberRow { latest, used: unused.is_none(), unused_because: unused }
+fn row(Member { pair, latest, unused }: &Member) -> MemberRow<'_> {
+    let latest = LatestRow::new(pair, latest);
+    MemberRow { latest, used: unused.is_none(), unused_because: *unused }
 }
 
-fn line(quote: String, price: Decimal, member: Member) -> MemberLine {
-    let Member { pair, latest, unused } = member;
+fn line(price: Decimal, Member { pair, latest, unused }: &Member) -> MemberLine<'_> {
     MemberLine {
-        base: pair.base,
-        quote,
+        base: &pair.base,
+        quote: &pair.quote,
         price: AsText(price),
-        exchange: pair.exchange,
+        exchange: &pair.exchange,
         member_price: AsText(latest.price),
         event_time: AsText(latest.event_time),
         used: unused.is_none(),
-        unused_because: unused,
+        unused_because: *unused,
     }
 }
 

@@ -10,7 +10,6 @@ use schemas::{Basis, Candle, LatestPrice, PairKey, Status, Timestamp};
 
 use super::arrow;
 use super::fill::{Fill, Filled, Filling};
-use super::rows::{CandleRow, CandlesPage};
 use crate::api::answer::{
     HISTORY, MediaType, NEXT_CURSOR, RESOLUTION, ReadRequest, Representation,
 };
@@ -18,8 +17,10 @@ use crate::api::error::Refusal;
 use crate::api::history::{History, Past};
 use crate::api::params::Params;
 use crate::api::read_service::{ReadContext, ReadService};
+use crate::api::rows::{CandleRow, PairRow};
 use crate::api::store_reader::{CandleRange, StoreReader};
 use crate::operators::Interval;
+use serde::Serialize;
 
 /// Candles per answer without `limit`.
 const DEFAULT_LIMIT: usize = 500;
@@ -143,6 +144,19 @@ pub(crate) async fn candles(
     service.read(ask, move |reading| answer(reading, request, format)).await
 }
 
+/// The candles of an answer.
+#[derive(Serialize)]
+struct CandlesPage<'a> {
+    #[serde(flatten)]
+    pair: PairRow<'a>,
+    basis: &'static str,
+    resolution: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
+    candles: Vec<CandleRow>,
+    next_cursor: Option<String>,
+}
+
 fn answer(
     reading: &mut ReadContext<'_>,
     request: CandlesRequest,
@@ -156,10 +170,14 @@ fn answer(
     let past = past.map(Past::as_str);
     let (cursor, resolution) = (next.map(Cursor::text), interval.as_str());
     let found = match format {
-        MediaType::Json => {
-            let (pair, basis, cursor) = (request.pair, request.basis, cursor.clone());
-            Representation::json(&CandlesPage::new(pair, basis, resolution, past, rows, cursor))?
-        }
+        MediaType::Json => Representation::json(&CandlesPage {
+            pair: (&request.pair).into(),
+            basis: request.basis.as_str(),
+            resolution,
+            history: past,
+            candles: rows,
+            next_cursor: cursor.clone(),
+        })?,
         MediaType::Csv => Representation::csv(rows.into_iter())?,
         MediaType::Arrow => {
             Representation::arrow(arrow::stream(&rows).map_err(|e| Refusal::broken(&e))?)

@@ -7,11 +7,11 @@ use axum::response::Response;
 use schemas::PairKey;
 use serde::{Deserialize, Serialize};
 
-use super::rows::{LatestRow, PairRow};
 use crate::api::answer::{MediaType, ReadRequest, Representation};
 use crate::api::error::Refusal;
 use crate::api::params::part;
 use crate::api::read_service::{ReadContext, ReadService};
+use crate::api::rows::{LatestRow, PairRow};
 
 /// Pairs per request: many screens of pairs, and well under a millisecond for each store.
 const MAX_PAIRS: usize = 1_000;
@@ -28,7 +28,7 @@ pub(crate) async fn one(
         let Some((_, latest)) = reading.find(&pair)? else {
             return Err(reading.not_here(&pair.to_string()));
         };
-        let row = LatestRow::new(pair, &latest);
+        let row = LatestRow::new(&pair, &latest);
         if format == MediaType::Csv {
             Representation::csv(std::iter::once(row))
         } else {
@@ -54,9 +54,9 @@ impl PairName {
 }
 
 #[derive(Serialize)]
-struct Many {
-    found: Vec<LatestRow>,
-    missing: Vec<PairRow>,
+struct Many<'a> {
+    found: Vec<LatestRow<'a>>,
+    missing: Vec<PairRow<'a>>,
 }
 
 /// The newest price of each pair of an array, in its order; the answer lists those that are
@@ -76,8 +76,8 @@ pub(crate) async fn many(
     let pairs = asked.into_iter().map(PairName::pair).collect::<Result<Vec<_>, _>>()?;
     let route = move |reading: &mut ReadContext<'_>| {
         let mut many = Many { found: Vec::new(), missing: Vec::new() };
-        for pair in pairs {
-            match reading.find(&pair)? {
+        for pair in &pairs {
+            match reading.find(pair)? {
                 Some((_, latest)) => many.found.push(LatestRow::new(pair, &latest)),
                 None if !reading.is_ready() => return Err(reading.not_here(&pair.to_string())),
                 None => many.missing.push(pair.into()),
