@@ -2,6 +2,7 @@
 //! mark taken back. The real feed and the real fetching against the simulators; candles by the
 //! product's topology.
 
+#[expect(dead_code, reason = "venues.rs uses all of it")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use schemas::topic::Topic;
 use schemas::{Basis, Candle, CandleKey, Codec, PairKey, Status};
 use simulator::faults::Faults;
 use streams::Driver;
-use support::{Live, Setup};
+use support::{Bench, Setup, gap_marks as gaps};
 use venues::Venue;
 use venues::pipeline::Output;
 
@@ -38,8 +39,8 @@ struct Run {
 /// A run of a venue with faults until `enough` gaps are marked; then the market stands still until
 /// each of them is filled or given up.
 async fn run(venue: Venue, rate: u32, faults: Faults, enough: usize) -> anyhow::Result<Run> {
-    let setup = Setup { seed: 11, rate, faults, fetches: true, ..Setup::of(venue) };
-    let mut live = Live::start(setup).await?;
+    let setup = Setup { seed: 11, rate, faults, fetches: true, ..Setup::of(venue)? };
+    let mut live = Bench::start(setup).await?;
     let metrics = Arc::clone(&live.metrics);
     let mut outputs = live.until(|seen| gaps(seen) >= enough).await?;
     live.simulator.halt();
@@ -97,10 +98,6 @@ fn lost(outputs: &[Output]) -> Ids {
         }
     }
     lost
-}
-
-fn gaps(outputs: &[Output]) -> usize {
-    outputs.iter().filter(|output| matches!(output, Output::Gap { .. })).count()
 }
 
 /// Every trade that the market made is there as it was made, from the first to the newest that came,
@@ -292,8 +289,8 @@ async fn refused(
 ) -> anyhow::Result<Arc<Metrics>> {
     let faults =
         Faults { skip_every: Some(40), limit_requests_every: Some(1), ..Faults::default() };
-    let setup = Setup { rate: 40, faults, fetches: true, ..Setup::of(venue) };
-    let mut live = Live::start(setup).await?;
+    let setup = Setup { rate: 40, faults, fetches: true, ..Setup::of(venue)? };
+    let mut live = Bench::start(setup).await?;
     let metrics = Arc::clone(&live.metrics);
     let mut outputs = live.until(|seen| enough(seen, &metrics)).await?;
     outputs.extend(live.stop().await?);
