@@ -16,7 +16,7 @@ use schemas::{MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use tests::support::installation::IMPATIENT;
 use tests::support::postgres::Schema;
-use tests::support::{Installation, broker, soon, wait_until};
+use tests::support::{Installation, soon, wait_until};
 
 /// 2024-01-01T00:00:00Z.
 const EPOCH: i64 = 1_704_067_200_000;
@@ -80,8 +80,7 @@ fn write(installation: &Installation) -> Result<()> {
         Ok((key.clone(), Some(codec.to_bytes(&event))))
     });
     let records = records.collect::<Result<Vec<_>>>()?;
-    let servers = &installation.stack.bootstrap_servers;
-    broker::write(servers, &installation.topic(Topic::Events), 0, &records)
+    installation.write(Topic::Events, 0, &records)
 }
 
 /// Rows as a sink left them long ago, and one that the view has too, as it was before.
@@ -169,8 +168,7 @@ fn what_the_topics_no_longer_have_comes_from_the_tables() -> Result<()> {
         "postgresql://{}:secret@127.0.0.1:{}/{}?options=-csearch_path%3D{name}",
         stack.postgres_user, proxy.port, stack.postgres_db
     );
-    let mut process = installation.view("view", &["--history-url", &database])?;
-    process.ready()?;
+    let mut process = installation.ready_view("view", &["--history-url", &database])?;
     let view = View { http: Client::new(), url: format!("http://{}", process.address()?) };
 
     let row = |minute: i64, close: &str| (minute, close.to_owned());

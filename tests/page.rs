@@ -99,8 +99,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     browser.until(&banner("Not connected"))?;
     ensure!(browser.value(HAS_PRICES)? == true, "the prices have gone with the connection");
     picture(&mut browser, "not-connected")?;
-    let mut view = installation.view("view", &["--listen", &address])?;
-    view.ready()?;
+    let view = installation.ready_view("view", &["--listen", &address])?;
     browser.until(IS_LIVE)?;
 
     nothing_was_refused(&browser)?;
