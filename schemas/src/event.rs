@@ -121,6 +121,11 @@ impl MarketEvent {
         Self { size: None, basis: Basis::Ticker, ..Self::trade(price, Decimal::ZERO, time) }
     }
 
+    /// The volumes of 24 hours are known, or one of them.
+    pub const fn has_volumes(&self) -> bool {
+        self.base_volume_24h.is_some() || self.quote_volume_24h.is_some()
+    }
+
     /// The exchange's own number of this event: the trade's id, else the message's sequence.
     pub fn id(&self) -> Option<i64> {
         self.trade_id.or(self.sequence)

@@ -183,26 +183,17 @@ fn line(price: Decimal, Member { pair, latest, unused }: &Member) -> MemberLine<
 
 #[cfg(test)]
 mod tests {
-    use schemas::{Basis, VolumeSource};
+    use schemas::MarketEvent;
 
     use super::*;
 
     fn members(prices: &[(&str, i64)]) -> Vec<Member> {
         let member = |(index, (price, time)): (usize, &(&str, i64))| Member {
             pair: PairKey::new("BTC", "USD", format!("exchange{index}")),
-            latest: LatestPrice {
-                price: price.parse().unwrap(),
-                size: None,
-                trade_id: None,
-                basis: Basis::Trade,
-                base_volume_24h: None,
-                quote_volume_24h: None,
-                volume_source: VolumeSource::None,
-                volume_time: None,
-                event_time: Timestamp(*time),
-                received_at: Timestamp(*time),
-                tie: 0,
-            },
+            latest: LatestPrice::of(
+                &MarketEvent::sample(price.parse().unwrap(), Timestamp(*time)),
+                0,
+            ),
             unused: None,
         };
         prices.iter().enumerate().map(member).collect()
