@@ -133,16 +133,18 @@ fn concerns_a_batch(error: &KafkaError) -> bool {
         InvalidMessage, InvalidMessageSize, InvalidRecord, InvalidTimestamp, MessageBatchTooLarge,
         MessageSizeTooLarge, PolicyViolation,
     };
-    let of_batch = [
-        InvalidMessage,
-        InvalidMessageSize,
-        InvalidRecord,
-        InvalidTimestamp,
-        MessageBatchTooLarge,
-        MessageSizeTooLarge,
-        PolicyViolation,
-    ];
-    error.rdkafka_error_code().is_some_and(|code| of_batch.contains(&code))
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            InvalidMessage
+                | InvalidMessageSize
+                | InvalidRecord
+                | InvalidTimestamp
+                | MessageBatchTooLarge
+                | MessageSizeTooLarge
+                | PolicyViolation
+        )
+    )
 }
 
 /// Bytes of key and value, for the gauge of the queue.
