@@ -214,24 +214,21 @@ async fn fills(venue: Venue) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn coinbase_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Coinbase).await
+/// Checks each venue beside the others.
+async fn each<F>(check: fn(Venue) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(check(venue)))).collect();
+    for (venue, one) in all {
+        one.await?.with_context(|| venue.to_string())?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
-async fn binance_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Binance).await
-}
-
-#[tokio::test]
-async fn kraken_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Kraken).await
-}
-
-#[tokio::test]
-async fn deribit_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Deribit).await
+async fn each_venue_fills_what_its_socket_hid() -> anyhow::Result<()> {
+    each(fills).await
 }
 
 /// What was traded while a connection was made again is all there.
@@ -252,11 +249,7 @@ async fn reconnects(venue: Venue) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_was_traded_between_two_connections_is_fetched() -> anyhow::Result<()> {
-    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(reconnects(venue)))).collect();
-    for (venue, one) in all {
-        one.await?.with_context(|| venue.to_string())?;
-    }
-    Ok(())
+    each(reconnects).await
 }
 
 /// Every other one of the hidden trades is in no answer.
@@ -275,11 +268,7 @@ async fn gives_up(venue: Venue) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_a_venue_does_not_have_is_looked_for_given_up_and_counted() -> anyhow::Result<()> {
-    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(gives_up(venue)))).collect();
-    for (venue, one) in all {
-        one.await?.with_context(|| venue.to_string())?;
-    }
-    Ok(())
+    each(gives_up).await
 }
 
 /// Each request is one too many, as often as it is made, until `enough`; what becomes of the gaps.

@@ -87,44 +87,15 @@ impl Faults {
         TradeFaults { malformed: hits(self.malformed_every, trade_id), copies }
     }
 
-    /// A connection is cut after this many matches.
-    pub fn disconnects(&self, matches: u64) -> bool {
-        hits(self.disconnect_every, matches)
-    }
-
-    /// The trade of that id waits for the next of its product.
-    pub fn reorders(&self, trade_id: u64) -> bool {
-        hits(self.reorder_every, trade_id)
-    }
-
     /// The book as of the trade of that id has a wrong checksum.
     pub fn breaks_checksum(&self, trade_id: u64) -> bool {
         let since = |every| trade_id.checked_rem(every);
         self.checksum_every.and_then(since).is_some_and(|since| since < self.checksum_for)
     }
-
-    /// A connection is closed for maintenance after this many matches.
-    pub fn maintains(&self, matches: u64) -> bool {
-        hits(self.maintenance_every, matches)
-    }
-
-    /// A connection is left half open after this many matches.
-    pub fn halves(&self, matches: u64) -> bool {
-        hits(self.half_open_every, matches)
-    }
-
-    /// The request of this number is refused by the rate limit.
-    pub fn limits(&self, requests: u64) -> bool {
-        hits(self.limit_requests_every, requests)
-    }
-
-    /// A connection falls silent after this many matches.
-    pub fn silences(&self, matches: u64) -> bool {
-        hits(self.silence_every, matches)
-    }
 }
 
-fn hits(every: Option<u64>, count: u64) -> bool {
+/// A fault that happens this often happens at this count.
+pub(crate) fn hits(every: Option<u64>, count: u64) -> bool {
     every.is_some_and(|every| count.is_multiple_of(every))
 }
 
@@ -143,7 +114,7 @@ mod tests {
         let copies: Vec<_> = (1..=8).map(|id| faults.of_trade(id).copies).collect();
         assert_eq!(copies, [1, 2, 1, 0, 1, 2, 1, 0]);
         assert!(faults.of_trade(6).malformed && !faults.of_trade(7).malformed);
-        assert!(!faults.disconnects(8) && !faults.silences(8));
+        assert!(!hits(faults.disconnect_every, 8) && !hits(faults.silence_every, 8));
     }
 
     #[test]
