@@ -104,7 +104,8 @@ impl Sink {
         let ask = |patience| topics(&client, config, patience, &client.context().denials);
         let partitions = start::partitions(config, &codec, ask)?;
         client.context().connected.store(true, Ordering::Relaxed);
-        client.context().denials.clear();
+        // Later errors of the connections heal or come again.
+        client.context().denials.take();
         Ok(Self {
             address: config.bootstrap_servers.clone(),
             partitions,
