@@ -128,18 +128,6 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
-        let given = params(&[("limit", "0"), ("from", "yesterday"), ("flag", "1"), ("base", "")]);
-        let named = |refusal: Refusal| format!("{refusal:?}");
-        assert!(named(given.limit(5, 10).unwrap_err()).contains("limit"));
-        assert!(named(given.time("from").unwrap_err()).contains("from"));
-        assert!(named(given.flag("flag").unwrap_err()).contains("flag"));
-        assert!(named(given.pair().unwrap_err()).contains("base"));
-        assert!(named(given.only(&["limit", "from", "flag"]).unwrap_err()).contains("base"));
-        assert!(Params::new(vec![("a".into(), "1".into()), ("a".into(), "1".into())]).is_err());
-    }
-
-    #[test]
     fn what_is_left_out_has_its_default() {
         let given = params(&[("max_lag_ms", "5")]);
         assert_eq!(given.limit(5, 10).ok(), Some(5));
