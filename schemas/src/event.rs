@@ -121,6 +121,17 @@ impl MarketEvent {
         Self { size: None, basis: Basis::Ticker, ..Self::trade(price, Decimal::ZERO, time) }
     }
 
+    /// The event with the exchange's own volumes of 24 hours, as far as it tells them.
+    pub const fn with_volumes(self, base: Option<Decimal>, quote: Option<Decimal>) -> Self {
+        let known = base.is_some() || quote.is_some();
+        Self {
+            base_volume_24h: base,
+            quote_volume_24h: quote,
+            volume_source: if known { VolumeSource::Exchange } else { VolumeSource::None },
+            ..self
+        }
+    }
+
     /// The volumes of 24 hours are known, or one of them.
     pub const fn has_volumes(&self) -> bool {
         self.base_volume_24h.is_some() || self.quote_volume_24h.is_some()

@@ -10,7 +10,7 @@
 use clap::{Args, ValueEnum};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp};
 
 /// The exchange in the keys of synthetic trades.
 pub const EXCHANGE: &str = "load";
@@ -140,7 +140,8 @@ impl Load {
             if load.samples_percent > 0 && rng.random_ratio(load.samples_percent, 100) {
                 *samples += 1;
                 let sample = MarketEvent::sample(price, load.time(index, &mut rng));
-                return (key, with_volume(sample, *samples));
+                // It grows with each sample of a pair, so that no two are alike.
+                return (key, sample.with_volumes(Some(size(*samples)), None));
             }
             *trades += 1;
             let event = MarketEvent {
@@ -215,12 +216,6 @@ impl Turns {
             }
         }
     }
-}
-
-/// The volume grows with each sample of a pair, so that no two are alike.
-fn with_volume(sample: MarketEvent, count: i64) -> MarketEvent {
-    let volume = Some(size(count));
-    MarketEvent { base_volume_24h: volume, volume_source: VolumeSource::Exchange, ..sample }
 }
 
 fn ticks_to_price(ticks: i64) -> Decimal {

@@ -29,13 +29,13 @@
 
 use std::borrow::Cow;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, optional, scalar};
+use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
 use crate::malformed::{Malformed, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
@@ -223,8 +223,7 @@ fn answer(event: &Event<'_>) -> Result<Message, Malformed> {
         return Ok(Message::Control(Control::Refused(words.unwrap_or("no reason given").into())));
     }
     let Some(result) = event.result else { return Ok(Message::Alive) };
-    let streams: Vec<String> =
-        serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
+    let streams: Vec<String> = content("result", Some(result))?;
     Ok(Message::Control(Control::Subscribed(Subscription::streams(NAME, &streams))))
 }
 
@@ -249,11 +248,8 @@ fn trade(
     let price = decimal("p", scalar(event.p))?;
     let size = decimal("q", scalar(event.q))?;
     let time = Timestamp(integer("T", scalar(event.time))?);
-    let taker_side = match scalar(event.m).ok_or(Malformed::MissingField("m"))? {
-        "true" => TakerSide::Sell,
-        "false" => TakerSide::Buy,
-        _ => return Err(Malformed::BadField("m")),
-    };
+    // Whether the buyer is the maker.
+    let taker_side = side("m", scalar(event.m), ["false", "true"])?;
     let market_event = MarketEvent {
         trade_id: Some(integer(id_field, scalar(id))?),
         taker_side: Some(taker_side),
@@ -268,15 +264,9 @@ fn ticker(event: &Event<'_>, received_at: Timestamp) -> Result<Message, Malforme
     let price = decimal("c", scalar(event.c))?;
     let base = optional("v", scalar(event.v))?;
     let quote = optional("q", scalar(event.q))?;
-    let known = base.is_some() || quote.is_some();
-    let sample = MarketEvent {
-        base_volume_24h: base,
-        quote_volume_24h: quote,
-        volume_source: if known { VolumeSource::Exchange } else { VolumeSource::None },
-        received_at,
-        ..MarketEvent::sample(price, Timestamp(integer("E", scalar(event.sent))?))
-    };
-    Ok(Message::Event(pair(symbol)?, sample))
+    let time = Timestamp(integer("E", scalar(event.sent))?);
+    let sample = MarketEvent::sample(price, time).with_volumes(base, quote);
+    Ok(Message::Event(pair(symbol)?, MarketEvent { received_at, ..sample }))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemas::{TakerSide, VolumeSource};
 use serde_json::Value;
 
 use super::*;

@@ -31,13 +31,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
+use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, scalar};
+use crate::fields::{content, decimal, integer, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
 use crate::malformed::{Malformed, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
@@ -177,17 +177,12 @@ pub(super) fn parse(
     };
     out.push(Parsed { kind, message });
     if kind == "data" && channel.starts_with(BOOK) {
-        let book: Book<'_> = data(frame.data)?;
+        let book: Book<'_> = content("data", frame.data)?;
         let sent = time(book.microtimestamp)?;
         let message = Message::Clock(Timestamp(sent.0.saturating_sub(CLOCK_MARGIN_MS)));
         out.push(Parsed { kind, message });
     }
     Ok(())
-}
-
-fn data<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<T, Malformed> {
-    let raw = raw.ok_or(Malformed::MissingField("data"))?;
-    serde_json::from_str(raw.get()).map_err(|_| Malformed::BadField("data"))
 }
 
 fn trade(
@@ -196,14 +191,10 @@ fn trade(
     received_at: Timestamp,
 ) -> Result<Message, Malformed> {
     let product = channel.strip_prefix(TRADES).ok_or(Malformed::BadField("channel"))?;
-    let trade: Trade<'_> = data(raw)?;
+    let trade: Trade<'_> = content("data", raw)?;
     let price = decimal("price_str", scalar(trade.price_str))?;
     let size = decimal("amount_str", scalar(trade.amount_str))?;
-    let taker_side = match scalar(trade.side).ok_or(Malformed::MissingField("type"))? {
-        "0" => TakerSide::Buy,
-        "1" => TakerSide::Sell,
-        _ => return Err(Malformed::BadField("type")),
-    };
+    let taker_side = side("type", scalar(trade.side), ["0", "1"])?;
     let event = MarketEvent {
         trade_id: Some(integer("id", scalar(trade.id))?),
         taker_side: Some(taker_side),
@@ -219,7 +210,7 @@ fn time(micros: Option<&RawValue>) -> Result<Timestamp, Malformed> {
 
 /// The refusal of one channel, if the venue names it.
 fn refusal(channel: &str, raw: Option<&RawValue>) -> Message {
-    let failure = data::<Failure<'_>>(raw).ok().and_then(|failure| failure.message);
+    let failure = content::<Failure<'_>>("data", raw).ok().and_then(|failure| failure.message);
     let reason = failure.map_or_else(|| "no reason given".into(), Cow::into_owned);
     if channel.is_empty() {
         return Message::Control(Control::Refused(reason));

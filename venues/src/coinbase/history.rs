@@ -10,11 +10,11 @@
 
 use std::borrow::Cow;
 
-use schemas::{MarketEvent, TakerSide, Timestamp};
+use schemas::{MarketEvent, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::fields::{decimal, integer, scalar};
+use crate::fields::{decimal, integer, scalar, side, time};
 use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE, Page};
 use crate::malformed::{Malformed, not_json};
 use crate::request::HttpRequest;
@@ -54,16 +54,11 @@ pub(super) fn parse(
 }
 
 fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {
-    let time = trade.time.as_deref().ok_or(Malformed::MissingField("time"))?;
-    let time = Timestamp::parse_rfc3339(time).ok_or(Malformed::BadField("time"))?;
+    let time = time("time", trade.time.as_deref())?;
     let price = decimal("price", scalar(trade.price))?;
     let size = decimal("size", scalar(trade.size))?;
-    let taker_side = match trade.side.as_deref() {
-        Some("buy") => TakerSide::Sell,
-        Some("sell") => TakerSide::Buy,
-        Some(_) => return Err(Malformed::BadField("side")),
-        None => return Err(Malformed::MissingField("side")),
-    };
+    // The maker's: when it sells, the taker buys.
+    let taker_side = side("side", trade.side.as_deref(), ["sell", "buy"])?;
     Ok(MarketEvent {
         trade_id: Some(integer("trade_id", scalar(trade.trade_id))?),
         taker_side: Some(taker_side),

@@ -32,13 +32,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{Decimal, MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, optional, scalar};
+use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, ListingChange};
 use crate::malformed::{Malformed, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
@@ -300,23 +300,18 @@ fn notification(
     let channel = params.channel.as_deref().ok_or(Malformed::MissingField("channel"))?;
     let first = channel.split('.').next().unwrap_or_default();
     let kind = KINDS.into_iter().find(|kind| *kind == first).unwrap_or(UNKNOWN);
-    let data = params.data.ok_or(Malformed::MissingField("data"));
-    let bad = |_| Malformed::BadField("data");
     match kind {
         "trades" => {
-            let trades: Vec<Item<'_>> = serde_json::from_str(data?.get()).map_err(bad)?;
+            let trades: Vec<Item<'_>> = content("data", params.data)?;
             each(&trades, out, kind, |item| {
                 trade(item, received_at).map(|(pair, event)| Message::Event(pair, event))
             })
         }
         "ticker" => {
-            let item: Item<'_> = serde_json::from_str(data?.get()).map_err(bad)?;
+            let item: Item<'_> = content("data", params.data)?;
             each(&[item], out, kind, |item| ticker(item, received_at))
         }
-        "instrument" => {
-            let item: Item<'_> = serde_json::from_str(data?.get()).map_err(bad)?;
-            each(&[item], out, kind, change)
-        }
+        "instrument" => each(&[content("data", params.data)?], out, kind, change),
         kind => {
             let reason = if kind == UNKNOWN { Ignored::UnknownType } else { Ignored::UnusedType };
             out.push(Parsed { kind, message: Message::Ignored(reason) });
@@ -371,8 +366,7 @@ pub(super) fn trades(
     list: &RawValue,
     received_at: Timestamp,
 ) -> Result<Vec<(PairKey, MarketEvent)>, Malformed> {
-    let trades: Vec<Item<'_>> =
-        serde_json::from_str(list.get()).map_err(|_| Malformed::BadField("trades"))?;
+    let trades: Vec<Item<'_>> = content("trades", Some(list))?;
     trades.iter().map(|item| trade(item, received_at)).collect()
 }
 
@@ -385,11 +379,7 @@ fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEven
     } else {
         amount
     };
-    let taker_side = match item.direction.as_deref().ok_or(Malformed::MissingField("direction"))? {
-        "buy" => TakerSide::Buy,
-        "sell" => TakerSide::Sell,
-        _ => return Err(Malformed::BadField("direction")),
-    };
+    let taker_side = side("direction", item.direction.as_deref(), ["buy", "sell"])?;
     let time = Timestamp(integer("timestamp", scalar(item.timestamp))?);
     let event = MarketEvent {
         trade_id: Some(integer("trade_seq", scalar(item.trade_seq))?),
@@ -417,15 +407,8 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
             quote = optional("volume_notional", scalar(stats.volume_notional))?;
         }
     }
-    let known = base.is_some() || quote.is_some();
-    let event = MarketEvent {
-        base_volume_24h: base,
-        quote_volume_24h: quote,
-        volume_source: if known { VolumeSource::Exchange } else { VolumeSource::None },
-        received_at,
-        ..MarketEvent::sample(price, time)
-    };
-    Ok(Message::Event(pair, event))
+    let sample = MarketEvent::sample(price, time).with_volumes(base, quote);
+    Ok(Message::Event(pair, MarketEvent { received_at, ..sample }))
 }
 
 fn change(item: &Item<'_>) -> Result<Message, Malformed> {

@@ -1,6 +1,6 @@
 //! The adapter against recorded traffic and the venue's known oddities.
 
-use schemas::Basis;
+use schemas::{Basis, TakerSide, VolumeSource};
 use serde_json::Value;
 
 use super::*;

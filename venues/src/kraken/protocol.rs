@@ -33,13 +33,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{MarketEvent, PairKey, Timestamp, VolumeSource};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, optional, scalar};
+use crate::fields::{content, decimal, integer, optional, scalar, side, time};
 use crate::instrument::{Class, Instrument, ListingChange};
 use crate::malformed::{Malformed, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
@@ -236,22 +236,24 @@ pub(super) fn parse(
             return Ok(());
         }
         "trade" => {
-            let mut trades = items(&frame)?;
+            let mut trades: Vec<Item<'_>> = content("data", frame.data)?;
             if frame.form.as_deref() == Some("snapshot") {
                 // Oldest first, whatever the venue does: ids must not seem to jump.
                 trades.sort_by_key(|trade| integer("trade_id", scalar(trade.trade_id)).ok());
             }
             return each(&trades, out, kind, |trade| self::trade(trade, received_at));
         }
-        "ticker" => return each(&items(&frame)?, out, kind, |item| ticker(item, received_at)),
+        "ticker" => {
+            let items: Vec<Item<'_>> = content("data", frame.data)?;
+            return each(&items, out, kind, |item| ticker(item, received_at));
+        }
         INSTRUMENT => return changes(&frame, out),
         "heartbeat" => Message::Alive,
         "status" => status(&frame)?,
         "subscribe" => Message::Control(Control::Subscribed(vec![granted(&frame)?])),
         "pong" => {
             out.push(Parsed { kind, message: Message::Alive });
-            let sent = frame.time_out.as_deref().ok_or(Malformed::MissingField("time_out"))?;
-            let sent = Timestamp::parse_rfc3339(sent).ok_or(Malformed::BadField("time_out"))?;
+            let sent = time("time_out", frame.time_out.as_deref())?;
             Message::Clock(Timestamp(sent.0.saturating_sub(CLOCK_MARGIN_MS)))
         }
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
@@ -276,10 +278,7 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 fn listing(frame: &Frame<'_>) -> Result<Vec<Pair>, Malformed> {
-    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
-    let listing: Listing =
-        serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))?;
-    Ok(listing.pairs)
+    content("data", frame.data).map(|listing: Listing| listing.pairs)
 }
 
 fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
@@ -299,33 +298,19 @@ fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn items<'a>(frame: &Frame<'a>) -> Result<Vec<Item<'a>>, Malformed> {
-    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
-    serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))
-}
-
 fn symbol(item: &Item<'_>) -> Result<PairKey, Malformed> {
     pair(item.symbol.as_deref().ok_or(Malformed::MissingField("symbol"))?)
-}
-
-fn time(item: &Item<'_>) -> Result<Timestamp, Malformed> {
-    let text = item.timestamp.as_deref().ok_or(Malformed::MissingField("timestamp"))?;
-    Timestamp::parse_rfc3339(text).ok_or(Malformed::BadField("timestamp"))
 }
 
 fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
     let price = decimal("price", scalar(item.price))?;
     let size = decimal("qty", scalar(item.qty))?;
-    let taker_side = match item.side.as_deref().ok_or(Malformed::MissingField("side"))? {
-        "buy" => TakerSide::Buy,
-        "sell" => TakerSide::Sell,
-        _ => return Err(Malformed::BadField("side")),
-    };
+    let taker_side = side("side", item.side.as_deref(), ["buy", "sell"])?;
     let event = MarketEvent {
         trade_id: Some(integer("trade_id", scalar(item.trade_id))?),
         taker_side: Some(taker_side),
         received_at,
-        ..MarketEvent::trade(price, size, time(item)?)
+        ..MarketEvent::trade(price, size, time("timestamp", item.timestamp.as_deref())?)
     };
     Ok(Message::Event(symbol(item)?, event))
 }
@@ -344,15 +329,13 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
             (None, None) => VolumeSource::None,
         },
         received_at,
-        ..MarketEvent::sample(price, time(item)?)
+        ..MarketEvent::sample(price, time("timestamp", item.timestamp.as_deref())?)
     };
     Ok(Message::Event(symbol(item)?, event))
 }
 
 fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
-    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
-    let stati: Vec<Status> =
-        serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))?;
+    let stati: Vec<Status> = content("data", frame.data)?;
     let closed = stati.iter().any(|status| status.system.as_deref() == Some("maintenance"));
     // The other states concern orders; market data is still sent.
     Ok(if closed {
@@ -367,9 +350,7 @@ fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
 }
 
 fn granted(frame: &Frame<'_>) -> Result<Subscription, Malformed> {
-    let result = frame.result.ok_or(Malformed::MissingField("result"))?;
-    let granted: Granted =
-        serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
+    let granted: Granted = content("result", frame.result)?;
     Ok(match granted.symbol {
         Some(symbol) => Subscription { channel: granted.channel, pair: pair(&symbol)? },
         None => Subscription::stream(NAME, granted.channel),

@@ -1,6 +1,6 @@
 //! The adapter against the venue's documented messages and other traffic of it.
 
-use schemas::Basis;
+use schemas::{Basis, TakerSide};
 
 use super::*;
 use crate::test_data;
