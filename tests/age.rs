@@ -59,8 +59,7 @@ fn an_isolated_member_says_how_old_its_answers_are(protocol: &str) -> Result<()>
     proxy.set(Network::Passes);
     reader.is_fresh(FRESH_MS)?;
     reader.stop()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 #[test]

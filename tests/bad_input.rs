@@ -172,8 +172,7 @@ fn a_topic_that_was_created_again_is_named() -> Result<()> {
     // The way out.
     std::fs::remove_dir_all(installation.state("one"))?;
     let member = installation.ready_member("one", &[])?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 #[test]
@@ -185,8 +184,7 @@ fn a_state_directory_in_use_is_named() -> Result<()> {
     refuses(&said, &[&state.to_string_lossy(), "is in use by another process", "--state-dir"])?;
     // The first one has not noticed.
     installation.process(&["load", "--events", "1000", "--keys", "10"], &mut [&mut first])?;
-    first.stop()?;
-    installation.finish()
+    installation.finish_with([first])
 }
 
 #[test]

@@ -67,8 +67,7 @@ fn a_killed_member_loses_and_doubles_nothing(protocol: &'static str) -> Result<(
         Ok(one.restored()?.keys().any(|partition| had.contains(partition)).then_some(()))
     })?;
     restored_only_the_tail(&installation, &on_disk, &had, &one.restored()?)?;
-    one.stop()?;
-    installation.finish()
+    installation.finish_with([one])
 }
 
 /// The output topics whose records are the state.
@@ -182,9 +181,7 @@ fn at_least_once_gives_the_same_outputs_when_nothing_fails() -> Result<()> {
     two.given()?;
     installation.process(&[&SMALL[..], &COUNTED, &START].concat(), &mut [&mut one, &mut two])?;
     installation.outputs_equal_the_fold()?;
-    one.stop()?;
-    two.stop()?;
-    installation.finish()
+    installation.finish_with([one, two])
 }
 
 /// As fast as it goes.
@@ -220,8 +217,7 @@ fn a_lost_state_directory_is_restored_from_the_output_topics() -> Result<()> {
     ensure!(restored >= keys, "{restored} records were restored, and there are {keys} keys");
     installation.process(&[&SMALL[..], &COUNTED, &LATER].concat(), &mut [&mut member])?;
     installation.outputs_equal_the_fold()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// Records that a member has restored, once it has every partition.
@@ -318,8 +314,7 @@ fn what_cannot_be_processed_is_a_dead_letter_and_the_partition_goes_on() -> Resu
     outputs.add(&codec, Topic::Ohlc1m, &installation.read(Topic::Ohlc1m)?)?;
     let trades: Vec<_> = outputs.minutes.values().map(|(_, candle)| candle.trades).collect();
     ensure!(trades == [2], "the good ones before and after: {:?}", outputs.minutes);
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// Registers a schema under a subject of the test's own; returns its id.
@@ -371,6 +366,5 @@ fn older_and_newer_writers_are_read_by_schema_resolution() -> Result<()> {
     let (_, candle) = outputs.minutes.values().next().context("no candle")?;
     ensure!(candle.trades == 2 && candle.base_volume == Some("3".parse()?), "{candle:?}");
     ensure!([candle.open, candle.close] == ["7.5".parse()?, Decimal::ONE], "{candle:?}");
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

@@ -52,7 +52,5 @@ fn no_answer_is_undocumented_or_a_fault() -> Result<()> {
     view.process.alive()?;
     let faults = view.process.lines("a read failed")?;
     ensure!(faults.is_empty(), "{faults:?}");
-    member.stop()?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([member, view])
 }

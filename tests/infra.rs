@@ -317,6 +317,5 @@ fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     });
     ensure!(served.is_ok(), "{served:?}: {missing:?}");
     feed.stop()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

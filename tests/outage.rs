@@ -49,6 +49,5 @@ fn the_tables_catch_up_after_an_outage_of_the_database() -> Result<()> {
     let letters = installation.read(Topic::DeadLetters)?;
     ensure!(letters.is_empty(), "an outage of the database made dead letters: {letters:?}");
     drop(sinks);
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

@@ -104,9 +104,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
 
     nothing_was_refused(&browser)?;
     drop(browser);
-    member.stop()?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([member, view])
 }
 
 /// A member comes while another one does not answer: the group moves partitions for as long. What is

@@ -314,8 +314,7 @@ fn the_newest_aligned_klines_come_out_of_the_topic() -> Result<()> {
         let (_, candle) = outputs.minutes.get(&key).with_context(|| format!("{key} is lost"))?;
         ensure!(parts(candle) == kline(expected)?, "{expected} is not {candle:?}");
     }
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// The lines of the recording without what was traded after these klines.
@@ -428,6 +427,5 @@ fn the_coinbase_capture_replays_to_the_end_and_every_match_is_counted() -> Resul
         .map(|(key, ids)| Ok((key, i64::try_from(ids.len())?)))
         .collect::<Result<_>>()?;
     ensure!(counted == expected, "{counted:?} is not {expected:?}");
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

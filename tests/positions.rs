@@ -127,8 +127,7 @@ fn a_killed_member_without_offsets_goes_on_exactly_behind_its_last_commit() -> R
     ensure!(resumed == expected, "went on at {resumed:?}, had committed {expected:?}");
     installation.caught_up(&mut [&mut member])?;
     installation.outputs_equal_the_fold()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 #[test]
@@ -162,8 +161,7 @@ fn a_view_goes_on_where_the_topic_begins_when_its_start_has_moved() -> Result<()
     soon("the view to have what was written since", || Ok(latest(&mut view)? == expected))?;
     let log = view.stop()?;
     ensure!(!log.contains("rejoining"), "the follower started again:\n{log}");
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// As large as a topic of the default takes: a batch of one record is 12 bytes longer.

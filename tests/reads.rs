@@ -290,8 +290,7 @@ fn each_requirement_of_readers_is_answered_exactly() -> Result<()> {
     member.process.kill()?;
     latest_by_tuple(&reader)?;
     freshness(&reader)?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([view])
 }
 
 /// A view answers from its own stores: who writes, who carries and who else reads may be gone.
@@ -350,10 +349,7 @@ fn no_read_fails_while_the_writer_the_broker_or_another_view_is_gone() -> Result
     let told = of_behind.stop_without_failure()?;
     ensure!(told.max_lag_ms >= 4_000, "{told:#?}");
     view.process.alive()?;
-    view.stop()?;
-    behind.stop()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([view, behind, member])
 }
 
 #[test]

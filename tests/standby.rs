@@ -92,8 +92,7 @@ fn a_standby_takes_over_with_the_last_moments_to_replay() -> Result<()> {
         // What came after the last look of the follower, if anything.
         ensure!(count < all / 10, "restored {count} of {all} records of partition {partition}");
     }
-    one.stop()?;
-    installation.finish()
+    installation.finish_with([one])
 }
 
 #[test]
@@ -137,6 +136,5 @@ fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
     let none = changes.keys().map(|partition| (*partition, 0)).collect();
     has_followed(&mut view, &none)?;
     settles("the view to have it again", || answers_everything(&installation, &mut view))?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([view])
 }

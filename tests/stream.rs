@@ -145,9 +145,7 @@ fn a_client_hears_a_snapshot_then_changes_and_misses_nothing_when_it_comes_back(
     let mut prices = Prices::new();
     take(&mut prices, &again.typed("snapshot")?);
     ensure!(prices == second, "the snapshot is not all");
-    view.stop()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([view, member])
 }
 
 #[test]
@@ -176,8 +174,7 @@ fn candles_are_told_as_the_topic_has_them() -> Result<()> {
             told.insert(key, ["close", "status"].map(|name| text(row, name)));
         }
     }
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 #[test]
@@ -218,8 +215,7 @@ fn who_does_not_read_is_sent_away_with_the_reason_and_nobody_else_is_disturbed()
     reads.typed("pong")?;
     ensure!(count(&mut member, SLOW)? == 1);
     drop(load);
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// Something that a client might send by mistake or malice.
@@ -344,8 +340,7 @@ fn places_and_origins_are_bounded() -> Result<()> {
     ensure!(refusal(&url, "https://example.org")? == 503, "there is one place only");
     drop(socket);
     soon("the place to be free", || Ok(refusal(&url, "https://example.org")? == 101))?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// Reads one event: name, id, data.
@@ -408,6 +403,5 @@ fn server_sent_events_go_on_from_the_last_one() -> Result<()> {
     })?;
     let refused = client.get(url.replace("latest", "nothing")).send()?;
     ensure!(refused.status() == 400, "{}", refused.status());
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

@@ -268,6 +268,14 @@ impl Installation {
         Ok(())
     }
 
+    /// [`Self::finish`], after these members were told to stop and ended well.
+    pub fn finish_with(self, members: impl IntoIterator<Item = Member>) -> Result<()> {
+        for member in members {
+            member.stop()?;
+        }
+        self.finish()
+    }
+
     fn subjects(&self) -> Result<Vec<String>> {
         let url = format!("{}/subjects", self.stack.registry);
         let subjects: Vec<String> = reqwest::blocking::get(url)?.json()?;
