@@ -4,7 +4,7 @@ use schemas::{Decimal, TakerSide, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::malformed::Malformed;
+use crate::malformed::{Malformed, Result};
 
 /// A number, or the inside of a string without escapes; `None` when absent or `null`.
 ///
@@ -18,24 +18,24 @@ pub fn scalar(raw: Option<&RawValue>) -> Option<&str> {
 }
 
 /// A decimal of a field that must be there.
-pub fn decimal(field: &'static str, text: Option<&str>) -> Result<Decimal, Malformed> {
+pub fn decimal(field: &'static str, text: Option<&str>) -> Result<Decimal> {
     let text = text.ok_or(Malformed::MissingField(field))?;
     text.parse().map_err(|_| Malformed::BadField(field))
 }
 
 /// A decimal of a field that may be absent or null.
-pub fn optional(field: &'static str, text: Option<&str>) -> Result<Option<Decimal>, Malformed> {
+pub fn optional(field: &'static str, text: Option<&str>) -> Result<Option<Decimal>> {
     text.map(|text| decimal(field, Some(text))).transpose()
 }
 
 /// A whole number of a field that must be there.
-pub fn integer(field: &'static str, text: Option<&str>) -> Result<i64, Malformed> {
+pub fn integer(field: &'static str, text: Option<&str>) -> Result<i64> {
     let text = text.ok_or(Malformed::MissingField(field))?;
     text.parse().map_err(|_| Malformed::BadField(field))
 }
 
 /// A time of a field that must be there.
-pub(crate) fn time(field: &'static str, text: Option<&str>) -> Result<Timestamp, Malformed> {
+pub(crate) fn time(field: &'static str, text: Option<&str>) -> Result<Timestamp> {
     let text = text.ok_or(Malformed::MissingField(field))?;
     Timestamp::parse_rfc3339(text).ok_or(Malformed::BadField(field))
 }
@@ -45,7 +45,7 @@ pub(crate) fn side(
     field: &'static str,
     text: Option<&str>,
     [buy, sell]: [&str; 2],
-) -> Result<TakerSide, Malformed> {
+) -> Result<TakerSide> {
     match text.ok_or(Malformed::MissingField(field))? {
         text if text == buy => Ok(TakerSide::Buy),
         text if text == sell => Ok(TakerSide::Sell),
@@ -57,7 +57,7 @@ pub(crate) fn side(
 pub(crate) fn content<'a, T: Deserialize<'a>>(
     field: &'static str,
     raw: Option<&'a RawValue>,
-) -> Result<T, Malformed> {
+) -> Result<T> {
     let raw = raw.ok_or(Malformed::MissingField(field))?;
     serde_json::from_str(raw.get()).map_err(|_| Malformed::BadField(field))
 }

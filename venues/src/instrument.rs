@@ -1,6 +1,6 @@
 //! The instruments of a venue and the changes of its listing.
 
-use crate::malformed::Malformed;
+use crate::malformed::{Malformed, Result};
 
 /// An instrument as a venue lists it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +20,7 @@ pub struct Instrument {
 pub(crate) fn split_product<'a>(
     product: &'a str,
     quotes: &[&'static str],
-) -> Result<(&'a str, &'static str), Malformed> {
+) -> Result<(&'a str, &'static str)> {
     let split = |quote: &'static str| {
         let base = product.strip_suffix(quote).filter(|base| !base.is_empty())?;
         Some((base, quote))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemas::{MarketEvent, PairKey, Timestamp};
 
 use crate::instrument::ListingChange;
-use crate::malformed::Malformed;
+use crate::malformed::Result;
 
 /// A message and the venue's name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,8 +137,8 @@ pub(crate) fn each<T>(
     parts: &[T],
     out: &mut Vec<Parsed>,
     kind: &'static str,
-    read: impl Fn(&T) -> Result<Message, Malformed>,
-) -> Result<(), Malformed> {
+    read: impl Fn(&T) -> Result<Message>,
+) -> Result<()> {
     let mut result = Ok(());
     for part in parts {
         match read(part) {

@@ -9,7 +9,7 @@ use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use streams::runtime::ConnectionRefusal;
 
 use crate::clock::Stopwatch;
-use crate::sink::config::{SinkConfig, SinkError};
+use crate::sink::config::{Result, SinkConfig, SinkError};
 
 /// Between two looks at why no broker has answered.
 const LOOK: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub(crate) fn topics<C: ProducerContext>(
     config: &SinkConfig,
     patience: Duration,
     denials: &ConnectionRefusal,
-) -> Result<BTreeMap<String, i32>, SinkError> {
+) -> Result<BTreeMap<String, i32>> {
     let watch = Stopwatch::start();
     let metadata = loop {
         let left = patience.saturating_sub(watch.elapsed());

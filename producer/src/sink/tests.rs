@@ -62,7 +62,7 @@ fn connected() -> anyhow::Result<Bench> {
 }
 
 impl Bench {
-    fn publish(&mut self, mut ids: std::ops::Range<i64>) -> Result<(), SinkError> {
+    fn publish(&mut self, mut ids: std::ops::Range<i64>) -> Result<()> {
         ids.try_for_each(|id| self.sink.publish(&output(0, id)))
     }
 

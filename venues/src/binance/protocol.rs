@@ -37,7 +37,7 @@ use serde_json::value::RawValue;
 use super::NAME;
 use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
@@ -152,7 +152,7 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest>
 
 /// The symbols of the answer to the listing request. One that cannot be told apart into base and quote
 /// is left out: its messages could not be read either.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let readable = |symbol: &Listed| {
         pair(&symbol.symbol)
@@ -172,17 +172,13 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// The pair that a symbol names.
-pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(symbol: &str) -> Result<PairKey> {
     let (base, quote) = split_product(symbol, &QUOTES)?;
     Ok(PairKey::new(base, quote, NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let body = frame.data.map_or(text, RawValue::get);
     if !body.starts_with('[') {
@@ -197,7 +193,7 @@ pub(super) fn parse(
     result
 }
 
-fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let event: Event<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let kind = kind(&event);
     let message = match kind {
@@ -217,7 +213,7 @@ fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()
     Ok(())
 }
 
-fn answer(event: &Event<'_>) -> Result<Message, Malformed> {
+fn answer(event: &Event<'_>) -> Result<Message> {
     let failure = event.error.as_ref().map(|failure| failure.msg.as_deref());
     if let Some(words) = failure.or(event.code.map(|_| event.msg.as_deref())) {
         return Ok(Message::Control(Control::Refused(words.unwrap_or("no reason given").into())));
@@ -243,7 +239,7 @@ fn trade(
     id_field: &'static str,
     id: Option<&RawValue>,
     received_at: Timestamp,
-) -> Result<Message, Malformed> {
+) -> Result<Message> {
     let symbol = event.s.as_deref().ok_or(Malformed::MissingField("s"))?;
     let price = decimal("p", scalar(event.p))?;
     let size = decimal("q", scalar(event.q))?;
@@ -259,7 +255,7 @@ fn trade(
     Ok(Message::Event(pair(symbol)?, market_event))
 }
 
-fn ticker(event: &Event<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(event: &Event<'_>, received_at: Timestamp) -> Result<Message> {
     let symbol = event.s.as_deref().ok_or(Malformed::MissingField("s"))?;
     let price = decimal("c", scalar(event.c))?;
     let base = optional("v", scalar(event.v))?;

@@ -39,7 +39,7 @@ use serde_json::value::RawValue;
 use super::NAME;
 use crate::fields::{content, decimal, integer, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 use crate::request::{SocketRequest, chunked};
 
@@ -132,7 +132,7 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest>
 
 /// The products of a listing. A product that cannot be split into its base and quote is left out:
 /// its trades could not be parsed either.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let markets: Vec<Listed> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let instrument = |market: Listed| {
         let pair = pair(&market.market_symbol).ok()?;
@@ -147,17 +147,13 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// The pair of a product.
-pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(product: &str) -> Result<PairKey> {
     let (base, quote) = split_product(product, &QUOTES)?;
     Ok(PairKey::new(base.to_uppercase(), quote.to_uppercase(), NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let sent = frame.event.as_deref().ok_or(Malformed::MissingField("event"))?;
     let kind = KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN);
@@ -185,11 +181,7 @@ pub(super) fn parse(
     Ok(())
 }
 
-fn trade(
-    channel: &str,
-    raw: Option<&RawValue>,
-    received_at: Timestamp,
-) -> Result<Message, Malformed> {
+fn trade(channel: &str, raw: Option<&RawValue>, received_at: Timestamp) -> Result<Message> {
     let product = channel.strip_prefix(TRADES).ok_or(Malformed::BadField("channel"))?;
     let trade: Trade<'_> = content("data", raw)?;
     let price = decimal("price_str", scalar(trade.price_str))?;
@@ -204,7 +196,7 @@ fn trade(
     Ok(Message::Event(pair(product)?, event))
 }
 
-fn time(micros: Option<&RawValue>) -> Result<Timestamp, Malformed> {
+fn time(micros: Option<&RawValue>) -> Result<Timestamp> {
     Ok(Timestamp::from_micros(integer("microtimestamp", scalar(micros))?))
 }
 

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::fields::{decimal, integer, scalar, side, time};
 use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE, Page};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Result, not_json};
 use crate::request::HttpRequest;
 
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ pub(super) fn parse(
     before: i64,
     text: &str,
     received_at: Timestamp,
-) -> Result<HistoryAnswer, Malformed> {
+) -> Result<HistoryAnswer> {
     let trades: Vec<Print<'_>> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let trades: Vec<MarketEvent> =
         trades.iter().map(|one| trade(one, received_at)).collect::<Result<_, _>>()?;
@@ -53,7 +53,7 @@ pub(super) fn parse(
     Ok(HistoryAnswer::Page(Page { trades: missing.wanted(trades), next }))
 }
 
-fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {
+fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent> {
     let time = time("time", trade.time.as_deref())?;
     let price = decimal("price", scalar(trade.price))?;
     let size = decimal("size", scalar(trade.size))?;

@@ -32,7 +32,7 @@ use serde_json::value::RawValue;
 use super::NAME;
 use crate::fields::{content, decimal, integer, optional, scalar, side, time};
 use crate::instrument::{Class, Instrument};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 use crate::request::SocketRequest;
 
@@ -96,7 +96,7 @@ pub(super) fn subscribe(products: &[String], id: u64) -> Vec<SocketRequest> {
 }
 
 /// The products of the answer to `GET /products`.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let products: Vec<Product> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     Ok(products
         .into_iter()
@@ -123,7 +123,7 @@ pub(super) fn expected(products: &[String]) -> Vec<Subscription> {
 }
 
 /// The pair that a product names.
-pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(product: &str) -> Result<PairKey> {
     let bad = || Malformed::BadProduct(product.into());
     let (base, quote) = product.split_once('-').ok_or_else(bad)?;
     let quote = if quote == "USDC" { "USD" } else { quote };
@@ -131,16 +131,12 @@ pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
 }
 
 /// Appends the message of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     out.push(message(text, received_at)?);
     Ok(())
 }
 
-fn message(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
+fn message(text: &str, received_at: Timestamp) -> Result<Parsed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let sent = frame.kind.as_deref().ok_or(Malformed::MissingField("type"))?;
     let kind = KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN);
@@ -159,7 +155,7 @@ fn message(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
     Ok(Parsed { kind, message })
 }
 
-fn trade(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn trade(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message> {
     let price = decimal("price", scalar(frame.price))?;
     let size = decimal("size", scalar(frame.size))?;
     // The maker's: when it sells, the taker buys.
@@ -174,7 +170,7 @@ fn trade(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message, Malformed
     Ok(Message::Event(product(frame)?, event))
 }
 
-fn ticker(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message> {
     if frame.time.is_none() || scalar(frame.trade_id).is_none() {
         return Ok(Message::Ignored(Ignored::QuoteOnly));
     }
@@ -191,15 +187,15 @@ fn ticker(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message, Malforme
     Ok(Message::Event(product(frame)?, event))
 }
 
-fn product(frame: &Frame<'_>) -> Result<PairKey, Malformed> {
+fn product(frame: &Frame<'_>) -> Result<PairKey> {
     pair(frame.product_id.as_deref().ok_or(Malformed::MissingField("product_id"))?)
 }
 
-fn sequence(frame: &Frame<'_>) -> Result<Option<i64>, Malformed> {
+fn sequence(frame: &Frame<'_>) -> Result<Option<i64>> {
     scalar(frame.sequence).map(|text| integer("sequence", Some(text))).transpose()
 }
 
-fn subscriptions(frame: &Frame<'_>) -> Result<Vec<Subscription>, Malformed> {
+fn subscriptions(frame: &Frame<'_>) -> Result<Vec<Subscription>> {
     let channels: Vec<Channel> = content("channels", frame.channels)?;
     let mut subscriptions = Vec::new();
     for channel in channels {

@@ -40,7 +40,7 @@ use serde_json::value::RawValue;
 use super::NAME;
 use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, ListingChange};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{HttpRequest, Request, SocketRequest, chunked};
 
@@ -233,7 +233,7 @@ pub(super) fn class(name: &str) -> Class {
 }
 
 /// The pair of an instrument: its name, and what its price counts.
-pub(super) fn pair(name: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(name: &str) -> Result<PairKey> {
     let underlying = name.split('-').next().unwrap_or_default();
     let quote = match (underlying.split_once('_'), class(name)) {
         (Some((_, quote)), _) => quote,
@@ -255,7 +255,7 @@ fn is_inverse(pair: &PairKey) -> bool {
 }
 
 /// The instruments of the answer to `public/get_instruments`.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let instrument = |listed: Listed| Instrument {
         class: class(&listed.instrument_name),
@@ -267,11 +267,7 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     match (frame.method.as_deref(), &frame.params) {
         (Some("subscription"), Some(params)) => notification(params, received_at, out),
@@ -292,11 +288,7 @@ pub(super) fn parse(
     }
 }
 
-fn notification(
-    params: &Params<'_>,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+fn notification(params: &Params<'_>, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let channel = params.channel.as_deref().ok_or(Malformed::MissingField("channel"))?;
     let first = channel.split('.').next().unwrap_or_default();
     let kind = KINDS.into_iter().find(|kind| *kind == first).unwrap_or(UNKNOWN);
@@ -320,7 +312,7 @@ fn notification(
     }
 }
 
-fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<()> {
     if let Some(failure) = &frame.error {
         let words = failure.message.as_deref().unwrap_or("no reason given");
         let reason = format!("{} {words}", failure.code);
@@ -351,7 +343,7 @@ fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn instrument(item: &Item<'_>) -> Result<PairKey, Malformed> {
+fn instrument(item: &Item<'_>) -> Result<PairKey> {
     pair(item.instrument_name.as_deref().ok_or(Malformed::MissingField("instrument_name"))?)
 }
 
@@ -365,12 +357,12 @@ pub(super) fn passing(code: i64) -> Option<Duration> {
 pub(super) fn trades(
     list: &RawValue,
     received_at: Timestamp,
-) -> Result<Vec<(PairKey, MarketEvent)>, Malformed> {
+) -> Result<Vec<(PairKey, MarketEvent)>> {
     let trades: Vec<Item<'_>> = content("trades", Some(list))?;
     trades.iter().map(|item| trade(item, received_at)).collect()
 }
 
-fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEvent), Malformed> {
+fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEvent)> {
     let pair = instrument(item)?;
     let price = decimal("price", scalar(item.price))?;
     let amount = decimal("amount", scalar(item.amount))?;
@@ -390,7 +382,7 @@ fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEven
     Ok((pair, event))
 }
 
-fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message> {
     let pair = instrument(item)?;
     let Some(price) = scalar(item.last_price).or(scalar(item.mark_price)) else {
         return Ok(Message::Ignored(Ignored::QuoteOnly));
@@ -411,7 +403,7 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
     Ok(Message::Event(pair, MarketEvent { received_at, ..sample }))
 }
 
-fn change(item: &Item<'_>) -> Result<Message, Malformed> {
+fn change(item: &Item<'_>) -> Result<Message> {
     let name = instrument(item)?.base;
     Ok(match item.state.as_deref() {
         Some("created" | "started") => {

@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 
 use crate::fields::{content, decimal, integer, scalar, side};
 use crate::history::{HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::request::HttpRequest;
 
 /// Nanoseconds in a millisecond.
@@ -81,7 +81,7 @@ pub(super) fn parse(
     _: i64,
     text: &str,
     received_at: Timestamp,
-) -> Result<HistoryAnswer, Malformed> {
+) -> Result<HistoryAnswer> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     // An entry that begins with a W is a warning.
     if let Some(error) = frame.error.iter().find(|error| error.starts_with('E')) {
@@ -110,7 +110,7 @@ fn failure(error: &str, received_at: Timestamp) -> HistoryAnswer {
 }
 
 /// Price, volume, time, side of the taker, kind of order, remarks, id.
-fn trade(row: &[&RawValue], received_at: Timestamp) -> Result<MarketEvent, Malformed> {
+fn trade(row: &[&RawValue], received_at: Timestamp) -> Result<MarketEvent> {
     let field = |index: usize| scalar(row.get(index).copied());
     let price = decimal("price", field(0))?;
     let size = decimal("volume", field(1))?;
@@ -124,7 +124,7 @@ fn trade(row: &[&RawValue], received_at: Timestamp) -> Result<MarketEvent, Malfo
 }
 
 /// Seconds with a fraction, rounded down to milliseconds as every time is.
-fn time(text: Option<&str>) -> Result<Timestamp, Malformed> {
+fn time(text: Option<&str>) -> Result<Timestamp> {
     let seconds = decimal("time", text)?.units();
     let millisecond = 10_i128.pow(schemas::decimal::SCALE - 3);
     let millis = i64::try_from(seconds.div_euclid(millisecond));

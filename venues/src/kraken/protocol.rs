@@ -41,7 +41,7 @@ use serde_json::value::RawValue;
 use super::NAME;
 use crate::fields::{content, decimal, integer, optional, scalar, side, time};
 use crate::instrument::{Class, Instrument, ListingChange};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
@@ -209,18 +209,14 @@ fn alias(asset: &str) -> &str {
 }
 
 /// The pair that a symbol names.
-pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(symbol: &str) -> Result<PairKey> {
     let bad = || Malformed::BadProduct(symbol.into());
     let (base, quote) = symbol.split_once('/').ok_or_else(bad)?;
     Ok(PairKey::new(alias(base), alias(quote), NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     if text.trim_start().starts_with('[') {
         // Version 1 has arrays; here they are JSON all the same, or malformed.
         let _: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
@@ -264,7 +260,7 @@ pub(super) fn parse(
 }
 
 /// The instruments of the frame of [`INSTRUMENT`].
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let frame: Frame<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     Ok(listing(&frame)?
         .into_iter()
@@ -277,11 +273,11 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
         .collect())
 }
 
-fn listing(frame: &Frame<'_>) -> Result<Vec<Pair>, Malformed> {
+fn listing(frame: &Frame<'_>) -> Result<Vec<Pair>> {
     content("data", frame.data).map(|listing: Listing| listing.pairs)
 }
 
-fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<()> {
     for pair in listing(frame)? {
         let change = match pair.status.as_str() {
             "online" => ListingChange::Listed(canonical(&pair.symbol)),
@@ -298,11 +294,11 @@ fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn symbol(item: &Item<'_>) -> Result<PairKey, Malformed> {
+fn symbol(item: &Item<'_>) -> Result<PairKey> {
     pair(item.symbol.as_deref().ok_or(Malformed::MissingField("symbol"))?)
 }
 
-fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message> {
     let price = decimal("price", scalar(item.price))?;
     let size = decimal("qty", scalar(item.qty))?;
     let taker_side = side("side", item.side.as_deref(), ["buy", "sell"])?;
@@ -315,7 +311,7 @@ fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> 
     Ok(Message::Event(symbol(item)?, event))
 }
 
-fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message> {
     let price = decimal("last", scalar(item.last))?;
     let base = optional("volume", scalar(item.volume))?;
     let vwap = optional("vwap", scalar(item.vwap))?;
@@ -334,7 +330,7 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
     Ok(Message::Event(symbol(item)?, event))
 }
 
-fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
+fn status(frame: &Frame<'_>) -> Result<Message> {
     let stati: Vec<Status> = content("data", frame.data)?;
     let closed = stati.iter().any(|status| status.system.as_deref() == Some("maintenance"));
     // The other states concern orders; market data is still sent.
@@ -349,7 +345,7 @@ fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
     })
 }
 
-fn granted(frame: &Frame<'_>) -> Result<Subscription, Malformed> {
+fn granted(frame: &Frame<'_>) -> Result<Subscription> {
     let granted: Granted = content("result", frame.result)?;
     Ok(match granted.symbol {
         Some(symbol) => Subscription { channel: granted.channel, pair: pair(&symbol)? },
@@ -357,7 +353,7 @@ fn granted(frame: &Frame<'_>) -> Result<Subscription, Malformed> {
     })
 }
 
-fn refusal(frame: &Frame<'_>) -> Result<Message, Malformed> {
+fn refusal(frame: &Frame<'_>) -> Result<Message> {
     let reason = scalar(frame.error).unwrap_or("no reason given").to_owned();
     let id = scalar(frame.req_id).map(|text| integer("req_id", Some(text))).transpose()?;
     Ok(if reason.contains("Exceeded msg rate") {

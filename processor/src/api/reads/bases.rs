@@ -19,7 +19,7 @@ use schemas::{Decimal, LatestPrice, PairKey, Timestamp};
 use serde::Serialize;
 
 use crate::api::answer::{MediaType, ReadRequest, Representation};
-use crate::api::error::Refusal;
+use crate::api::error::Result;
 use crate::api::params::part;
 use crate::api::read_service::{ReadContext, ReadService};
 use crate::api::rows::{AsText, LatestRow, Number, Time};
@@ -111,7 +111,7 @@ pub(crate) async fn base(
     State(service): State<ReadService>,
     base: Result<Path<String>, PathRejection>,
     ask: ReadRequest,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&["quote"])?;
     let base = part("base", &base?.0)?;
     let quote = ask.params.get("quote").map(|quote| part("quote", quote)).transpose()?;
@@ -148,7 +148,7 @@ fn by_quote(
     reading: &mut ReadContext<'_>,
     base: &str,
     quote: Option<&str>,
-) -> Result<BTreeMap<String, Vec<Member>>, Refusal> {
+) -> Result<BTreeMap<String, Vec<Member>>> {
     let prefix = store_keys::pair_prefix(base, quote);
     let mut quotes: BTreeMap<String, Vec<Member>> = BTreeMap::new();
     for reader in reading.all(Topic::Latest)? {

@@ -15,7 +15,7 @@ use schemas::{PairKey, Timestamp};
 use serde::Serialize;
 
 use crate::api::answer::{MediaType, NEXT_CURSOR, ReadRequest, Representation};
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 use crate::api::exchange_cache::{ByExchange, ExchangeState, Health};
 use crate::api::extent::Extent;
 use crate::api::params::{MAX_LAG, part};
@@ -70,7 +70,7 @@ impl ExchangeRow {
 pub(crate) async fn exchanges(
     State(service): State<ReadService>,
     ask: ReadRequest,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&[])?;
     let format = ask.format(&FORMATS)?;
     let cache = Arc::clone(&service.exchange_cache);
@@ -90,7 +90,7 @@ pub(crate) async fn exchanges(
     service.read(ask, route).await
 }
 
-fn gather(reading: &mut ReadContext<'_>) -> Result<(ByExchange, Extent), Refusal> {
+fn gather(reading: &mut ReadContext<'_>) -> Result<(ByExchange, Extent)> {
     let mut known = ByExchange::new();
     for (exchange, mark) in reading.feeds()? {
         known.entry(exchange).or_default().mark(mark);
@@ -115,7 +115,7 @@ pub(crate) async fn pairs(
     State(service): State<ReadService>,
     exchange: Result<Path<String>, PathRejection>,
     ask: ReadRequest,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&["limit", "cursor"])?;
     let exchange = part("exchange", &exchange?.0)?;
     let limit = ask.params.limit(MAX_PAIRS, MAX_PAIRS)?;
@@ -157,7 +157,7 @@ fn cursor(pair: &PairKey) -> String {
 }
 
 /// Base and quote of the last pair of the page before.
-fn read_cursor(text: &str) -> Result<(String, String), Refusal> {
+fn read_cursor(text: &str) -> Result<(String, String)> {
     let read = || {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (length, names) = bytes.split_first_chunk()?;

@@ -8,7 +8,7 @@ use schemas::PairKey;
 use serde::{Deserialize, Serialize};
 
 use crate::api::answer::{MediaType, ReadRequest, Representation};
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 use crate::api::params::part;
 use crate::api::read_service::{ReadContext, ReadService};
 use crate::api::rows::{LatestRow, PairRow};
@@ -18,10 +18,7 @@ const MAX_PAIRS: usize = 1_000;
 const FORMATS: [MediaType; 2] = [MediaType::Json, MediaType::Csv];
 
 /// The newest price of one pair; 404 when it is not here.
-pub(crate) async fn one(
-    State(service): State<ReadService>,
-    ask: ReadRequest,
-) -> Result<Response, Refusal> {
+pub(crate) async fn one(State(service): State<ReadService>, ask: ReadRequest) -> Result<Response> {
     ask.params.only(&["base", "quote", "exchange"])?;
     let (pair, format) = (ask.params.pair()?, ask.format(&FORMATS)?);
     let route = move |reading: &mut ReadContext<'_>| {
@@ -47,7 +44,7 @@ pub(crate) struct PairName {
 }
 
 impl PairName {
-    fn pair(self) -> Result<PairKey, Refusal> {
+    fn pair(self) -> Result<PairKey> {
         let (base, quote) = (part("base", &self.base)?, part("quote", &self.quote)?);
         Ok(PairKey::new(base, quote, part("exchange", &self.exchange)?))
     }
@@ -65,7 +62,7 @@ pub(crate) async fn many(
     State(service): State<ReadService>,
     ask: ReadRequest,
     body: Result<Json<Vec<PairName>>, JsonRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&[])?;
     let format = ask.format(&FORMATS)?;
     let Json(asked) = body?;
