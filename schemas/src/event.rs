@@ -4,27 +4,14 @@ use crate::avro::{self, Malformed, Reader, Record};
 use crate::kind::Kind;
 use crate::{Decimal, Timestamp};
 
-/// The source of a price. The two never mix: it is part of a candle's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Basis {
-    /// A trade print.
-    Trade,
-    /// A ticker, a polled price or a `PriceEvent`: no size.
-    Ticker,
-}
-
-impl Basis {
-    /// As it stands in keys and tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Trade => "TRADE",
-            Self::Ticker => "TICKER",
-        }
-    }
-
-    /// The basis of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Trade, Self::Ticker].into_iter().find(|basis| basis.as_str() == text)
+crate::named! {
+    /// The source of a price. The two never mix: it is part of a candle's key.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Basis {
+        /// A trade print.
+        Trade = "TRADE",
+        /// A ticker, a polled price or a `PriceEvent`: no size.
+        Ticker = "TICKER",
     }
 }
 
@@ -37,31 +24,17 @@ pub enum TakerSide {
     Sell,
 }
 
-/// Where rolling volumes come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VolumeSource {
-    /// As the exchange stated them.
-    Exchange,
-    /// Computed from what it stated.
-    Derived,
-    /// There are none.
-    #[default]
-    None,
-}
-
-impl VolumeSource {
-    /// As it stands in tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exchange => "EXCHANGE",
-            Self::Derived => "DERIVED",
-            Self::None => "NONE",
-        }
-    }
-
-    /// The source of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Exchange, Self::Derived, Self::None].into_iter().find(|s| s.as_str() == text)
+crate::named! {
+    /// Where rolling volumes come from.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum VolumeSource {
+        /// As the exchange stated them.
+        Exchange = "EXCHANGE",
+        /// Computed from what it stated.
+        Derived = "DERIVED",
+        /// There are none.
+        #[default]
+        None = "NONE",
     }
 }
 

@@ -19,7 +19,7 @@ const NOW: i64 = 1_618_677_812_000_000;
 
 /// The simulation of a venue.
 fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
-    simulator::Venue::from_name(venue.as_str()).ok_or_else(|| anyhow::anyhow!("{venue}"))
+    simulator::Venue::parse(venue.as_str()).ok_or_else(|| anyhow::anyhow!("{venue}"))
 }
 
 #[test]

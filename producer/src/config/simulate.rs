@@ -59,7 +59,7 @@ impl SimulateConfig {
 
     /// The simulator's settings.
     pub fn simulator(&self) -> anyhow::Result<SimulatorConfig> {
-        let venue = simulator::Venue::from_name(self.venue.as_str());
+        let venue = simulator::Venue::parse(self.venue.as_str());
         let venue =
             venue.with_context(|| format!("--venue {}: it is not simulated", self.venue))?;
         Ok(SimulatorConfig {

@@ -37,7 +37,7 @@ pub(crate) const REFUSALS: u32 = 3;
 
 /// The simulation of a venue.
 pub(crate) fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
-    simulator::Venue::from_name(venue.as_str()).context("it is not simulated")
+    simulator::Venue::parse(venue.as_str()).context("it is not simulated")
 }
 
 /// Serves a simulation: its address, what a test may do to it, and the task to abort.
