@@ -25,10 +25,8 @@ fn an_isolated_member_says_how_old_its_answers_are(protocol: &str) -> Result<()>
     let proxy = Proxy::start(&installation.stack)?;
     let setting = proxy.setting();
     let behind = ["--kafka", &setting, "--group-protocol", protocol];
-    let mut member = installation.member("one", &behind)?;
-    member.ready()?;
-    installation.produce(&LOAD)?;
-    installation.caught_up(&mut [&mut member])?;
+    let mut member = installation.ready_member("one", &behind)?;
+    installation.process(&LOAD, &mut [&mut member])?;
     let url = format!("http://{}", member.address()?);
     // It has nothing to commit, and is the owner.
     let reader = Steady::start(&url);
@@ -61,8 +59,7 @@ fn an_isolated_member_says_how_old_its_answers_are(protocol: &str) -> Result<()>
     proxy.set(Network::Passes);
     reader.is_fresh(FRESH_MS)?;
     reader.stop()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 #[test]

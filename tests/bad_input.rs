@@ -140,8 +140,7 @@ fn a_topic_with_other_partitions_than_the_state_is_named() -> Result<()> {
     let said = installation.command("processor", &create)?.outcome()?;
     refuses(&said, &["exists with 4 partitions, not 3", "--partitions 4"])?;
 
-    let mut member = installation.member("one", &[])?;
-    member.ready()?;
+    let member = installation.ready_member("one", &[])?;
     member.stop()?;
     let names: Vec<_> = Topic::ALL.iter().map(|topic| installation.topic(*topic)).collect();
     broker::delete(&installation.stack.bootstrap_servers, &names, &[])?;
@@ -161,8 +160,7 @@ fn a_topic_with_other_partitions_than_the_state_is_named() -> Result<()> {
 fn a_topic_that_was_created_again_is_named() -> Result<()> {
     let installation = Installation::new("recreated")?;
     let bootstrap = &installation.stack.bootstrap_servers;
-    let mut member = installation.member("one", &[])?;
-    member.ready()?;
+    let member = installation.ready_member("one", &[])?;
     member.stop()?;
     // The same name and shape, and nothing of what the state was made of.
     let latest = installation.topic(Topic::Latest);
@@ -173,25 +171,20 @@ fn a_topic_that_was_created_again_is_named() -> Result<()> {
     refuses(&said, &[&latest, "was deleted and created again", "move the state directory away"])?;
     // The way out.
     std::fs::remove_dir_all(installation.state("one"))?;
-    let mut member = installation.member("one", &[])?;
-    member.ready()?;
-    member.stop()?;
-    installation.finish()
+    let member = installation.ready_member("one", &[])?;
+    installation.finish_with([member])
 }
 
 #[test]
 fn a_state_directory_in_use_is_named() -> Result<()> {
     let installation = Installation::new("state")?;
-    let mut first = installation.member("one", &[])?;
-    first.ready()?;
+    let mut first = installation.ready_member("one", &[])?;
     let said = installation.member("one", &[])?.process.outcome()?;
     let state = installation.state("one");
     refuses(&said, &[&state.to_string_lossy(), "is in use by another process", "--state-dir"])?;
     // The first one has not noticed.
-    installation.produce(&["load", "--events", "1000", "--keys", "10"])?;
-    installation.caught_up(&mut [&mut first])?;
-    first.stop()?;
-    installation.finish()
+    installation.process(&["load", "--events", "1000", "--keys", "10"], &mut [&mut first])?;
+    installation.finish_with([first])
 }
 
 #[test]

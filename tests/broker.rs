@@ -10,7 +10,7 @@ use schemas::{Basis, Codec, Decimal, FeedMark, Kind, MarketEvent, PairKey, Times
 use serde_json::{Value, json};
 use tests::support::fold::Outputs;
 use tests::support::installation::{IMPATIENT, Member};
-use tests::support::{Installation, broker, topics, wait_until};
+use tests::support::{Installation, topics, wait_until};
 
 /// Event time passes far faster than real time, so that windows close. It is longer than any test
 /// and told to end: a group that is slow to rebalance on a busy machine is still under load.
@@ -67,8 +67,7 @@ fn a_killed_member_loses_and_doubles_nothing(protocol: &'static str) -> Result<(
         Ok(one.restored()?.keys().any(|partition| had.contains(partition)).then_some(()))
     })?;
     restored_only_the_tail(&installation, &on_disk, &had, &one.restored()?)?;
-    one.stop()?;
-    installation.finish()
+    installation.finish_with([one])
 }
 
 /// The output topics whose records are the state.
@@ -180,12 +179,9 @@ fn at_least_once_gives_the_same_outputs_when_nothing_fails() -> Result<()> {
     // A commit may be refused while the group rebalances, which is a failure.
     one.given()?;
     two.given()?;
-    installation.produce(&[&SMALL[..], &COUNTED, &START].concat())?;
-    installation.caught_up(&mut [&mut one, &mut two])?;
+    installation.process(&[&SMALL[..], &COUNTED, &START].concat(), &mut [&mut one, &mut two])?;
     installation.outputs_equal_the_fold()?;
-    one.stop()?;
-    two.stop()?;
-    installation.finish()
+    installation.finish_with([one, two])
 }
 
 /// As fast as it goes.
@@ -198,8 +194,7 @@ fn a_lost_state_directory_is_restored_from_the_output_topics() -> Result<()> {
     let installation = Installation::new("restore")?;
     // Its stores are written when it is told to stop, and at no other time.
     let mut member = installation.member("one", &["--flush-interval", "1h"])?;
-    installation.produce(&[&SMALL[..], &COUNTED, &START].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&[&SMALL[..], &COUNTED, &START].concat(), &mut [&mut member])?;
     // Read once: by then the last commit's markers are written, and a store may claim what it has.
     for topic in STATE {
         installation.read(topic)?;
@@ -220,11 +215,9 @@ fn a_lost_state_directory_is_restored_from_the_output_topics() -> Result<()> {
         keys += records.iter().map(|record| &record.key).collect::<BTreeSet<_>>().len() as u64;
     }
     ensure!(restored >= keys, "{restored} records were restored, and there are {keys} keys");
-    installation.produce(&[&SMALL[..], &COUNTED, &LATER].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&[&SMALL[..], &COUNTED, &LATER].concat(), &mut [&mut member])?;
     installation.outputs_equal_the_fold()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// Records that a member has restored, once it has every partition.
@@ -285,16 +278,14 @@ fn bad_records(codec: &Codec) -> Result<Vec<Bad>> {
 #[test]
 fn what_cannot_be_processed_is_a_dead_letter_and_the_partition_goes_on() -> Result<()> {
     let installation = Installation::new("dead-letters")?;
-    let codec = installation.codec()?;
-    let (bootstrap, events) =
-        (&installation.stack.bootstrap_servers, installation.topic(Topic::Events));
+    let (codec, events) = (installation.codec()?, installation.topic(Topic::Events));
     let good = codec.to_bytes(&PairKey::new("A", "USD", "test"));
     let bad = bad_records(&codec)?;
     let mut records = vec![(good.clone(), Some(codec.to_bytes(&trade(1))))];
     records.extend(bad.iter().map(|(_, key, value)| (key.clone(), value.clone())));
     records.push((good, Some(codec.to_bytes(&trade(2)))));
     let mut member = installation.member("one", &[])?;
-    broker::write(bootstrap, &events, 2, &records)?;
+    installation.write(Topic::Events, 2, &records)?;
     installation.caught_up(&mut [&mut member])?;
 
     let letters = installation.read(Topic::DeadLetters)?;
@@ -323,8 +314,7 @@ fn what_cannot_be_processed_is_a_dead_letter_and_the_partition_goes_on() -> Resu
     outputs.add(&codec, Topic::Ohlc1m, &installation.read(Topic::Ohlc1m)?)?;
     let trades: Vec<_> = outputs.minutes.values().map(|(_, candle)| candle.trades).collect();
     ensure!(trades == [2], "the good ones before and after: {:?}", outputs.minutes);
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// Registers a schema under a subject of the test's own; returns its id.
@@ -368,9 +358,7 @@ fn older_and_newer_writers_are_read_by_schema_resolution() -> Result<()> {
 
     let key = codec.to_bytes(&PairKey::new("A", "USD", "test"));
     let records = [(key.clone(), Some(older)), (key, Some(newer))];
-    let (bootstrap, events) =
-        (&installation.stack.bootstrap_servers, installation.topic(Topic::Events));
-    broker::write(bootstrap, &events, 1, &records)?;
+    installation.write(Topic::Events, 1, &records)?;
     let mut member = installation.member("one", &[])?;
     installation.caught_up(&mut [&mut member])?;
     let outputs = installation.outputs_equal_the_fold()?;
@@ -378,6 +366,5 @@ fn older_and_newer_writers_are_read_by_schema_resolution() -> Result<()> {
     let (_, candle) = outputs.minutes.values().next().context("no candle")?;
     ensure!(candle.trades == 2 && candle.base_volume == Some("3".parse()?), "{candle:?}");
     ensure!([candle.open, candle.close] == ["7.5".parse()?, Decimal::ONE], "{candle:?}");
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tests::support::connect::Sinks;
 use tests::support::installation::IMPATIENT;
 use tests::support::stack::root;
-use tests::support::{Installation, broker, settles, soon};
+use tests::support::{Installation, settles, soon};
 
 /// 2024-01-01T00:00:00Z.
 const EPOCH: i64 = 1_704_067_200_000;
@@ -40,8 +40,7 @@ fn write(installation: &Installation) -> Result<()> {
         Ok((codec.to_bytes(&pair), Some(codec.to_bytes(&event))))
     };
     let records = TRADES.iter().map(record).collect::<Result<Vec<_>>>()?;
-    let servers = &installation.stack.bootstrap_servers;
-    broker::write(servers, &installation.topic(Topic::Events), 0, &records)
+    installation.write(Topic::Events, 0, &records)
 }
 
 /// What a command prints, line by line.
@@ -83,8 +82,7 @@ fn every_documented_client_reads_exactly_what_was_written() -> Result<()> {
     install(&installation)?;
     write(&installation)?;
     let sinks = Sinks::register(&installation, &[Topic::Latest, Topic::Ohlc1m], &[])?;
-    let mut member = installation.member("one", &IMPATIENT)?;
-    member.ready()?;
+    let mut member = installation.ready_member("one", &IMPATIENT)?;
     installation.caught_up(&mut [&mut member])?;
 
     // Clients read once: by then no transaction may be open.

@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use schemas::topic::Topic;
 use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
+use tests::support::Installation;
 use tests::support::installation::IMPATIENT;
 use tests::support::stack::root;
-use tests::support::{Installation, broker};
 
 /// 2024-01-01T00:00:00Z.
 const EPOCH: i64 = 1_704_067_200_000;
@@ -28,9 +28,7 @@ fn write(installation: &Installation) -> Result<()> {
     }
     let mark = FeedMark::healthy("1", Timestamp(EPOCH + 310 * MINUTE), Timestamp(EPOCH));
     records.push((codec.to_bytes(&PairKey::feed("coinbase")), Some(codec.to_bytes(&mark))));
-    let (servers, events) =
-        (&installation.stack.bootstrap_servers, installation.topic(Topic::Events));
-    broker::write(servers, &events, 0, &records)
+    installation.write(Topic::Events, 0, &records)
 }
 
 #[test]
@@ -40,8 +38,8 @@ fn no_answer_is_undocumented_or_a_fault() -> Result<()> {
     let mut member = installation.member("one", &IMPATIENT)?;
     installation.caught_up(&mut [&mut member])?;
     // One place, which the script takes; no rate, which it would exceed.
-    let mut view = installation.view("view", &["--stream-max-clients", "1", "--rate", "0"])?;
-    view.ready()?;
+    let mut view =
+        installation.ready_view("view", &["--stream-max-clients", "1", "--rate", "0"])?;
     let url = format!("http://{}", view.address()?);
     let script = root().join("infra/schemathesis.sh");
     let held = Command::new(script).arg(&url).output().context("infra/schemathesis.sh")?;
@@ -54,7 +52,5 @@ fn no_answer_is_undocumented_or_a_fault() -> Result<()> {
     view.process.alive()?;
     let faults = view.process.lines("a read failed")?;
     ensure!(faults.is_empty(), "{faults:?}");
-    member.stop()?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([member, view])
 }

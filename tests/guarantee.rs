@@ -14,25 +14,14 @@ use tests::support::proxy::{Network, Proxy};
 use tests::support::{Installation, wait_until};
 
 /// Trades without ids count each time that they are processed.
-const LOAD: [&str; 9] =
-    ["load", "--events", "2000", "--keys", "20", "--event-rate", "20", "--ids", "none"];
+const LOAD: [&str; 6] = ["--keys", "20", "--event-rate", "20", "--ids", "none"];
+/// The first of them.
+const FIRST: [&str; 3] = ["load", "--events", "2000"];
 /// A hundred seconds of event time.
 const BEFORE: [&str; 2] = ["--start-ms", "1700000000000"];
 /// The next hours, at a pace that leaves no commit without records: a member without work would prove
 /// that it is the owner instead, and wait for that answer.
-const AFTER: [&str; 11] = [
-    "load",
-    "--events",
-    "1000000",
-    "--keys",
-    "20",
-    "--event-rate",
-    "20",
-    "--ids",
-    "none",
-    "--rate",
-    "500",
-];
+const AFTER: [&str; 5] = ["load", "--events", "1000000", "--rate", "500"];
 /// Behind the first.
 const LATER: [&str; 4] = ["--start-ms", "1700000100000", "--seed", "2"];
 /// A member joins its group, processes a few thousand records, and a dead one is given up.
@@ -49,10 +38,9 @@ fn killed_before_its_offsets(
     let far = proxy.setting();
     let mut one =
         installation.member("one", &[&arguments[..], &["--kafka", far.as_str()]].concat())?;
-    installation.produce(&[&LOAD[..], &BEFORE].concat())?;
-    installation.caught_up(&mut [&mut one])?;
+    installation.process(&[&FIRST[..], &LOAD, &BEFORE].concat(), &mut [&mut one])?;
     let before = installation.processed()?;
-    let load = installation.producer(&[&AFTER[..], &LATER].concat())?;
+    let load = installation.producer(&[&AFTER[..], &LOAD, &LATER].concat())?;
     wait_until("the member to be at work", BOUND, || {
         Ok((installation.processed()? > before + 500).then_some(()))
     })?;

@@ -1,12 +1,8 @@
 //! Candles that the topics no longer have: rows that only the tables hold are answered together with
 //! what a view has, and a database that is away makes no read fail.
 //!
-//! The view reaches `PostgreSQL` through a proxy of this test's own, which goes away and comes back.
+//! The view reaches `PostgreSQL` through a proxy, which goes away and comes back.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,7 +12,8 @@ use schemas::{MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use tests::support::installation::IMPATIENT;
 use tests::support::postgres::Schema;
-use tests::support::{Installation, broker, soon, wait_until};
+use tests::support::proxy::{Network, Proxy};
+use tests::support::{Installation, soon, wait_until};
 
 /// 2024-01-01T00:00:00Z.
 const EPOCH: i64 = 1_704_067_200_000;
@@ -28,48 +25,6 @@ const OLDER: [i64; 4] = [7, 5, 2, 1];
 /// Minutes that are here.
 const HERE: [i64; 3] = [0, 1, 3];
 
-/// Between a view and the database, until it is told to let nobody through.
-struct Proxy {
-    port: u16,
-    open: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn start(to: String) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let (port, open) = (listener.local_addr()?.port(), Arc::new(AtomicBool::new(true)));
-        let lets = Arc::clone(&open);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                // Whoever is not let through finds its connection closed.
-                if let Some(server) = lets.load(Ordering::SeqCst).then(|| TcpStream::connect(&to)) {
-                    let Ok(server) = server else { continue };
-                    for (from, into) in [(&client, &server), (&server, &client)] {
-                        let (Ok(from), Ok(into)) = (from.try_clone(), into.try_clone()) else {
-                            continue;
-                        };
-                        let lets = Arc::clone(&lets);
-                        std::thread::spawn(move || pass(from, into, &lets));
-                    }
-                }
-            }
-        });
-        Ok(Self { port, open })
-    }
-}
-
-/// Bytes from one to the other, until one of them ends or nobody is let through.
-fn pass(mut from: TcpStream, mut into: TcpStream, lets: &AtomicBool) {
-    let mut bytes = [0; 4096];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        if !lets.load(Ordering::SeqCst) || into.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = into.shutdown(Shutdown::Both);
-}
-
 fn write(installation: &Installation) -> Result<()> {
     let codec = installation.codec()?;
     let key = codec.to_bytes(&PairKey::new("BTC", "USD", "coinbase"));
@@ -80,8 +35,7 @@ fn write(installation: &Installation) -> Result<()> {
         Ok((key.clone(), Some(codec.to_bytes(&event))))
     });
     let records = records.collect::<Result<Vec<_>>>()?;
-    let servers = &installation.stack.bootstrap_servers;
-    broker::write(servers, &installation.topic(Topic::Events), 0, &records)
+    installation.write(Topic::Events, 0, &records)
 }
 
 /// Rows as a sink left them long ago, and one that the view has too, as it was before.
@@ -164,13 +118,12 @@ fn what_the_topics_no_longer_have_comes_from_the_tables() -> Result<()> {
     let mut member = installation.member("one", &IMPATIENT)?;
     installation.caught_up(&mut [&mut member])?;
     let stack = &installation.stack;
-    let proxy = Proxy::start(format!("{}:{}", stack.postgres_host, stack.postgres_port))?;
+    let (proxy, port) = Proxy::before(format!("{}:{}", stack.postgres_host, stack.postgres_port))?;
     let database = format!(
-        "postgresql://{}:secret@127.0.0.1:{}/{}?options=-csearch_path%3D{name}",
-        stack.postgres_user, proxy.port, stack.postgres_db
+        "postgresql://{}:secret@127.0.0.1:{port}/{}?options=-csearch_path%3D{name}",
+        stack.postgres_user, stack.postgres_db
     );
-    let mut process = installation.view("view", &["--history-url", &database])?;
-    process.ready()?;
+    let mut process = installation.ready_view("view", &["--history-url", &database])?;
     let view = View { http: Client::new(), url: format!("http://{}", process.address()?) };
 
     let row = |minute: i64, close: &str| (minute, close.to_owned());
@@ -206,12 +159,12 @@ fn what_the_topics_no_longer_have_comes_from_the_tables() -> Result<()> {
     ];
     ensure!(filled == wanted.map(|(minute, close)| row(minute, close)), "{filled:?}");
 
-    proxy.open.store(false, Ordering::SeqCst);
+    proxy.set(Network::Refuses);
     soon("the database to be missed", || Ok(view.page("")?.1 == "away"))?;
     let (page, _) = view.page("")?;
     ensure!(closes(&page)? == here, "{page:#}");
     ensure!(view.page(&format!("&from={EPOCH}"))?.1 == "here", "what is here needs no database");
-    proxy.open.store(true, Ordering::SeqCst);
+    proxy.set(Network::Passes);
     soon("the database to be back", || Ok(view.page("")?.1 == "read"))?;
     ensure!(closes(&view.settled("")?.0)? == all, "after it came back");
 

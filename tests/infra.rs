@@ -298,8 +298,7 @@ fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     let venue = Simulated::start(&installation, Venue::Coinbase, &["BTC-USD"], 1, &rate)?;
     let mut feed = venue.follow(&installation, &[])?;
     // One that is dropped: what counts by reason shows itself with the first.
-    let events = installation.topic(Topic::Events);
-    broker::write(&installation.stack.bootstrap_servers, &events, 0, &[(vec![], Some(vec![]))])?;
+    installation.write(Topic::Events, 0, &[(vec![], Some(vec![]))])?;
     let mut missing = Vec::new();
     let served = soon("every metric to be served", || {
         let mut names: BTreeSet<String> = member.metrics()?.into_keys().collect();
@@ -318,6 +317,5 @@ fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     });
     ensure!(served.is_ok(), "{served:?}: {missing:?}");
     feed.stop()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

@@ -24,8 +24,7 @@ fn the_tables_catch_up_after_an_outage_of_the_database() -> Result<()> {
     let seconds = std::env::var("OUTAGE_SECONDS").ok().map(|text| text.parse()).transpose();
     let seconds = seconds.context("OUTAGE_SECONDS is a whole number")?.unwrap_or(SECONDS);
     let installation = Installation::new("outage")?;
-    let mut member = installation.member("one", &[])?;
-    member.ready()?;
+    let mut member = installation.ready_member("one", &[])?;
     let sinks = Sinks::register(&installation, &Topic::SUNK, &[POLL_INTERVAL_MS])?;
     // It goes on until it is told to end, after the outage.
     let load = ["load", "--events", "10000000", "--keys", "100", "--rate", "2000"];
@@ -50,6 +49,5 @@ fn the_tables_catch_up_after_an_outage_of_the_database() -> Result<()> {
     let letters = installation.read(Topic::DeadLetters)?;
     ensure!(letters.is_empty(), "an outage of the database made dead letters: {letters:?}");
     drop(sinks);
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

@@ -99,15 +99,12 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     browser.until(&banner("Not connected"))?;
     ensure!(browser.value(HAS_PRICES)? == true, "the prices have gone with the connection");
     picture(&mut browser, "not-connected")?;
-    let mut view = installation.view("view", &["--listen", &address])?;
-    view.ready()?;
+    let view = installation.ready_view("view", &["--listen", &address])?;
     browser.until(IS_LIVE)?;
 
     nothing_was_refused(&browser)?;
     drop(browser);
-    member.stop()?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([member, view])
 }
 
 /// A member comes while another one does not answer: the group moves partitions for as long. What is

@@ -93,8 +93,8 @@ fn replay_to_postgres(name: &str, arguments: &[&str]) -> Result<(Outputs, Bars)>
     let installation = Installation::new(name)?;
     let mut member = installation.member("one", &[])?;
     let path = data::path(TRADES)?;
-    installation.produce(&[&["replay", &path.to_string_lossy()], arguments].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation
+        .process(&[&["replay", &path.to_string_lossy()], arguments].concat(), &mut [&mut member])?;
     let mut outputs = installation.outputs_equal_the_fold()?;
     ensure!(outputs.dead_letters.is_empty() && outputs.late.is_empty(), "{outputs:?}");
     let sinks = Sinks::register(&installation, &Topic::SUNK, &[])?;
@@ -304,8 +304,7 @@ fn the_newest_aligned_klines_come_out_of_the_topic() -> Result<()> {
     let cut = installation.folder().join("cut.jsonl");
     std::fs::write(&cut, capture_up_to(&newest)?)?;
     let mut member = installation.member("one", &[])?;
-    installation.produce(&["replay", &cut.to_string_lossy()])?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&["replay", &cut.to_string_lossy()], &mut [&mut member])?;
     let outputs = installation.outputs_equal_the_fold()?;
     for (symbol, expected) in newest {
         let base = symbol.strip_suffix("USDT").context("a pair in USDT")?;
@@ -315,8 +314,7 @@ fn the_newest_aligned_klines_come_out_of_the_topic() -> Result<()> {
         let (_, candle) = outputs.minutes.get(&key).with_context(|| format!("{key} is lost"))?;
         ensure!(parts(candle) == kline(expected)?, "{expected} is not {candle:?}");
     }
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// The lines of the recording without what was traded after these klines.
@@ -429,6 +427,5 @@ fn the_coinbase_capture_replays_to_the_end_and_every_match_is_counted() -> Resul
         .map(|(key, ids)| Ok((key, i64::try_from(ids.len())?)))
         .collect::<Result<_>>()?;
     ensure!(counted == expected, "{counted:?} is not {expected:?}");
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }

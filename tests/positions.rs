@@ -57,8 +57,7 @@ fn is_refused(installation: &Installation, state: &str) -> Result<()> {
 /// Starts a member with the flag, waits until it is at the end of events, and says how many records
 /// it has processed.
 fn resumed(installation: &Installation, state: &str, from: &str) -> Result<u64> {
-    let mut member = installation.member(state, &["--reset-offsets", from])?;
-    member.ready()?;
+    let mut member = installation.ready_member(state, &["--reset-offsets", from])?;
     installation.caught_up(&mut [&mut member])?;
     let count = processed(&mut member)?;
     member.stop()?;
@@ -82,8 +81,7 @@ fn lost_offsets_are_refused_and_each_way_out_goes_on_where_it_says() -> Result<(
 
     ensure!(resumed(&installation, "two", "position")? == 0, "records were processed twice");
     // The offsets are there again, although there was nothing to process.
-    let mut member = installation.member("one", &[])?;
-    member.ready()?;
+    let member = installation.ready_member("one", &[])?;
     member.stop()?;
 
     forget_offsets(&installation)?;
@@ -111,8 +109,7 @@ fn went_on(member: &Member) -> Result<BTreeMap<usize, i64>> {
 #[test]
 fn a_killed_member_without_offsets_goes_on_exactly_behind_its_last_commit() -> Result<()> {
     let installation = Installation::new("offsets-kill")?;
-    let mut member = installation.member("one", &IMPATIENT)?;
-    member.ready()?;
+    let mut member = installation.ready_member("one", &IMPATIENT)?;
     let load = installation.producer(&[&ENDLESS[..], &["--rate", "4000"], &START].concat())?;
     soon("some commits", || Ok(installation.processed()? > 8_000))?;
     member.process.kill()?;
@@ -124,15 +121,13 @@ fn a_killed_member_without_offsets_goes_on_exactly_behind_its_last_commit() -> R
     let offsets = committed(&installation)?;
     forget_offsets(&installation)?;
     let position = [&IMPATIENT[..], &["--reset-offsets", "position"]].concat();
-    let mut member = installation.member("one", &position)?;
-    member.ready()?;
+    let mut member = installation.ready_member("one", &position)?;
     let expected: BTreeMap<usize, i64> = offsets.into_iter().enumerate().collect();
     let resumed = went_on(&member)?;
     ensure!(resumed == expected, "went on at {resumed:?}, had committed {expected:?}");
     installation.caught_up(&mut [&mut member])?;
     installation.outputs_equal_the_fold()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 #[test]
@@ -140,12 +135,10 @@ fn a_view_goes_on_where_the_topic_begins_when_its_start_has_moved() -> Result<()
     let installation = Installation::new("start")?;
     let bootstrap = &installation.stack.bootstrap_servers;
     let (mut member, mut view) = installation.member_and_view(&[], &[])?;
-    installation.produce(&[&LOAD[..], &START].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&[&LOAD[..], &START].concat(), &mut [&mut member])?;
     // It is stopped, and what it has not read is deleted, as retention does it.
     view.process.signal("STOP")?;
-    installation.produce(&[&LOAD[..], &LATER].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&[&LOAD[..], &LATER].concat(), &mut [&mut member])?;
     let minutes = installation.topic(Topic::Ohlc1m);
     broker::delete_records(bootstrap, &minutes, &topics::ends(bootstrap, &minutes)?)?;
     view.process.signal("CONT")?;
@@ -156,8 +149,7 @@ fn a_view_goes_on_where_the_topic_begins_when_its_start_has_moved() -> Result<()
     })?;
     // And what comes then it has.
     let newest = ["--start-ms", "1700020000000", "--seed", "3"];
-    installation.produce(&[&LOAD[..], &newest].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&[&LOAD[..], &newest].concat(), &mut [&mut member])?;
     let latest = |member: &mut Member| -> Result<String> {
         // Older ones the member still has, and the view never read.
         let pair = "base=L00000&quote=USD&exchange=load&from=1700019900000";
@@ -169,8 +161,7 @@ fn a_view_goes_on_where_the_topic_begins_when_its_start_has_moved() -> Result<()
     soon("the view to have what was written since", || Ok(latest(&mut view)? == expected))?;
     let log = view.stop()?;
     ensure!(!log.contains("rejoining"), "the follower started again:\n{log}");
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([member])
 }
 
 /// As large as a topic of the default takes: a batch of one record is 12 bytes longer.
@@ -185,8 +176,7 @@ fn junk(installation: &Installation, partition: i32) -> Result<Vec<u8>> {
     });
     let value: Vec<u8> = noise.take(HUGE).collect();
     let records = [(b"junk".to_vec(), Some(value.clone()))];
-    let events = installation.topic(Topic::Events);
-    broker::write(&installation.stack.bootstrap_servers, &events, partition, &records)?;
+    installation.write(Topic::Events, partition, &records)?;
     Ok(value)
 }
 

@@ -13,7 +13,7 @@ use schemas::{Codec, FeedMark, MarketEvent, PairKey, Timestamp};
 use serde_json::{Value, json};
 use tests::support::installation::{IMPATIENT, Member};
 use tests::support::proxy::{Network, Proxy};
-use tests::support::{Installation, broker, settles, soon};
+use tests::support::{Installation, settles, soon};
 
 use steady::Steady;
 
@@ -48,8 +48,6 @@ fn record(codec: &Codec, pair: &PairKey, value: Vec<u8>) -> (Vec<u8>, Option<Vec
 /// Puts the trades, and then what the feeds say of themselves, into `events`.
 fn write(installation: &Installation) -> Result<()> {
     let codec = installation.codec()?;
-    let (servers, events) =
-        (&installation.stack.bootstrap_servers, installation.topic(Topic::Events));
     for partition in 0..4 {
         let mut records = Vec::new();
         for (_, (base, quote, exchange), price, size, time) in
@@ -71,7 +69,7 @@ fn write(installation: &Installation) -> Result<()> {
             let mark = FeedMark::healthy("1", until, at);
             records.push(record(&codec, &PairKey::feed(exchange), codec.to_bytes(&mark)));
         }
-        broker::write(servers, &events, partition, &records)?;
+        installation.write(Topic::Events, partition, &records)?;
     }
     Ok(())
 }
@@ -108,6 +106,11 @@ fn fields(rows: &Value, names: &[&str]) -> Vec<Vec<String>> {
     rows.as_array().into_iter().flatten().map(row).collect()
 }
 
+/// Rows of texts, to compare [`fields`] with.
+fn texts<const N: usize, const M: usize>(rows: [[&str; N]; M]) -> Vec<Vec<String>> {
+    rows.iter().map(|row| row.iter().map(|text| (*text).to_owned()).collect()).collect()
+}
+
 fn equal<T: std::fmt::Debug + PartialEq>(actual: &T, expected: &T, what: &str) -> Result<()> {
     ensure!(actual == expected, "{what}: {actual:#?}\nand not {expected:#?}");
     Ok(())
@@ -135,9 +138,8 @@ fn latest_by_array(reader: &Reader) -> Result<()> {
     ]);
     let sent = reader.http.post(format!("{}/v1/latest", reader.url)).json(&asked).send()?;
     let answer: Value = sent.error_for_status()?.json()?;
-    let found =
-        [["ETH", "USD", "10"], ["BTC", "EUR", "90"]].map(|row| row.map(String::from).to_vec());
-    equal(&fields(&answer["found"], &["base", "quote", "price"]), &found.to_vec(), "found")?;
+    let found = texts([["ETH", "USD", "10"], ["BTC", "EUR", "90"]]);
+    equal(&fields(&answer["found"], &["base", "quote", "price"]), &found, "found")?;
     equal(&answer["missing"], &json!([asked[1]]), "missing")
 }
 
@@ -150,12 +152,10 @@ fn candles_by_key_and_range(reader: &Reader) -> Result<()> {
         ["2024-01-01T00:00:00.000Z", "100", "101.5", "100", "101.5", "3", "303"],
         ["2024-01-01T00:03:00.000Z", "99", "99", "99", "99", "0.5", "49.5"],
     ];
-    let rows = rows.map(|row| row.map(String::from).to_vec()).to_vec();
-    equal(&fields(&answer["candles"], &columns), &rows, "minutes")?;
+    equal(&fields(&answer["candles"], &columns), &texts(rows), "minutes")?;
     let filled = reader.json(&format!("{path}&fill=previous&limit=3"))?;
     let rows = [["100", "false"], ["101.5", "true"], ["101.5", "true"]];
-    let rows = rows.map(|row| row.map(String::from).to_vec()).to_vec();
-    equal(&fields(&filled["candles"], &["open", "filled"]), &rows, "filled minutes")?;
+    equal(&fields(&filled["candles"], &["open", "filled"]), &texts(rows), "filled minutes")?;
     let csv = reader.text(&path, "text/csv")?;
     let closes: Vec<_> = csv.lines().filter_map(|line| line.split(',').nth(4)).collect();
     equal(&closes, &vec!["close", "101.5", "99"], "CSV")?;
@@ -174,11 +174,10 @@ fn coarser_with_age(reader: &Reader) -> Result<()> {
     equal(&minutes["resolution"], &json!("1m"), "a day back")?;
     equal(&hours["resolution"], &json!("1h"), "a hundred days back")?;
     let rows = [["50", "50"], ["60.000000000000000001", "60.000000000000000001"], ["100", "99"]];
-    let rows = rows.map(|row| row.map(String::from).to_vec()).to_vec();
     // The last hour is live: it has the minute that is open.
-    equal(&fields(&hours["candles"], &["open", "close"]), &rows, "hours")?;
+    equal(&fields(&hours["candles"], &["open", "close"]), &texts(rows), "hours")?;
     equal(&all["resolution"], &json!("1d"), "a thousand days back")?;
-    equal(&fields(&all["candles"], &["open", "close"]), &rows, "days")
+    equal(&fields(&all["candles"], &["open", "close"]), &texts(rows), "days")
 }
 
 /// "Exchanges, their pairs, and when each was last seen."
@@ -189,29 +188,26 @@ fn exchanges_and_pairs(reader: &Reader) -> Result<()> {
         ["coinbase", "2", "2024-01-01T00:04:00.000Z", "live"],
         ["kraken", "2", "2024-01-01T00:03:00.000Z", "dead"],
     ];
-    let rows = rows.map(|row| row.map(String::from).to_vec()).to_vec();
     let columns = ["exchange", "pairs", "last_event_time", "state"];
-    equal(&fields(&answer["exchanges"], &columns), &rows, "exchanges")?;
+    equal(&fields(&answer["exchanges"], &columns), &texts(rows), "exchanges")?;
     let pairs = reader.json("/v1/exchanges/coinbase/pairs")?;
     let rows =
         [["BTC", "USD", "2024-01-01T00:03:00.000Z"], ["ETH", "USD", "2024-01-01T00:04:00.000Z"]];
-    let rows = rows.map(|row| row.map(String::from).to_vec()).to_vec();
-    equal(&fields(&pairs["pairs"], &["base", "quote", "last_event_time"]), &rows, "pairs")
+    equal(&fields(&pairs["pairs"], &["base", "quote", "last_event_time"]), &texts(rows), "pairs")
 }
 
 /// "Latest prices grouped by base."
 fn grouped_by_base(reader: &Reader) -> Result<()> {
     let answer = reader.json("/v1/bases/BTC")?;
-    let rows = [["EUR", "90"], ["USD", "98"]].map(|row| row.map(String::from).to_vec());
-    equal(&fields(&answer["quotes"], &["quote", "price"]), &rows.to_vec(), "quotes")?;
+    let rows = [["EUR", "90"], ["USD", "98"]];
+    equal(&fields(&answer["quotes"], &["quote", "price"]), &texts(rows), "quotes")?;
     let rows = [
         ["binance", "150", "false", "outlier"],
         ["coinbase", "99", "true", "null"],
         ["kraken", "98", "true", "null"],
     ];
-    let rows = rows.map(|row| row.map(String::from).to_vec()).to_vec();
     let columns = ["exchange", "price", "used", "unused_because"];
-    equal(&fields(&answer["quotes"][1]["members"], &columns), &rows, "members")
+    equal(&fields(&answer["quotes"][1]["members"], &columns), &texts(rows), "members")
 }
 
 /// An answer says how old it is, and a client may refuse what is older.
@@ -274,7 +270,7 @@ fn each_requirement_of_readers_is_answered_exactly() -> Result<()> {
         let answer = reader.json("/v1/exchanges")?;
         let pairs = fields(&answer["exchanges"], &["pairs", "state"]);
         let rows = [["1", "quiet"], ["2", "live"], ["2", "dead"]];
-        Ok(pairs == rows.map(|row| row.map(String::from).to_vec()))
+        Ok(pairs == texts(rows))
     })?;
     settles("the view to have the exchanges", || exchanges_and_pairs(&reader))?;
     for reader in [&reader, &Reader::of(&mut member)?] {
@@ -294,8 +290,7 @@ fn each_requirement_of_readers_is_answered_exactly() -> Result<()> {
     member.process.kill()?;
     latest_by_tuple(&reader)?;
     freshness(&reader)?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([view])
 }
 
 /// A view answers from its own stores: who writes, who carries and who else reads may be gone.
@@ -311,8 +306,8 @@ fn no_read_fails_while_the_writer_the_broker_or_another_view_is_gone() -> Result
     member.ready()?;
     view.ready()?;
     behind.ready()?;
-    installation.produce(&[&LOAD[..], &["--start-ms", "1700000000000"]].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation
+        .process(&[&LOAD[..], &["--start-ms", "1700000000000"]].concat(), &mut [&mut member])?;
     let address = view.address()?;
     let urls = [format!("http://{address}"), format!("http://{}", behind.address()?)];
     soon("both views to have the pairs", || {
@@ -329,8 +324,7 @@ fn no_read_fails_while_the_writer_the_broker_or_another_view_is_gone() -> Result
     of_view.goes_on(100)?;
     let mut member = installation.member("one", &IMPATIENT)?;
     let later = ["--start-ms", "1700010000000", "--seed", "2"];
-    installation.produce(&[&LOAD[..], &later].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&[&LOAD[..], &later].concat(), &mut [&mut member])?;
     of_view.is_fresh(FRESH_MS)?;
 
     // The broker, as the view behind the proxy sees it: silent, then gone, then back.
@@ -355,10 +349,7 @@ fn no_read_fails_while_the_writer_the_broker_or_another_view_is_gone() -> Result
     let told = of_behind.stop_without_failure()?;
     ensure!(told.max_lag_ms >= 4_000, "{told:#?}");
     view.process.alive()?;
-    view.stop()?;
-    behind.stop()?;
-    member.stop()?;
-    installation.finish()
+    installation.finish_with([view, behind, member])
 }
 
 #[test]
@@ -377,8 +368,7 @@ fn a_token_is_asked_for_over_rest_and_given_at_the_command_line() -> Result<()> 
     let file = installation.folder().join("token");
     std::fs::write(&file, "secret\n")?;
     let file = file.to_string_lossy();
-    let mut view = installation.view("view", &["--auth-token-file", &file])?;
-    view.ready()?;
+    let mut view = installation.ready_view("view", &["--auth-token-file", &file])?;
     let reader = Reader::of(&mut view)?;
     equal(&reader.get("/v1/exchanges")?.status().as_u16(), &401, "without the token")?;
     let ask = ["query", "exchanges", "--url", &reader.url, "--format", "json"];

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use schemas::topic::Topic;
-use schemas::{Basis, Decimal, LatestPrice, PairKey, Timestamp, VolumeSource};
+use schemas::{Decimal, LatestPrice, MarketEvent, PairKey, Timestamp};
 use tests::support::connect::Sinks;
 use tests::support::topics::Record;
-use tests::support::{Installation, broker, soon};
+use tests::support::{Installation, soon};
 
 /// What the tables of this test ask of a row beyond what ours do.
 const STRICTER: &str = "ALTER TABLE latest ALTER price TYPE numeric(12, 2), ALTER size SET NOT NULL; \
@@ -16,19 +16,13 @@ const STRICTER: &str = "ALTER TABLE latest ALTER price TYPE numeric(12, 2), ALTE
 fn row(base: &str, price: &str, size: Option<&str>) -> Result<(PairKey, LatestPrice)> {
     let decimal = |text: &str| text.parse::<Decimal>().ok().context("a decimal");
     let pair = PairKey { base: base.into(), quote: "USD".into(), exchange: "test".into() };
-    let latest = LatestPrice {
-        price: decimal(price)?,
+    let event = MarketEvent {
         size: size.map(decimal).transpose()?,
         trade_id: Some(1),
-        basis: Basis::Trade,
-        base_volume_24h: None,
-        quote_volume_24h: None,
-        volume_source: VolumeSource::None,
-        volume_time: None,
-        event_time: Timestamp(1_700_000_000_000),
         received_at: Timestamp(1_700_000_000_001),
-        tie: 1,
+        ..MarketEvent::trade(decimal(price)?, Decimal::ONE, Timestamp(1_700_000_000_000))
     };
+    let latest = LatestPrice::of(&event, 1);
     Ok((pair, latest))
 }
 
@@ -59,7 +53,7 @@ fn metrics(installation: &Installation) -> Result<BTreeMap<String, String>> {
 #[test]
 fn refused_rows_go_to_the_dead_letters_and_later_rows_to_the_table() -> Result<()> {
     let installation = Installation::new("sinks")?;
-    let (codec, bootstrap) = (installation.codec()?, &installation.stack.bootstrap_servers);
+    let codec = installation.codec()?;
     let sinks = Sinks::register(&installation, &[Topic::Latest], &[])?;
     sinks.schema.query(STRICTER)?;
 
@@ -71,18 +65,13 @@ fn refused_rows_go_to_the_dead_letters_and_later_rows_to_the_table() -> Result<(
         records.push(bytes(bad));
         records.push(bytes(&row(&format!("AFTER{}", records.len()), "2", Some("2"))?));
     }
-    broker::write(bootstrap, &installation.topic(Topic::Latest), 0, &records)?;
+    installation.write(Topic::Latest, 0, &records)?;
 
     let good = ["AFTER2", "AFTER4", "AFTER6", "FIRST"];
     let names = "SELECT base FROM latest ORDER BY base COLLATE \"C\"";
     soon("the rows that are accepted", || Ok(sinks.schema.query(names)? == good))?;
     // A batch of its own, after the refusals.
-    broker::write(
-        bootstrap,
-        &installation.topic(Topic::Latest),
-        0,
-        &[bytes(&row("LAST", "3", Some("3"))?)],
-    )?;
+    installation.write(Topic::Latest, 0, &[bytes(&row("LAST", "3", Some("3"))?)])?;
     soon("the row of a later batch", || {
         Ok(sinks.schema.query(names)?.last().is_some_and(|l| l == "LAST"))
     })?;

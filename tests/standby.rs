@@ -69,8 +69,7 @@ fn a_standby_takes_over_with_the_last_moments_to_replay() -> Result<()> {
     let mut two = installation.member("two", &arguments)?;
     one.ready()?;
     two.ready()?;
-    installation.produce(&[&LOAD[..], &START].concat())?;
-    installation.caught_up(&mut [&mut one, &mut two])?;
+    installation.process(&[&LOAD[..], &START].concat(), &mut [&mut one, &mut two])?;
     let changes = changes(&installation)?;
     settles("the standby to have followed", || answers_everything(&installation, &mut one))?;
     // A member is ready without a partition while another has yet to give it up.
@@ -78,8 +77,7 @@ fn a_standby_takes_over_with_the_last_moments_to_replay() -> Result<()> {
     let before = one.restores()?.len();
 
     two.process.kill()?;
-    installation.produce(&[&LOAD[..], &LATER].concat())?;
-    installation.caught_up(&mut [&mut one])?;
+    installation.process(&[&LOAD[..], &LATER].concat(), &mut [&mut one])?;
     installation.outputs_equal_the_fold()?;
     // The first time that it takes over: it may be thrown out later, and begin with its disk.
     let mut restored = BTreeMap::new();
@@ -94,16 +92,14 @@ fn a_standby_takes_over_with_the_last_moments_to_replay() -> Result<()> {
         // What came after the last look of the follower, if anything.
         ensure!(count < all / 10, "restored {count} of {all} records of partition {partition}");
     }
-    one.stop()?;
-    installation.finish()
+    installation.finish_with([one])
 }
 
 #[test]
 fn a_partition_that_comes_and_goes_between_threads_and_standby_is_never_wrong() -> Result<()> {
     let installation = Installation::new("standby-threads")?;
     let arguments = [&["--standby", "--threads", "2"][..], &IMPATIENT].concat();
-    let mut one = installation.member("one", &arguments)?;
-    one.ready()?;
+    let mut one = installation.ready_member("one", &arguments)?;
     let load = installation.producer(&[&LOAD[..], &START, &["--rate", "6000"]].concat())?;
     for name in ["two", "three"] {
         let mut other = installation.member(name, &arguments)?;
@@ -128,8 +124,7 @@ fn a_partition_that_comes_and_goes_between_threads_and_standby_is_never_wrong() 
 fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
     let installation = Installation::new("view")?;
     let (mut member, mut view) = installation.member_and_view(&[], &[])?;
-    installation.produce(&[&LOAD[..], &START].concat())?;
-    installation.caught_up(&mut [&mut member])?;
+    installation.process(&[&LOAD[..], &START].concat(), &mut [&mut member])?;
     let changes = changes(&installation)?;
     has_followed(&mut view, &changes)?;
     member.process.kill()?;
@@ -137,11 +132,9 @@ fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
 
     // It is nobody's member: whoever joins next has every partition at once.
     view.stop()?;
-    let mut view = installation.view("view", &[])?;
-    view.ready()?;
+    let mut view = installation.ready_view("view", &[])?;
     let none = changes.keys().map(|partition| (*partition, 0)).collect();
     has_followed(&mut view, &none)?;
     settles("the view to have it again", || answers_everything(&installation, &mut view))?;
-    view.stop()?;
-    installation.finish()
+    installation.finish_with([view])
 }

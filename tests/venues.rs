@@ -101,8 +101,7 @@ fn started(installation: &Installation, fault: &Fault) -> Result<Vec<Feed>> {
     let flags = [&RATE[..], fault.simulator].concat();
     let mut feeds = Vec::new();
     for (seed, venue) in (100..).zip(venues()) {
-        let simulated =
-            simulator::Venue::from_name(venue.as_str()).context("it is not simulated")?;
+        let simulated = simulator::Venue::parse(venue.as_str()).context("it is not simulated")?;
         let products = simulated.majors();
         let simulated = Simulated::start(installation, venue, &products, seed, &flags)?;
         let follower = simulated.follow(installation, fault.producer)?;

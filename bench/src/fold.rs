@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustc_hash::FxHashMap;
 use schemas::{
     Basis, Candle, CandleKey, Codec, Decimal, LatestPrice, MarketEvent, PairKey, Status, TakerSide,
-    Timestamp, VolumeSource,
+    Timestamp,
 };
 
 const GRACE: i64 = 5_000;
@@ -247,20 +247,8 @@ impl Pair {
     }
 
     fn latest(&self) -> Result<LatestPrice> {
-        let event = &self.latest;
-        Ok(LatestPrice {
-            price: event.price,
-            size: event.size,
-            trade_id: event.trade_id,
-            basis: Basis::Trade,
-            base_volume_24h: None,
-            quote_volume_24h: None,
-            volume_source: VolumeSource::None,
-            volume_time: None,
-            event_time: event.event_time,
-            received_at: event.received_at,
-            tie: event.trade_id.context("a trade without an id")?,
-        })
+        let tie = self.latest.trade_id.context("a trade without an id")?;
+        Ok(LatestPrice::of(&self.latest, tie))
     }
 
     /// The minutes, or what the closed ones come to in longer windows.

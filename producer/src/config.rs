@@ -23,7 +23,7 @@ use crate::feed::capture::Capture;
 use crate::feed::clock_skew::MAX_BOUND;
 use crate::feed::session::Timeouts;
 use crate::feed::{CircuitBreaker, FeedConfig, RotationConfig};
-use crate::input::load::{Ids, Pick};
+use crate::input::load::Load;
 use crate::plan::ConnectionPlan;
 use crate::plan::selection::FollowConfig;
 use crate::sink::config::{FIXED, SinkConfig, SpoolConfig};
@@ -181,36 +181,12 @@ pub struct PriceEventsConfig {
 /// Publish synthetic trades and price samples: load for measurements and tests.
 #[derive(Clone, Debug, Args)]
 pub struct LoadConfig {
-    /// Number of trades and price samples.
-    #[arg(long, env = "LOAD_EVENTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub events: u64,
-    /// Number of pairs.
-    #[arg(long, env = "LOAD_KEYS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub keys: u32,
-    /// Ids of trades. Candles count an id once, and a trade without an id each time it is processed.
-    #[arg(long, env = "LOAD_IDS", value_enum, default_value_t = Ids::Dense)]
-    pub ids: Ids,
-    /// Percentage of price samples; the other events are trades.
-    #[arg(long, env = "LOAD_SAMPLES_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
-    pub samples_percent: u32,
+    /// The events.
+    #[command(flatten)]
+    pub load: Load,
     /// Events per second; 0 is as fast as possible.
     #[arg(long, env = "LOAD_RATE", default_value_t = 0)]
     pub rate: u32,
-    /// Seed of the events.
-    #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
-    pub seed: u64,
-    /// Events per second of event time.
-    #[arg(long, env = "LOAD_EVENT_RATE", default_value_t = 75_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub event_rate: u32,
-    /// Choice of the pair that trades next.
-    #[arg(long, env = "LOAD_PICK", value_enum, default_value_t = Pick::Uniform)]
-    pub pick: Pick,
-    /// Percentage of events with an earlier event time than the events before them.
-    #[arg(long, env = "LOAD_DISORDER_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
-    pub disorder_percent: u32,
-    /// Largest disorder in milliseconds; within the grace of a minute no event is late.
-    #[arg(long, env = "LOAD_DISORDER_MS", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub disorder_ms: u32,
     /// Event time of the first trade, in milliseconds since the epoch. The default is the latest time
     /// with which no event is ahead of the clock, because the processor refuses such events.
     #[arg(long, env = "LOAD_START_MS", value_name = "MS")]

@@ -21,88 +21,42 @@ pub fn exchange(name: &str) -> usize {
     EXCHANGES.iter().position(|label| *label == name).unwrap_or(EXCHANGES.len() - 1)
 }
 
-/// The reason for which a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// It could not be connected.
-    Connect,
-    /// The venue refused the subscription.
-    Refused,
-    /// The venue was rate limiting.
-    Limited,
-    /// The venue closed it.
-    Closed,
-    /// The socket failed.
-    Lost,
-    /// It was silent for too long.
-    Stale,
-    /// A class of instruments was silent for too long.
-    Quiet,
-}
-
-impl Cause {
-    /// Every cause.
-    pub const ALL: [Self; 7] = [
-        Self::Connect,
-        Self::Refused,
-        Self::Limited,
-        Self::Closed,
-        Self::Lost,
-        Self::Stale,
-        Self::Quiet,
-    ];
-
-    /// The label in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Refused => "refused",
-            Self::Limited => "limited",
-            Self::Closed => "closed",
-            Self::Lost => "lost",
-            Self::Stale => "stale",
-            Self::Quiet => "quiet",
-        }
+schemas::named! {
+    /// The reason for which a connection ended.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Cause {
+        /// It could not be connected.
+        Connect = "connect",
+        /// The venue refused the subscription.
+        Refused = "refused",
+        /// The venue was rate limiting.
+        Limited = "limited",
+        /// The venue closed it.
+        Closed = "closed",
+        /// The socket failed.
+        Lost = "lost",
+        /// It was silent for too long.
+        Stale = "stale",
+        /// A class of instruments was silent for too long.
+        Quiet = "quiet",
     }
 }
 
-/// The reason for which a gap was not backfilled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GaveUp {
-    /// Too many gaps wait.
-    QueueFull,
-    /// The venue does not have all of the missing trades.
-    Absent,
-    /// The gap is too long.
-    TooLong,
-    /// The venue refused, or did not answer after all attempts.
-    Failed,
-    /// The venue's answer is malformed.
-    Malformed,
-    /// The process stopped.
-    Stopped,
-}
-
-impl GaveUp {
-    /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::QueueFull,
-        Self::Absent,
-        Self::TooLong,
-        Self::Failed,
-        Self::Malformed,
-        Self::Stopped,
-    ];
-
-    /// The label in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Absent => "absent",
-            Self::TooLong => "too_long",
-            Self::Failed => "failed",
-            Self::Malformed => "malformed",
-            Self::Stopped => "stopped",
-        }
+schemas::named! {
+    /// The reason for which a gap was not backfilled.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum GaveUp {
+        /// Too many gaps wait.
+        QueueFull = "queue_full",
+        /// The venue does not have all of the missing trades.
+        Absent = "absent",
+        /// The gap is too long.
+        TooLong = "too_long",
+        /// The venue refused, or did not answer after all attempts.
+        Failed = "failed",
+        /// The venue's answer is malformed.
+        Malformed = "malformed",
+        /// The process stopped.
+        Stopped = "stopped",
     }
 }

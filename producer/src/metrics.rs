@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus::core::Collector;
 use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -159,41 +160,38 @@ impl LastFrame {
 struct Declaring(Registry);
 
 impl Declaring {
+    fn add<M: Collector + Clone + 'static>(
+        &self,
+        metric: prometheus::Result<M>,
+    ) -> prometheus::Result<M> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
     fn counters(&self, named: Named, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        let counters = IntCounterVec::new(Opts::new(named.0, named.1), labels)?;
-        self.0.register(Box::new(counters.clone()))?;
-        Ok(counters)
+        self.add(IntCounterVec::new(Opts::new(named.0, named.1), labels))
     }
 
     fn gauges(&self, named: Named) -> prometheus::Result<IntGaugeVec> {
-        let gauges = IntGaugeVec::new(Opts::new(named.0, named.1), &["venue"])?;
-        self.0.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
+        self.add(IntGaugeVec::new(Opts::new(named.0, named.1), &["venue"]))
     }
 
     fn gauge(&self, named: Named) -> prometheus::Result<IntGauge> {
-        let gauge = IntGauge::new(named.0, named.1)?;
-        self.0.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
+        self.add(IntGauge::new(named.0, named.1))
     }
 
     fn counter(&self, named: Named) -> prometheus::Result<IntCounter> {
-        let counter = IntCounter::new(named.0, named.1)?;
-        self.0.register(Box::new(counter.clone()))?;
-        Ok(counter)
+        self.add(IntCounter::new(named.0, named.1))
     }
 
     fn latency(&self, named: Named) -> prometheus::Result<HistogramVec> {
         let options = HistogramOpts::new(named.0, named.1).buckets(LATENCIES.into());
-        let histograms = HistogramVec::new(options, &["venue"])?;
-        self.0.register(Box::new(histograms.clone()))?;
-        Ok(histograms)
+        self.add(HistogramVec::new(options, &["venue"]))
     }
 
     fn seconds(&self, named: Named, labels: &[&str]) -> prometheus::Result<GaugeVec> {
-        let gauges = GaugeVec::new(Opts::new(named.0, named.1), labels)?;
-        self.0.register(Box::new(gauges.clone()))?;
-        Ok(gauges)
+        self.add(GaugeVec::new(Opts::new(named.0, named.1), labels))
     }
 }
 
@@ -218,17 +216,15 @@ pub struct Recovery {
 
 impl Recovery {
     fn new(to: &Declaring) -> prometheus::Result<Self> {
-        let recovery = Self {
+        Ok(Self {
             backfilled: to.counters(BACKFILLED, &["venue"])?,
             backfill_given_up: to.counters(BACKFILL_GIVEN_UP, &["venue", "reason"])?,
             spool_records: to.gauge(SPOOL_RECORDS)?,
             spool_bytes: to.gauge(SPOOL_BYTES)?,
-            spool_age: Gauge::new(SPOOL_AGE.0, SPOOL_AGE.1)?,
+            spool_age: to.add(Gauge::new(SPOOL_AGE.0, SPOOL_AGE.1))?,
             spool_cut: to.counter(SPOOL_CUT)?,
             spool_damaged: to.counter(SPOOL_DAMAGED)?,
-        };
-        to.0.register(Box::new(recovery.spool_age.clone()))?;
-        Ok(recovery)
+        })
     }
 }
 
@@ -236,7 +232,7 @@ impl Metrics {
     /// All of them, at zero.
     pub fn new() -> prometheus::Result<Self> {
         let to = Declaring(Registry::new());
-        let metrics = Self {
+        Ok(Self {
             received: to.counters(RECEIVED, &["venue", "kind"])?,
             parsed: to.counters(PARSED, &["venue", "basis"])?,
             repeated: to.counters(REPEATED, &["venue"])?,
@@ -258,14 +254,12 @@ impl Metrics {
             class_staleness: to.seconds(CLASS_STALENESS, &["venue", "class"])?,
             delivery_failures: to.counter(DELIVERY_FAILURES)?,
             undeliverable: to.counter(UNDELIVERABLE)?,
-            backpressure: Counter::new(BACKPRESSURE.0, BACKPRESSURE.1)?,
+            backpressure: to.add(Counter::new(BACKPRESSURE.0, BACKPRESSURE.1))?,
             recovery: Recovery::new(&to)?,
             watched: Mutex::default(),
             last_of_class: Default::default(),
             registry: to.0,
-        };
-        metrics.registry.register(Box::new(metrics.backpressure.clone()))?;
-        Ok(metrics)
+        })
     }
 
     /// Makes every series of a venue exist.

@@ -1,7 +1,7 @@
 //! The recorded data that unit tests read, without the adapters.
 
 #[path = "../../tests/support/recordings.rs"]
-#[expect(unreachable_pub, reason = "a library elsewhere")]
+#[expect(dead_code, unreachable_pub, reason = "a library elsewhere")]
 mod recordings;
 
-pub(crate) use recordings::{bodies, frames, path as file};
+pub(crate) use recordings::{bodies, path as file};

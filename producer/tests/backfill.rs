@@ -2,6 +2,7 @@
 //! mark taken back. The real feed and the real fetching against the simulators; candles by the
 //! product's topology.
 
+#[expect(dead_code, reason = "venues.rs uses all of it")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use schemas::topic::Topic;
 use schemas::{Basis, Candle, CandleKey, Codec, PairKey, Status};
 use simulator::faults::Faults;
 use streams::Driver;
-use support::{Live, Setup};
+use support::{Bench, Setup, gap_marks as gaps};
 use venues::Venue;
 use venues::pipeline::Output;
 
@@ -38,8 +39,8 @@ struct Run {
 /// A run of a venue with faults until `enough` gaps are marked; then the market stands still until
 /// each of them is filled or given up.
 async fn run(venue: Venue, rate: u32, faults: Faults, enough: usize) -> anyhow::Result<Run> {
-    let setup = Setup { seed: 11, rate, faults, fetches: true, ..Setup::of(venue) };
-    let mut live = Live::start(setup).await?;
+    let setup = Setup { seed: 11, rate, faults, fetches: true, ..Setup::of(venue)? };
+    let mut live = Bench::start(setup).await?;
     let metrics = Arc::clone(&live.metrics);
     let mut outputs = live.until(|seen| gaps(seen) >= enough).await?;
     live.simulator.halt();
@@ -97,10 +98,6 @@ fn lost(outputs: &[Output]) -> Ids {
         }
     }
     lost
-}
-
-fn gaps(outputs: &[Output]) -> usize {
-    outputs.iter().filter(|output| matches!(output, Output::Gap { .. })).count()
 }
 
 /// Every trade that the market made is there as it was made, from the first to the newest that came,
@@ -217,24 +214,21 @@ async fn fills(venue: Venue) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn coinbase_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Coinbase).await
+/// Checks each venue beside the others.
+async fn each<F>(check: fn(Venue) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(check(venue)))).collect();
+    for (venue, one) in all {
+        one.await?.with_context(|| venue.to_string())?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
-async fn binance_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Binance).await
-}
-
-#[tokio::test]
-async fn kraken_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Kraken).await
-}
-
-#[tokio::test]
-async fn deribit_fills_what_its_socket_hid() -> anyhow::Result<()> {
-    fills(Venue::Deribit).await
+async fn each_venue_fills_what_its_socket_hid() -> anyhow::Result<()> {
+    each(fills).await
 }
 
 /// What was traded while a connection was made again is all there.
@@ -255,11 +249,7 @@ async fn reconnects(venue: Venue) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_was_traded_between_two_connections_is_fetched() -> anyhow::Result<()> {
-    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(reconnects(venue)))).collect();
-    for (venue, one) in all {
-        one.await?.with_context(|| venue.to_string())?;
-    }
-    Ok(())
+    each(reconnects).await
 }
 
 /// Every other one of the hidden trades is in no answer.
@@ -278,11 +268,7 @@ async fn gives_up(venue: Venue) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn what_a_venue_does_not_have_is_looked_for_given_up_and_counted() -> anyhow::Result<()> {
-    let all: Vec<_> = venues().map(|venue| (venue, tokio::spawn(gives_up(venue)))).collect();
-    for (venue, one) in all {
-        one.await?.with_context(|| venue.to_string())?;
-    }
-    Ok(())
+    each(gives_up).await
 }
 
 /// Each request is one too many, as often as it is made, until `enough`; what becomes of the gaps.
@@ -292,8 +278,8 @@ async fn refused(
 ) -> anyhow::Result<Arc<Metrics>> {
     let faults =
         Faults { skip_every: Some(40), limit_requests_every: Some(1), ..Faults::default() };
-    let setup = Setup { rate: 40, faults, fetches: true, ..Setup::of(venue) };
-    let mut live = Live::start(setup).await?;
+    let setup = Setup { rate: 40, faults, fetches: true, ..Setup::of(venue)? };
+    let mut live = Bench::start(setup).await?;
     let metrics = Arc::clone(&live.metrics);
     let mut outputs = live.until(|seen| enough(seen, &metrics)).await?;
     outputs.extend(live.stop().await?);

@@ -1,5 +1,6 @@
 //! A live feed with a capture, and the capture replayed: the same outputs, byte for byte.
 
+#[expect(dead_code, reason = "venues.rs uses all of it")]
 mod support;
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use producer::feed::capture::Capture;
 use producer::input::replay::Replay;
 use producer::metrics::Metrics;
 use simulator::faults::Faults;
-use support::{Live, Setup};
+use support::{Bench, Setup};
 use venues::Venue;
 use venues::pipeline::Output;
 
@@ -23,7 +24,8 @@ async fn live(capture: Capture, enough: usize) -> anyhow::Result<Vec<Output>> {
         ..Faults::default()
     };
     let capture = Some(capture);
-    let mut live = Live::start(Setup { faults, capture, ..Setup::of(Venue::Coinbase) }).await?;
+    let setup = Setup { faults, capture, rate: 2_000, ..Setup::of(Venue::Coinbase)? };
+    let mut live = Bench::start(setup).await?;
     let mut seen = live.until(|seen| seen.len() >= enough).await?;
     seen.extend(live.stop().await?);
     Ok(seen)

@@ -15,7 +15,7 @@ const BOUND: Duration = Duration::from_secs(3);
 /// A venue whose clock is so far ahead, and its address.
 async fn venue(venue: Venue, clock_ahead: Duration) -> anyhow::Result<String> {
     let faults = Faults { clock_ahead, ..Faults::default() };
-    let simulated = simulator::Venue::from_name(venue.as_str()).context("it is not simulated")?;
+    let simulated = simulator::Venue::parse(venue.as_str()).context("it is not simulated")?;
     let config = SimulatorConfig { faults, ..SimulatorConfig::of(simulated) };
     let simulator = Simulator::bind("127.0.0.1:0", &config).await?;
     let url = simulator.url()?;

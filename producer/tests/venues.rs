@@ -1,21 +1,32 @@
 //! Every venue under every fault, over real sockets: what comes out is what the simulated market
 //! made, less exactly what is marked as missing. A channel stands where Kafka is.
 
-#[path = "venues/bench.rs"]
-mod bench;
+mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
-use producer::feed::RotationConfig;
-use simulator::ListingChange;
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+use futures_util::{SinkExt, StreamExt};
+use producer::config::{Command, Config};
+use producer::feed::{Feed, FeedContext, RotationConfig};
+use producer::metrics::Metrics;
+use producer::plan::budget::RateLimiter;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use schemas::Basis;
 use simulator::faults::Faults;
+use simulator::{ListingChange, SimulatorConfig};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{accept_async, connect_async};
 use venues::Venue;
+use venues::pipeline::Output;
 
-use bench::{Bench, Setup, dead_letters, gap_marks, ids, trades};
-
-/// Long enough that it never comes in a test.
-const NEVER: Duration = Duration::from_mins(10);
+use support::{Bench, NEVER, PATIENCE, REFUSALS, Setup, gap_marks, ids, serve, simulated, trades};
 
 /// One fault, how long silence may last, and what it must have shown.
 struct Case {
@@ -68,8 +79,8 @@ fn cases() -> Vec<Case> {
 }
 
 async fn check(venue: Venue, case: &Case) -> anyhow::Result<()> {
-    let setup = Setup { stale_after: case.stale_after, ..Setup::of(venue) };
-    let mut bench = Bench::start(&setup, case.faults).await?;
+    let (faults, stale_after) = (case.faults, case.stale_after);
+    let mut bench = Bench::start(Setup { faults, stale_after, ..Setup::of(venue)? }).await?;
     let outputs = bench.until(|seen| trades(seen) >= 700).await?;
     bench.agree(&outputs)?;
     if let Some(cause) = case.cause {
@@ -82,10 +93,20 @@ async fn check(venue: Venue, case: &Case) -> anyhow::Result<()> {
     }
     if case.gaps && venue.adapter().dense_trade_ids {
         ensure!(gap_marks(&outputs) > 3, "{} gaps are marked", gap_marks(&outputs));
+        let counted = bench.metrics.sequence_gaps.with_label_values(&[venue.as_str()]).get();
+        ensure!(counted > 3, "{counted} gaps are counted");
     }
-    let letters = dead_letters(&outputs);
+    let mut letters = 0;
+    for output in &outputs {
+        if let Output::DeadLetter(letter) = output {
+            ensure!((letter.venue, letter.reason) == (venue.as_str(), "not_json"), "{letter:?}");
+            ensure!(letter.raw.starts_with('{'), "{letter:?}");
+            letters += 1;
+        }
+    }
     ensure!((letters > 0) == (case.name == "malformed"), "{letters} dead letters");
-    bench.stop().await
+    bench.stop().await?;
+    Ok(())
 }
 
 async fn matrix(venue: Venue) -> anyhow::Result<()> {
@@ -146,7 +167,7 @@ async fn a_venue_in_maintenance_is_left_alone_for_as_long_as_it_says() -> anyhow
 async fn a_trade_that_comes_late_is_marked_and_then_comes() -> anyhow::Result<()> {
     for venue in Venue::ALL.into_iter().filter(|venue| venue.adapter().dense_trade_ids) {
         let faults = Faults { reorder_every: Some(40), ..Faults::default() };
-        let mut bench = Bench::start(&Setup::of(venue), faults).await?;
+        let mut bench = Bench::start(Setup { faults, ..Setup::of(venue)? }).await?;
         let outputs = bench.until(|seen| trades(seen) >= 700).await?;
         // Whoever hears 12 before 11 cannot know that 11 will come: the mark is honest, and the
         // trade that fills it is there.
@@ -169,8 +190,7 @@ async fn a_connection_is_replaced_without_a_gap_and_without_a_repetition() -> an
             after: Some(Duration::from_millis(900)),
             overlap: Duration::from_millis(300),
         };
-        let setup = Setup { rotation, ..Setup::of(venue) };
-        let mut bench = Bench::start(&setup, Faults::default()).await?;
+        let mut bench = Bench::start(Setup { rotation, ..Setup::of(venue)? }).await?;
         let rotations = bench.metrics.rotations.with_label_values(&[venue.as_str()]);
         let outputs = bench.until(|seen| rotations.get() >= 3 && trades(seen) >= 700).await?;
         bench.agree(&outputs)?;
@@ -192,33 +212,47 @@ async fn a_connection_is_replaced_without_a_gap_and_without_a_repetition() -> an
 #[tokio::test]
 async fn too_many_refusals_open_the_breaker() -> anyhow::Result<()> {
     let faults = Faults { refuse_first: 1_000, ..Faults::default() };
-    let mut bench = Bench::start(&Setup::of(Venue::Binance), faults).await?;
+    let mut bench = Bench::start(Setup { faults, ..Setup::of(Venue::Binance)? }).await?;
     let open = bench.metrics.breakers.with_label_values(&["binance"]);
-    bench.wait_for(|_| open.get() == 1).await?;
-    ensure!(bench.reconnects("refused") == u64::from(bench::REFUSALS));
-    bench.stop().await
+    bench.until(|_| open.get() == 1).await?;
+    ensure!(bench.reconnects("refused") == u64::from(REFUSALS));
+    bench.stop().await?;
+    Ok(())
+}
+
+/// All of a currency, before its option is listed.
+fn currency(option: &str) -> anyhow::Result<Setup> {
+    let mut setup = Setup::of(Venue::Deribit)?;
+    setup.products = vec!["BTC-PERPETUAL".into(), option.into()];
+    let deribit = Venue::Deribit.adapter();
+    let of_currencies = deribit.listing.currency_streams.context("it lists by currency")?;
+    setup.connection.streams = of_currencies(&["BTC".into()]);
+    setup.connection.streams.extend((deribit.subscriptions.streams_of_listed)("BTC-PERPETUAL"));
+    setup.connection.grows = true;
+    Ok(setup)
 }
 
 #[tokio::test]
 async fn what_is_listed_is_taken_up_and_what_ends_is_let_go() -> anyhow::Result<()> {
-    let setup = Setup::currency();
-    let mut bench = Bench::start(&setup, Faults::default()).await?;
     let new = "BTC-22NOV26-40000-C";
+    let mut bench = Bench::start(currency(new)?).await?;
     bench.until(|seen| trades(seen) >= 50).await?;
     let instruments = bench.metrics.instruments.with_label_values(&["deribit"]);
-    bench.handle.announce(ListingChange::Listed(new.into()));
-    bench.wait_for(|_| instruments.get() == 1).await?;
-    bench.until(|seen| bench::sampled(seen, new)).await?;
-    bench.handle.announce(ListingChange::Ended(new.into()));
-    bench.wait_for(|_| instruments.get() == 0).await?;
-    bench.stop().await
+    bench.simulator.announce(ListingChange::Listed(new.into()));
+    bench.until(|_| instruments.get() == 1).await?;
+    let sample = |output: &Output| matches!(output, Output::Event { pair, event } if pair.base == new && event.basis == Basis::Ticker);
+    bench.until(|seen| seen.iter().any(sample)).await?;
+    bench.simulator.announce(ListingChange::Ended(new.into()));
+    bench.until(|_| instruments.get() == 0).await?;
+    bench.stop().await?;
+    Ok(())
 }
 
 #[tokio::test]
 async fn one_connection_that_fails_disturbs_no_other() -> anyhow::Result<()> {
     let faults = Faults { disconnect_every: Some(300), ..Faults::default() };
-    let mut bad = Bench::start(&Setup::of(Venue::Coinbase), faults).await?;
-    let mut good = Bench::beside(&bad, Faults::default()).await?;
+    let mut bad = Bench::start(Setup { faults, ..Setup::of(Venue::Coinbase)? }).await?;
+    let mut good = Bench::beside(&bad, Setup::of(Venue::Coinbase)?).await?;
     let (outputs, others) = tokio::join!(
         good.until(|seen| trades(seen) >= 1_500),
         bad.until(|seen| trades(seen) >= 1_000),
@@ -229,7 +263,8 @@ async fn one_connection_that_fails_disturbs_no_other() -> anyhow::Result<()> {
     ensure!(gap_marks(&outputs) == 0, "the good one lost trades");
     ensure!(good.reconnected() > 0, "the bad one was not cut");
     good.stop().await?;
-    bad.stop().await
+    bad.stop().await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -241,7 +276,16 @@ async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()>
         (Venue::Deribit, 1_498, 4),
         (Venue::Bitstamp, 20, 1),
     ] {
-        let plan = bench::plan(venue).await?;
+        let (url, _, serving) = serve(&SimulatorConfig::of(simulated(venue)?)).await?;
+        let mut arguments = vec!["producer", "plan", "--venue", venue.as_str(), "--url", &url];
+        if venue == Venue::Deribit {
+            arguments.extend(["--currency", "BTC,ETH"]);
+        }
+        let config = Config::try_parse_from(arguments)?;
+        let Command::Plan(follow) = config.command else { bail!("not a plan") };
+        follow.validate()?;
+        let plan = follow.plan().await?;
+        serving.abort();
         ensure!(plan.instruments() == instruments, "{plan}");
         ensure!(plan.connections.len() == connections, "{plan}");
     }
@@ -250,12 +294,38 @@ async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn deribit_turns_the_thirty_third_connection_away() -> anyhow::Result<()> {
-    let refused = bench::connections(Venue::Deribit, 33).await?;
+    let (url, _, _) = serve(&SimulatorConfig::of(simulated(Venue::Deribit)?)).await?;
+    let (mut open, mut refused) = (Vec::new(), Vec::new());
+    for number in 0..33 {
+        match timeout(PATIENCE, connect_async(&url)).await? {
+            Ok((socket, _)) => open.push(socket),
+            Err(Error::Http(answer)) if answer.status() == 429 => refused.push(number),
+            Err(error) => return Err(error.into()),
+        }
+    }
     ensure!(refused == [32], "{refused:?} were turned away");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_ping_comes_back_with_what_it_bore() -> anyhow::Result<()> {
-    bench::pings(Venue::Binance).await
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (sender, _outputs) = mpsc::channel(64);
+    let (_shutdown, watching) = watch::channel(false);
+    let limiter = RateLimiter::new(Venue::Binance.adapter().limits);
+    let context = FeedContext::new(Arc::new(Metrics::new()?), sender, watching, limiter);
+    let config = Setup::of(Venue::Binance)?.feed(format!("ws://{}", listener.local_addr()?))?;
+    let feed = tokio::spawn(Feed::new(config, context, StdRng::seed_from_u64(1)).run());
+    let (socket, _) = timeout(PATIENCE, listener.accept()).await??;
+    let mut socket = accept_async(socket).await?;
+    socket.send(Message::Ping("1723161255342".into())).await?;
+    loop {
+        let message = timeout(PATIENCE, socket.next()).await?.context("it hung up")??;
+        if let Message::Pong(payload) = message {
+            ensure!(payload.as_ref() == b"1723161255342", "{payload:?}");
+            break;
+        }
+    }
+    feed.abort();
+    Ok(())
 }

@@ -41,30 +41,16 @@ impl Record for CandleKey {
     }
 }
 
-/// Where a candle is in its life: `Open → Closed → Revised → Revised …`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Its window has not ended, or its grace has not.
-    Open,
-    /// Complete as far as the feed had it when grace ended.
-    Closed,
-    /// Changed by late events after it closed.
-    Revised,
-}
-
-impl Status {
-    /// As it stands in tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "OPEN",
-            Self::Closed => "CLOSED",
-            Self::Revised => "REVISED",
-        }
-    }
-
-    /// The status of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Open, Self::Closed, Self::Revised].into_iter().find(|s| s.as_str() == text)
+crate::named! {
+    /// Where a candle is in its life: `Open → Closed → Revised → Revised …`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Status {
+        /// Its window has not ended, or its grace has not.
+        Open = "OPEN",
+        /// Complete as far as the feed had it when grace ended.
+        Closed = "CLOSED",
+        /// Changed by late events after it closed.
+        Revised = "REVISED",
     }
 }
 

@@ -4,27 +4,14 @@ use crate::avro::{self, Malformed, Reader, Record};
 use crate::kind::Kind;
 use crate::{Decimal, Timestamp};
 
-/// The source of a price. The two never mix: it is part of a candle's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Basis {
-    /// A trade print.
-    Trade,
-    /// A ticker, a polled price or a `PriceEvent`: no size.
-    Ticker,
-}
-
-impl Basis {
-    /// As it stands in keys and tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Trade => "TRADE",
-            Self::Ticker => "TICKER",
-        }
-    }
-
-    /// The basis of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Trade, Self::Ticker].into_iter().find(|basis| basis.as_str() == text)
+crate::named! {
+    /// The source of a price. The two never mix: it is part of a candle's key.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Basis {
+        /// A trade print.
+        Trade = "TRADE",
+        /// A ticker, a polled price or a `PriceEvent`: no size.
+        Ticker = "TICKER",
     }
 }
 
@@ -37,31 +24,17 @@ pub enum TakerSide {
     Sell,
 }
 
-/// Where rolling volumes come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VolumeSource {
-    /// As the exchange stated them.
-    Exchange,
-    /// Computed from what it stated.
-    Derived,
-    /// There are none.
-    #[default]
-    None,
-}
-
-impl VolumeSource {
-    /// As it stands in tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exchange => "EXCHANGE",
-            Self::Derived => "DERIVED",
-            Self::None => "NONE",
-        }
-    }
-
-    /// The source of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Exchange, Self::Derived, Self::None].into_iter().find(|s| s.as_str() == text)
+crate::named! {
+    /// Where rolling volumes come from.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum VolumeSource {
+        /// As the exchange stated them.
+        Exchange = "EXCHANGE",
+        /// Computed from what it stated.
+        Derived = "DERIVED",
+        /// There are none.
+        #[default]
+        None = "NONE",
     }
 }
 
@@ -119,6 +92,22 @@ impl MarketEvent {
     /// A price sample with nothing optional.
     pub const fn sample(price: Decimal, time: Timestamp) -> Self {
         Self { size: None, basis: Basis::Ticker, ..Self::trade(price, Decimal::ZERO, time) }
+    }
+
+    /// The event with the exchange's own volumes of 24 hours, as far as it tells them.
+    pub const fn with_volumes(self, base: Option<Decimal>, quote: Option<Decimal>) -> Self {
+        let known = base.is_some() || quote.is_some();
+        Self {
+            base_volume_24h: base,
+            quote_volume_24h: quote,
+            volume_source: if known { VolumeSource::Exchange } else { VolumeSource::None },
+            ..self
+        }
+    }
+
+    /// The volumes of 24 hours are known, or one of them.
+    pub const fn has_volumes(&self) -> bool {
+        self.base_volume_24h.is_some() || self.quote_volume_24h.is_some()
     }
 
     /// The exchange's own number of this event: the trade's id, else the message's sequence.

@@ -2,7 +2,7 @@
 
 use crate::avro::{self, Malformed, Reader, Record};
 use crate::kind::Kind;
-use crate::{Basis, Decimal, Timestamp, VolumeSource};
+use crate::{Basis, Decimal, MarketEvent, Timestamp, VolumeSource};
 
 /// The newest price by event time, beside the newest stated volumes.
 ///
@@ -32,6 +32,25 @@ pub struct LatestPrice {
     pub received_at: Timestamp,
     /// Orders events of one event time: trade id, else sequence, else source offset.
     pub tie: i64,
+}
+
+impl LatestPrice {
+    /// The first price of a pair: that of an event.
+    pub fn of(event: &MarketEvent, tie: i64) -> Self {
+        Self {
+            price: event.price,
+            size: event.size,
+            trade_id: event.trade_id,
+            basis: event.basis,
+            base_volume_24h: event.base_volume_24h,
+            quote_volume_24h: event.quote_volume_24h,
+            volume_source: event.volume_source,
+            volume_time: event.has_volumes().then_some(event.event_time),
+            event_time: event.event_time,
+            received_at: event.received_at,
+            tie,
+        }
+    }
 }
 
 impl Record for LatestPrice {

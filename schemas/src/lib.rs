@@ -31,6 +31,7 @@ pub mod event;
 pub mod kind;
 pub mod latest;
 pub mod mark;
+mod named;
 pub mod pair;
 pub mod registry;
 pub mod time;

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
 use crate::clock;
+use crate::faults::hits;
 use crate::market::Trade;
 use crate::reply::Reply;
 use crate::session::Session;
@@ -144,7 +145,7 @@ impl Connection {
             self.socket.flush().await?;
             sleep(shared.faults.slow).await;
         }
-        if shared.faults.reorders(trade.id) && faults.copies > 0 {
+        if hits(shared.faults.reorder_every, trade.id) && faults.copies > 0 {
             self.held.insert(trade.product, matched);
         } else {
             for _ in 0..faults.copies {
@@ -161,21 +162,22 @@ impl Connection {
     /// The faults after this many matches.
     async fn interrupt(&mut self) -> Result<Option<&'static str>, End> {
         let faults = self.shared.faults;
-        if faults.silences(self.matches) {
+        if hits(faults.silence_every, self.matches) {
             self.socket.flush().await?;
             sleep(faults.silence).await;
         }
-        if faults.halves(self.matches) {
+        if hits(faults.half_open_every, self.matches) {
             self.socket.flush().await?;
             sleep(FOR_EVER).await;
         }
-        if faults.maintains(self.matches) {
+        if hits(faults.maintenance_every, self.matches) {
             let reply = self.session.maintenance(self.shared.now_us());
             self.say(reply.into_iter().collect::<Vec<_>>().into()).await?;
             self.socket.close(None).await?;
             return Ok(Some("closed for maintenance"));
         }
-        Ok(faults.disconnects(self.matches).then_some("cut on demand"))
+        let cut = hits(faults.disconnect_every, self.matches);
+        Ok(cut.then_some("cut on demand"))
     }
 
     /// The client must return the payload of the last ping before the next one.

@@ -5,45 +5,65 @@
 
 use std::time::Duration;
 
-/// How often each fault happens; `None` is never.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use clap::Args;
+use cli::units;
+
+/// How often each fault happens; `None` is never. They are flags of `producer simulate`.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// A connection is cut without a close frame after this many matches.
+    /// Cut each connection after this many matches.
+    #[arg(long, env = "SIMULATOR_DISCONNECT_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub disconnect_every: Option<u64>,
-    /// A connection falls silent for [`Self::silence`] after this many matches.
+    /// Fall silent for --silence after this many matches.
+    #[arg(long, env = "SIMULATOR_SILENCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub silence_every: Option<u64>,
-    /// How long it stays silent.
+    /// Duration of a silence.
+    #[arg(long, env = "SIMULATOR_SILENCE", default_value = "15s", value_parser = units::duration)]
     pub silence: Duration,
-    /// A truncated frame stands before a match whose id is a multiple of this.
+    /// Send a truncated frame before every match whose trade id is a multiple of this.
+    #[arg(long, env = "SIMULATOR_MALFORMED_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub malformed_every: Option<u64>,
-    /// A match whose id is a multiple of this is sent twice.
+    /// Send every match whose trade id is a multiple of this twice.
+    #[arg(long, env = "SIMULATOR_REPEAT_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub repeat_every: Option<u64>,
-    /// A match whose id is a multiple of this is never sent.
+    /// Never send a match whose trade id is a multiple of this.
+    #[arg(long, env = "SIMULATOR_SKIP_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub skip_every: Option<u64>,
-    /// A match whose id is a multiple of this is in no answer to a request.
+    /// Omit every match whose trade id is a multiple of this from answers to requests.
+    #[arg(long, env = "SIMULATOR_FORGET_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub forget_every: Option<u64>,
-    /// A match whose id is a multiple of this is sent after the next one of its product.
+    /// Send every match whose trade id is a multiple of this after the next one of its product.
+    #[arg(long, env = "SIMULATOR_REORDER_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub reorder_every: Option<u64>,
-    /// A book as of a trade whose id is a multiple of this has a wrong checksum, and so have
-    /// those of the next ones, [`Self::checksum_for`] in all.
+    /// Send wrong book checksums from every trade whose id is a multiple of this, for --checksum-for. Kraken only.
+    #[arg(long, env = "SIMULATOR_CHECKSUM_EVERY", value_name = "IDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checksum_every: Option<u64>,
     /// Number of trades for which checksums stay wrong.
+    #[arg(long, env = "SIMULATOR_CHECKSUM_FOR", value_name = "IDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub checksum_for: u64,
-    /// The delay of each match.
+    /// Delay of each match.
+    #[arg(long, env = "SIMULATOR_SLOW", default_value = "0ms", value_parser = units::duration)]
     pub slow: Duration,
-    /// A connection announces maintenance after this many matches, and is closed.
+    /// Close each connection for maintenance after this many matches.
+    #[arg(long, env = "SIMULATOR_MAINTENANCE_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub maintenance_every: Option<u64>,
-    /// A connection falls silent for ever after this many matches, and stays open.
+    /// Leave each connection half open after this many matches: silent for ever, and not closed.
+    #[arg(long, env = "SIMULATOR_HALF_OPEN_EVERY", value_name = "MATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     pub half_open_every: Option<u64>,
-    /// Number of first subscriptions that are refused.
+    /// Number of first subscriptions to refuse.
+    #[arg(long, env = "SIMULATOR_REFUSE_FIRST", value_name = "REQUESTS", default_value_t = 0)]
     pub refuse_first: u32,
-    /// Number of first handshakes that are answered with 429.
+    /// Number of first handshakes to answer with 429.
+    #[arg(long, env = "SIMULATOR_LIMIT_FIRST", value_name = "HANDSHAKES", default_value_t = 0)]
     pub limit_first: u32,
-    /// Every n-th HTTP request is refused by the rate limit.
+    /// Rate limit every n-th HTTP request, with the venue's own answer.
+    #[arg(long, env = "SIMULATOR_LIMIT_REQUESTS_EVERY", value_name = "REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit_requests_every: Option<u64>,
-    /// The `Retry-After` of an answer with 429.
+    /// Retry-After of an answer with 429.
+    #[arg(long, env = "SIMULATOR_RETRY_AFTER", default_value = "1s", value_parser = units::duration)]
     pub retry_after: Duration,
-    /// How far the venue's clock is ahead of this machine's.
+    /// Time by which the venue's clock is ahead of this machine's.
+    #[arg(long, env = "SIMULATOR_CLOCK_AHEAD", default_value = "0ms", value_parser = units::duration)]
     pub clock_ahead: Duration,
 }
 
@@ -67,44 +87,15 @@ impl Faults {
         TradeFaults { malformed: hits(self.malformed_every, trade_id), copies }
     }
 
-    /// A connection is cut after this many matches.
-    pub fn disconnects(&self, matches: u64) -> bool {
-        hits(self.disconnect_every, matches)
-    }
-
-    /// The trade of that id waits for the next of its product.
-    pub fn reorders(&self, trade_id: u64) -> bool {
-        hits(self.reorder_every, trade_id)
-    }
-
     /// The book as of the trade of that id has a wrong checksum.
     pub fn breaks_checksum(&self, trade_id: u64) -> bool {
         let since = |every| trade_id.checked_rem(every);
         self.checksum_every.and_then(since).is_some_and(|since| since < self.checksum_for)
     }
-
-    /// A connection is closed for maintenance after this many matches.
-    pub fn maintains(&self, matches: u64) -> bool {
-        hits(self.maintenance_every, matches)
-    }
-
-    /// A connection is left half open after this many matches.
-    pub fn halves(&self, matches: u64) -> bool {
-        hits(self.half_open_every, matches)
-    }
-
-    /// The request of this number is refused by the rate limit.
-    pub fn limits(&self, requests: u64) -> bool {
-        hits(self.limit_requests_every, requests)
-    }
-
-    /// A connection falls silent after this many matches.
-    pub fn silences(&self, matches: u64) -> bool {
-        hits(self.silence_every, matches)
-    }
 }
 
-fn hits(every: Option<u64>, count: u64) -> bool {
+/// A fault that happens this often happens at this count.
+pub(crate) fn hits(every: Option<u64>, count: u64) -> bool {
     every.is_some_and(|every| count.is_multiple_of(every))
 }
 
@@ -123,7 +114,7 @@ mod tests {
         let copies: Vec<_> = (1..=8).map(|id| faults.of_trade(id).copies).collect();
         assert_eq!(copies, [1, 2, 1, 0, 1, 2, 1, 0]);
         assert!(faults.of_trade(6).malformed && !faults.of_trade(7).malformed);
-        assert!(!faults.disconnects(8) && !faults.silences(8));
+        assert!(!hits(faults.disconnect_every, 8) && !hits(faults.silence_every, 8));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::bucket::TokenBucket;
-use crate::faults::Faults;
+use crate::faults::{Faults, hits};
 use crate::http::Response;
 use crate::venue::Venue;
 use crate::{binance, bitstamp, coinbase, deribit, kraken};
@@ -117,7 +117,7 @@ impl Requests {
                 venue => limited(venue, wait),
             });
         }
-        let wait = match (faults.limits(self.seen), self.bucket.pay(now_us)) {
+        let wait = match (hits(faults.limit_requests_every, self.seen), self.bucket.pay(now_us)) {
             (true, _) => faults.retry_after.as_secs(),
             (false, false) => EMPTY_WAIT,
             (false, true) => return None,

@@ -4,37 +4,24 @@
 
 use std::fmt;
 
-/// A venue whose side of the protocol is simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Venue {
-    /// Coinbase Exchange.
-    Coinbase,
-    /// Binance spot.
-    Binance,
-    /// Kraken spot, version 2 of its feed.
-    Kraken,
-    /// Deribit: futures, perpetuals, options.
-    Deribit,
-    /// Bitstamp.
-    Bitstamp,
+schemas::named! {
+    /// A venue whose side of the protocol is simulated.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Venue {
+        /// Coinbase Exchange.
+        Coinbase = "coinbase",
+        /// Binance spot.
+        Binance = "binance",
+        /// Kraken spot, version 2 of its feed.
+        Kraken = "kraken",
+        /// Deribit: futures, perpetuals, options.
+        Deribit = "deribit",
+        /// Bitstamp.
+        Bitstamp = "bitstamp",
+    }
 }
 
 impl Venue {
-    /// Every venue.
-    pub const ALL: [Self; 5] =
-        [Self::Coinbase, Self::Binance, Self::Kraken, Self::Deribit, Self::Bitstamp];
-
-    /// The venue's name, in lower case.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Coinbase => "coinbase",
-            Self::Binance => "binance",
-            Self::Kraken => "kraken",
-            Self::Deribit => "deribit",
-            Self::Bitstamp => "bitstamp",
-        }
-    }
-
     /// A product of BTC and a product of ETH.
     pub const fn majors(self) -> [&'static str; 2] {
         match self {
@@ -44,11 +31,6 @@ impl Venue {
             Self::Deribit => ["BTC-PERPETUAL", "ETH-PERPETUAL"],
             Self::Bitstamp => ["btcusd", "ethusd"],
         }
-    }
-
-    /// The venue of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|venue| venue.as_str() == name)
     }
 }
 

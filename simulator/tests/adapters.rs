@@ -19,7 +19,7 @@ const NOW: i64 = 1_618_677_812_000_000;
 
 /// The simulation of a venue.
 fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
-    simulator::Venue::from_name(venue.as_str()).ok_or_else(|| anyhow::anyhow!("{venue}"))
+    simulator::Venue::parse(venue.as_str()).ok_or_else(|| anyhow::anyhow!("{venue}"))
 }
 
 #[test]
@@ -137,9 +137,18 @@ fn a_trade_is_read_as_the_market_made_it() -> anyhow::Result<()> {
             if venue != Venue::Deribit {
                 assert_eq!(event.size.map(Ok), Some(product.size(trade.size).parse()));
             }
+            let ticker = bench.session.ticker(products, &trade);
+            let tickers = bench.read(&ticker.into_iter().collect::<Vec<_>>())?;
+            for (_, sample) in events(&tickers) {
+                assert_eq!((sample.basis, sample.price), (Basis::Ticker, event.price), "{venue}");
+                let side = sample.taker_side;
+                assert!(side.is_none() || side == event.taker_side, "{venue}");
+            }
         }
         let said = bench.session.beat(&bench.market, NOW).texts;
         let mut samples = bench.read(&said)?;
+        let beats = samples.iter().filter(|one| matches!(one, Message::Heartbeat { .. })).count();
+        assert_eq!(beats > 0, venue.adapter().liveness.heartbeat_channel.is_some(), "{venue}");
         let products = bench.market.products();
         let last = &products[0].last;
         samples.extend(
@@ -279,43 +288,6 @@ fn coinbase_message(text: &str) -> anyhow::Result<Parsed> {
 
 fn coinbase_market() -> anyhow::Result<Market> {
     Market::new(1, &["BTC-USD".into(), "SHIB-USD".into()], 1_618_677_810_244_075)
-}
-
-fn coinbase_event(text: &str) -> anyhow::Result<(&'static str, PairKey, MarketEvent)> {
-    let parsed = coinbase_message(text)?;
-    match parsed.message {
-        Message::Event(pair, event) => Ok((parsed.kind, pair, event)),
-        other => anyhow::bail!("{other:?}"),
-    }
-}
-
-#[test]
-fn coinbase_is_read_as_its_market_made_it() -> anyhow::Result<()> {
-    let mut market = coinbase_market()?;
-    let mut session = simulator::coinbase::Session::default();
-    let ask = r#"{"type":"subscribe","product_ids":["BTC-USDC","SHIB-USD"],"channels":["matches","ticker",{"name":"heartbeat","product_ids":["BTC-USD"]}]}"#;
-    let answers = session.request(ask, &market);
-    assert_eq!(answers.len(), 5, "{answers:?}");
-    let trade = market.trade(1_618_677_811_000_001);
-    let product = &market.products()[trade.product];
-    let matched = session.matched(market.products(), &trade).unwrap();
-    let ticker = session.ticker(market.products(), &trade).unwrap();
-    let (kind, pair, print) = coinbase_event(&matched)?;
-    assert_eq!(
-        (kind, print.basis, print.trade_id),
-        ("match", Basis::Trade, Some(trade.id.cast_signed()))
-    );
-    assert_eq!(format!("{}-{}", pair.base, pair.quote), product.name);
-    assert_eq!(print.event_time.0, 1_618_677_811_000);
-    assert_eq!(Ok(print.price), product.price(trade.price).parse());
-    let (kind, _, sample) = coinbase_event(&ticker)?;
-    assert_eq!((kind, sample.basis), ("ticker", Basis::Ticker));
-    assert_eq!((sample.price, sample.taker_side), (print.price, print.taker_side));
-    for beat in session.heartbeats(&market, 1_618_677_812_000_000) {
-        let parsed = coinbase_message(&beat)?;
-        assert!(matches!(parsed.message, Message::Heartbeat { .. }));
-    }
-    Ok(())
 }
 
 #[test]

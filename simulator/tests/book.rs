@@ -36,7 +36,6 @@ struct Levels<'a> {
     symbol: &'a str,
     #[serde(borrow)]
     bids: Vec<Level<'a>>,
-    #[serde(borrow)]
     asks: Vec<Level<'a>>,
     checksum: u32,
     timestamp: &'a str,
@@ -46,7 +45,6 @@ struct Levels<'a> {
 struct Level<'a> {
     #[serde(borrow)]
     price: &'a RawValue,
-    #[serde(borrow)]
     qty: &'a RawValue,
 }
 

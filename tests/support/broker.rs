@@ -65,13 +65,11 @@ pub fn delete_records(bootstrap: &str, topic: &str, before: &[i64]) -> Result<()
     deleted.elements().iter().try_for_each(|element| Ok(element.error()?))
 }
 
+/// A record's key and value.
+pub type Row = (Vec<u8>, Option<Vec<u8>>);
+
 /// Writes raw records, one after the other, to one partition.
-pub fn write(
-    bootstrap: &str,
-    topic: &str,
-    partition: i32,
-    records: &[(Vec<u8>, Option<Vec<u8>>)],
-) -> Result<()> {
+pub fn write(bootstrap: &str, topic: &str, partition: i32, records: &[Row]) -> Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("enable.idempotence", "true")

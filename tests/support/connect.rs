@@ -129,7 +129,7 @@ impl Drop for Sinks {
 fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)> {
     if table == Topic::Latest.base_name() {
         let rows = outputs.latest.iter().map(|(pair, (_, latest))| latest_row(pair, latest));
-        return Ok((latest_query(), rows.collect()));
+        return Ok((query(table, LATEST), rows.collect()));
     }
     let topic = Topic::SUNK.into_iter().find(|topic| topic.base_name() == table);
     let topic = topic.unwrap_or(Topic::Events);
@@ -141,64 +141,33 @@ fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)>
     let candles = outputs.candles(topic)?;
     let rows =
         candles.iter().map(|(key, (_, candle))| candle_row(key, candle, length_ms)).collect();
-    Ok((candle_query(table), rows))
+    Ok((query(table, CANDLE), rows))
 }
 
-fn columns(columns: &[(&str, &str)]) -> String {
-    let shown = columns.iter().map(|(name, kind)| match *kind {
-        "decimal" => format!("trim_scale({name})"),
-        "time" => format!("(extract(epoch FROM {name}) * 1000)::bigint"),
-        _ => format!("{name}::text"),
+/// The columns of `latest`, in the order of [`latest_row`].
+const LATEST: &str = "base quote exchange price size trade_id basis base_volume_24h \
+                      quote_volume_24h volume_source volume_time event_time received_at";
+/// The columns of a table of candles, in the order of [`candle_row`].
+const CANDLE: &str = "base quote exchange basis open_time open high low close base_volume \
+                      quote_volume taker_buy_base taker_buy_quote trades status revision \
+                      open_event_time close_event_time gap coverage_ms partial_start \
+                      missing_trades complete";
+/// Those of them that are decimals.
+const DECIMALS: &str = "price size base_volume_24h quote_volume_24h open high low close \
+                        base_volume quote_volume taker_buy_base taker_buy_quote";
+
+/// Numbers as short as their text is, times as milliseconds.
+fn query(table: &str, columns: &str) -> String {
+    let shown = columns.split(' ').map(|name| {
+        if DECIMALS.split(' ').any(|decimal| decimal == name) {
+            format!("trim_scale({name})")
+        } else if name.ends_with("_time") || name == "received_at" {
+            format!("(extract(epoch FROM {name}) * 1000)::bigint")
+        } else {
+            format!("{name}::text")
+        }
     });
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-fn latest_query() -> String {
-    let columns = columns(&[
-        ("base", ""),
-        ("quote", ""),
-        ("exchange", ""),
-        ("price", "decimal"),
-        ("size", "decimal"),
-        ("trade_id", ""),
-        ("basis", ""),
-        ("base_volume_24h", "decimal"),
-        ("quote_volume_24h", "decimal"),
-        ("volume_source", ""),
-        ("volume_time", "time"),
-        ("event_time", "time"),
-        ("received_at", "time"),
-    ]);
-    format!("SELECT {columns} FROM latest")
-}
-
-fn candle_query(table: &str) -> String {
-    let columns = columns(&[
-        ("base", ""),
-        ("quote", ""),
-        ("exchange", ""),
-        ("basis", ""),
-        ("open_time", "time"),
-        ("open", "decimal"),
-        ("high", "decimal"),
-        ("low", "decimal"),
-        ("close", "decimal"),
-        ("base_volume", "decimal"),
-        ("quote_volume", "decimal"),
-        ("taker_buy_base", "decimal"),
-        ("taker_buy_quote", "decimal"),
-        ("trades", ""),
-        ("status", ""),
-        ("revision", ""),
-        ("open_event_time", "time"),
-        ("close_event_time", "time"),
-        ("gap", ""),
-        ("coverage_ms", ""),
-        ("partial_start", ""),
-        ("missing_trades", ""),
-        ("complete", ""),
-    ]);
-    format!("SELECT {columns} FROM {table}")
+    format!("SELECT {} FROM {table}", shown.collect::<Vec<_>>().join(", "))
 }
 
 fn optional(value: Option<impl ToString>) -> String {

@@ -155,6 +155,13 @@ impl Installation {
         self.member_by(Command::new(binary("processor")?), state, arguments)
     }
 
+    /// Starts a member, and waits until it is ready.
+    pub fn ready_member(&self, state: &str, arguments: &[&str]) -> Result<Member> {
+        let mut member = self.member(state, arguments)?;
+        member.ready()?;
+        Ok(member)
+    }
+
     /// The same by a launcher, which ends as the processor.
     pub fn member_by(&self, by: Command, state: &str, arguments: &[&str]) -> Result<Member> {
         let application = self.application_id();
@@ -164,6 +171,13 @@ impl Installation {
     /// Starts a read view; the same `state` is the same view.
     pub fn view(&self, state: &str, arguments: &[&str]) -> Result<Member> {
         self.serve(Command::new(binary("processor")?), &["serve"], state, arguments)
+    }
+
+    /// Starts a read view, and waits until it is ready.
+    pub fn ready_view(&self, state: &str, arguments: &[&str]) -> Result<Member> {
+        let mut view = self.view(state, arguments)?;
+        view.ready()?;
+        Ok(view)
     }
 
     /// Starts a member and a read view, and waits until both are ready. Both take further arguments.
@@ -207,12 +221,23 @@ impl Installation {
         })
     }
 
+    /// A command of the producer to its end, and its events through the group.
+    pub fn process(&self, arguments: &[&str], members: &mut [&mut Member]) -> Result<()> {
+        self.produce(arguments)?;
+        self.caught_up(members)
+    }
+
     /// Records of `events` that the group has committed.
     pub fn processed(&self) -> Result<i64> {
         let events = self.topic(Topic::Events);
         Ok(topics::committed(&self.stack.bootstrap_servers, &self.application_id(), &events)?
             .iter()
             .sum())
+    }
+
+    /// Writes records to a partition of a topic.
+    pub fn write(&self, topic: Topic, partition: i32, records: &[broker::Row]) -> Result<()> {
+        broker::write(&self.stack.bootstrap_servers, &self.topic(topic), partition, records)
     }
 
     /// A topic's committed records.
@@ -242,6 +267,14 @@ impl Installation {
     pub fn finish(mut self) -> Result<()> {
         self.finished = true;
         Ok(())
+    }
+
+    /// [`Self::finish`], after these members were told to stop and ended well.
+    pub fn finish_with(self, members: impl IntoIterator<Item = Member>) -> Result<()> {
+        for member in members {
+            member.stop()?;
+        }
+        self.finish()
     }
 
     fn subjects(&self) -> Result<Vec<String>> {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::Stack;
@@ -52,20 +52,28 @@ pub struct Proxy {
 impl Proxy {
     /// In front of every broker.
     pub fn start(stack: &Stack) -> Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build()?;
-        let (network, state) = watch::channel(Network::Passes);
-        let (count, held) = watch::channel(0);
+        let (runtime, (network, state), (count, held)) = parts()?;
         for broker in 0..u16::try_from(stack.brokers())? {
             let to = stack.proxied_port + 2 * broker;
             let bind = TcpListener::bind(("127.0.0.1", to + 1));
             let listener = runtime.block_on(bind).with_context(|| {
                 format!("port {} is taken: KAFKA_PROXIED_PORT chooses others", to + 1)
             })?;
-            runtime.spawn(accept(listener, to, state.clone(), count.clone()));
+            let to = format!("127.0.0.1:{to}");
+            runtime.spawn(accept(listener, to, state.clone(), Some(count.clone())));
         }
         let bootstrap = format!("127.0.0.1:{}", stack.proxied_port + 1);
         Ok(Self { network, held, bootstrap, _runtime: runtime })
+    }
+
+    /// In front of anything else, on a port of its own. No commits are held here.
+    pub fn before(to: String) -> Result<(Self, u16)> {
+        let (runtime, (network, state), (_, held)) = parts()?;
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let address = listener.local_addr()?;
+        runtime.spawn(accept(listener, to, state, None));
+        let bootstrap = address.to_string();
+        Ok((Self { network, held, bootstrap, _runtime: runtime }, address.port()))
     }
 
     /// The setting that makes a member use it.
@@ -84,23 +92,32 @@ impl Proxy {
     }
 }
 
+/// A sender and its first receiver.
+type Channel<T> = (watch::Sender<T>, watch::Receiver<T>);
+
+fn parts() -> Result<(Runtime, Channel<Network>, Channel<usize>)> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_io().build()?;
+    Ok((runtime, watch::channel(Network::Passes), watch::channel(0)))
+}
+
+/// Commits of offsets are held and counted where `held` is.
 async fn accept(
     listener: TcpListener,
-    to: u16,
+    to: String,
     network: watch::Receiver<Network>,
-    held: watch::Sender<usize>,
+    held: Option<watch::Sender<usize>>,
 ) {
     while let Ok((client, _)) = listener.accept().await {
         if *network.borrow() == Network::Refuses {
             continue;
         }
         // A broker that is down refuses, and so does its proxy.
-        let Ok(broker) = TcpStream::connect(("127.0.0.1", to)).await else {
+        let Ok(broker) = TcpStream::connect(&to).await else {
             continue;
         };
         let ((client_says, to_client), (broker_says, to_broker)) =
             (client.into_split(), broker.into_split());
-        let requests = Some((Requests::default(), held.clone()));
+        let requests = held.clone().map(|held| (Requests::default(), held));
         tokio::spawn(carry(client_says, to_broker, network.clone(), requests));
         tokio::spawn(carry(broker_says, to_client, network.clone(), None));
     }

@@ -56,19 +56,11 @@ impl Simulated {
     pub fn follow(&self, installation: &Installation, flags: &[&str]) -> Result<Follower> {
         let listed = self.products.join(",");
         let own = ["run", "--venue", self.venue.as_str(), "--url", &self.url];
+        // A free port, which its log names.
+        let rest = ["--products", &listed, "--metrics", "127.0.0.1:0"];
         // Waits in proportion to a test: a venue's own would be minutes.
-        let rest = [
-            "--products",
-            &listed,
-            // A free port, which its log names.
-            "--metrics",
-            "127.0.0.1:0",
-            "--backoff-first",
-            "50ms",
-            "--backoff-cap",
-            "200ms",
-        ];
-        let process = installation.producer(&[&own[..], &rest, flags].concat())?;
+        let backoff = ["--backoff-first", "50ms", "--backoff-cap", "200ms"];
+        let process = installation.producer(&[&own[..], &rest, &backoff, flags].concat())?;
         Ok(Follower { process })
     }
 

@@ -10,7 +10,7 @@ use schemas::{PairKey, Timestamp};
 use crate::history::TradeHistory;
 use crate::instrument::{Class, Instrument};
 use crate::limits::Limits;
-use crate::malformed::Malformed;
+use crate::malformed::Result;
 use crate::message::{Parsed, Subscription};
 use crate::request::{Request, SocketRequest};
 
@@ -33,7 +33,7 @@ pub struct Adapter {
     /// The kind of message that aggregates trades which are also sent one by one.
     pub aggregate: Option<&'static str>,
     /// The pair of a product in the venue's notation.
-    pub pair: fn(&str) -> Result<PairKey, Malformed>,
+    pub pair: fn(&str) -> Result<PairKey>,
     /// The class of an instrument by its name.
     pub class: fn(&str) -> Class,
     /// Trade ids are dense per pair: a jump means that trades were missed. Without it, only the
@@ -43,7 +43,7 @@ pub struct Adapter {
     pub subscriptions: Subscriptions,
     /// Appends the messages of one text frame, received at a time. The parts that can be parsed
     /// are appended even if another part is malformed.
-    pub parse: fn(&str, Timestamp, &mut Vec<Parsed>) -> Result<(), Malformed>,
+    pub parse: fn(&str, Timestamp, &mut Vec<Parsed>) -> Result<()>,
     /// Signs of life of a connection.
     pub liveness: Liveness,
     /// The instruments that the venue lists.
@@ -105,7 +105,7 @@ pub struct Listing {
     /// A text frame is the answer to a request over the socket.
     pub is_answer: fn(&str) -> bool,
     /// The instruments of an answer.
-    pub parse: fn(&str) -> Result<Vec<Instrument>, Malformed>,
+    pub parse: fn(&str) -> Result<Vec<Instrument>>,
     /// The streams that announce changes of the whole listing.
     pub change_streams: &'static [&'static str],
     /// The streams of whole currencies, where the venue has them: trades, and changes of the

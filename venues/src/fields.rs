@@ -1,9 +1,10 @@
 //! Fields of JSON messages: scalars as text, exact decimals, whole numbers.
 
-use schemas::Decimal;
+use schemas::{Decimal, TakerSide, Timestamp};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::malformed::Malformed;
+use crate::malformed::{Malformed, Result};
 
 /// A number, or the inside of a string without escapes; `None` when absent or `null`.
 ///
@@ -17,23 +18,48 @@ pub fn scalar(raw: Option<&RawValue>) -> Option<&str> {
 }
 
 /// A decimal of a field that must be there.
-pub fn decimal(field: &'static str, text: Option<&str>) -> Result<Decimal, Malformed> {
+pub fn decimal(field: &'static str, text: Option<&str>) -> Result<Decimal> {
     let text = text.ok_or(Malformed::MissingField(field))?;
     text.parse().map_err(|_| Malformed::BadField(field))
 }
 
 /// A decimal of a field that may be absent or null.
-pub(crate) fn optional(
-    field: &'static str,
-    text: Option<&str>,
-) -> Result<Option<Decimal>, Malformed> {
+pub fn optional(field: &'static str, text: Option<&str>) -> Result<Option<Decimal>> {
     text.map(|text| decimal(field, Some(text))).transpose()
 }
 
 /// A whole number of a field that must be there.
-pub fn integer(field: &'static str, text: Option<&str>) -> Result<i64, Malformed> {
+pub fn integer(field: &'static str, text: Option<&str>) -> Result<i64> {
     let text = text.ok_or(Malformed::MissingField(field))?;
     text.parse().map_err(|_| Malformed::BadField(field))
+}
+
+/// A time of a field that must be there.
+pub(crate) fn time(field: &'static str, text: Option<&str>) -> Result<Timestamp> {
+    let text = text.ok_or(Malformed::MissingField(field))?;
+    Timestamp::parse_rfc3339(text).ok_or(Malformed::BadField(field))
+}
+
+/// The side of a field that must be there, by the venue's words for buying and selling.
+pub(crate) fn side(
+    field: &'static str,
+    text: Option<&str>,
+    [buy, sell]: [&str; 2],
+) -> Result<TakerSide> {
+    match text.ok_or(Malformed::MissingField(field))? {
+        text if text == buy => Ok(TakerSide::Buy),
+        text if text == sell => Ok(TakerSide::Sell),
+        _ => Err(Malformed::BadField(field)),
+    }
+}
+
+/// The content of a field that must be there.
+pub(crate) fn content<'a, T: Deserialize<'a>>(
+    field: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<T> {
+    let raw = raw.ok_or(Malformed::MissingField(field))?;
+    serde_json::from_str(raw.get()).map_err(|_| Malformed::BadField(field))
 }
 
 #[cfg(test)]

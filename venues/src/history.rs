@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
 
-use crate::malformed::Malformed;
+use crate::malformed::Result;
 use crate::request::HttpRequest;
 
 /// Trades that every venue gives in one answer.
@@ -30,7 +30,7 @@ pub struct TradeHistory {
     /// The request for the page at a cursor.
     pub request: fn(&MissingTrades, i64) -> HttpRequest,
     /// The answer for the page at a cursor, received at a time.
-    pub parse: fn(&MissingTrades, i64, &str, Timestamp) -> Result<HistoryAnswer, Malformed>,
+    pub parse: fn(&MissingTrades, i64, &str, Timestamp) -> Result<HistoryAnswer>,
     /// The time between two requests: at most half of the limit, except Kraken's whole second.
     pub pace: Duration,
 }

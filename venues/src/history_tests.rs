@@ -23,12 +23,7 @@ fn history(venue: Venue) -> &'static TradeHistory {
     venue.adapter().history.as_ref().unwrap()
 }
 
-fn parse(
-    venue: Venue,
-    missing: &MissingTrades,
-    cursor: i64,
-    text: &str,
-) -> Result<HistoryAnswer, Malformed> {
+fn parse(venue: Venue, missing: &MissingTrades, cursor: i64, text: &str) -> Result<HistoryAnswer> {
     (history(venue).parse)(missing, cursor, text, AT)
 }
 

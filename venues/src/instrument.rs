@@ -1,6 +1,6 @@
 //! The instruments of a venue and the changes of its listing.
 
-use crate::malformed::Malformed;
+use crate::malformed::{Malformed, Result};
 
 /// An instrument as a venue lists it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +20,7 @@ pub struct Instrument {
 pub(crate) fn split_product<'a>(
     product: &'a str,
     quotes: &[&'static str],
-) -> Result<(&'a str, &'static str), Malformed> {
+) -> Result<(&'a str, &'static str)> {
     let split = |quote: &'static str| {
         let base = product.strip_suffix(quote).filter(|base| !base.is_empty())?;
         Some((base, quote))
@@ -29,35 +29,20 @@ pub(crate) fn split_product<'a>(
     split.ok_or_else(|| Malformed::BadProduct(product.into()))
 }
 
-/// A class of instruments: classes differ in how often they trade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Class {
-    /// Delivered at once.
-    Spot,
-    /// A future without end.
-    Perpetual,
-    /// A future with an end.
-    Future,
-    /// An option.
-    Option,
-    /// Several of them traded as one.
-    Combo,
-}
-
-impl Class {
-    /// Every class.
-    pub const ALL: [Self; 5] =
-        [Self::Spot, Self::Perpetual, Self::Future, Self::Option, Self::Combo];
-
-    /// The label in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Spot => "spot",
-            Self::Perpetual => "perpetual",
-            Self::Future => "future",
-            Self::Option => "option",
-            Self::Combo => "combo",
-        }
+schemas::named! {
+    /// A class of instruments: classes differ in how often they trade.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Class {
+        /// Delivered at once.
+        Spot = "spot",
+        /// A future without end.
+        Perpetual = "perpetual",
+        /// A future with an end.
+        Future = "future",
+        /// An option.
+        Option = "option",
+        /// Several of them traded as one.
+        Combo = "combo",
     }
 }
 

@@ -42,7 +42,7 @@ mod test_data;
 mod venue;
 
 pub use adapter::{Adapter, Endpoints, Listing, Liveness, StreamsOf, Subscriptions};
-pub use fields::{decimal, integer, scalar};
+pub use fields::{decimal, integer, optional, scalar};
 pub use instrument::{Class, Instrument, ListingChange};
 pub use limits::Limits;
 pub use malformed::Malformed;

@@ -1,5 +1,8 @@
 //! The reasons for which text is not a message of its venue.
 
+/// The result of reading text.
+pub(crate) type Result<T, E = Malformed> = std::result::Result<T, E>;
+
 /// The reason for which text is not a message of its venue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {

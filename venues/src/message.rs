@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemas::{MarketEvent, PairKey, Timestamp};
 
 use crate::instrument::ListingChange;
-use crate::malformed::Malformed;
+use crate::malformed::Result;
 
 /// A message and the venue's name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,32 +103,18 @@ impl fmt::Display for Subscription {
     }
 }
 
-/// The reason for ignoring a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ignored {
-    /// An unknown type; venues add types without notice.
-    UnknownType,
-    /// A known type that is not used.
-    UnusedType,
-    /// A ticker of a changed quote without a trade: it is no price sample.
-    QuoteOnly,
-    /// An aggregate of trades that the same capture has one by one.
-    AggregateOfTrades,
-}
-
-impl Ignored {
-    /// Every reason.
-    pub const ALL: [Self; 4] =
-        [Self::UnknownType, Self::UnusedType, Self::QuoteOnly, Self::AggregateOfTrades];
-
-    /// The label in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownType => "unknown_type",
-            Self::UnusedType => "unused_type",
-            Self::QuoteOnly => "quote_only",
-            Self::AggregateOfTrades => "aggregate_of_trades",
-        }
+schemas::named! {
+    /// The reason for ignoring a message.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Ignored {
+        /// An unknown type; venues add types without notice.
+        UnknownType = "unknown_type",
+        /// A known type that is not used.
+        UnusedType = "unused_type",
+        /// A ticker of a changed quote without a trade: it is no price sample.
+        QuoteOnly = "quote_only",
+        /// An aggregate of trades that the same capture has one by one.
+        AggregateOfTrades = "aggregate_of_trades",
     }
 }
 
@@ -137,8 +123,8 @@ pub(crate) fn each<T>(
     parts: &[T],
     out: &mut Vec<Parsed>,
     kind: &'static str,
-    read: impl Fn(&T) -> Result<Message, Malformed>,
-) -> Result<(), Malformed> {
+    read: impl Fn(&T) -> Result<Message>,
+) -> Result<()> {
     let mut result = Ok(());
     for part in parts {
         match read(part) {

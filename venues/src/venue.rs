@@ -6,7 +6,7 @@ use schemas::{PairKey, Timestamp};
 
 use crate::adapter::Adapter;
 use crate::instrument::{Class, Instrument};
-use crate::malformed::Malformed;
+use crate::malformed::Result;
 use crate::message::Parsed;
 use crate::{binance, bitstamp, coinbase, deribit, kraken};
 
@@ -52,7 +52,7 @@ impl Venue {
     }
 
     /// The pair of a product in the venue's notation.
-    pub fn pair(self, product: &str) -> Result<PairKey, Malformed> {
+    pub fn pair(self, product: &str) -> Result<PairKey> {
         (self.adapter().pair)(product)
     }
 
@@ -67,18 +67,13 @@ impl Venue {
     }
 
     /// The instruments of an answer to a request for the listing.
-    pub fn instruments(self, body: &str) -> Result<Vec<Instrument>, Malformed> {
+    pub fn instruments(self, body: &str) -> Result<Vec<Instrument>> {
         (self.adapter().listing.parse)(body)
     }
 
     /// Appends the messages of one text frame. The parts that can be parsed are appended even if
     /// another part is malformed.
-    pub fn parse(
-        self,
-        text: &str,
-        received_at: Timestamp,
-        out: &mut Vec<Parsed>,
-    ) -> Result<(), Malformed> {
+    pub fn parse(self, text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
         (self.adapter().parse)(text, received_at, out)
     }
 }

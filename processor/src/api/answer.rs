@@ -19,7 +19,7 @@ use streams::store::Moment;
 
 use super::budget::Budget;
 use super::connections::ConnectionHandle;
-use super::error::Refusal;
+use super::error::{Refusal, Result};
 use super::extent::Extent;
 use super::params::{MAX_LAG, Params};
 
@@ -112,7 +112,7 @@ pub(super) struct ReadRequest {
 impl<S: Send + Sync> FromRequestParts<S> for ReadRequest {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
         Ok(Self {
             params: Params::new(pairs)?,
@@ -134,7 +134,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 impl ReadRequest {
     /// The media type of the answer.
-    pub(super) fn format(&self, offered: &[MediaType]) -> Result<MediaType, Refusal> {
+    pub(super) fn format(&self, offered: &[MediaType]) -> Result<MediaType> {
         let accept = self.accept.as_deref().unwrap_or("*/*");
         MediaType::accepted(accept, offered).ok_or_else(|| {
             let names: Vec<_> = offered.iter().map(|format| format.media_type()).collect();
@@ -143,7 +143,7 @@ impl ReadRequest {
     }
 
     /// The maximum age that the client accepts.
-    pub(super) fn max_lag_ms(&self) -> Result<Option<u64>, Refusal> {
+    pub(super) fn max_lag_ms(&self) -> Result<Option<u64>> {
         self.params.number(MAX_LAG, 0..=i64::MAX.unsigned_abs())
     }
 
@@ -154,7 +154,7 @@ impl ReadRequest {
         extent: &Extent,
         now: Moment,
         budget: &Budget,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response> {
         let tag = tag(&found.body);
         let mut headers = HeaderMap::new();
         let mut set = |name: HeaderName, value: String| {
@@ -207,13 +207,13 @@ pub(super) struct Representation {
 }
 
 impl Representation {
-    pub(super) fn json(whole: &impl Serialize) -> Result<Self, Refusal> {
+    pub(super) fn json(whole: &impl Serialize) -> Result<Self> {
         let body = serde_json::to_vec(whole).map_err(|error| Refusal::broken(&error))?;
         Ok(Self { format: MediaType::Json, body: body.into(), headers: Vec::new() })
     }
 
     /// One line per row, with the field names as the header.
-    pub(super) fn csv<R: Serialize>(rows: impl Iterator<Item = R>) -> Result<Self, Refusal> {
+    pub(super) fn csv<R: Serialize>(rows: impl Iterator<Item = R>) -> Result<Self> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         for row in rows {
             writer.serialize(row).map_err(|error| Refusal::broken(&error))?;

@@ -14,6 +14,9 @@ use serde_json::{Map, Value};
 /// reads.
 const BUSY_RETRY_S: u64 = 1;
 
+/// The result of everything that can be refused.
+pub(super) type Result<T, E = Refusal> = std::result::Result<T, E>;
+
 /// A status and a reason, with optional fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schemas::{FeedMark, LatestPrice, Timestamp};
 use serde::Serialize;
 
-use super::error::Refusal;
+use super::error::Result;
 use super::extent::Extent;
 use crate::operators::FeedState;
 use crate::store_keys;
@@ -132,8 +132,8 @@ impl ExchangeCache {
         &self,
         now: Timestamp,
         may_be_kept: bool,
-        gather: impl FnOnce() -> Result<(ByExchange, Extent), Refusal>,
-    ) -> Result<(Arc<ByExchange>, Extent), Refusal> {
+        gather: impl FnOnce() -> Result<(ByExchange, Extent)>,
+    ) -> Result<(Arc<ByExchange>, Extent)> {
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(CachedExchanges { at, exchanges, extent }) = &*cached
             && may_be_kept

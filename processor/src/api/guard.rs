@@ -23,7 +23,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::answer;
 use super::budget::{Budget, Held};
 use super::connections::ConnectionHandle;
-use super::error::Refusal;
+use super::error::{Refusal, Result};
 use super::rate::Rates;
 
 /// Bytes of a request body: 1,000 pairs of the longest names, and JSON around them.
@@ -112,7 +112,7 @@ impl Guard {
         Self { token, rates, now, timeout, budget }
     }
 
-    fn rate(&self, client: IpAddr) -> Result<(), Refusal> {
+    fn rate(&self, client: IpAddr) -> Result<()> {
         let Some(rates) = &self.rates else {
             return Ok(());
         };
@@ -122,7 +122,7 @@ impl Guard {
     }
 
     /// Reserves the memory of a request's body, which is buffered before the route runs.
-    fn body(&self, request: &Request) -> Result<Option<Held>, Refusal> {
+    fn body(&self, request: &Request) -> Result<Option<Held>> {
         let headers = request.headers();
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
@@ -138,7 +138,7 @@ impl Guard {
         held.map(Some).ok_or_else(Refusal::no_memory)
     }
 
-    fn token(&self, request: &Request) -> Result<(), Refusal> {
+    fn token(&self, request: &Request) -> Result<()> {
         let Some(token) = &self.token else {
             return Ok(());
         };
@@ -164,7 +164,7 @@ pub(super) async fn allowed(
     State(gate): State<Guard>,
     request: Request,
     next: Next,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     gate.rate(client(&request))?;
     gate.token(&request)?;
     Ok(next.run(request).await)
@@ -175,7 +175,7 @@ pub(super) async fn in_time(
     State(gate): State<Guard>,
     request: Request,
     next: Next,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     let _body = gate.body(&request)?;
     let answer = tokio::time::timeout(gate.timeout, next.run(request)).await;
     answer.map_err(|_| {

@@ -5,6 +5,7 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::clock;
@@ -14,6 +15,16 @@ const BUCKETS: [f64; 12] =
     [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
 /// The label of requests that match no route.
 const UNMATCHED: &str = "unmatched";
+
+/// Registers a metric that was made.
+pub(super) fn registered<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<M>,
+) -> prometheus::Result<M> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
 
 /// The metrics of routes. They are registered once per process.
 #[derive(Clone)]
@@ -28,9 +39,8 @@ impl RouteMetrics {
             "Time from a request to its answer, by route and class of status.",
         );
         let options = options.buckets(BUCKETS.to_vec());
-        let duration = HistogramVec::new(options, &["method", "route", "status"])?;
-        registry.register(Box::new(duration.clone()))?;
-        Ok(Self { duration })
+        let duration = HistogramVec::new(options, &["method", "route", "status"]);
+        Ok(Self { duration: registered(registry, duration)? })
     }
 }
 
@@ -49,17 +59,16 @@ pub struct ConnectionMetrics {
 impl ConnectionMetrics {
     /// Registers the metrics.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let open = IntGauge::new("processor_http_connections", "ConnectionMetrics of readers.")?;
+        let open = IntGauge::new("processor_http_connections", "ConnectionMetrics of readers.");
+        let open = registered(registry, open)?;
         let options = Opts::new(
             "processor_http_connections_dropped_total",
             "ConnectionMetrics refused or ended by this process, by reason.",
         );
-        let dropped = IntCounterVec::new(options, &["reason"])?;
+        let dropped = registered(registry, IntCounterVec::new(options, &["reason"]))?;
         for reason in DROPPED {
             dropped.with_label_values(&[reason]);
         }
-        registry.register(Box::new(open.clone()))?;
-        registry.register(Box::new(dropped.clone()))?;
         Ok(Self { open, dropped })
     }
 
@@ -85,9 +94,7 @@ pub(super) fn history_reads(registry: &Registry) -> prometheus::Result<IntCounte
         "processor_history_reads_total",
         "Reads of candles from PostgreSQL: read, away, or skipped while it is away.",
     );
-    let reads = IntCounterVec::new(options, &["outcome"])?;
-    registry.register(Box::new(reads.clone()))?;
-    Ok(reads)
+    registered(registry, IntCounterVec::new(options, &["outcome"]))
 }
 
 const fn class(status: u16) -> &'static str {

@@ -30,6 +30,7 @@ mod rate;
 mod read_service;
 mod reads;
 mod routes;
+mod rows;
 pub mod store_reader;
 pub mod stream;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::{ReadRequest, Representation};
 use super::budget::Budget;
-use super::error::Refusal;
+use super::error::{Refusal, Result};
 use super::exchange_cache::ExchangeCache;
 use super::extent::Extent;
 use super::history::History;
@@ -85,8 +85,8 @@ impl ReadService {
     pub(super) async fn read(
         self,
         ask: ReadRequest,
-        route: impl FnOnce(&mut ReadContext<'_>) -> Result<Representation, Refusal> + Send + 'static,
-    ) -> Result<Response, Refusal> {
+        route: impl FnOnce(&mut ReadContext<'_>) -> Result<Representation> + Send + 'static,
+    ) -> Result<Response> {
         let permit = Arc::clone(&self.reads).try_acquire_owned().map_err(|_| Refusal::busy())?;
         let max_lag = ask.max_lag_ms()?;
         let work = move || {
@@ -109,7 +109,7 @@ impl ReadService {
     }
 }
 
-fn within(max_lag: Option<u64>, extent: &Extent, now: Moment) -> Result<(), Refusal> {
+fn within(max_lag: Option<u64>, extent: &Extent, now: Moment) -> Result<()> {
     let Some(max) = max_lag else {
         return Ok(());
     };
@@ -137,7 +137,7 @@ pub(super) struct ReadContext<'a> {
 
 impl ReadContext<'_> {
     /// The partition that has the pair, and its newest price.
-    pub(super) fn find(&mut self, pair: &PairKey) -> Result<Option<(usize, LatestPrice)>, Refusal> {
+    pub(super) fn find(&mut self, pair: &PairKey) -> Result<Option<(usize, LatestPrice)>> {
         let partition_hints = Arc::clone(&self.service.partition_hints);
         let first = partition_hints.recall(pair);
         let first = first.and_then(|first| self.readers.iter().position(|(p, _)| *p == first));
@@ -158,11 +158,7 @@ impl ReadContext<'_> {
     }
 
     /// The reader of a partition, for a read of these stores.
-    pub(super) fn reader(
-        &mut self,
-        index: usize,
-        topics: &[Topic],
-    ) -> Result<&StoreReader, Refusal> {
+    pub(super) fn reader(&mut self, index: usize, topics: &[Topic]) -> Result<&StoreReader> {
         let (partition, reader) = &self.readers[index];
         for topic in topics {
             self.extent.add(*topic, *partition, reader.store(*topic)?);
@@ -171,10 +167,7 @@ impl ReadContext<'_> {
     }
 
     /// Every reader, for a read of that store.
-    pub(super) fn all(
-        &mut self,
-        topic: Topic,
-    ) -> Result<impl Iterator<Item = &StoreReader>, Refusal> {
+    pub(super) fn all(&mut self, topic: Topic) -> Result<impl Iterator<Item = &StoreReader>> {
         for (partition, reader) in &self.readers {
             self.extent.add(topic, *partition, reader.store(topic)?);
         }
@@ -182,7 +175,7 @@ impl ReadContext<'_> {
     }
 
     /// The newest mark of each exchange's feed, in every partition.
-    pub(super) fn feeds(&mut self) -> Result<Vec<(String, FeedMark)>, Refusal> {
+    pub(super) fn feeds(&mut self) -> Result<Vec<(String, FeedMark)>> {
         let mut marks = Vec::new();
         for (partition, store) in self.service.queries.stores(store_name(Topic::Feeds)) {
             self.extent.add(Topic::Feeds, partition, &store);
@@ -192,11 +185,7 @@ impl ReadContext<'_> {
     }
 
     /// The newest mark of an exchange's feed in one partition.
-    pub(super) fn feed(
-        &mut self,
-        index: usize,
-        exchange: &str,
-    ) -> Result<Option<FeedMark>, Refusal> {
+    pub(super) fn feed(&mut self, index: usize, exchange: &str) -> Result<Option<FeedMark>> {
         let wanted = self.readers[index].0;
         let stores = self.service.queries.stores(store_name(Topic::Feeds));
         let Some((partition, store)) = stores.into_iter().find(|(p, _)| *p == wanted) else {
@@ -208,7 +197,7 @@ impl ReadContext<'_> {
         bytes.map(decode).transpose().map_err(|error| Refusal::broken(&error))
     }
 
-    fn marks(&self, store: &Committed) -> Result<Vec<(String, FeedMark)>, Refusal> {
+    fn marks(&self, store: &Committed) -> Result<Vec<(String, FeedMark)>> {
         // There is one mark per exchange.
         let pairs = store.range(&[], &AFTER_FEEDS, usize::MAX)?;
         let decoded = pairs.into_iter().map(|(key, value)| {

@@ -15,7 +15,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{And, DefaultPredicate, Predicate as _, SizeAbove};
 
 use super::connections::ConnectionHandle;
-use super::error::Refusal;
+use super::error::{Refusal, Result};
 use super::guard::{AccessPolicy, Guard, MAX_BODY, allowed, in_time};
 use super::metrics::{RouteMetrics, watch};
 use super::read_service::ReadService;
@@ -96,7 +96,7 @@ async fn ready(State(service): State<ReadService>) -> Response {
 async fn metrics(
     State(service): State<ReadService>,
     handle: Option<Extension<ConnectionHandle>>,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     let mut text = Vec::new();
     let encoded = TextEncoder::new().encode(&service.registry.gather(), &mut text);
     encoded.map_err(|error| Refusal::broken(&error))?;

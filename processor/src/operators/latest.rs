@@ -41,12 +41,12 @@ fn update(mut latest: StoreEntry<'_, LatestPrice>, event: &MarketEvent, tie: i64
     let newer_price = latest
         .as_ref()
         .is_none_or(|known| order > (known.event_time, known.basis == Basis::Trade, known.tie));
-    let newer_volumes = has_volumes(event)
+    let newer_volumes = event.has_volumes()
         && latest.as_ref().is_none_or(|known| Some(event.event_time) >= known.volume_time);
     if !newer_price && !newer_volumes {
         return;
     }
-    let known = latest.get_or_insert_with(|| first(event, tie));
+    let known = latest.get_or_insert_with(|| LatestPrice::of(event, tie));
     if newer_price {
         known.price = event.price;
         known.size = event.size;
@@ -62,24 +62,4 @@ fn update(mut latest: StoreEntry<'_, LatestPrice>, event: &MarketEvent, tie: i64
         known.volume_source = event.volume_source;
         known.volume_time = Some(event.event_time);
     }
-}
-
-fn first(event: &MarketEvent, tie: i64) -> LatestPrice {
-    LatestPrice {
-        price: event.price,
-        size: event.size,
-        trade_id: event.trade_id,
-        basis: event.basis,
-        base_volume_24h: event.base_volume_24h,
-        quote_volume_24h: event.quote_volume_24h,
-        volume_source: event.volume_source,
-        volume_time: has_volumes(event).then_some(event.event_time),
-        event_time: event.event_time,
-        received_at: event.received_at,
-        tie,
-    }
-}
-
-const fn has_volumes(event: &MarketEvent) -> bool {
-    event.base_volume_24h.is_some() || event.quote_volume_24h.is_some()
 }

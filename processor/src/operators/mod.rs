@@ -16,3 +16,6 @@ pub use entry::{Entry, entry};
 pub use latest::LatestPrices;
 pub use pairs::{Pair, PairCache};
 pub use rules::{REVISION_HORIZON_MS, is_closed};
+
+/// The result of taking a record.
+type Result<T, E = streams::Failure> = std::result::Result<T, E>;

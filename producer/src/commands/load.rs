@@ -19,22 +19,10 @@ const NANOS: u64 = 1_000_000_000;
 
 /// Publishes the load; the result is a line of JSON on standard output.
 pub fn load(config: &LoadConfig) -> anyhow::Result<()> {
-    let load = Load {
-        events: config.events,
-        keys: config.keys,
-        ids: config.ids,
-        samples_percent: config.samples_percent,
-        seed: config.seed,
-        event_rate: config.event_rate,
-        pick: config.pick,
-        disorder_percent: config.disorder_percent,
-        disorder_ms: config.disorder_ms,
-        start: config.start_ms.map_or_else(
-            || load::latest_start(clock::now(), config.events, config.event_rate, config.rate),
-            Timestamp,
-        ),
-    };
     let rate = config.rate;
+    let (events, event_rate) = (config.load.events, config.load.event_rate);
+    let latest = || load::latest_start(clock::now(), events, event_rate, rate);
+    let load = Load { start: config.start_ms.map_or_else(latest, Timestamp), ..config.load };
     interruptible(&config.kafka.clone(), move |mut publisher, metrics| {
         let keys: Vec<_> = load.pairs().iter().map(|pair| publisher.sink.key(pair)).collect();
         let watch = Stopwatch::start();

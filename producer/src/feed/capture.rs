@@ -40,25 +40,16 @@ const LEVEL: i32 = 3;
 /// Lines between feed and thread. Small: a disk that does not keep up holds up the feed.
 const CHANNEL: usize = 1024;
 
-/// The kind of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineKind {
-    /// A connection was made.
-    Open,
-    /// We sent it.
-    Sent,
-    /// The venue sent it.
-    Frame,
-}
-
-impl LineKind {
-    /// The text in a file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Sent => "sent",
-            Self::Frame => "frame",
-        }
+schemas::named! {
+    /// The kind of a line.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum LineKind {
+        /// A connection was made.
+        Open = "open",
+        /// We sent it.
+        Sent = "sent",
+        /// The venue sent it.
+        Frame = "frame",
     }
 }
 

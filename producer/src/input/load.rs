@@ -7,10 +7,10 @@
 //! A candle counts a trade id once, so a load with ids hides a record that was processed twice.
 //! Trades without ids are counted each time: such a load shows it.
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp};
 
 /// The exchange in the keys of synthetic trades.
 pub const EXCHANGE: &str = "load";
@@ -41,27 +41,37 @@ pub enum Ids {
 }
 
 /// The settings of a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// The number of trades and samples.
+    /// Number of trades and price samples.
+    #[arg(long, env = "LOAD_EVENTS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
-    /// The number of pairs.
+    /// Number of pairs.
+    #[arg(long, env = "LOAD_KEYS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub keys: u32,
-    /// The ids of trades.
+    /// Ids of trades. Candles count an id once, and a trade without an id each time it is processed.
+    #[arg(long, env = "LOAD_IDS", value_enum, default_value_t = Ids::Dense)]
     pub ids: Ids,
-    /// Events in a hundred that are price samples; the others are trades.
+    /// Percentage of price samples; the other events are trades.
+    #[arg(long, env = "LOAD_SAMPLES_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub samples_percent: u32,
-    /// Which ones.
+    /// Seed of the events.
+    #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
     pub seed: u64,
     /// Events per second of event time.
+    #[arg(long, env = "LOAD_EVENT_RATE", default_value_t = 75_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub event_rate: u32,
-    /// Whose turn it is.
+    /// Choice of the pair that trades next.
+    #[arg(long, env = "LOAD_PICK", value_enum, default_value_t = Pick::Uniform)]
     pub pick: Pick,
-    /// Events in a hundred that bear an earlier time than their turn.
+    /// Percentage of events with an earlier event time than the events before them.
+    #[arg(long, env = "LOAD_DISORDER_PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
     pub disorder_percent: u32,
-    /// By how many milliseconds at most.
+    /// Largest disorder in milliseconds; within the grace of a minute no event is late.
+    #[arg(long, env = "LOAD_DISORDER_MS", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub disorder_ms: u32,
-    /// The event time of the first.
+    /// Event time of the first.
+    #[arg(skip)]
     pub start: Timestamp,
 }
 
@@ -130,7 +140,8 @@ impl Load {
             if load.samples_percent > 0 && rng.random_ratio(load.samples_percent, 100) {
                 *samples += 1;
                 let sample = MarketEvent::sample(price, load.time(index, &mut rng));
-                return (key, with_volume(sample, *samples));
+                // It grows with each sample of a pair, so that no two are alike.
+                return (key, sample.with_volumes(Some(size(*samples)), None));
             }
             *trades += 1;
             let event = MarketEvent {
@@ -205,12 +216,6 @@ impl Turns {
             }
         }
     }
-}
-
-/// The volume grows with each sample of a pair, so that no two are alike.
-fn with_volume(sample: MarketEvent, count: i64) -> MarketEvent {
-    let volume = Some(size(count));
-    MarketEvent { base_volume_24h: volume, volume_source: VolumeSource::Exchange, ..sample }
 }
 
 fn ticks_to_price(ticks: i64) -> Decimal {

@@ -12,11 +12,11 @@
 use std::borrow::Cow;
 use std::io::BufRead;
 
-use schemas::{MarketEvent, PairKey, Timestamp, VolumeSource};
+use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use venues::pipeline::{DeadLetter, Output};
-use venues::{Malformed, decimal, integer, scalar};
+use venues::{Malformed, decimal, integer, optional, scalar};
 
 use crate::input::lines::Lines;
 
@@ -28,17 +28,13 @@ pub const SOURCE: &str = "price_events";
 struct PriceEvent<'a> {
     #[serde(borrow)]
     base_currency: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     quote_currency: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     exchange: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow, rename = "baseVolumeLast24h")]
+    #[serde(rename = "baseVolumeLast24h")]
     base_volume: Option<&'a RawValue>,
-    #[serde(borrow, rename = "quoteVolumeLast24h")]
+    #[serde(rename = "quoteVolumeLast24h")]
     quote_volume: Option<&'a RawValue>,
-    #[serde(borrow)]
     timestamp_in_ms: Option<&'a RawValue>,
 }
 
@@ -62,21 +58,12 @@ pub fn parse(line: &str, received_at: Timestamp) -> Result<(PairKey, MarketEvent
         sent.exchange.ok_or(Malformed::MissingField("exchange"))?.to_lowercase(),
     )
     .checked()?;
-    let volume = |field, raw: Option<&RawValue>| {
-        scalar(raw).map(|text| decimal(field, Some(text))).transpose()
-    };
-    let base_volume_24h = volume("baseVolumeLast24h", sent.base_volume)?;
-    let quote_volume_24h = volume("quoteVolumeLast24h", sent.quote_volume)?;
-    let stated = base_volume_24h.is_some() || quote_volume_24h.is_some();
+    let base_volume = optional("baseVolumeLast24h", scalar(sent.base_volume))?;
+    let quote_volume = optional("quoteVolumeLast24h", scalar(sent.quote_volume))?;
     let time = Timestamp(integer("timestampInMs", scalar(sent.timestamp_in_ms))?);
-    let event = MarketEvent {
-        base_volume_24h,
-        quote_volume_24h,
-        volume_source: if stated { VolumeSource::Exchange } else { VolumeSource::None },
-        received_at,
-        ..MarketEvent::sample(decimal("price", scalar(sent.price))?, time)
-    };
-    Ok((pair, event))
+    let sample = MarketEvent::sample(decimal("price", scalar(sent.price))?, time)
+        .with_volumes(base_volume, quote_volume);
+    Ok((pair, MarketEvent { received_at, ..sample }))
 }
 
 /// Reads lines to the end; `now` is asked once for each. Empty lines are skipped.
@@ -105,6 +92,7 @@ where
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use schemas::VolumeSource;
 
     use super::*;
 

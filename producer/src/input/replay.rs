@@ -35,23 +35,14 @@ struct Line<'a> {
     at_us: Option<i64>,
     #[serde(borrow)]
     venue: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     raw: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     exchange: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     base: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     quote: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     trade_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     size: Option<&'a RawValue>,
-    #[serde(borrow)]
     event_time_us: Option<&'a RawValue>,
 }
 

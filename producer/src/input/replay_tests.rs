@@ -48,34 +48,6 @@ fn a_trade_file_becomes_its_trades_and_nothing_else() -> anyhow::Result<()> {
 }
 
 #[test]
-fn the_coinbase_capture_gives_its_events_marks_its_gaps_and_has_no_dead_letter()
--> anyhow::Result<()> {
-    let name = "coinbase/20210417_ws.jsonl.zst";
-    let (path, frames) = (test_data::file(name)?, test_data::frames(name)?);
-    let (outputs, metrics) = replayed(&path)?;
-    let events =
-        outputs.iter().filter(|(_, output)| matches!(output, Output::Event { .. })).count();
-    let marks = outputs.iter().filter(|(_, output)| matches!(output, Output::Gap { .. })).count();
-    assert_eq!(events, 107 + 107);
-    assert_eq!(outputs.len(), events + marks, "no dead letter");
-    let unused = metrics.ignored.with_label_values(&["coinbase", "unused_type"]).get();
-    assert_eq!(unused, 9_719 + 10);
-    // Independently: ids of matches by product, as they stand in the raw frames.
-    let mut newest: FxHashMap<String, i64> = FxHashMap::default();
-    let mut jumps = 0;
-    for (_, text) in frames {
-        let raw: serde_json::Value = serde_json::from_str(&text)?;
-        let is_match = raw["type"] == "match" || raw["type"] == "last_match";
-        if let Some(id) = raw["trade_id"].as_i64().filter(|_| is_match) {
-            let before = newest.insert(raw["product_id"].to_string(), id);
-            jumps += usize::from(before.is_some_and(|before| id > before + 1));
-        }
-    }
-    assert_eq!(marks, jumps);
-    Ok(())
-}
-
-#[test]
 fn a_replay_gives_the_same_outputs_every_time() -> anyhow::Result<()> {
     let path = test_data::file("binance/20210404_ws.jsonl.zst")?;
     let (first, _) = replayed(&path)?;

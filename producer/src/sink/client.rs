@@ -9,38 +9,10 @@ use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use streams::runtime::ConnectionRefusal;
 
 use crate::clock::Stopwatch;
-use crate::sink::config::{SinkConfig, SinkError};
+use crate::sink::config::{Result, SinkConfig, SinkError};
 
 /// Between two looks at why no broker has answered.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// The last refusal by Kafka, or by TLS, that a person has to correct.
-#[derive(Default)]
-pub(crate) struct Denials(ConnectionRefusal);
-
-impl Denials {
-    /// Remembers an error of a connection that only a person can correct. Of a certificate librdkafka tells
-    /// by the code or, when the handshake fails at its first step, by its text and as a lost connection.
-    pub(crate) fn connection(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
-        self.0.connection(code, reason);
-    }
-
-    /// Remembers a topic that does not take records of this user.
-    pub(crate) fn topic(&self, topic: &str) {
-        self.0
-            .set(format!("its user may not write to {topic}; allow that user Write on the topic"));
-    }
-
-    /// The last one.
-    pub(crate) fn last(&self) -> Option<String> {
-        self.0.last()
-    }
-
-    /// Forgets: later errors of the connections heal or come again.
-    pub(crate) fn clear(&self) {
-        self.0.take();
-    }
-}
 
 /// The user lacks an ACL: no record of this topic is taken until a person adds it.
 pub(crate) fn is_denied(error: &KafkaError) -> bool {
@@ -75,8 +47,8 @@ pub(crate) fn topics<C: ProducerContext>(
     client: &ThreadedProducer<C>,
     config: &SinkConfig,
     patience: Duration,
-    denials: &Denials,
-) -> Result<BTreeMap<String, i32>, SinkError> {
+    denials: &ConnectionRefusal,
+) -> Result<BTreeMap<String, i32>> {
     let watch = Stopwatch::start();
     let metadata = loop {
         let left = patience.saturating_sub(watch.elapsed());

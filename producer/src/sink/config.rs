@@ -43,6 +43,9 @@ pub struct SpoolConfig {
     pub max_bytes: u64,
 }
 
+/// The result of publishing.
+pub type Result<T, E = SinkError> = std::result::Result<T, E>;
+
 /// The reason for which publishing failed; each message tells what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {

@@ -11,11 +11,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use streams::runtime::ConnectionRefusal;
 
 use crate::clock;
 use crate::labels::EXCHANGES;
 use crate::metrics::Metrics;
-use crate::sink::client::{Denials, is_denied};
+use crate::sink::client::is_denied;
 use crate::sink::outbox::Delivered;
 use crate::sink::parcel::Tag;
 use crate::sink::refused::{Refusals, Refused};
@@ -34,7 +35,7 @@ pub(crate) struct Deliveries {
     /// The records that Kafka refused.
     pub(crate) refusals: Refusals,
     /// Refusals that a person has to correct.
-    pub(crate) denials: Denials,
+    pub(crate) denials: ConnectionRefusal,
     /// The broker has answered once; before that, an error is told to the one who connects.
     pub(crate) connected: AtomicBool,
 }
@@ -49,7 +50,7 @@ impl Deliveries {
             events,
             delivered,
             refusals: Refusals::default(),
-            denials: Denials::default(),
+            denials: ConnectionRefusal::default(),
             connected: AtomicBool::new(false),
         }
     }
@@ -92,7 +93,10 @@ impl ProducerContext for Deliveries {
             Some(error) if is_purged(error) => {}
             // No record of the topic is taken: the sink ends, and the spool keeps what it has.
             Some(error) if is_denied(error) => {
-                self.denials.topic(message.topic());
+                let topic = message.topic();
+                self.denials.set(format!(
+                    "its user may not write to {topic}; allow that user Write on the topic"
+                ));
                 if tag.number == 0 {
                     self.metrics.undeliverable.inc();
                 }
@@ -133,16 +137,18 @@ fn concerns_a_batch(error: &KafkaError) -> bool {
         InvalidMessage, InvalidMessageSize, InvalidRecord, InvalidTimestamp, MessageBatchTooLarge,
         MessageSizeTooLarge, PolicyViolation,
     };
-    let of_batch = [
-        InvalidMessage,
-        InvalidMessageSize,
-        InvalidRecord,
-        InvalidTimestamp,
-        MessageBatchTooLarge,
-        MessageSizeTooLarge,
-        PolicyViolation,
-    ];
-    error.rdkafka_error_code().is_some_and(|code| of_batch.contains(&code))
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            InvalidMessage
+                | InvalidMessageSize
+                | InvalidRecord
+                | InvalidTimestamp
+                | MessageBatchTooLarge
+                | MessageSizeTooLarge
+                | PolicyViolation
+        )
+    )
 }
 
 /// Bytes of key and value, for the gauge of the queue.

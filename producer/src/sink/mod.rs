@@ -44,7 +44,7 @@ use streams::dead_letter;
 use venues::pipeline::{DeadLetter, Output};
 
 use self::client::{settings, topics};
-use self::config::{SinkConfig, SinkError};
+use self::config::{Result, SinkConfig, SinkError};
 use self::deliveries::{Deliveries, size};
 use self::outbox::{Delivered, Outbox};
 use self::parcel::{Parcel, Tag, Target, headers};
@@ -87,11 +87,7 @@ pub struct Sink {
 impl Sink {
     /// Connects, and makes sure that the topics exist. With a spool that has seen Kafka before, a
     /// Kafka that is away is no reason not to begin.
-    pub fn connect(
-        config: &SinkConfig,
-        codec: Codec,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, SinkError> {
+    pub fn connect(config: &SinkConfig, codec: Codec, metrics: Arc<Metrics>) -> Result<Self> {
         let events = Topic::Events.name(&config.topic_prefix);
         let dead_letters = Topic::DeadLetters.name(&config.topic_prefix);
         let delivered = Delivered::default();
@@ -104,7 +100,8 @@ impl Sink {
         let ask = |patience| topics(&client, config, patience, &client.context().denials);
         let partitions = start::partitions(config, &codec, ask)?;
         client.context().connected.store(true, Ordering::Relaxed);
-        client.context().denials.clear();
+        // Later errors of the connections heal or come again.
+        client.context().denials.take();
         Ok(Self {
             address: config.bootstrap_servers.clone(),
             partitions,
@@ -128,7 +125,7 @@ impl Sink {
     }
 
     /// Queues a live record: the time from its receipt to Kafka's acknowledgement is measured.
-    pub fn publish_live(&mut self, output: &Output) -> Result<(), SinkError> {
+    pub fn publish_live(&mut self, output: &Output) -> Result<()> {
         self.received = output.received_at();
         let published = self.publish(output);
         self.received = None;
@@ -136,7 +133,7 @@ impl Sink {
     }
 
     /// Queues one output, waiting while the queue is full.
-    pub fn publish(&mut self, output: &Output) -> Result<(), SinkError> {
+    pub fn publish(&mut self, output: &Output) -> Result<()> {
         match output {
             Output::Event { pair, event } => self.event(pair, event),
             Output::Mark { exchange, mark } => {
@@ -156,7 +153,7 @@ impl Sink {
         key: &[u8],
         value: &R,
         exchange: &str,
-    ) -> Result<(), SinkError> {
+    ) -> Result<()> {
         self.key.clear();
         self.key.extend_from_slice(key);
         self.value.clear();
@@ -171,7 +168,7 @@ impl Sink {
 
     /// Waits until the broker has everything that was queued. What it does not take in time is kept
     /// in the spool, if there is one, and is lost otherwise, which is an error.
-    pub fn finish(&mut self) -> Result<(), SinkError> {
+    pub fn finish(&mut self) -> Result<()> {
         let stopping = self.stopping.load(Ordering::Relaxed);
         let patience = if stopping { Duration::ZERO } else { self.flush_timeout };
         let kept = self.empty_spool(patience)?;
@@ -201,7 +198,7 @@ impl Sink {
 
     /// Waits until the client has nothing in its hands and nothing is refused; false when that takes
     /// longer.
-    fn flush(&self, patience: Duration) -> Result<bool, SinkError> {
+    fn flush(&self, patience: Duration) -> Result<bool> {
         let watch = Stopwatch::start();
         loop {
             let left = patience.saturating_sub(watch.elapsed());
@@ -216,7 +213,7 @@ impl Sink {
     }
 
     /// Works on the spool until it is empty; how many records are left.
-    fn empty_spool(&mut self, patience: Duration) -> Result<u64, SinkError> {
+    fn empty_spool(&mut self, patience: Duration) -> Result<u64> {
         let watch = Stopwatch::start();
         while self.pending() && watch.elapsed() < patience {
             self.idle()?;
@@ -234,7 +231,7 @@ impl Sink {
     }
 
     /// Works on the spool for a moment, while there is nothing to publish.
-    pub fn idle(&mut self) -> Result<(), SinkError> {
+    pub fn idle(&mut self) -> Result<()> {
         if let Some(mut outbox) = self.outbox.take() {
             let pumped = self.pump(&mut outbox);
             self.outbox = Some(outbox);
@@ -244,7 +241,7 @@ impl Sink {
         Ok(())
     }
 
-    fn event<R: Record>(&mut self, pair: &PairKey, event: &R) -> Result<(), SinkError> {
+    fn event<R: Record>(&mut self, pair: &PairKey, event: &R) -> Result<()> {
         self.encode(pair, event);
         self.send(Target::Key, &pair.exchange, Vec::new())
     }
@@ -256,7 +253,7 @@ impl Sink {
         self.codec.encode(value, &mut self.value);
     }
 
-    fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), SinkError> {
+    fn dead_letter(&mut self, letter: &DeadLetter) -> Result<()> {
         self.metrics.dead_letters.with_label_values(&[letter.venue, letter.reason]).inc();
         tracing::debug!(venue = letter.venue, reason = letter.detail, "dead letter");
         let cut = dead_letter::cut(&[], Some(letter.raw.as_bytes()), dead_letter::MAX_BYTES);
@@ -269,12 +266,7 @@ impl Sink {
     }
 
     /// Sends the key and value that stand in the buffers.
-    fn send(
-        &mut self,
-        target: Target,
-        venue: &str,
-        headers: Vec<(&str, &str)>,
-    ) -> Result<(), SinkError> {
+    fn send(&mut self, target: Target, venue: &str, headers: Vec<(&str, &str)>) -> Result<()> {
         let outbox = self.outbox.take();
         let key: &[u8] = if target == Target::DeadLetters { &[] } else { &self.key };
         let parcel = Parcel { target, venue, key, value: &self.value, headers };
@@ -287,7 +279,7 @@ impl Sink {
     }
 
     /// Queues a record, waiting while the queue is full.
-    fn queue(&self, parcel: &Parcel<'_>) -> Result<(), SinkError> {
+    fn queue(&self, parcel: &Parcel<'_>) -> Result<()> {
         self.remedy(None)?;
         while !self.offer(parcel, Tag::of(parcel, 0, self.received))? {
             if self.stopping.load(Ordering::Relaxed) {
@@ -304,7 +296,7 @@ impl Sink {
     }
 
     /// Puts a record into the spool, waiting while that is full, and marks the feed that had to wait.
-    fn spool(&self, outbox: &mut Outbox, parcel: &Parcel<'_>) -> Result<(), SinkError> {
+    fn spool(&self, outbox: &mut Outbox, parcel: &Parcel<'_>) -> Result<()> {
         let Some(stopped) = self.keep(outbox, parcel)? else {
             return self.pump(outbox);
         };
@@ -328,11 +320,7 @@ impl Sink {
     }
 
     /// Puts a record into the spool; since when that was full, if it was.
-    fn keep(
-        &self,
-        outbox: &mut Outbox,
-        parcel: &Parcel<'_>,
-    ) -> Result<Option<Timestamp>, SinkError> {
+    fn keep(&self, outbox: &mut Outbox, parcel: &Parcel<'_>) -> Result<Option<Timestamp>> {
         let mut full = None;
         while outbox.push(self.received.unwrap_or_else(clock::now), parcel)? == Push::Full {
             full.get_or_insert_with(clock::now);
@@ -346,7 +334,7 @@ impl Sink {
     }
 
     /// Moves spooled records to the client's queue, and releases acknowledged ones.
-    fn pump(&self, outbox: &mut Outbox) -> Result<(), SinkError> {
+    fn pump(&self, outbox: &mut Outbox) -> Result<()> {
         self.remedy(Some(outbox))?;
         while let Some(record) = outbox.head()? {
             let parcel = Parcel::read(&record.bytes).ok_or_else(|| {
@@ -361,7 +349,7 @@ impl Sink {
     }
 
     /// Does what can be done about what Kafka has refused.
-    fn remedy(&self, outbox: Option<&Outbox>) -> Result<(), SinkError> {
+    fn remedy(&self, outbox: Option<&Outbox>) -> Result<()> {
         let refusals = &self.client.context().refusals;
         while let Some(refused) = refusals.pop() {
             let before = refused.clone();
@@ -400,7 +388,7 @@ impl Sink {
     }
 
     /// The record cannot be published in any form: it is kept beside the spool, if there is one.
-    fn give_up(&self, refused: &Refused, outbox: Option<&Outbox>) -> Result<bool, SinkError> {
+    fn give_up(&self, refused: &Refused, outbox: Option<&Outbox>) -> Result<bool> {
         let keep = |outbox: &Outbox| outbox.keep(refused.tag.number, &refused.parcel());
         let kept = outbox.map_or(Ok(None), keep)?;
         self.metrics.undeliverable.inc();
@@ -413,7 +401,7 @@ impl Sink {
     }
 
     /// Offers a record to the client's queue; false when that is full.
-    fn offer(&self, parcel: &Parcel<'_>, tag: Tag) -> Result<bool, SinkError> {
+    fn offer(&self, parcel: &Parcel<'_>, tag: Tag) -> Result<bool> {
         self.check_denials()?;
         let dead = parcel.target == Target::DeadLetters;
         let topic = if dead { &self.dead_letters } else { &self.events };
@@ -448,7 +436,7 @@ impl Sink {
     }
 
     /// A topic that this user may not write to takes no record, whatever is sent.
-    fn check_denials(&self) -> Result<(), SinkError> {
+    fn check_denials(&self) -> Result<()> {
         match self.client.context().denials.last() {
             Some(reason) => Err(SinkError::Denied { address: self.address.clone(), reason }),
             None => Ok(()),

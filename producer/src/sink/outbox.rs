@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use schemas::Timestamp;
 
 use crate::metrics::Metrics;
-use crate::sink::config::{SinkError, SpoolConfig};
+use crate::sink::config::{Result, SinkError, SpoolConfig};
 use crate::sink::parcel::Parcel;
 use crate::sink::spool::{Damage, Push, Spool, SpoolRecord};
 
@@ -82,11 +82,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Opens the spool; records of an earlier process are sent first.
-    pub fn open(
-        config: &SpoolConfig,
-        delivered: Delivered,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, SinkError> {
+    pub fn open(config: &SpoolConfig, delivered: Delivered, metrics: Arc<Metrics>) -> Result<Self> {
         let spool = Spool::open(&config.dir, config.max_bytes).map_err(|error| failed(&error))?;
         delivered.numbers().next = spool.next_ack();
         let expected = spool.next_ack();
@@ -118,12 +114,12 @@ impl Outbox {
     }
 
     /// Puts a record behind all others.
-    pub fn push(&mut self, at: Timestamp, parcel: &Parcel<'_>) -> Result<Push, SinkError> {
+    pub fn push(&mut self, at: Timestamp, parcel: &Parcel<'_>) -> Result<Push> {
         self.spool.push(at, &parcel.write()).map_err(|error| failed(&error))
     }
 
     /// The next record that the client does not have.
-    pub fn head(&mut self) -> Result<Option<&SpoolRecord>, SinkError> {
+    pub fn head(&mut self) -> Result<Option<&SpoolRecord>> {
         self.spool.peek().map_err(|error| failed(&error))?;
         let next = self.spool.next_read();
         if self.expected < next {
@@ -141,11 +137,7 @@ impl Outbox {
 
     /// Keeps a record that Kafka does not take in any form, and lets it go; where. It stays in the
     /// spool when there is no room.
-    pub(crate) fn keep(
-        &self,
-        number: u64,
-        parcel: &Parcel<'_>,
-    ) -> Result<Option<PathBuf>, SinkError> {
+    pub(crate) fn keep(&self, number: u64, parcel: &Parcel<'_>) -> Result<Option<PathBuf>> {
         let kept = self.spool.keep(&format!("refused-{number:020}"), &parcel.write());
         let kept = kept.map_err(|error| failed(&error))?;
         if kept.is_some() {
@@ -155,7 +147,7 @@ impl Outbox {
     }
 
     /// Releases acknowledged records, and updates the metrics.
-    pub fn settle(&mut self, now: Timestamp) -> Result<(), SinkError> {
+    pub fn settle(&mut self, now: Timestamp) -> Result<()> {
         let next = self.delivered.next();
         let all = next == self.spool.next_push();
         if next > self.spool.next_ack()

@@ -14,19 +14,23 @@ fn refuse(cluster: &Cluster, requests: usize) {
     cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; requests]);
 }
 
-/// A sink with a spool in `dir`, connected to `cluster`.
-fn open(dir: &TempDir, cluster: Cluster) -> anyhow::Result<Bench> {
-    let (sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
-    Ok(Bench { cluster, metrics, sink })
-}
-
 /// A connected sink with a spool, whose first record is in Kafka.
 fn warm() -> anyhow::Result<(TempDir, Bench)> {
     let dir = tempfile::tempdir()?;
-    let mut bench = open(&dir, connected()?.cluster)?;
+    let mut bench = spooled(dir.path(), connected()?.cluster, 1 << 20)?;
     bench.sink.publish(&output(0, 0))?;
     bench.sink.finish()?;
     Ok((dir, bench))
+}
+
+fn await_refusal(bench: &Bench) {
+    let refusals = &bench.sink.client.context().refusals;
+    for _ in 0..POLLS {
+        if refusals.is_empty() {
+            bench.sink.client.poll(Duration::from_millis(100));
+        }
+    }
+    assert!(!refusals.is_empty(), "it was not refused");
 }
 
 fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
@@ -40,7 +44,7 @@ fn headers(record: &OwnedMessage) -> BTreeMap<String, String> {
 fn a_refused_batch_costs_none_of_its_good_records() -> anyhow::Result<()> {
     let (_dir, mut bench) = warm()?;
     refuse(&bench.cluster, 1);
-    (1..6).try_for_each(|id| bench.sink.publish(&output(0, id)))?;
+    bench.publish(1..6)?;
     bench.sink.finish()?;
     let mut ids = ids(&bench, 6)?;
     ids.sort_unstable();
@@ -79,20 +83,13 @@ fn a_refused_record_stays_in_the_spool_until_its_dead_letter_is_taken() -> anyho
     let (dir, mut bench) = warm()?;
     refuse(&bench.cluster, 1);
     bench.sink.publish(&output(0, 1))?;
-    let refusals = bench.sink.client.context().refusals.clone();
-    for _ in 0..POLLS {
-        if refusals.is_empty() {
-            bench.sink.client.poll(Duration::from_millis(100));
-        }
-    }
-    assert!(!refusals.is_empty(), "it was not refused");
+    await_refusal(&bench);
     bench.cluster.broker_down(1)?;
     // What is known by now is written down, and the process is killed.
     bench.sink.idle()?;
-    let Bench { cluster, sink, .. } = bench;
-    drop(sink);
+    let cluster = killed(bench);
     cluster.broker_up(1)?;
-    let mut bench = open(&dir, cluster)?;
+    let mut bench = spooled(dir.path(), cluster, 1 << 20)?;
     assert!(bench.sink.pending());
     bench.sink.finish()?;
     assert_eq!(ids(&bench, 2)?, [0, 1]);
@@ -102,17 +99,17 @@ fn a_refused_record_stays_in_the_spool_until_its_dead_letter_is_taken() -> anyho
 #[test]
 fn a_damaged_record_of_the_spool_costs_itself_and_the_rest_is_let_go() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let Bench { cluster, mut sink, .. } = open(&dir, connected()?.cluster)?;
-    cluster.broker_down(1)?;
-    (0..3).try_for_each(|id| sink.publish(&output(0, id)))?;
-    drop(sink);
+    let mut bench = spooled(dir.path(), connected()?.cluster, 1 << 20)?;
+    bench.cluster.broker_down(1)?;
+    bench.publish(0..3)?;
+    let cluster = killed(bench);
     let path = dir.path().join("00000000000000000001.spool");
     let mut bytes = std::fs::read(&path)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     std::fs::write(&path, bytes)?;
     cluster.broker_up(1)?;
-    let mut bench = open(&dir, cluster)?;
+    let mut bench = spooled(dir.path(), cluster, 1 << 20)?;
     assert!(bench.metrics.recovery.spool_damaged.get() > 0);
     bench.sink.finish()?;
     assert!(!bench.sink.pending());
@@ -146,11 +143,7 @@ fn a_refused_record_that_is_left_at_the_end_is_told_of() -> anyhow::Result<()> {
     bench.sink.finish()?;
     refuse(&bench.cluster, 1);
     bench.sink.publish(&output(0, 1))?;
-    for _ in 0..POLLS {
-        if bench.sink.client.context().refusals.is_empty() {
-            bench.sink.client.poll(Duration::from_millis(100));
-        }
-    }
+    await_refusal(&bench);
     // Nothing is waited for any more, and there is no spool.
     bench.sink.stopping().store(true, Ordering::Relaxed);
     bench.cluster.broker_down(1)?;

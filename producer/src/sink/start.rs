@@ -17,7 +17,7 @@ use schemas::topic::Topic;
 use schemas::{Codec, Kind};
 use serde::{Deserialize, Serialize};
 
-use crate::sink::config::{SinkConfig, SinkError};
+use crate::sink::config::{Result, SinkConfig, SinkError};
 
 /// A broker that has not answered in this time is away, if an earlier state is at hand.
 const AWAY_AFTER: Duration = Duration::from_secs(1);
@@ -75,8 +75,8 @@ impl Start {
 pub fn partitions(
     config: &SinkConfig,
     codec: &Codec,
-    ask: impl FnOnce(Duration) -> Result<BTreeMap<String, i32>, SinkError>,
-) -> Result<i32, SinkError> {
+    ask: impl FnOnce(Duration) -> Result<BTreeMap<String, i32>>,
+) -> Result<i32> {
     let prefix = &config.topic_prefix;
     let dir = config.spool.as_ref().map(|spool| spool.dir.as_path());
     let remembered = dir.and_then(|dir| Start::read(dir, prefix));

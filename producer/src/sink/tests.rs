@@ -1,6 +1,7 @@
 //! The sink against librdkafka's own mock brokers: real protocol, real queue, no installation.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread;
 
 use rdkafka::config::ClientConfig;
@@ -61,6 +62,10 @@ fn connected() -> anyhow::Result<Bench> {
 }
 
 impl Bench {
+    fn publish(&mut self, mut ids: std::ops::Range<i64>) -> Result<()> {
+        ids.try_for_each(|id| self.sink.publish(&output(0, id)))
+    }
+
     /// The first `count` records of a topic, partition by partition.
     fn read(&self, topic: Topic, count: usize) -> anyhow::Result<Vec<OwnedMessage>> {
         let consumer: BaseConsumer = ClientConfig::new()
@@ -217,14 +222,7 @@ fn a_full_queue_waits_for_the_broker_and_loses_nothing() -> anyhow::Result<()> {
     cluster.broker_up(1)?;
     let sink = publishing.join().map_err(|_| anyhow::anyhow!("the sink panicked"))??;
     let bench = Bench { cluster, metrics, sink };
-    let codec = Codec::offline();
-    let ids: Result<Vec<_>, _> = bench
-        .read(Topic::Events, 100)?
-        .iter()
-        .map(|record| codec.decode::<MarketEvent>(record.payload().unwrap_or_default()))
-        .map(|event| event.map(|event| event.trade_id.unwrap_or_default()))
-        .collect();
-    assert_eq!(ids?, (0..100).collect::<Vec<_>>());
+    assert_eq!(ids(&bench, 100)?, (0..100).collect::<Vec<_>>());
     assert_eq!(bench.metrics.delivery_failures.get(), 0);
     Ok(())
 }
@@ -276,16 +274,18 @@ fn a_setting_that_does_not_exist_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A sink with a spool, in front of brokers of its own.
-fn spooled(
-    dir: &std::path::Path,
-    cluster: &Cluster,
-    max: u64,
-) -> anyhow::Result<(Sink, Arc<Metrics>)> {
+/// A sink with a spool of so many bytes.
+fn spooled(dir: &Path, cluster: Cluster, max: u64) -> anyhow::Result<Bench> {
     let metrics = Arc::new(Metrics::new()?);
     let spool = Some(SpoolConfig { dir: dir.into(), max_bytes: max });
     let config = SinkConfig { spool, ..config(&cluster.bootstrap_servers()) };
-    Ok((Sink::connect(&config, Codec::offline(), Arc::clone(&metrics))?, metrics))
+    let sink = Sink::connect(&config, Codec::offline(), Arc::clone(&metrics))?;
+    Ok(Bench { cluster, metrics, sink })
+}
+
+/// As after a kill -9: nothing is flushed, and the client forgets what it had.
+fn killed(bench: Bench) -> Cluster {
+    bench.cluster
 }
 
 /// Trade ids of the first `count` records of `events`, as they lie in their partition.
@@ -301,26 +301,19 @@ fn ids(bench: &Bench, count: usize) -> anyhow::Result<Vec<i64>> {
 #[test]
 fn while_the_broker_is_away_records_wait_on_disk_and_the_feed_is_read() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let Bench { cluster, .. } = connected()?;
-    let (mut sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
-    sink.publish(&output(0, 0))?;
-    cluster.broker_down(1)?;
+    let mut bench = spooled(dir.path(), connected()?.cluster, 1 << 20)?;
+    bench.publish(0..1)?;
+    bench.cluster.broker_down(1)?;
     // Fifty times what the queue holds, and nobody waits.
-    (1..500).try_for_each(|id| sink.publish(&output(0, id)))?;
-    assert!(
-        metrics.recovery.spool_records.get() >= 499 && metrics.recovery.spool_bytes.get() > 20_000
-    );
+    bench.publish(1..500)?;
+    let metrics = Arc::clone(&bench.metrics);
+    let spool = &metrics.recovery;
+    assert!(spool.spool_records.get() >= 499 && spool.spool_bytes.get() > 20_000);
     assert!(metrics.backpressure.get() == 0.0 && metrics.queue_messages.get() <= 10);
-    cluster.broker_up(1)?;
-    sink.finish()?;
-    assert_eq!(
-        (
-            metrics.recovery.spool_records.get(),
-            metrics.published.with_label_values(&["coinbase"]).get()
-        ),
-        (0, 500)
-    );
-    let bench = Bench { cluster, metrics, sink };
+    bench.cluster.broker_up(1)?;
+    bench.sink.finish()?;
+    let published = metrics.published.with_label_values(&["coinbase"]).get();
+    assert_eq!((spool.spool_records.get(), published), (0, 500));
     assert_eq!(ids(&bench, 500)?, (0..500).collect::<Vec<_>>());
     Ok(())
 }
@@ -328,17 +321,14 @@ fn while_the_broker_is_away_records_wait_on_disk_and_the_feed_is_read() -> anyho
 #[test]
 fn what_a_killed_process_left_is_sent_first_and_in_order() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let Bench { cluster, .. } = connected()?;
-    let (mut sink, _) = spooled(dir.path(), &cluster, 1 << 20)?;
-    cluster.broker_down(1)?;
-    (0..200).try_for_each(|id| sink.publish(&output(0, id)))?;
-    // As after a kill -9: nothing is flushed, and the client forgets what it had.
-    drop(sink);
+    let mut bench = spooled(dir.path(), connected()?.cluster, 1 << 20)?;
+    bench.cluster.broker_down(1)?;
+    bench.publish(0..200)?;
+    let cluster = killed(bench);
     cluster.broker_up(1)?;
-    let (mut sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
-    (200..300).try_for_each(|id| sink.publish(&output(0, id)))?;
-    sink.finish()?;
-    let bench = Bench { cluster, metrics, sink };
+    let mut bench = spooled(dir.path(), cluster, 1 << 20)?;
+    bench.publish(200..300)?;
+    bench.sink.finish()?;
     assert_eq!(ids(&bench, 300)?, (0..300).collect::<Vec<_>>());
     Ok(())
 }
@@ -346,39 +336,35 @@ fn what_a_killed_process_left_is_sent_first_and_in_order() -> anyhow::Result<()>
 #[test]
 fn a_killed_process_comes_back_while_the_broker_is_away() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let bench = connected()?;
-    let (mut sink, _) = spooled(dir.path(), &bench.cluster, 1 << 20)?;
+    let mut bench = spooled(dir.path(), connected()?.cluster, 1 << 20)?;
     bench.cluster.broker_down(1)?;
-    (0..100).try_for_each(|id| sink.publish(&output(0, id)))?;
-    drop(sink);
-    let (mut sink, metrics) = spooled(dir.path(), &bench.cluster, 1 << 20)?;
-    (100..200).try_for_each(|id| sink.publish_live(&output(0, id)))?;
-    assert!(metrics.recovery.spool_records.get() >= 199);
+    bench.publish(0..100)?;
+    let mut bench = spooled(dir.path(), killed(bench), 1 << 20)?;
+    (100..200).try_for_each(|id| bench.sink.publish_live(&output(0, id)))?;
+    assert!(bench.metrics.recovery.spool_records.get() >= 199);
     bench.cluster.broker_up(1)?;
-    sink.finish()?;
+    bench.sink.finish()?;
     assert_eq!(ids(&bench, 200)?, (0..200).collect::<Vec<_>>());
     // Each record of a process that came back is as old as its place in the spool says.
-    assert_eq!(metrics.latency.with_label_values(&["coinbase"]).get_sample_count(), 200);
+    assert_eq!(bench.metrics.latency.with_label_values(&["coinbase"]).get_sample_count(), 200);
     Ok(())
 }
 
 #[test]
 fn what_is_left_at_the_end_is_kept_and_is_no_error() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let Bench { cluster, .. } = connected()?;
-    let (mut sink, _) = spooled(dir.path(), &cluster, 1 << 20)?;
-    cluster.broker_down(1)?;
-    (0..20).try_for_each(|id| sink.publish(&output(0, id)))?;
+    let mut bench = spooled(dir.path(), connected()?.cluster, 1 << 20)?;
+    bench.cluster.broker_down(1)?;
+    bench.publish(0..20)?;
     let letter = DeadLetter::new("coinbase", &Malformed::MissingField("price"), "{raw");
-    sink.publish(&Output::DeadLetter(letter))?;
-    sink.stopping().store(true, Ordering::Relaxed);
-    assert_eq!(sink.finish(), Ok(()));
-    drop(sink);
+    bench.sink.publish(&Output::DeadLetter(letter))?;
+    bench.sink.stopping().store(true, Ordering::Relaxed);
+    assert_eq!(bench.sink.finish(), Ok(()));
+    let cluster = killed(bench);
     cluster.broker_up(1)?;
-    let (mut sink, metrics) = spooled(dir.path(), &cluster, 1 << 20)?;
-    assert!(sink.pending());
-    sink.finish()?;
-    let bench = Bench { cluster, metrics, sink };
+    let mut bench = spooled(dir.path(), cluster, 1 << 20)?;
+    assert!(bench.sink.pending());
+    bench.sink.finish()?;
     assert_eq!(ids(&bench, 20)?.len(), 20);
     let letters = bench.read(Topic::DeadLetters, 1)?;
     assert_eq!((letters[0].payload(), letters[0].key()), (Some(&b"{raw"[..]), None));
@@ -389,8 +375,7 @@ fn what_is_left_at_the_end_is_kept_and_is_no_error() -> anyhow::Result<()> {
 #[test]
 fn a_full_spool_waits_and_marks_the_feed_when_it_goes_on() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let Bench { cluster, .. } = connected()?;
-    let (sink, metrics) = spooled(dir.path(), &cluster, 1 << 16)?;
+    let Bench { cluster, metrics, sink } = spooled(dir.path(), connected()?.cluster, 1 << 16)?;
     cluster.broker_down(1)?;
     let publishing = thread::spawn(move || {
         let mut sink = sink;

@@ -1,11 +1,11 @@
 //! A simulated venue, and the real feed that listens to it, with or without the fetching of what it
 //! missed; a channel stands where Kafka is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use producer::feed::backfill::{self, BackfillConfig};
 use producer::feed::backoff::Backoff;
 use producer::feed::capture::Capture;
@@ -17,76 +17,93 @@ use producer::plan::ConnectionPlan;
 use producer::plan::budget::RateLimiter;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use schemas::Basis;
 use simulator::faults::Faults;
 use simulator::{Handle, Simulator, SimulatorConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use venues::Venue;
 use venues::pipeline::Output;
+use venues::{Limits, Venue};
 
 /// A test that has not seen what it waits for by then has failed. Longer than anything lasts here.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// Never comes in a test.
+pub(crate) const NEVER: Duration = Duration::from_mins(10);
 /// How often a quiet feed is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// Refusals after which the breaker opens.
+pub(crate) const REFUSALS: u32 = 3;
 
 /// The simulation of a venue.
 pub(crate) fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
-    simulator::Venue::from_name(venue.as_str()).context("it is not simulated")
+    simulator::Venue::parse(venue.as_str()).context("it is not simulated")
+}
+
+/// Serves a simulation: its address, what a test may do to it, and the task to abort.
+pub(crate) async fn serve(
+    config: &SimulatorConfig,
+) -> anyhow::Result<(String, Handle, JoinHandle<()>)> {
+    let simulator = Simulator::bind("127.0.0.1:0", config).await?;
+    let (url, handle) = (simulator.url()?, simulator.handle());
+    Ok((url, handle, tokio::spawn(simulator.run())))
 }
 
 /// What a test changes.
 pub(crate) struct Setup {
     pub(crate) venue: Venue,
+    pub(crate) products: Vec<String>,
+    pub(crate) connection: ConnectionPlan,
     pub(crate) seed: u64,
-    /// Trades a second of its two products.
+    /// Trades a second of its products.
     pub(crate) rate: u32,
     pub(crate) faults: Faults,
     pub(crate) stale_after: Duration,
+    pub(crate) rotation: RotationConfig,
     /// What the feed misses is fetched.
     pub(crate) fetches: bool,
     pub(crate) capture: Option<Capture>,
 }
 
 impl Setup {
-    /// A venue with nothing wrong.
-    pub(crate) fn of(venue: Venue) -> Self {
-        let faults = Faults::default();
-        Self {
+    /// Two products of a venue with nothing wrong.
+    pub(crate) fn of(venue: Venue) -> anyhow::Result<Self> {
+        let products = simulated(venue)?.majors().map(str::to_owned).to_vec();
+        let streams = venue.streams(&products);
+        Ok(Self {
             venue,
+            products,
+            connection: ConnectionPlan { name: format!("{venue}-0"), streams, grows: false },
             seed: 7,
-            rate: 2_000,
-            faults,
-            stale_after: PATIENCE,
+            rate: 1_000,
+            faults: Faults::default(),
+            stale_after: NEVER,
+            rotation: RotationConfig { after: None, overlap: NEVER },
             fetches: false,
             capture: None,
-        }
+        })
     }
 
-    fn products(&self) -> anyhow::Result<Vec<String>> {
-        Ok(simulated(self.venue)?.majors().map(str::to_owned).to_vec())
-    }
-
-    fn feed(&self, url: String) -> anyhow::Result<FeedConfig> {
-        let streams = self.venue.streams(&self.products()?);
+    pub(crate) fn feed(&self, url: String) -> anyhow::Result<FeedConfig> {
         Ok(FeedConfig {
             url,
             venue: self.venue,
-            connection: ConnectionPlan { name: format!("{}-0", self.venue), streams, grows: false },
-            max_streams: 10,
-            timeouts: Timeouts { stale_after: self.stale_after, quiet_after: PATIENCE },
+            connection: self.connection.clone(),
+            max_streams: 100,
+            timeouts: Timeouts { stale_after: self.stale_after, quiet_after: NEVER },
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
-            rotation: RotationConfig { after: None, overlap: PATIENCE },
-            breaker: CircuitBreaker { after: 5, pause: PATIENCE },
+            rotation: self.rotation,
+            breaker: CircuitBreaker { after: REFUSALS, pause: NEVER },
         })
     }
 }
 
 /// A simulator, and a feed that listens to it.
-pub(crate) struct Live {
+pub(crate) struct Bench {
     venue: Venue,
     products: Vec<String>,
     outputs: mpsc::Receiver<Output>,
+    context: FeedContext,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) simulator: Handle,
     shutdown: watch::Sender<bool>,
@@ -94,22 +111,38 @@ pub(crate) struct Live {
     serving: JoinHandle<()>,
 }
 
-impl Live {
+impl Bench {
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let (venue, products) = (setup.venue, setup.products()?);
+        let metrics = Arc::new(Metrics::new()?);
+        let limits = Limits { messages_in_10s: 100, ..setup.venue.adapter().limits };
+        let (of, limiter) = (Arc::clone(&metrics), RateLimiter::new(limits));
+        Self::with(setup, metrics, |outputs, stop| FeedContext::new(of, outputs, stop, limiter))
+            .await
+    }
+
+    /// Another connection of the same process.
+    pub(crate) async fn beside(other: &Self, setup: Setup) -> anyhow::Result<Self> {
+        let (metrics, context) = (Arc::clone(&other.metrics), other.context.clone());
+        let context = |outputs, shutdown| FeedContext { outputs, shutdown, ..context };
+        Self::with(setup, metrics, context).await
+    }
+
+    async fn with(
+        setup: Setup,
+        metrics: Arc<Metrics>,
+        context: impl FnOnce(mpsc::Sender<Output>, watch::Receiver<bool>) -> FeedContext,
+    ) -> anyhow::Result<Self> {
         let config = SimulatorConfig {
             seed: setup.seed,
-            products: products.clone(),
+            products: setup.products.clone(),
             rate: setup.rate,
             faults: setup.faults,
-            ..SimulatorConfig::of(simulated(venue)?)
+            ..SimulatorConfig::of(simulated(setup.venue)?)
         };
-        let served = Simulator::bind("127.0.0.1:0", &config).await?;
-        let (url, simulator) = (served.url()?, served.handle());
-        let serving = tokio::spawn(served.run());
-        let metrics = Arc::new(Metrics::new()?);
+        let (url, simulator, serving) = serve(&config).await?;
         let (mut sender, outputs) = mpsc::channel(16);
         let (shutdown, watching) = watch::channel(false);
+        let venue = setup.venue;
         if setup.fetches {
             let path = venue.adapter().endpoints.rest_path;
             let rest_url = format!("{}{path}", url.replacen("ws", "http", 1));
@@ -117,11 +150,11 @@ impl Live {
             sender = backfill::between(config, Arc::clone(&metrics), sender)?;
         }
         let config = setup.feed(url)?;
-        let limiter = RateLimiter::new(venue.adapter().limits);
-        let context = FeedContext::new(Arc::clone(&metrics), sender, watching, limiter);
-        let context = context.captured(setup.capture);
-        let feed = tokio::spawn(Feed::new(config, context, StdRng::seed_from_u64(1)).run());
-        Ok(Self { venue, products, outputs, metrics, simulator, shutdown, feed, serving })
+        let context = context(sender, watching).captured(setup.capture);
+        let feed = Feed::new(config, context.clone(), StdRng::seed_from_u64(1));
+        let feed = tokio::spawn(feed.run());
+        let products = setup.products;
+        Ok(Self { venue, products, outputs, context, metrics, simulator, shutdown, feed, serving })
     }
 
     /// Outputs until `enough` says so, which is asked at each of them and while there are none.
@@ -146,15 +179,52 @@ impl Live {
         Ok(seen)
     }
 
+    /// Every trade is one that the market made, and as many are missing as are marked.
+    pub(crate) fn agree(&self, outputs: &[Output]) -> anyhow::Result<()> {
+        let mut missing = 0;
+        for product in &self.products {
+            let pair = self.venue.pair(product)?;
+            let made: BTreeMap<i64, (String, String)> = self
+                .simulator
+                .made(product)
+                .into_iter()
+                .map(|(id, price, size)| (id.cast_signed(), (price, size)))
+                .collect();
+            let mut seen = BTreeSet::new();
+            for output in outputs {
+                let Output::Event { pair: of, event } = output else { continue };
+                let (true, Some(id)) = (*of == pair, event.trade_id) else { continue };
+                let (price, size) =
+                    made.get(&id).with_context(|| format!("{product} {id} was never made"))?;
+                ensure!(price.parse() == Ok(event.price), "{product} {id}: {}", event.price);
+                // Deribit's are dollars, and coins when read.
+                let coins = self.venue == Venue::Deribit;
+                ensure!(coins || event.size.map(Ok) == Some(size.parse()), "{product} {id}");
+                seen.insert(id);
+            }
+            let (first, last) = (seen.first(), seen.last());
+            let (first, last) = (first.context("no trade")?, last.context("no trade")?);
+            missing += made.range(*first..=*last).filter(|(id, _)| !seen.contains(id)).count();
+        }
+        let marked = marked(outputs)?;
+        // Without dense ids no gap can be told from the ids.
+        let told = if self.venue.adapter().dense_trade_ids { missing } else { 0 };
+        ensure!(marked == told, "{missing} are missing, {marked} are marked");
+        Ok(())
+    }
+
     /// Stops the feed as a signal would; the rest of what it read.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<Vec<Output>> {
-        self.shutdown.send_replace(true);
+    pub(crate) async fn stop(self) -> anyhow::Result<Vec<Output>> {
+        let Self { mut outputs, context, shutdown, feed, serving, .. } = self;
+        // The channel ends when nobody can send.
+        drop(context);
+        shutdown.send_replace(true);
         let mut rest = Vec::new();
-        while let Some(output) = timeout(PATIENCE, self.outputs.recv()).await? {
+        while let Some(output) = timeout(PATIENCE, outputs.recv()).await? {
             rest.push(output);
         }
-        self.feed.await.context("the feed panicked")?;
-        self.serving.abort();
+        feed.await.context("the feed panicked")?;
+        serving.abort();
         Ok(rest)
     }
 
@@ -169,14 +239,56 @@ impl Live {
         Ok(all)
     }
 
+    pub(crate) fn reconnects(&self, cause: &str) -> u64 {
+        self.metrics.reconnects.with_label_values(&[self.venue.as_str(), cause]).get()
+    }
+
+    pub(crate) fn reconnected(&self) -> u64 {
+        Cause::ALL.iter().map(|cause| self.reconnects(cause.as_str())).sum()
+    }
+
     /// What is known of a feed that did not do what was waited for.
     fn describe(&self) -> String {
-        let venue = self.venue.as_str();
-        let causes = Cause::ALL.map(|cause| {
-            let label = cause.as_str();
-            (label, self.metrics.reconnects.with_label_values(&[venue, label]).get())
-        });
+        let causes = Cause::ALL.map(|cause| (cause.as_str(), self.reconnects(cause.as_str())));
         let made = self.made().map(|made| made.values().map(Vec::len).sum::<usize>());
         format!("{made:?} trades were made, it reconnected {causes:?}")
     }
+}
+
+/// The trade ids of each base, in the order in which they came.
+pub(crate) fn ids(outputs: &[Output]) -> BTreeMap<&str, Vec<i64>> {
+    let mut ids: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for output in outputs {
+        if let Output::Event { pair, event } = output
+            && event.basis == Basis::Trade
+        {
+            ids.entry(pair.base.as_str()).or_default().extend(event.trade_id);
+        }
+    }
+    ids
+}
+
+/// The trades among outputs; none just after a mark, which stands before the trade that proves it.
+pub(crate) fn trades(outputs: &[Output]) -> usize {
+    // Asked for at each output: counted without being built.
+    let trade = |output: &&Output| matches!(output, Output::Event { event, .. } if event.basis == Basis::Trade);
+    if matches!(outputs.last(), Some(Output::Gap { .. })) {
+        return 0;
+    }
+    outputs.iter().filter(trade).count()
+}
+
+pub(crate) fn gap_marks(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::Gap { .. })).count()
+}
+
+/// Trades that gap marks say are missing.
+fn marked(outputs: &[Output]) -> anyhow::Result<usize> {
+    let mut marked = 0;
+    for output in outputs {
+        if let Output::Gap { mark, .. } = output {
+            marked += usize::try_from(mark.missing.context("a gap that does not say of what")?)?;
+        }
+    }
+    Ok(marked)
 }

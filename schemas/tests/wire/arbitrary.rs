@@ -146,32 +146,16 @@ fn same<R: Record + PartialEq + std::fmt::Debug>(
 
 proptest! {
     #[test]
-    fn any_pair_key_is_written_as_the_reference_writes_it(record in pair_key()) {
-        same(&record, reference::pair_key(&record))?;
-    }
-
-    #[test]
-    fn any_candle_key_is_written_as_the_reference_writes_it(record in candle_key()) {
-        same(&record, reference::candle_key(&record))?;
-    }
-
-    #[test]
-    fn any_market_event_is_written_as_the_reference_writes_it(record in market_event()) {
-        same(&record, reference::market_event(&record))?;
-    }
-
-    #[test]
-    fn any_latest_price_is_written_as_the_reference_writes_it(record in latest_price()) {
-        same(&record, reference::latest_price(&record))?;
-    }
-
-    #[test]
-    fn any_candle_is_written_as_the_reference_writes_it(record in candle()) {
-        same(&record, reference::candle(&record))?;
-    }
-
-    #[test]
-    fn any_feed_mark_is_written_as_the_reference_writes_it(record in feed_mark()) {
-        same(&record, reference::feed_mark(&record))?;
+    fn any_record_is_written_as_the_reference_writes_it(
+        (pair, window) in (pair_key(), candle_key()),
+        (event, latest) in (market_event(), latest_price()),
+        (candle, mark) in (candle(), feed_mark()),
+    ) {
+        same(&pair, reference::pair_key(&pair))?;
+        same(&window, reference::candle_key(&window))?;
+        same(&event, reference::market_event(&event))?;
+        same(&latest, reference::latest_price(&latest))?;
+        same(&candle, reference::candle(&candle))?;
+        same(&mark, reference::feed_mark(&mark))?;
     }
 }

@@ -12,7 +12,6 @@ use proptest::test_runner::{Config, TestRunner};
 use schemas::avro::Record;
 use schemas::{
     Codec, Decimal, DecodeError, FeedMark, Kind, LatestPrice, MarketEvent, Status, Timestamp,
-    VolumeSource,
 };
 use serde_json::{Value as Json, json};
 
@@ -79,19 +78,7 @@ fn an_older_writer_without_optional_fields_is_read_with_their_defaults() -> Outc
     let event = MarketEvent::sample(price, time);
     reads(&older(Kind::MarketEvent)?, &event, reference::market_event(&event))?;
 
-    let latest = LatestPrice {
-        price,
-        size: None,
-        trade_id: None,
-        basis: event.basis,
-        base_volume_24h: None,
-        quote_volume_24h: None,
-        volume_source: VolumeSource::None,
-        volume_time: None,
-        event_time: time,
-        received_at: time,
-        tie: 3,
-    };
+    let latest = LatestPrice::of(&event, 3);
     reads(&older(Kind::LatestPrice)?, &latest, reference::latest_price(&latest))?;
 
     let mark = FeedMark::healthy("matches-0", time, time);

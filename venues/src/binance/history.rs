@@ -19,18 +19,15 @@ use serde_json::value::RawValue;
 
 use crate::fields::{decimal, integer, scalar};
 use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::request::HttpRequest;
 
 #[derive(Deserialize)]
 struct Print<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     qty: Option<&'a RawValue>,
-    #[serde(borrow)]
     time: Option<&'a RawValue>,
     #[serde(rename = "isBuyerMaker")]
     buyer_makes: Option<bool>,
@@ -57,7 +54,7 @@ pub(super) fn parse(
     _: i64,
     text: &str,
     received_at: Timestamp,
-) -> Result<HistoryAnswer, Malformed> {
+) -> Result<HistoryAnswer> {
     if let Ok(Failure { code, msg }) = serde_json::from_str(text) {
         return Ok(HistoryAnswer::Refused(format!("{code} {}", msg.unwrap_or_default())));
     }
@@ -66,7 +63,7 @@ pub(super) fn parse(
     Ok(HistoryAnswer::Page(missing.ascending(trades, |newest| newest.saturating_add(1))))
 }
 
-fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {
+fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent> {
     let price = decimal("price", scalar(trade.price))?;
     let size = decimal("qty", scalar(trade.qty))?;
     let time = Timestamp(integer("time", scalar(trade.time))?);

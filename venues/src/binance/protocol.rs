@@ -29,15 +29,15 @@
 
 use std::borrow::Cow;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, optional, scalar};
+use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
@@ -87,39 +87,25 @@ struct Frame<'a> {
 struct Event<'a> {
     #[serde(borrow)]
     e: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "E")]
+    #[serde(rename = "E")]
     sent: Option<&'a RawValue>,
-    #[serde(borrow)]
     s: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     t: Option<&'a RawValue>,
-    #[serde(borrow)]
     a: Option<&'a RawValue>,
-    #[serde(borrow)]
     c: Option<&'a RawValue>,
-    #[serde(borrow)]
     p: Option<&'a RawValue>,
-    #[serde(borrow)]
     q: Option<&'a RawValue>,
-    #[serde(borrow)]
     v: Option<&'a RawValue>,
-    #[serde(borrow, rename = "T")]
+    #[serde(rename = "T")]
     time: Option<&'a RawValue>,
-    #[serde(borrow)]
     m: Option<&'a RawValue>,
-    #[serde(borrow)]
     u: Option<&'a RawValue>,
-    #[serde(borrow, rename = "lastUpdateId")]
+    #[serde(rename = "lastUpdateId")]
     last_update_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(borrow)]
     code: Option<&'a RawValue>,
-    #[serde(borrow)]
     msg: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     error: Option<Failure<'a>>,
 }
 
@@ -166,7 +152,7 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest>
 
 /// The symbols of the answer to the listing request. One that cannot be told apart into base and quote
 /// is left out: its messages could not be read either.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let readable = |symbol: &Listed| {
         pair(&symbol.symbol)
@@ -186,17 +172,13 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// The pair that a symbol names.
-pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(symbol: &str) -> Result<PairKey> {
     let (base, quote) = split_product(symbol, &QUOTES)?;
     Ok(PairKey::new(base, quote, NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let body = frame.data.map_or(text, RawValue::get);
     if !body.starts_with('[') {
@@ -211,7 +193,7 @@ pub(super) fn parse(
     result
 }
 
-fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let event: Event<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let kind = kind(&event);
     let message = match kind {
@@ -231,14 +213,13 @@ fn event(body: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()
     Ok(())
 }
 
-fn answer(event: &Event<'_>) -> Result<Message, Malformed> {
+fn answer(event: &Event<'_>) -> Result<Message> {
     let failure = event.error.as_ref().map(|failure| failure.msg.as_deref());
     if let Some(words) = failure.or(event.code.map(|_| event.msg.as_deref())) {
         return Ok(Message::Control(Control::Refused(words.unwrap_or("no reason given").into())));
     }
     let Some(result) = event.result else { return Ok(Message::Alive) };
-    let streams: Vec<String> =
-        serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
+    let streams: Vec<String> = content("result", Some(result))?;
     Ok(Message::Control(Control::Subscribed(Subscription::streams(NAME, &streams))))
 }
 
@@ -258,16 +239,13 @@ fn trade(
     id_field: &'static str,
     id: Option<&RawValue>,
     received_at: Timestamp,
-) -> Result<Message, Malformed> {
+) -> Result<Message> {
     let symbol = event.s.as_deref().ok_or(Malformed::MissingField("s"))?;
     let price = decimal("p", scalar(event.p))?;
     let size = decimal("q", scalar(event.q))?;
     let time = Timestamp(integer("T", scalar(event.time))?);
-    let taker_side = match scalar(event.m).ok_or(Malformed::MissingField("m"))? {
-        "true" => TakerSide::Sell,
-        "false" => TakerSide::Buy,
-        _ => return Err(Malformed::BadField("m")),
-    };
+    // Whether the buyer is the maker.
+    let taker_side = side("m", scalar(event.m), ["false", "true"])?;
     let market_event = MarketEvent {
         trade_id: Some(integer(id_field, scalar(id))?),
         taker_side: Some(taker_side),
@@ -277,20 +255,14 @@ fn trade(
     Ok(Message::Event(pair(symbol)?, market_event))
 }
 
-fn ticker(event: &Event<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(event: &Event<'_>, received_at: Timestamp) -> Result<Message> {
     let symbol = event.s.as_deref().ok_or(Malformed::MissingField("s"))?;
     let price = decimal("c", scalar(event.c))?;
     let base = optional("v", scalar(event.v))?;
     let quote = optional("q", scalar(event.q))?;
-    let known = base.is_some() || quote.is_some();
-    let sample = MarketEvent {
-        base_volume_24h: base,
-        quote_volume_24h: quote,
-        volume_source: if known { VolumeSource::Exchange } else { VolumeSource::None },
-        received_at,
-        ..MarketEvent::sample(price, Timestamp(integer("E", scalar(event.sent))?))
-    };
-    Ok(Message::Event(pair(symbol)?, sample))
+    let time = Timestamp(integer("E", scalar(event.sent))?);
+    let sample = MarketEvent::sample(price, time).with_volumes(base, quote);
+    Ok(Message::Event(pair(symbol)?, MarketEvent { received_at, ..sample }))
 }
 
 #[cfg(test)]

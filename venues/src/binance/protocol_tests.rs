@@ -1,8 +1,8 @@
-//! The adapter against recorded traffic and arbitrary text.
+//! The adapter against recorded traffic.
 
 use std::collections::BTreeMap;
 
-use proptest::prelude::*;
+use schemas::{TakerSide, VolumeSource};
 use serde_json::Value;
 
 use super::*;
@@ -197,20 +197,4 @@ fn symbols_are_split_at_the_quote() -> anyhow::Result<()> {
         assert_eq!(pair(symbol), Err(Malformed::BadProduct(symbol.into())));
     }
     Ok(())
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_text_never_panics(text in ".{0,200}") {
-        let _ = parse(&text, AT, &mut Vec::new());
-    }
-
-    #[test]
-    fn damaged_frames_never_panic(at in 0usize..200, junk in "[ -~]{0,6}") {
-        let mut text = TRADES.to_owned();
-        let from = at.min(text.len());
-        let to = (from + junk.len()).min(text.len());
-        text.replace_range(from..to, &junk);
-        let _ = parse(&text, AT, &mut Vec::new());
-    }
 }

@@ -31,15 +31,15 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
+use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, scalar};
+use crate::fields::{content, decimal, integer, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 use crate::request::{SocketRequest, chunked};
 
@@ -77,9 +77,7 @@ const QUOTES: [&str; 8] = ["usdt", "usdc", "usd", "eur", "gbp", "pax", "btc", "e
 struct Frame<'a> {
     #[serde(borrow)]
     event: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
 
@@ -87,13 +85,10 @@ struct Frame<'a> {
 struct Trade<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     amount_str: Option<&'a RawValue>,
-    #[serde(borrow)]
     price_str: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     side: Option<&'a RawValue>,
-    #[serde(borrow)]
     microtimestamp: Option<&'a RawValue>,
 }
 
@@ -137,7 +132,7 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest>
 
 /// The products of a listing. A product that cannot be split into its base and quote is left out:
 /// its trades could not be parsed either.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let markets: Vec<Listed> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let instrument = |market: Listed| {
         let pair = pair(&market.market_symbol).ok()?;
@@ -152,17 +147,13 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// The pair of a product.
-pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(product: &str) -> Result<PairKey> {
     let (base, quote) = split_product(product, &QUOTES)?;
     Ok(PairKey::new(base.to_uppercase(), quote.to_uppercase(), NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let sent = frame.event.as_deref().ok_or(Malformed::MissingField("event"))?;
     let kind = KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN);
@@ -182,7 +173,7 @@ pub(super) fn parse(
     };
     out.push(Parsed { kind, message });
     if kind == "data" && channel.starts_with(BOOK) {
-        let book: Book<'_> = data(frame.data)?;
+        let book: Book<'_> = content("data", frame.data)?;
         let sent = time(book.microtimestamp)?;
         let message = Message::Clock(Timestamp(sent.0.saturating_sub(CLOCK_MARGIN_MS)));
         out.push(Parsed { kind, message });
@@ -190,25 +181,12 @@ pub(super) fn parse(
     Ok(())
 }
 
-fn data<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<T, Malformed> {
-    let raw = raw.ok_or(Malformed::MissingField("data"))?;
-    serde_json::from_str(raw.get()).map_err(|_| Malformed::BadField("data"))
-}
-
-fn trade(
-    channel: &str,
-    raw: Option<&RawValue>,
-    received_at: Timestamp,
-) -> Result<Message, Malformed> {
+fn trade(channel: &str, raw: Option<&RawValue>, received_at: Timestamp) -> Result<Message> {
     let product = channel.strip_prefix(TRADES).ok_or(Malformed::BadField("channel"))?;
-    let trade: Trade<'_> = data(raw)?;
+    let trade: Trade<'_> = content("data", raw)?;
     let price = decimal("price_str", scalar(trade.price_str))?;
     let size = decimal("amount_str", scalar(trade.amount_str))?;
-    let taker_side = match scalar(trade.side).ok_or(Malformed::MissingField("type"))? {
-        "0" => TakerSide::Buy,
-        "1" => TakerSide::Sell,
-        _ => return Err(Malformed::BadField("type")),
-    };
+    let taker_side = side("type", scalar(trade.side), ["0", "1"])?;
     let event = MarketEvent {
         trade_id: Some(integer("id", scalar(trade.id))?),
         taker_side: Some(taker_side),
@@ -218,13 +196,13 @@ fn trade(
     Ok(Message::Event(pair(product)?, event))
 }
 
-fn time(micros: Option<&RawValue>) -> Result<Timestamp, Malformed> {
+fn time(micros: Option<&RawValue>) -> Result<Timestamp> {
     Ok(Timestamp::from_micros(integer("microtimestamp", scalar(micros))?))
 }
 
 /// The refusal of one channel, if the venue names it.
 fn refusal(channel: &str, raw: Option<&RawValue>) -> Message {
-    let failure = data::<Failure<'_>>(raw).ok().and_then(|failure| failure.message);
+    let failure = content::<Failure<'_>>("data", raw).ok().and_then(|failure| failure.message);
     let reason = failure.map_or_else(|| "no reason given".into(), Cow::into_owned);
     if channel.is_empty() {
         return Message::Control(Control::Refused(reason));

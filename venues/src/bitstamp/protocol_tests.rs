@@ -1,8 +1,8 @@
-//! The adapter against recorded traffic, the venue's documented messages, and arbitrary text.
+//! The adapter against recorded traffic and the venue's documented messages.
 
 use std::collections::BTreeMap;
 
-use proptest::prelude::*;
+use schemas::TakerSide;
 use serde_json::Value;
 
 use super::*;
@@ -132,20 +132,4 @@ fn controls_are_told_apart() -> anyhow::Result<()> {
     );
     assert_eq!(read(r#"{"event":"new"}"#)?, [Message::Ignored(Ignored::UnknownType)]);
     Ok(())
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_text_never_panics(text: String) {
-        let _ = read(&text);
-        let _ = instruments(&text);
-        let _ = pair(&text);
-    }
-
-    #[test]
-    fn damaged_trades_never_panic(at in 0usize..TRADE.len(), junk in "[ -~]{0,6}") {
-        let mut text = TRADE.to_owned();
-        text.replace_range(at..(at + junk.len()).min(TRADE.len()), &junk);
-        let _ = read(&text);
-    }
 }

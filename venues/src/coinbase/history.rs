@@ -10,26 +10,22 @@
 
 use std::borrow::Cow;
 
-use schemas::{MarketEvent, TakerSide, Timestamp};
+use schemas::{MarketEvent, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::fields::{decimal, integer, scalar};
+use crate::fields::{decimal, integer, scalar, side, time};
 use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE, Page};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Result, not_json};
 use crate::request::HttpRequest;
 
 #[derive(Deserialize)]
 struct Print<'a> {
     #[serde(borrow)]
     time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     trade_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     size: Option<&'a RawValue>,
-    #[serde(borrow)]
     side: Option<Cow<'a, str>>,
 }
 
@@ -48,7 +44,7 @@ pub(super) fn parse(
     before: i64,
     text: &str,
     received_at: Timestamp,
-) -> Result<HistoryAnswer, Malformed> {
+) -> Result<HistoryAnswer> {
     let trades: Vec<Print<'_>> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let trades: Vec<MarketEvent> =
         trades.iter().map(|one| trade(one, received_at)).collect::<Result<_, _>>()?;
@@ -57,17 +53,12 @@ pub(super) fn parse(
     Ok(HistoryAnswer::Page(Page { trades: missing.wanted(trades), next }))
 }
 
-fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent, Malformed> {
-    let time = trade.time.as_deref().ok_or(Malformed::MissingField("time"))?;
-    let time = Timestamp::parse_rfc3339(time).ok_or(Malformed::BadField("time"))?;
+fn trade(trade: &Print<'_>, received_at: Timestamp) -> Result<MarketEvent> {
+    let time = time("time", trade.time.as_deref())?;
     let price = decimal("price", scalar(trade.price))?;
     let size = decimal("size", scalar(trade.size))?;
-    let taker_side = match trade.side.as_deref() {
-        Some("buy") => TakerSide::Sell,
-        Some("sell") => TakerSide::Buy,
-        Some(_) => return Err(Malformed::BadField("side")),
-        None => return Err(Malformed::MissingField("side")),
-    };
+    // The maker's: when it sells, the taker buys.
+    let taker_side = side("side", trade.side.as_deref(), ["sell", "buy"])?;
     Ok(MarketEvent {
         trade_id: Some(integer("trade_id", scalar(trade.trade_id))?),
         taker_side: Some(taker_side),

@@ -24,15 +24,15 @@
 
 use std::borrow::Cow;
 
-use schemas::{Basis, MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, scalar};
+use crate::fields::{content, decimal, integer, optional, scalar, side, time};
 use crate::instrument::{Class, Instrument};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 use crate::request::SocketRequest;
 
@@ -59,27 +59,16 @@ pub(super) const KINDS: [&str; 9] = [
 struct Frame<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     product_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     trade_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     sequence: Option<&'a RawValue>,
-    #[serde(borrow)]
     side: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     size: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume_24h: Option<&'a RawValue>,
-    #[serde(borrow)]
     time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     channels: Option<&'a RawValue>,
-    #[serde(borrow)]
     message: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     reason: Option<Cow<'a, str>>,
 }
 
@@ -107,7 +96,7 @@ pub(super) fn subscribe(products: &[String], id: u64) -> Vec<SocketRequest> {
 }
 
 /// The products of the answer to `GET /products`.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let products: Vec<Product> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     Ok(products
         .into_iter()
@@ -134,7 +123,7 @@ pub(super) fn expected(products: &[String]) -> Vec<Subscription> {
 }
 
 /// The pair that a product names.
-pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(product: &str) -> Result<PairKey> {
     let bad = || Malformed::BadProduct(product.into());
     let (base, quote) = product.split_once('-').ok_or_else(bad)?;
     let quote = if quote == "USDC" { "USD" } else { quote };
@@ -142,23 +131,22 @@ pub(super) fn pair(product: &str) -> Result<PairKey, Malformed> {
 }
 
 /// Appends the message of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     out.push(message(text, received_at)?);
     Ok(())
 }
 
-fn message(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
+fn message(text: &str, received_at: Timestamp) -> Result<Parsed> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let sent = frame.kind.as_deref().ok_or(Malformed::MissingField("type"))?;
     let kind = KINDS.into_iter().find(|kind| *kind == sent).unwrap_or(UNKNOWN);
     let message = match kind {
         "match" | "last_match" => trade(&frame, received_at)?,
         "ticker" => ticker(&frame, received_at)?,
-        "heartbeat" => Message::Heartbeat { pair: product(&frame)?, time: time(&frame)? },
+        "heartbeat" => Message::Heartbeat {
+            pair: product(&frame)?,
+            time: time("time", frame.time.as_deref())?,
+        },
         "subscriptions" => Message::Control(Control::Subscribed(subscriptions(&frame)?)),
         "error" => Message::Control(Control::Refused(refusal(&frame))),
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
@@ -167,71 +155,48 @@ fn message(text: &str, received_at: Timestamp) -> Result<Parsed, Malformed> {
     Ok(Parsed { kind, message })
 }
 
-fn trade(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn trade(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message> {
     let price = decimal("price", scalar(frame.price))?;
     let size = decimal("size", scalar(frame.size))?;
-    let taker_side = match side(frame)?.ok_or(Malformed::MissingField("side"))? {
-        // The maker's.
-        TakerSide::Buy => TakerSide::Sell,
-        TakerSide::Sell => TakerSide::Buy,
-    };
+    // The maker's: when it sells, the taker buys.
+    let taker_side = side("side", frame.side.as_deref(), ["sell", "buy"])?;
     let event = MarketEvent {
         trade_id: Some(integer("trade_id", scalar(frame.trade_id))?),
         sequence: sequence(frame)?,
         taker_side: Some(taker_side),
         received_at,
-        ..MarketEvent::trade(price, size, time(frame)?)
+        ..MarketEvent::trade(price, size, time("time", frame.time.as_deref())?)
     };
     Ok(Message::Event(product(frame)?, event))
 }
 
-fn ticker(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(frame: &Frame<'_>, received_at: Timestamp) -> Result<Message> {
     if frame.time.is_none() || scalar(frame.trade_id).is_none() {
         return Ok(Message::Ignored(Ignored::QuoteOnly));
     }
     let price = decimal("price", scalar(frame.price))?;
-    let volume = scalar(frame.volume_24h);
-    let base_volume_24h = volume.map(|text| decimal("volume_24h", Some(text))).transpose()?;
-    let source = if volume.is_some() { VolumeSource::Exchange } else { VolumeSource::None };
+    let volume = optional("volume_24h", scalar(frame.volume_24h))?;
+    let taker = frame.side.as_deref().map(|text| side("side", Some(text), ["buy", "sell"]));
     let event = MarketEvent {
         sequence: sequence(frame)?,
-        taker_side: side(frame)?,
-        base_volume_24h,
-        volume_source: source,
+        taker_side: taker.transpose()?,
         received_at,
-        ..MarketEvent::sample(price, time(frame)?)
+        ..MarketEvent::sample(price, time("time", frame.time.as_deref())?)
+            .with_volumes(volume, None)
     };
-    debug_assert_eq!(event.basis, Basis::Ticker);
     Ok(Message::Event(product(frame)?, event))
 }
 
-fn product(frame: &Frame<'_>) -> Result<PairKey, Malformed> {
+fn product(frame: &Frame<'_>) -> Result<PairKey> {
     pair(frame.product_id.as_deref().ok_or(Malformed::MissingField("product_id"))?)
 }
 
-fn time(frame: &Frame<'_>) -> Result<Timestamp, Malformed> {
-    let text = frame.time.as_deref().ok_or(Malformed::MissingField("time"))?;
-    Timestamp::parse_rfc3339(text).ok_or(Malformed::BadField("time"))
-}
-
-fn sequence(frame: &Frame<'_>) -> Result<Option<i64>, Malformed> {
+fn sequence(frame: &Frame<'_>) -> Result<Option<i64>> {
     scalar(frame.sequence).map(|text| integer("sequence", Some(text))).transpose()
 }
 
-/// The side as sent: the maker's or the taker's.
-fn side(frame: &Frame<'_>) -> Result<Option<TakerSide>, Malformed> {
-    match frame.side.as_deref() {
-        None => Ok(None),
-        Some("buy") => Ok(Some(TakerSide::Buy)),
-        Some("sell") => Ok(Some(TakerSide::Sell)),
-        Some(_) => Err(Malformed::BadField("side")),
-    }
-}
-
-fn subscriptions(frame: &Frame<'_>) -> Result<Vec<Subscription>, Malformed> {
-    let raw = frame.channels.ok_or(Malformed::MissingField("channels"))?;
-    let channels: Vec<Channel> =
-        serde_json::from_str(raw.get()).map_err(|_| Malformed::BadField("channels"))?;
+fn subscriptions(frame: &Frame<'_>) -> Result<Vec<Subscription>> {
+    let channels: Vec<Channel> = content("channels", frame.channels)?;
     let mut subscriptions = Vec::new();
     for channel in channels {
         for product in &channel.product_ids {

@@ -1,8 +1,8 @@
-//! The adapter against recorded traffic, the venue's known oddities, and arbitrary text.
+//! The adapter against recorded traffic and the venue's known oddities.
 
 use std::collections::BTreeMap;
 
-use proptest::prelude::*;
+use schemas::{Basis, TakerSide, VolumeSource};
 use serde_json::Value;
 
 use super::*;
@@ -19,27 +19,6 @@ fn event(text: &str) -> anyhow::Result<(PairKey, MarketEvent)> {
         Message::Event(pair, event) => Ok((pair, event)),
         other => anyhow::bail!("{other:?}"),
     }
-}
-
-#[test]
-fn every_recorded_frame_is_read_and_each_kind_counted_as_in_the_raw_text() -> anyhow::Result<()> {
-    let frames = test_data::frames(CAPTURE)?;
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut events = 0;
-    for (at, text) in &frames {
-        let parsed = message(text, Timestamp::from_micros(*at))?;
-        *counts.entry(parsed.kind).or_default() += 1;
-        events += usize::from(matches!(parsed.message, Message::Event(..)));
-    }
-    for kind in ["match", "last_match", "ticker", "l2update", "snapshot", "subscriptions"] {
-        // Not by a parser: the type stands in the text.
-        let tag = format!("\"type\":\"{kind}\"");
-        let raw = frames.iter().filter(|(_, text)| text.contains(&tag)).count();
-        assert_eq!(counts.remove(kind), Some(raw), "{kind}");
-    }
-    assert!(counts.is_empty(), "unexplained: {counts:?}");
-    assert_eq!((frames.len(), events), (9_946, 97 + 10 + 107));
-    Ok(())
 }
 
 #[test]
@@ -195,20 +174,4 @@ fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
     let news = message(r#"{"type":"news","headline":1}"#, AT)?;
     assert_eq!((news.kind, news.message), (UNKNOWN, Message::Ignored(Ignored::UnknownType)));
     Ok(())
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_text_never_panics(text in ".{0,200}") {
-        let _ = message(&text, AT);
-    }
-
-    #[test]
-    fn damaged_frames_never_panic(at in 0usize..400, junk in "[ -~]{0,6}", ticker: bool) {
-        let mut text = if ticker { TICKER } else { MATCH }.to_owned();
-        let from = at.min(text.len());
-        let to = (from + junk.len()).min(text.len());
-        text.replace_range(from..to, &junk);
-        let _ = message(&text, AT);
-    }
 }

@@ -20,14 +20,13 @@ use serde_json::value::RawValue;
 
 use super::protocol;
 use crate::history::{HistoryAnswer, MissingTrades, PAGE_SIZE};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::request::HttpRequest;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
     #[serde(borrow)]
     result: Option<Found<'a>>,
-    #[serde(borrow)]
     error: Option<Failure<'a>>,
 }
 
@@ -61,7 +60,7 @@ pub(super) fn parse(
     _: i64,
     text: &str,
     received_at: Timestamp,
-) -> Result<HistoryAnswer, Malformed> {
+) -> Result<HistoryAnswer> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     if let Some(Failure { code, message }) = frame.error {
         let reason = format!("{code} {}", message.unwrap_or_default());

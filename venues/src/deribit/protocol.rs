@@ -32,15 +32,15 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use schemas::{Decimal, MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{Decimal, MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, optional, scalar};
+use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, ListingChange};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{HttpRequest, Request, SocketRequest, chunked};
 
@@ -96,15 +96,11 @@ pub(super) const KINDS: [&str; 14] = [
 struct Frame<'a> {
     #[serde(borrow)]
     method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     params: Option<Params<'a>>,
-    #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     result: Option<&'a RawValue>,
-    #[serde(borrow)]
     error: Option<Failure<'a>>,
-    #[serde(borrow, rename = "usOut")]
+    #[serde(rename = "usOut")]
     us_out: Option<&'a RawValue>,
 }
 
@@ -112,9 +108,8 @@ struct Frame<'a> {
 struct Params<'a> {
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     kind: Option<Cow<'a, str>>,
 }
 
@@ -130,23 +125,14 @@ struct Failure<'a> {
 struct Item<'a> {
     #[serde(borrow)]
     instrument_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     timestamp: Option<&'a RawValue>,
-    #[serde(borrow)]
     trade_seq: Option<&'a RawValue>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     amount: Option<&'a RawValue>,
-    #[serde(borrow)]
     direction: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     last_price: Option<&'a RawValue>,
-    #[serde(borrow)]
     mark_price: Option<&'a RawValue>,
-    #[serde(borrow)]
     stats: Option<Stats<'a>>,
-    #[serde(borrow)]
     state: Option<Cow<'a, str>>,
 }
 
@@ -154,9 +140,7 @@ struct Item<'a> {
 struct Stats<'a> {
     #[serde(borrow)]
     volume: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume_usd: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume_notional: Option<&'a RawValue>,
 }
 
@@ -249,7 +233,7 @@ pub(super) fn class(name: &str) -> Class {
 }
 
 /// The pair of an instrument: its name, and what its price counts.
-pub(super) fn pair(name: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(name: &str) -> Result<PairKey> {
     let underlying = name.split('-').next().unwrap_or_default();
     let quote = match (underlying.split_once('_'), class(name)) {
         (Some((_, quote)), _) => quote,
@@ -271,7 +255,7 @@ fn is_inverse(pair: &PairKey) -> bool {
 }
 
 /// The instruments of the answer to `public/get_instruments`.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let instrument = |listed: Listed| Instrument {
         class: class(&listed.instrument_name),
@@ -283,11 +267,7 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     match (frame.method.as_deref(), &frame.params) {
         (Some("subscription"), Some(params)) => notification(params, received_at, out),
@@ -308,31 +288,22 @@ pub(super) fn parse(
     }
 }
 
-fn notification(
-    params: &Params<'_>,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+fn notification(params: &Params<'_>, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     let channel = params.channel.as_deref().ok_or(Malformed::MissingField("channel"))?;
     let first = channel.split('.').next().unwrap_or_default();
     let kind = KINDS.into_iter().find(|kind| *kind == first).unwrap_or(UNKNOWN);
-    let data = params.data.ok_or(Malformed::MissingField("data"));
-    let bad = |_| Malformed::BadField("data");
     match kind {
         "trades" => {
-            let trades: Vec<Item<'_>> = serde_json::from_str(data?.get()).map_err(bad)?;
+            let trades: Vec<Item<'_>> = content("data", params.data)?;
             each(&trades, out, kind, |item| {
                 trade(item, received_at).map(|(pair, event)| Message::Event(pair, event))
             })
         }
         "ticker" => {
-            let item: Item<'_> = serde_json::from_str(data?.get()).map_err(bad)?;
+            let item: Item<'_> = content("data", params.data)?;
             each(&[item], out, kind, |item| ticker(item, received_at))
         }
-        "instrument" => {
-            let item: Item<'_> = serde_json::from_str(data?.get()).map_err(bad)?;
-            each(&[item], out, kind, change)
-        }
+        "instrument" => each(&[content("data", params.data)?], out, kind, change),
         kind => {
             let reason = if kind == UNKNOWN { Ignored::UnknownType } else { Ignored::UnusedType };
             out.push(Parsed { kind, message: Message::Ignored(reason) });
@@ -341,7 +312,7 @@ fn notification(
     }
 }
 
-fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<()> {
     if let Some(failure) = &frame.error {
         let words = failure.message.as_deref().unwrap_or("no reason given");
         let reason = format!("{} {words}", failure.code);
@@ -372,7 +343,7 @@ fn answer(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn instrument(item: &Item<'_>) -> Result<PairKey, Malformed> {
+fn instrument(item: &Item<'_>) -> Result<PairKey> {
     pair(item.instrument_name.as_deref().ok_or(Malformed::MissingField("instrument_name"))?)
 }
 
@@ -386,13 +357,12 @@ pub(super) fn passing(code: i64) -> Option<Duration> {
 pub(super) fn trades(
     list: &RawValue,
     received_at: Timestamp,
-) -> Result<Vec<(PairKey, MarketEvent)>, Malformed> {
-    let trades: Vec<Item<'_>> =
-        serde_json::from_str(list.get()).map_err(|_| Malformed::BadField("trades"))?;
+) -> Result<Vec<(PairKey, MarketEvent)>> {
+    let trades: Vec<Item<'_>> = content("trades", Some(list))?;
     trades.iter().map(|item| trade(item, received_at)).collect()
 }
 
-fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEvent), Malformed> {
+fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEvent)> {
     let pair = instrument(item)?;
     let price = decimal("price", scalar(item.price))?;
     let amount = decimal("amount", scalar(item.amount))?;
@@ -401,11 +371,7 @@ fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEven
     } else {
         amount
     };
-    let taker_side = match item.direction.as_deref().ok_or(Malformed::MissingField("direction"))? {
-        "buy" => TakerSide::Buy,
-        "sell" => TakerSide::Sell,
-        _ => return Err(Malformed::BadField("direction")),
-    };
+    let taker_side = side("direction", item.direction.as_deref(), ["buy", "sell"])?;
     let time = Timestamp(integer("timestamp", scalar(item.timestamp))?);
     let event = MarketEvent {
         trade_id: Some(integer("trade_seq", scalar(item.trade_seq))?),
@@ -416,7 +382,7 @@ fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEven
     Ok((pair, event))
 }
 
-fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message> {
     let pair = instrument(item)?;
     let Some(price) = scalar(item.last_price).or(scalar(item.mark_price)) else {
         return Ok(Message::Ignored(Ignored::QuoteOnly));
@@ -433,18 +399,11 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
             quote = optional("volume_notional", scalar(stats.volume_notional))?;
         }
     }
-    let known = base.is_some() || quote.is_some();
-    let event = MarketEvent {
-        base_volume_24h: base,
-        quote_volume_24h: quote,
-        volume_source: if known { VolumeSource::Exchange } else { VolumeSource::None },
-        received_at,
-        ..MarketEvent::sample(price, time)
-    };
-    Ok(Message::Event(pair, event))
+    let sample = MarketEvent::sample(price, time).with_volumes(base, quote);
+    Ok(Message::Event(pair, MarketEvent { received_at, ..sample }))
 }
 
-fn change(item: &Item<'_>) -> Result<Message, Malformed> {
+fn change(item: &Item<'_>) -> Result<Message> {
     let name = instrument(item)?.base;
     Ok(match item.state.as_deref() {
         Some("created" | "started") => {

@@ -1,9 +1,6 @@
-//! The adapter against recorded traffic, the venue's known oddities, and arbitrary text.
+//! The adapter against recorded traffic and the venue's known oddities.
 
-use std::collections::BTreeMap;
-
-use proptest::prelude::*;
-use schemas::Basis;
+use schemas::{Basis, TakerSide, VolumeSource};
 use serde_json::Value;
 
 use super::*;
@@ -27,33 +24,6 @@ fn events(text: &str) -> anyhow::Result<Vec<(PairKey, MarketEvent)>> {
         other => Err(anyhow::anyhow!("{other:?}")),
     };
     read(text)?.into_iter().map(event).collect()
-}
-
-#[test]
-fn every_recorded_frame_is_read_and_each_kind_counted_as_in_the_raw_text() -> anyhow::Result<()> {
-    let frames = test_data::frames(CAPTURE)?;
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut samples = 0;
-    for (at, text) in &frames {
-        let mut out = Vec::new();
-        parse(text, Timestamp::from_micros(*at), &mut out)?;
-        out.retain(|parsed| !matches!(parsed.message, Message::Clock(_)));
-        for parsed in out {
-            *counts.entry(parsed.kind).or_default() += 1;
-            samples += usize::from(matches!(parsed.message, Message::Event(..)));
-        }
-    }
-    for kind in ["ticker", "book"] {
-        // Not by a parser: the channel stands in the text.
-        let tag = format!("\"channel\":\"{kind}.");
-        let raw = frames.iter().filter(|(_, text)| text.contains(&tag)).count();
-        assert_eq!(counts.remove(kind), Some(raw), "{kind}");
-    }
-    let answers = frames.iter().filter(|(_, text)| text.contains("\"result\":")).count();
-    assert_eq!(counts.remove("answer"), Some(answers));
-    assert!(counts.is_empty(), "unexplained: {counts:?}");
-    assert_eq!((frames.len(), samples), (149, 92));
-    Ok(())
 }
 
 #[test]
@@ -258,26 +228,5 @@ fn what_a_trade_must_have_is_missed_by_name_and_the_others_are_read() {
         let mut out = Vec::new();
         let result = parse(&TRADES.replace(field, ""), AT, &mut out);
         assert_eq!((result, out.len()), (Err(Malformed::MissingField(name)), 1));
-    }
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_text_never_panics(text in ".{0,200}") {
-        let _ = parse(&text, AT, &mut Vec::new());
-    }
-
-    #[test]
-    fn damaged_frames_never_panic(at in 0usize..600, junk in "[ -~]{0,6}", which in 0usize..3) {
-        let mut text = [TRADES, TICKER, OPTION][which].to_owned();
-        let from = at.min(text.len());
-        let to = (from + junk.len()).min(text.len());
-        text.replace_range(from..to, &junk);
-        let _ = parse(&text, AT, &mut Vec::new());
-    }
-
-    #[test]
-    fn names_never_panic(name in "[A-Z0-9_-]{0,40}") {
-        let _ = (pair(&name), class(&name));
     }
 }

@@ -19,13 +19,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
+use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::fields::{decimal, integer, scalar};
-use crate::history::{HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE, Page};
-use crate::malformed::{Malformed, not_json};
+use crate::fields::{content, decimal, integer, scalar, side};
+use crate::history::{HistoryAnswer, MAX_WAIT, MissingTrades, PAGE_SIZE};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::request::HttpRequest;
 
 /// Nanoseconds in a millisecond.
@@ -51,7 +51,6 @@ struct Frame<'a> {
     #[serde(borrow, default)]
     error: Vec<Cow<'a, str>>,
     /// The trades under the pair's name, and `last`.
-    #[serde(borrow)]
     result: Option<BTreeMap<Cow<'a, str>, &'a RawValue>>,
 }
 
@@ -82,7 +81,7 @@ pub(super) fn parse(
     _: i64,
     text: &str,
     received_at: Timestamp,
-) -> Result<HistoryAnswer, Malformed> {
+) -> Result<HistoryAnswer> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     // An entry that begins with a W is a warning.
     if let Some(error) = frame.error.iter().find(|error| error.starts_with('E')) {
@@ -90,16 +89,10 @@ pub(super) fn parse(
     }
     let mut result = frame.result.ok_or(Malformed::MissingField("result"))?;
     let last = integer("last", scalar(result.remove("last")))?;
-    let rows = result.into_values().next().ok_or(Malformed::MissingField("trades"))?;
-    let rows: Vec<Vec<&RawValue>> =
-        serde_json::from_str(rows.get()).map_err(|_| Malformed::BadField("trades"))?;
+    let rows: Vec<Vec<&RawValue>> = content("trades", result.into_values().next())?;
     let trades = rows.iter().map(|row| trade(row, received_at)).collect::<Result<Vec<_>, _>>()?;
-    Ok(HistoryAnswer::Page(page(missing, trades, last)))
-}
-
-fn page(missing: &MissingTrades, trades: Vec<MarketEvent>, last: i64) -> Page {
     // The last one comes again, and with it whatever shares its time.
-    missing.ascending(trades, |_| last.saturating_sub(1))
+    Ok(HistoryAnswer::Page(missing.ascending(trades, |_| last.saturating_sub(1))))
 }
 
 fn failure(error: &str, received_at: Timestamp) -> HistoryAnswer {
@@ -117,15 +110,11 @@ fn failure(error: &str, received_at: Timestamp) -> HistoryAnswer {
 }
 
 /// Price, volume, time, side of the taker, kind of order, remarks, id.
-fn trade(row: &[&RawValue], received_at: Timestamp) -> Result<MarketEvent, Malformed> {
+fn trade(row: &[&RawValue], received_at: Timestamp) -> Result<MarketEvent> {
     let field = |index: usize| scalar(row.get(index).copied());
     let price = decimal("price", field(0))?;
     let size = decimal("volume", field(1))?;
-    let taker_side = match field(3).ok_or(Malformed::MissingField("side"))? {
-        "b" => TakerSide::Buy,
-        "s" => TakerSide::Sell,
-        _ => return Err(Malformed::BadField("side")),
-    };
+    let taker_side = side("side", field(3), ["b", "s"])?;
     Ok(MarketEvent {
         trade_id: Some(integer("trade_id", field(6))?),
         taker_side: Some(taker_side),
@@ -135,7 +124,7 @@ fn trade(row: &[&RawValue], received_at: Timestamp) -> Result<MarketEvent, Malfo
 }
 
 /// Seconds with a fraction, rounded down to milliseconds as every time is.
-fn time(text: Option<&str>) -> Result<Timestamp, Malformed> {
+fn time(text: Option<&str>) -> Result<Timestamp> {
     let seconds = decimal("time", text)?.units();
     let millisecond = 10_i128.pow(schemas::decimal::SCALE - 3);
     let millis = i64::try_from(seconds.div_euclid(millisecond));

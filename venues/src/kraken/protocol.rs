@@ -33,15 +33,15 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp, VolumeSource};
+use schemas::{MarketEvent, PairKey, Timestamp, VolumeSource};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
-use crate::fields::{decimal, integer, optional, scalar};
+use crate::fields::{content, decimal, integer, optional, scalar, side, time};
 use crate::instrument::{Class, Instrument, ListingChange};
-use crate::malformed::{Malformed, not_json};
+use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
@@ -87,23 +87,16 @@ pub(super) const KINDS: [&str; 13] = [
 struct Frame<'a> {
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     method: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "type")]
+    #[serde(rename = "type")]
     form: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(borrow)]
     result: Option<&'a RawValue>,
     success: Option<bool>,
     /// Words; a list in answers to requests that are none of this feed.
-    #[serde(borrow)]
     error: Option<&'a RawValue>,
-    #[serde(borrow)]
     symbol: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     time_out: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     req_id: Option<&'a RawValue>,
 }
 
@@ -112,21 +105,13 @@ struct Frame<'a> {
 struct Item<'a> {
     #[serde(borrow)]
     symbol: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     side: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     price: Option<&'a RawValue>,
-    #[serde(borrow)]
     qty: Option<&'a RawValue>,
-    #[serde(borrow)]
     trade_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     last: Option<&'a RawValue>,
-    #[serde(borrow)]
     volume: Option<&'a RawValue>,
-    #[serde(borrow)]
     vwap: Option<&'a RawValue>,
-    #[serde(borrow)]
     timestamp: Option<Cow<'a, str>>,
 }
 
@@ -224,18 +209,14 @@ fn alias(asset: &str) -> &str {
 }
 
 /// The pair that a symbol names.
-pub(super) fn pair(symbol: &str) -> Result<PairKey, Malformed> {
+pub(super) fn pair(symbol: &str) -> Result<PairKey> {
     let bad = || Malformed::BadProduct(symbol.into());
     let (base, quote) = symbol.split_once('/').ok_or_else(bad)?;
     Ok(PairKey::new(alias(base), alias(quote), NAME).checked()?)
 }
 
 /// Appends the messages of one text frame.
-pub(super) fn parse(
-    text: &str,
-    received_at: Timestamp,
-    out: &mut Vec<Parsed>,
-) -> Result<(), Malformed> {
+pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -> Result<()> {
     if text.trim_start().starts_with('[') {
         // Version 1 has arrays; here they are JSON all the same, or malformed.
         let _: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
@@ -251,22 +232,24 @@ pub(super) fn parse(
             return Ok(());
         }
         "trade" => {
-            let mut trades = items(&frame)?;
+            let mut trades: Vec<Item<'_>> = content("data", frame.data)?;
             if frame.form.as_deref() == Some("snapshot") {
                 // Oldest first, whatever the venue does: ids must not seem to jump.
                 trades.sort_by_key(|trade| integer("trade_id", scalar(trade.trade_id)).ok());
             }
             return each(&trades, out, kind, |trade| self::trade(trade, received_at));
         }
-        "ticker" => return each(&items(&frame)?, out, kind, |item| ticker(item, received_at)),
+        "ticker" => {
+            let items: Vec<Item<'_>> = content("data", frame.data)?;
+            return each(&items, out, kind, |item| ticker(item, received_at));
+        }
         INSTRUMENT => return changes(&frame, out),
         "heartbeat" => Message::Alive,
         "status" => status(&frame)?,
         "subscribe" => Message::Control(Control::Subscribed(vec![granted(&frame)?])),
         "pong" => {
             out.push(Parsed { kind, message: Message::Alive });
-            let sent = frame.time_out.as_deref().ok_or(Malformed::MissingField("time_out"))?;
-            let sent = Timestamp::parse_rfc3339(sent).ok_or(Malformed::BadField("time_out"))?;
+            let sent = time("time_out", frame.time_out.as_deref())?;
             Message::Clock(Timestamp(sent.0.saturating_sub(CLOCK_MARGIN_MS)))
         }
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
@@ -277,7 +260,7 @@ pub(super) fn parse(
 }
 
 /// The instruments of the frame of [`INSTRUMENT`].
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
+pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let frame: Frame<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     Ok(listing(&frame)?
         .into_iter()
@@ -290,14 +273,11 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>, Malformed> {
         .collect())
 }
 
-fn listing(frame: &Frame<'_>) -> Result<Vec<Pair>, Malformed> {
-    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
-    let listing: Listing =
-        serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))?;
-    Ok(listing.pairs)
+fn listing(frame: &Frame<'_>) -> Result<Vec<Pair>> {
+    content("data", frame.data).map(|listing: Listing| listing.pairs)
 }
 
-fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
+fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<()> {
     for pair in listing(frame)? {
         let change = match pair.status.as_str() {
             "online" => ListingChange::Listed(canonical(&pair.symbol)),
@@ -314,38 +294,24 @@ fn changes(frame: &Frame<'_>, out: &mut Vec<Parsed>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn items<'a>(frame: &Frame<'a>) -> Result<Vec<Item<'a>>, Malformed> {
-    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
-    serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))
-}
-
-fn symbol(item: &Item<'_>) -> Result<PairKey, Malformed> {
+fn symbol(item: &Item<'_>) -> Result<PairKey> {
     pair(item.symbol.as_deref().ok_or(Malformed::MissingField("symbol"))?)
 }
 
-fn time(item: &Item<'_>) -> Result<Timestamp, Malformed> {
-    let text = item.timestamp.as_deref().ok_or(Malformed::MissingField("timestamp"))?;
-    Timestamp::parse_rfc3339(text).ok_or(Malformed::BadField("timestamp"))
-}
-
-fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Message> {
     let price = decimal("price", scalar(item.price))?;
     let size = decimal("qty", scalar(item.qty))?;
-    let taker_side = match item.side.as_deref().ok_or(Malformed::MissingField("side"))? {
-        "buy" => TakerSide::Buy,
-        "sell" => TakerSide::Sell,
-        _ => return Err(Malformed::BadField("side")),
-    };
+    let taker_side = side("side", item.side.as_deref(), ["buy", "sell"])?;
     let event = MarketEvent {
         trade_id: Some(integer("trade_id", scalar(item.trade_id))?),
         taker_side: Some(taker_side),
         received_at,
-        ..MarketEvent::trade(price, size, time(item)?)
+        ..MarketEvent::trade(price, size, time("timestamp", item.timestamp.as_deref())?)
     };
     Ok(Message::Event(symbol(item)?, event))
 }
 
-fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed> {
+fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message> {
     let price = decimal("last", scalar(item.last))?;
     let base = optional("volume", scalar(item.volume))?;
     let vwap = optional("vwap", scalar(item.vwap))?;
@@ -359,15 +325,13 @@ fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message, Malformed>
             (None, None) => VolumeSource::None,
         },
         received_at,
-        ..MarketEvent::sample(price, time(item)?)
+        ..MarketEvent::sample(price, time("timestamp", item.timestamp.as_deref())?)
     };
     Ok(Message::Event(symbol(item)?, event))
 }
 
-fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
-    let data = frame.data.ok_or(Malformed::MissingField("data"))?;
-    let stati: Vec<Status> =
-        serde_json::from_str(data.get()).map_err(|_| Malformed::BadField("data"))?;
+fn status(frame: &Frame<'_>) -> Result<Message> {
+    let stati: Vec<Status> = content("data", frame.data)?;
     let closed = stati.iter().any(|status| status.system.as_deref() == Some("maintenance"));
     // The other states concern orders; market data is still sent.
     Ok(if closed {
@@ -381,17 +345,15 @@ fn status(frame: &Frame<'_>) -> Result<Message, Malformed> {
     })
 }
 
-fn granted(frame: &Frame<'_>) -> Result<Subscription, Malformed> {
-    let result = frame.result.ok_or(Malformed::MissingField("result"))?;
-    let granted: Granted =
-        serde_json::from_str(result.get()).map_err(|_| Malformed::BadField("result"))?;
+fn granted(frame: &Frame<'_>) -> Result<Subscription> {
+    let granted: Granted = content("result", frame.result)?;
     Ok(match granted.symbol {
         Some(symbol) => Subscription { channel: granted.channel, pair: pair(&symbol)? },
         None => Subscription::stream(NAME, granted.channel),
     })
 }
 
-fn refusal(frame: &Frame<'_>) -> Result<Message, Malformed> {
+fn refusal(frame: &Frame<'_>) -> Result<Message> {
     let reason = scalar(frame.error).unwrap_or("no reason given").to_owned();
     let id = scalar(frame.req_id).map(|text| integer("req_id", Some(text))).transpose()?;
     Ok(if reason.contains("Exceeded msg rate") {

@@ -1,7 +1,6 @@
-//! The adapter against the venue's documented messages, other traffic of it, and arbitrary text.
+//! The adapter against the venue's documented messages and other traffic of it.
 
-use proptest::prelude::*;
-use schemas::Basis;
+use schemas::{Basis, TakerSide};
 
 use super::*;
 use crate::test_data;
@@ -176,20 +175,4 @@ fn messages_of_its_other_feeds_are_of_an_unknown_type() -> anyhow::Result<()> {
         assert_eq!(read, [Message::Ignored(Ignored::UnknownType)], "{raw}");
     }
     Ok(())
-}
-
-proptest! {
-    #[test]
-    fn arbitrary_text_never_panics(text in ".{0,200}") {
-        let _ = parse(&text, AT, &mut Vec::new());
-    }
-
-    #[test]
-    fn damaged_frames_never_panic(at in 0usize..400, junk in "[ -~]{0,6}", ticker: bool) {
-        let mut text = if ticker { TICKER } else { TRADES }.to_owned();
-        let from = at.min(text.len());
-        let to = (from + junk.len()).min(text.len());
-        text.replace_range(from..to, &junk);
-        let _ = parse(&text, AT, &mut Vec::new());
-    }
 }

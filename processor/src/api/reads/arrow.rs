@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BooleanBuilder, Decimal128Builder, Int32Builder, Int64Builder, StringBuilder,
-    TimestampMillisecondBuilder,
+use arrow_array::{
+    ArrayRef, BooleanArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray,
 };
-use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_schema::{ArrowError, Field, Schema};
 use schemas::decimal::{PRECISION, SCALE};
 
-use super::rows::{CandleRow, Number};
+use crate::api::rows::{CandleRow, Number};
 
 /// The candles as one batch.
 pub(super) fn stream(rows: &[CandleRow]) -> Result<Vec<u8>, ArrowError> {
@@ -29,11 +28,9 @@ type Column = (&'static str, bool, ArrayRef);
 type Decimals = (&'static str, fn(&CandleRow) -> Option<Number>);
 
 fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
-    let mut open_time = TimestampMillisecondBuilder::new().with_timezone("UTC");
-    for row in rows {
-        open_time.append_value(row.open_time.0.0);
-    }
-    let mut columns: Vec<Column> = vec![("open_time", false, Arc::new(open_time.finish()))];
+    let open_time = rows.iter().map(|row| row.open_time.0.0);
+    let open_time = TimestampMillisecondArray::from_iter_values(open_time).with_timezone("UTC");
+    let mut columns: Vec<Column> = vec![("open_time", false, Arc::new(open_time))];
     let decimals: [Decimals; 8] = [
         ("open", |row| row.open),
         ("high", |row| row.high),
@@ -45,56 +42,38 @@ fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
         ("taker_buy_quote", |row| row.taker_buy_quote),
     ];
     for (name, get) in decimals {
-        columns.push((name, true, decimal(rows.iter().map(get))));
+        columns.push((name, true, Arc::new(decimal(rows.iter().map(get))?)));
     }
-    columns.push(("trades", false, long(rows.iter().map(|row| Some(row.trades)))));
-    let mut status = StringBuilder::new();
-    for row in rows {
-        status.append_option(row.status);
-    }
-    columns.push(("status", true, Arc::new(status.finish())));
-    let mut revision = Int32Builder::new();
-    for row in rows {
-        revision.append_option(row.revision);
-    }
-    columns.push(("revision", true, Arc::new(revision.finish())));
-    columns.push(("gap", false, boolean(rows.iter().map(|row| row.gap))));
-    columns.push(("coverage_ms", true, long(rows.iter().map(|row| row.coverage_ms))));
-    columns.push(("partial_start", false, boolean(rows.iter().map(|row| row.partial_start))));
-    columns.push(("missing_trades", true, long(rows.iter().map(|row| row.missing_trades))));
-    columns.push(("complete", false, boolean(rows.iter().map(|row| row.complete))));
-    columns.push(("filled", false, boolean(rows.iter().map(|row| row.filled))));
+    let long = |get: fn(&CandleRow) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(get).collect::<Int64Array>())
+    };
+    let boolean = |get: fn(&CandleRow) -> Option<bool>| -> ArrayRef {
+        Arc::new(rows.iter().map(get).collect::<BooleanArray>())
+    };
+    let status: StringArray = rows.iter().map(|row| row.status).collect();
+    let revision: Int32Array = rows.iter().map(|row| row.revision).collect();
+    columns.extend([
+        ("trades", false, long(|row| Some(row.trades))),
+        ("status", true, Arc::new(status) as ArrayRef),
+        ("revision", true, Arc::new(revision)),
+        ("gap", false, boolean(|row| Some(row.gap))),
+        ("coverage_ms", true, long(|row| row.coverage_ms)),
+        ("partial_start", false, boolean(|row| Some(row.partial_start))),
+        ("missing_trades", true, long(|row| row.missing_trades)),
+        ("complete", false, boolean(|row| Some(row.complete))),
+        ("filled", false, boolean(|row| Some(row.filled == Some(true)))),
+    ]);
     let field =
         |(name, nullable, array): &Column| Field::new(*name, array.data_type().clone(), *nullable);
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
     RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, _, a)| a).collect())
 }
 
-fn decimal(values: impl Iterator<Item = Option<Number>>) -> ArrayRef {
+fn decimal(values: impl Iterator<Item = Option<Number>>) -> Result<Decimal128Array, ArrowError> {
     // 38 and 18 fit.
     let (precision, scale) = (u8::try_from(PRECISION), i8::try_from(SCALE));
-    let data_type = DataType::Decimal128(precision.unwrap_or(38), scale.unwrap_or(18));
-    let mut builder = Decimal128Builder::new().with_data_type(data_type);
-    for value in values {
-        builder.append_option(value.map(|value| value.0.units()));
-    }
-    Arc::new(builder.finish())
-}
-
-fn long(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    let mut builder = Int64Builder::new();
-    for value in values {
-        builder.append_option(value);
-    }
-    Arc::new(builder.finish())
-}
-
-fn boolean(values: impl Iterator<Item = bool>) -> ArrayRef {
-    let mut builder = BooleanBuilder::new();
-    for value in values {
-        builder.append_value(value);
-    }
-    Arc::new(builder.finish())
+    let units: Decimal128Array = values.map(|value| Some(value?.0.units())).collect();
+    units.with_precision_and_scale(precision.unwrap_or(38), scale.unwrap_or(18))
 }
 
 #[cfg(test)]
@@ -102,6 +81,7 @@ mod tests {
     use arrow_array::Array as _;
     use arrow_array::cast::AsArray as _;
     use arrow_array::types::Decimal128Type;
+    use arrow_schema::DataType;
     use schemas::Timestamp;
 
     use super::*;

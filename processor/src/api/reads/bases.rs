@@ -18,11 +18,11 @@ use schemas::topic::Topic;
 use schemas::{Decimal, LatestPrice, PairKey, Timestamp};
 use serde::Serialize;
 
-use super::rows::{AsText, LatestRow, Number, Time};
 use crate::api::answer::{MediaType, ReadRequest, Representation};
-use crate::api::error::Refusal;
+use crate::api::error::Result;
 use crate::api::params::part;
 use crate::api::read_service::{ReadContext, ReadService};
+use crate::api::rows::{AsText, LatestRow, Number, Time};
 use crate::store_keys;
 
 /// The age, behind the newest member, from which a member is stale: its exchange has stopped, or
@@ -41,34 +41,34 @@ enum Unused {
 }
 
 #[derive(Serialize)]
-struct MemberRow {
+struct MemberRow<'a> {
     #[serde(flatten)]
-    latest: LatestRow,
+    latest: LatestRow<'a>,
     used: bool,
     unused_because: Option<Unused>,
 }
 
 #[derive(Serialize)]
-struct QuoteRow {
-    quote: String,
+struct QuoteRow<'a> {
+    quote: &'a str,
     price: Number,
     event_time: Time,
-    members: Vec<MemberRow>,
+    members: Vec<MemberRow<'a>>,
 }
 
 #[derive(Serialize)]
-struct Base {
+struct Base<'a> {
     base: String,
-    quotes: Vec<QuoteRow>,
+    quotes: Vec<QuoteRow<'a>>,
 }
 
 /// A line of CSV: a member, with the one price of its quote.
 #[derive(Serialize)]
-struct MemberLine {
-    base: String,
-    quote: String,
+struct MemberLine<'a> {
+    base: &'a str,
+    quote: &'a str,
     price: Number,
-    exchange: String,
+    exchange: &'a str,
     member_price: Number,
     event_time: Time,
     used: bool,
@@ -111,7 +111,7 @@ pub(crate) async fn base(
     State(service): State<ReadService>,
     base: Result<Path<String>, PathRejection>,
     ask: ReadRequest,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&["quote"])?;
     let base = part("base", &base?.0)?;
     let quote = ask.params.get("quote").map(|quote| part("quote", quote)).transpose()?;
@@ -126,16 +126,17 @@ pub(crate) async fn base(
             let (price, time) = one_price(&mut members)?;
             Some((quote, price, time, members))
         });
+        let priced: Vec<_> = priced.collect();
         if format == MediaType::Csv {
-            return Representation::csv(priced.flat_map(|(quote, price, _, members)| {
-                members.into_iter().map(move |member| line(quote.clone(), price, member))
+            return Representation::csv(priced.iter().flat_map(|(_, price, _, members)| {
+                members.iter().map(|member| line(*price, member))
             }));
         }
-        let quotes = priced.map(|(quote, price, time, members)| QuoteRow {
+        let quotes = priced.iter().map(|(quote, price, time, members)| QuoteRow {
             quote,
-            price: AsText(price),
-            event_time: AsText(time),
-            members: members.into_iter().map(row).collect(),
+            price: AsText(*price),
+            event_time: AsText(*time),
+            members: members.iter().map(row).collect(),
         });
         let quotes = quotes.collect();
         Representation::json(&Base { base, quotes })
@@ -147,7 +148,7 @@ fn by_quote(
     reading: &mut ReadContext<'_>,
     base: &str,
     quote: Option<&str>,
-) -> Result<BTreeMap<String, Vec<Member>>, Refusal> {
+) -> Result<BTreeMap<String, Vec<Member>>> {
     let prefix = store_keys::pair_prefix(base, quote);
     let mut quotes: BTreeMap<String, Vec<Member>> = BTreeMap::new();
     for reader in reading.all(Topic::Latest)? {
@@ -162,48 +163,37 @@ fn by_quote(
     Ok(quotes)
 }
 
-fn row(member: Member) -> MemberRow {
-    let Member { pair, latest, unused } = member;
-    let latest = LatestRow::new(pair, &latest);
-    MemberRow { latest, used: unused.is_none(), unused_because: unused }
+fn row(Member { pair, latest, unused }: &Member) -> MemberRow<'_> {
+    let latest = LatestRow::new(pair, latest);
+    MemberRow { latest, used: unused.is_none(), unused_because: *unused }
 }
 
-fn line(quote: String, price: Decimal, member: Member) -> MemberLine {
-    let Member { pair, latest, unused } = member;
+fn line(price: Decimal, Member { pair, latest, unused }: &Member) -> MemberLine<'_> {
     MemberLine {
-        base: pair.base,
-        quote,
+        base: &pair.base,
+        quote: &pair.quote,
         price: AsText(price),
-        exchange: pair.exchange,
+        exchange: &pair.exchange,
         member_price: AsText(latest.price),
         event_time: AsText(latest.event_time),
         used: unused.is_none(),
-        unused_because: unused,
+        unused_because: *unused,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use schemas::{Basis, VolumeSource};
+    use schemas::MarketEvent;
 
     use super::*;
 
     fn members(prices: &[(&str, i64)]) -> Vec<Member> {
         let member = |(index, (price, time)): (usize, &(&str, i64))| Member {
             pair: PairKey::new("BTC", "USD", format!("exchange{index}")),
-            latest: LatestPrice {
-                price: price.parse().unwrap(),
-                size: None,
-                trade_id: None,
-                basis: Basis::Trade,
-                base_volume_24h: None,
-                quote_volume_24h: None,
-                volume_source: VolumeSource::None,
-                volume_time: None,
-                event_time: Timestamp(*time),
-                received_at: Timestamp(*time),
-                tie: 0,
-            },
+            latest: LatestPrice::of(
+                &MarketEvent::sample(price.parse().unwrap(), Timestamp(*time)),
+                0,
+            ),
             unused: None,
         };
         prices.iter().enumerate().map(member).collect()

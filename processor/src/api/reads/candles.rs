@@ -10,16 +10,17 @@ use schemas::{Basis, Candle, LatestPrice, PairKey, Status, Timestamp};
 
 use super::arrow;
 use super::fill::{Fill, Filled, Filling};
-use super::rows::{CandleRow, CandlesPage};
 use crate::api::answer::{
     HISTORY, MediaType, NEXT_CURSOR, RESOLUTION, ReadRequest, Representation,
 };
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 use crate::api::history::{History, Past};
 use crate::api::params::Params;
 use crate::api::read_service::{ReadContext, ReadService};
+use crate::api::rows::{CandleRow, PairRow};
 use crate::api::store_reader::{CandleRange, StoreReader};
 use crate::operators::Interval;
+use serde::Serialize;
 
 /// Candles per answer without `limit`.
 const DEFAULT_LIMIT: usize = 500;
@@ -57,7 +58,7 @@ struct CandlesRequest {
 }
 
 impl CandlesRequest {
-    fn new(params: &Params) -> Result<Self, Refusal> {
+    fn new(params: &Params) -> Result<Self> {
         params.only(&NAMES)?;
         let intervals = [
             ("1m", Some(Interval::Minute)),
@@ -113,7 +114,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn read(text: &str) -> Result<Self, Refusal> {
+    fn read(text: &str) -> Result<Self> {
         let mut parts = text.split('.');
         let mut part = || parts.next();
         let read = || {
@@ -137,17 +138,30 @@ impl Cursor {
 pub(crate) async fn candles(
     State(service): State<ReadService>,
     ask: ReadRequest,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     let request = CandlesRequest::new(&ask.params)?;
     let format = ask.format(&FORMATS)?;
     service.read(ask, move |reading| answer(reading, request, format)).await
+}
+
+/// The candles of an answer.
+#[derive(Serialize)]
+struct CandlesPage<'a> {
+    #[serde(flatten)]
+    pair: PairRow<'a>,
+    basis: &'static str,
+    resolution: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
+    candles: Vec<CandleRow>,
+    next_cursor: Option<String>,
 }
 
 fn answer(
     reading: &mut ReadContext<'_>,
     request: CandlesRequest,
     format: MediaType,
-) -> Result<Representation, Refusal> {
+) -> Result<Representation> {
     let Some((index, latest)) = reading.find(&request.pair)? else {
         return Err(reading.not_here(&request.pair.to_string()));
     };
@@ -156,10 +170,14 @@ fn answer(
     let past = past.map(Past::as_str);
     let (cursor, resolution) = (next.map(Cursor::text), interval.as_str());
     let found = match format {
-        MediaType::Json => {
-            let (pair, basis, cursor) = (request.pair, request.basis, cursor.clone());
-            Representation::json(&CandlesPage::new(pair, basis, resolution, past, rows, cursor))?
-        }
+        MediaType::Json => Representation::json(&CandlesPage {
+            pair: (&request.pair).into(),
+            basis: request.basis.as_str(),
+            resolution,
+            history: past,
+            candles: rows,
+            next_cursor: cursor.clone(),
+        })?,
         MediaType::Csv => Representation::csv(rows.into_iter())?,
         MediaType::Arrow => {
             Representation::arrow(arrow::stream(&rows).map_err(|e| Refusal::broken(&e))?)
@@ -182,7 +200,7 @@ fn page(
     latest: &LatestPrice,
     request: &CandlesRequest,
     interval: Interval,
-) -> Result<Page, Refusal> {
+) -> Result<Page> {
     let (history, now) = (reading.history(), reading.now);
     let feed = reading.feed(index, &request.pair.exchange)?;
     // An hour or a day is merged with the minutes that are open.
@@ -243,7 +261,7 @@ impl<'a> CandleSource<'a> {
         now: Timestamp,
         request: &'a CandlesRequest,
         interval: Interval,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self> {
         let (from, to) = (Timestamp(0), Timestamp(i64::MAX));
         let first = CandleRange { basis: request.basis, interval, from, to, limit: 1 };
         let first = history.map(|_| reader.candles(&request.pair, first)).transpose()?;
@@ -251,7 +269,7 @@ impl<'a> CandleSource<'a> {
         Ok(Self { reader, history, now, request, oldest, past: history.map(|_| Past::Here) })
     }
 
-    fn read(&mut self, range: CandleRange) -> Result<Vec<(Timestamp, Candle)>, Refusal> {
+    fn read(&mut self, range: CandleRange) -> Result<Vec<(Timestamp, Candle)>> {
         let mut found = self.older(range);
         let left = range.limit.saturating_sub(found.len());
         if left > 0 {
@@ -278,7 +296,7 @@ impl<'a> CandleSource<'a> {
     }
 
     /// The candle that the first rows of a page are filled from.
-    fn before(&mut self, range: CandleRange) -> Result<Option<(Timestamp, Candle)>, Refusal> {
+    fn before(&mut self, range: CandleRange) -> Result<Option<(Timestamp, Candle)>> {
         if self.request.fill == Fill::None {
             return Ok(None);
         }

@@ -14,13 +14,13 @@ use schemas::topic::Topic;
 use schemas::{PairKey, Timestamp};
 use serde::Serialize;
 
-use super::rows::{AsText, SeenRow, Time};
 use crate::api::answer::{MediaType, NEXT_CURSOR, ReadRequest, Representation};
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 use crate::api::exchange_cache::{ByExchange, ExchangeState, Health};
 use crate::api::extent::Extent;
 use crate::api::params::{MAX_LAG, part};
 use crate::api::read_service::{ReadContext, ReadService};
+use crate::api::rows::{AsText, SeenRow, Time};
 
 /// Pairs of one answer: more than the largest venue lists.
 const MAX_PAIRS: usize = 10_000;
@@ -70,7 +70,7 @@ impl ExchangeRow {
 pub(crate) async fn exchanges(
     State(service): State<ReadService>,
     ask: ReadRequest,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&[])?;
     let format = ask.format(&FORMATS)?;
     let cache = Arc::clone(&service.exchange_cache);
@@ -90,7 +90,7 @@ pub(crate) async fn exchanges(
     service.read(ask, route).await
 }
 
-fn gather(reading: &mut ReadContext<'_>) -> Result<(ByExchange, Extent), Refusal> {
+fn gather(reading: &mut ReadContext<'_>) -> Result<(ByExchange, Extent)> {
     let mut known = ByExchange::new();
     for (exchange, mark) in reading.feeds()? {
         known.entry(exchange).or_default().mark(mark);
@@ -104,9 +104,9 @@ fn gather(reading: &mut ReadContext<'_>) -> Result<(ByExchange, Extent), Refusal
 }
 
 #[derive(Serialize)]
-struct PairsPage {
-    exchange: String,
-    pairs: Vec<SeenRow>,
+struct PairsPage<'a> {
+    exchange: &'a str,
+    pairs: Vec<SeenRow<'a>>,
     next_cursor: Option<String>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) async fn pairs(
     State(service): State<ReadService>,
     exchange: Result<Path<String>, PathRejection>,
     ask: ReadRequest,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&["limit", "cursor"])?;
     let exchange = part("exchange", &exchange?.0)?;
     let limit = ask.params.limit(MAX_PAIRS, MAX_PAIRS)?;
@@ -137,12 +137,12 @@ pub(crate) async fn pairs(
         found.truncate(limit);
         let last = found.last().filter(|_| more);
         let cursor = last.map(|(pair, _)| cursor(pair));
-        let rows = found.into_iter().map(|(pair, latest)| SeenRow::new(pair, &latest));
+        let rows = found.iter().map(|(pair, latest)| SeenRow::new(pair, latest));
         let answer = if format == MediaType::Csv {
             Representation::csv(rows)?
         } else {
             let (pairs, next_cursor) = (rows.collect(), cursor.clone());
-            Representation::json(&PairsPage { exchange, pairs, next_cursor })?
+            Representation::json(&PairsPage { exchange: &exchange, pairs, next_cursor })?
         };
         Ok(answer.with(NEXT_CURSOR, cursor))
     };
@@ -157,7 +157,7 @@ fn cursor(pair: &PairKey) -> String {
 }
 
 /// Base and quote of the last pair of the page before.
-fn read_cursor(text: &str) -> Result<(String, String), Refusal> {
+fn read_cursor(text: &str) -> Result<(String, String)> {
     let read = || {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (length, names) = bytes.split_first_chunk()?;

@@ -11,7 +11,7 @@
 
 use schemas::{Candle, Decimal, Timestamp};
 
-use super::rows::CandleRow;
+use crate::api::rows::CandleRow;
 use crate::operators::{Interval, is_closed};
 
 /// The content of a row without a candle.
@@ -145,7 +145,7 @@ mod tests {
     fn shown(rows: &[Filled]) -> Vec<String> {
         let show = |row: &CandleRow| {
             let close = row.close.map_or("null".into(), |close| close.0.to_string());
-            let star = if row.filled { "" } else { "*" };
+            let star = if row.filled == Some(true) { "" } else { "*" };
             format!("{}{star} {close}", row.open_time.0.0 / MINUTE)
         };
         rows.iter().map(|filled| show(&filled.row)).collect()

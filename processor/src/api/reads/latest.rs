@@ -7,28 +7,25 @@ use axum::response::Response;
 use schemas::PairKey;
 use serde::{Deserialize, Serialize};
 
-use super::rows::{LatestRow, PairRow};
 use crate::api::answer::{MediaType, ReadRequest, Representation};
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 use crate::api::params::part;
 use crate::api::read_service::{ReadContext, ReadService};
+use crate::api::rows::{LatestRow, PairRow};
 
 /// Pairs per request: many screens of pairs, and well under a millisecond for each store.
 const MAX_PAIRS: usize = 1_000;
 const FORMATS: [MediaType; 2] = [MediaType::Json, MediaType::Csv];
 
 /// The newest price of one pair; 404 when it is not here.
-pub(crate) async fn one(
-    State(service): State<ReadService>,
-    ask: ReadRequest,
-) -> Result<Response, Refusal> {
+pub(crate) async fn one(State(service): State<ReadService>, ask: ReadRequest) -> Result<Response> {
     ask.params.only(&["base", "quote", "exchange"])?;
     let (pair, format) = (ask.params.pair()?, ask.format(&FORMATS)?);
     let route = move |reading: &mut ReadContext<'_>| {
         let Some((_, latest)) = reading.find(&pair)? else {
             return Err(reading.not_here(&pair.to_string()));
         };
-        let row = LatestRow::new(pair, &latest);
+        let row = LatestRow::new(&pair, &latest);
         if format == MediaType::Csv {
             Representation::csv(std::iter::once(row))
         } else {
@@ -47,16 +44,16 @@ pub(crate) struct PairName {
 }
 
 impl PairName {
-    fn pair(self) -> Result<PairKey, Refusal> {
+    fn pair(self) -> Result<PairKey> {
         let (base, quote) = (part("base", &self.base)?, part("quote", &self.quote)?);
         Ok(PairKey::new(base, quote, part("exchange", &self.exchange)?))
     }
 }
 
 #[derive(Serialize)]
-struct Many {
-    found: Vec<LatestRow>,
-    missing: Vec<PairRow>,
+struct Many<'a> {
+    found: Vec<LatestRow<'a>>,
+    missing: Vec<PairRow<'a>>,
 }
 
 /// The newest price of each pair of an array, in its order; the answer lists those that are
@@ -65,7 +62,7 @@ pub(crate) async fn many(
     State(service): State<ReadService>,
     ask: ReadRequest,
     body: Result<Json<Vec<PairName>>, JsonRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.only(&[])?;
     let format = ask.format(&FORMATS)?;
     let Json(asked) = body?;
@@ -76,8 +73,8 @@ pub(crate) async fn many(
     let pairs = asked.into_iter().map(PairName::pair).collect::<Result<Vec<_>, _>>()?;
     let route = move |reading: &mut ReadContext<'_>| {
         let mut many = Many { found: Vec::new(), missing: Vec::new() };
-        for pair in pairs {
-            match reading.find(&pair)? {
+        for pair in &pairs {
+            match reading.find(pair)? {
                 Some((_, latest)) => many.found.push(LatestRow::new(pair, &latest)),
                 None if !reading.is_ready() => return Err(reading.not_here(&pair.to_string())),
                 None => many.missing.push(pair.into()),

@@ -13,4 +13,3 @@ pub(super) mod candles;
 pub(super) mod exchanges;
 mod fill;
 pub(super) mod latest;
-mod rows;

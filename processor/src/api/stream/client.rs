@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::client_queue::{ClientOutbox, CloseReason, HubRequest, QUEUE, queue};
 use super::service::StreamService;
 use crate::api::budget::Budget;
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 
 /// Copies of a message while it is sent: one written for this client, and the socket's own.
 pub(super) const COPIES: usize = 2;
@@ -21,7 +21,7 @@ pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn enter(
     streaming: &StreamService,
     headers: &HeaderMap,
-) -> Result<OwnedSemaphorePermit, Refusal> {
+) -> Result<OwnedSemaphorePermit> {
     let refuse = |reason: &str, refusal: Refusal| {
         streaming.metrics.dropped.with_label_values(&[reason]).inc();
         refusal

@@ -25,7 +25,7 @@ use super::service::StreamService;
 use crate::api::answer::ReadRequest;
 use crate::api::budget::{Budget, Held};
 use crate::api::connections::ConnectionHandle;
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 
 /// The header by which a browser resumes.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -40,7 +40,7 @@ pub(super) async fn events(
     ask: ReadRequest,
     handle: Option<Extension<ConnectionHandle>>,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.just(&NAMES)?;
     let asked = |name: &str| ask.params.get(name).map(str::to_owned);
     let channel = asked("channel").ok_or_else(|| Refusal::bad("channel: is missing"))?;

@@ -17,7 +17,7 @@ use super::pattern::Channel;
 use super::service::StreamService;
 use crate::api::answer::ReadRequest;
 use crate::api::clock;
-use crate::api::error::Refusal;
+use crate::api::error::{Refusal, Result};
 use crate::api::exchange_cache::DEAD_AFTER_MS;
 use crate::api::read_service::AFTER_FEEDS;
 use crate::store_keys;
@@ -30,7 +30,7 @@ const MAX_FEEDS: usize = 1_000;
 pub(super) async fn health(
     State(streaming): State<StreamService>,
     ask: ReadRequest,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>> {
     ask.params.just(&[])?;
     let read = move || {
         let now = clock::now();

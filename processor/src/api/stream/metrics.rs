@@ -1,9 +1,10 @@
 //! The metrics of streaming.
 
-use anyhow::Result;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+
+use crate::api::metrics::registered;
 
 /// Buckets of the delay of a change in the hub, in seconds: most of it is waiting for the tick.
 const DELIVERY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -33,56 +34,39 @@ pub(super) struct StreamMetrics {
 
 impl StreamMetrics {
     /// Registers the metrics.
-    pub(super) fn new(registry: &Registry) -> Result<Self> {
+    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let opts = |name: &str, help: &str| Opts::new(format!("processor_stream_{name}"), help);
-        let buckets = DELIVERY_BUCKETS.to_vec();
-        let delivery = HistogramOpts::from(opts(
-            "delivery_seconds",
-            "From the first change of a tick to the end of its fan-out.",
-        ));
-        let metrics = Self {
-            clients: IntGaugeVec::new(
-                opts("clients", "StreamService clients by transport."),
-                &["transport"],
-            )?,
-            subscriptions: IntGauge::with_opts(opts(
-                "subscriptions",
-                "Subscriptions of all streaming clients.",
-            ))?,
-            dropped: IntCounterVec::new(
-                opts("clients_dropped_total", "StreamService clients sent away, by reason."),
-                &["reason"],
-            )?,
-            messages: IntCounter::with_opts(opts(
+        let counter = |name, help| registered(registry, IntCounter::with_opts(opts(name, help)));
+        let gauge = |name, help| registered(registry, IntGauge::with_opts(opts(name, help)));
+        let help = "StreamService clients by transport.";
+        let clients = IntGaugeVec::new(opts("clients", help), &["transport"]);
+        let help = "StreamService clients sent away, by reason.";
+        let dropped = IntCounterVec::new(opts("clients_dropped_total", help), &["reason"]);
+        let help = "From the first change of a tick to the end of its fan-out.";
+        let delivery = HistogramOpts::from(opts("delivery_seconds", help));
+        let delivery = Histogram::with_opts(delivery.buckets(DELIVERY_BUCKETS.to_vec()));
+        Ok(Self {
+            clients: registered(registry, clients)?,
+            subscriptions: gauge("subscriptions", "Subscriptions of all streaming clients.")?,
+            dropped: registered(registry, dropped)?,
+            messages: counter(
                 "messages_total",
                 "Messages given to the queues of streaming clients.",
-            ))?,
-            malformed: IntCounter::with_opts(opts(
+            )?,
+            malformed: counter(
                 "malformed_total",
                 "Messages of streaming clients that could not be parsed.",
-            ))?,
-            lost: IntCounter::with_opts(opts(
+            )?,
+            lost: counter(
                 "lost_total",
                 "Times that streaming fell behind the engine and read the stores again.",
-            ))?,
-            backlog: IntGauge::with_opts(opts(
-                "backlog_keys",
-                "Changed keys that the last tick left to the next.",
-            ))?,
-            scanned: IntCounter::with_opts(opts(
+            )?,
+            backlog: gauge("backlog_keys", "Changed keys that the last tick left to the next.")?,
+            scanned: counter(
                 "scanned_rows_total",
                 "Rows read for the first messages of subscriptions.",
-            ))?,
-            delivery: Histogram::with_opts(delivery.buckets(buckets))?,
-        };
-        for metric in [&metrics.messages, &metrics.malformed, &metrics.lost, &metrics.scanned] {
-            registry.register(Box::new(metric.clone()))?;
-        }
-        registry.register(Box::new(metrics.clients.clone()))?;
-        registry.register(Box::new(metrics.subscriptions.clone()))?;
-        registry.register(Box::new(metrics.backlog.clone()))?;
-        registry.register(Box::new(metrics.dropped.clone()))?;
-        registry.register(Box::new(metrics.delivery.clone()))?;
-        Ok(metrics)
+            )?,
+            delivery: registered(registry, delivery)?,
+        })
     }
 }

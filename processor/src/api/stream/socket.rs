@@ -20,7 +20,7 @@ use super::service::StreamService;
 use crate::api::answer::ReadRequest;
 use crate::api::budget::Budget;
 use crate::api::clock;
-use crate::api::error::Refusal;
+use crate::api::error::Result;
 
 /// The socket's buffers: clients send short messages, and updates are written as they come.
 const BUFFER: usize = 4 << 10;
@@ -38,7 +38,7 @@ pub(super) async fn upgrade(
     ask: ReadRequest,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response> {
     ask.params.just(&[])?;
     let upgrade = upgrade?;
     let permit = enter(&streaming, &headers)?;

@@ -23,8 +23,8 @@
 //! All of it is a function of the log: a replay does the same at the same record.
 
 use schemas::{Basis, Candle, FeedMark, LatestPrice, PairChange, Status, Timestamp};
+use streams::Context;
 use streams::punctuation::{PunctuationType, Schedule};
-use streams::{Context, Failure};
 
 use super::feed::FeedState;
 use super::feeds::{Feeds, MarkCause};
@@ -33,9 +33,9 @@ use super::tables::Tables;
 use super::window::{Window, add_to_parent};
 use super::windows::{BASES, Windows};
 use crate::interval::Interval;
-use crate::operators::Entry;
 use crate::operators::pairs::exchange_of;
 use crate::operators::rules::{ENDED_KEPT_MS, LAST_WORDS_MS, REVISION_HORIZON_MS, is_closed};
+use crate::operators::{Entry, Result};
 
 /// How often ended pairs are checked. A day's windows close once a day.
 pub(super) const SWEEP: Schedule =
@@ -48,7 +48,7 @@ pub(super) fn apply(
     index: &mut PairIndex,
     pair: &[u8],
     (mark, change): (&FeedMark, PairChange),
-) -> Result<(), Failure> {
+) -> Result<()> {
     match change {
         PairChange::Ended => end(context, &tables.feeds, index, pair, mark),
         PairChange::Reset => reset(context, tables, index, pair, mark.healthy_until),
@@ -63,7 +63,7 @@ fn end(
     index: &mut PairIndex,
     pair: &[u8],
     mark: &FeedMark,
-) -> Result<(), Failure> {
+) -> Result<()> {
     // A pair that never had a price has nothing to delete.
     let Some(newest) = feeds.newest(pair)? else {
         return Ok(());
@@ -87,7 +87,7 @@ pub(super) fn sweep(
     feeds: &mut Feeds,
     index: &mut PairIndex,
     time: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<()> {
     for pair in index.ended()? {
         let Some((end, told)) = feeds.pair(&pair)?.as_ref().and_then(FeedState::ended) else {
             index.remove_ended(&pair);
@@ -130,7 +130,7 @@ fn reset(
     index: &mut PairIndex,
     pair: &[u8],
     at: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<()> {
     let Tables { windows, feeds } = tables;
     let exchange = exchange_of(pair);
     let mut feed = feeds.exchange(exchange)?;
@@ -172,7 +172,7 @@ fn reset(
 }
 
 /// Sets back the own state of a pair, if that changes it.
-fn set_back_own(feeds: &Feeds, pair: &[u8], at: Timestamp) -> Result<(), Failure> {
+fn set_back_own(feeds: &Feeds, pair: &[u8], at: Timestamp) -> Result<()> {
     let mut own = feeds.pair(pair)?;
     let mut back = own.clone();
     if let Some(own) = &mut back {
@@ -191,7 +191,7 @@ fn merge_again(
     pair: &[u8],
     basis: Basis,
     (interval, at): (Interval, Timestamp),
-) -> Result<(), Failure> {
+) -> Result<()> {
     let start = interval.start(at);
     let mut whole = None;
     for minute in minutes_back(at, start) {
@@ -217,12 +217,7 @@ fn merge_again(
 }
 
 /// Sets the newest price back to the close of the newest minute left.
-fn set_back_latest(
-    windows: &mut Windows,
-    feeds: &Feeds,
-    pair: &[u8],
-    at: Timestamp,
-) -> Result<(), Failure> {
+fn set_back_latest(windows: &mut Windows, feeds: &Feeds, pair: &[u8], at: Timestamp) -> Result<()> {
     let mut newest: Option<(Basis, Candle)> = None;
     let from = Timestamp(at.0.saturating_sub(REVISION_HORIZON_MS));
     for minute in minutes_back(at, from) {

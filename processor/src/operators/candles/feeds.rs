@@ -16,14 +16,14 @@
 use std::collections::BTreeSet;
 
 use schemas::{Basis, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
+use streams::Context;
 use streams::store::{StoreEntry, StoreHandle, ValueRef};
-use streams::{Context, Failure};
 
 use super::feed::{Carrier, FeedState, Gap, GapLookup, PairFeed, Span, Work, union};
 use super::windows::{BASES, WindowStart, Windows};
 use crate::interval::Interval;
 use crate::operators::pairs::{NO_PAIR, exchange_of};
-use crate::operators::{CandleStores, Entry, Pair};
+use crate::operators::{CandleStores, Entry, Pair, Result};
 
 /// Exchanges per page when an unfinished mark is searched.
 const PAGE: usize = 256;
@@ -59,10 +59,7 @@ impl Feeds {
     }
 
     /// The state of an exchange's feed.
-    pub(super) fn exchange(
-        &mut self,
-        exchange: &[u8],
-    ) -> Result<StoreEntry<'_, FeedState>, Failure> {
+    pub(super) fn exchange(&mut self, exchange: &[u8]) -> Result<StoreEntry<'_, FeedState>> {
         self.key.clear();
         self.key.extend_from_slice(&NO_PAIR);
         self.key.extend_from_slice(exchange);
@@ -70,34 +67,34 @@ impl Feeds {
     }
 
     /// The clock of an exchange's feed.
-    pub(super) fn clock(&mut self, exchange: &[u8]) -> Result<Option<Timestamp>, Failure> {
+    pub(super) fn clock(&mut self, exchange: &[u8]) -> Result<Option<Timestamp>> {
         Ok(self.exchange(exchange)?.as_ref().and_then(FeedState::clock))
     }
 
     /// The own state of a pair.
-    pub(super) fn pair(&self, pair: &[u8]) -> Result<StoreEntry<'_, FeedState>, Failure> {
+    pub(super) fn pair(&self, pair: &[u8]) -> Result<StoreEntry<'_, FeedState>> {
         Ok(self.states.entry(pair)?)
     }
 
     /// The newest price of a pair.
-    pub(super) fn latest(&self, pair: &[u8]) -> Result<StoreEntry<'_, LatestPrice>, Failure> {
+    pub(super) fn latest(&self, pair: &[u8]) -> Result<StoreEntry<'_, LatestPrice>> {
         Ok(self.latest.entry(pair)?)
     }
 
     /// Deletes a pair's newest price and own state.
-    pub(super) fn delete_pair(&self, pair: &[u8]) -> Result<(), Failure> {
+    pub(super) fn delete_pair(&self, pair: &[u8]) -> Result<()> {
         self.latest.remove(pair)?;
         Ok(self.states.remove(pair)?)
     }
 
     /// The time of the newest event of a pair.
-    pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>, Failure> {
+    pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>> {
         Ok(self.latest.get(pair)?.map(|latest| latest.event_time))
     }
 
     /// [`Self::newest`], first looked for at the pair's hint.
     #[inline]
-    pub(super) fn newest_near(&self, pair: &Pair) -> Result<Option<Timestamp>, Failure> {
+    pub(super) fn newest_near(&self, pair: &Pair) -> Result<Option<Timestamp>> {
         let latest = self.latest.get_near(&pair.in_latest, pair.key())?;
         Ok(latest.map(|latest| latest.event_time))
     }
@@ -109,7 +106,7 @@ impl Feeds {
         pair: &Pair,
         event: &MarketEvent,
         (start, end): Span,
-    ) -> Result<(Option<Timestamp>, GapLookup), Failure> {
+    ) -> Result<(Option<Timestamp>, GapLookup)> {
         let feed = self.states.get_near(&pair.in_feeds, pair.feed())?;
         let look_up = |feed: ValueRef<'_, FeedState>| {
             (feed.clock(), feed.look_up(pair.key(), event, start, end))
@@ -123,14 +120,14 @@ impl Feeds {
         pair: &[u8],
         event: &MarketEvent,
         (start, end): Span,
-    ) -> Result<GapLookup, Failure> {
+    ) -> Result<GapLookup> {
         let own = self.states.get(pair)?;
         Ok(own.map(|own| own.look_up(pair, event, start, end)).unwrap_or_default())
     }
 
     /// The part of a pair's own state that concerns a window. It is looked up only if the exchange
     /// has several connections, or some pair's own state may have a gap.
-    fn pair_feed(&mut self, pair: &[u8], start: Timestamp) -> Result<PairFeed, Failure> {
+    fn pair_feed(&mut self, pair: &[u8], start: Timestamp) -> Result<PairFeed> {
         let may_add = |feed: &FeedState| feed.has_connections() || feed.has_spilled(start);
         if !self.exchange(exchange_of(pair))?.as_ref().is_some_and(may_add) {
             return Ok(PairFeed::default());
@@ -139,7 +136,7 @@ impl Feeds {
     }
 
     /// An exchange with an unfinished mark, and the rest of it.
-    pub(super) fn find_work(&self) -> Result<Option<Unfinished>, Failure> {
+    pub(super) fn find_work(&self) -> Result<Option<Unfinished>> {
         let mut from = NO_PAIR.to_vec();
         loop {
             let feeds = self.states.range(&from, &AFTER_FEEDS, PAGE)?;
@@ -166,7 +163,7 @@ impl Feeds {
         windows: &mut Windows,
         pair: &[u8],
         mark: &FeedMark,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         if let Some(gap) = Gap::of(mark, pair)
             && self.add_gap(context, windows, exchange_of(pair), mark, gap.clone())?
             && let Some(newest) = self.newest(pair)?
@@ -188,7 +185,7 @@ impl Feeds {
         exchange: &[u8],
         mark: &FeedMark,
         mut gap: Gap,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool> {
         let spilled =
             self.exchange(exchange)?.as_ref().is_some_and(|feed| feed.has_spilled(gap.until));
         if spilled && !gap.pair.is_empty() && self.pair_knows(&gap)? {
@@ -211,14 +208,14 @@ impl Feeds {
     }
 
     /// Whether the own state of a gap's pair has it.
-    fn pair_knows(&self, gap: &Gap) -> Result<bool, Failure> {
+    fn pair_knows(&self, gap: &Gap) -> Result<bool> {
         let own = Gap { pair: Box::default(), ..gap.clone() };
         Ok(self.states.get(&gap.pair)?.is_some_and(|feed| feed.knows(&own)))
     }
 
     /// Moves a gap for which its exchange has no room into its pair's own state. Returns whether
     /// that state forgot one.
-    fn spill(&mut self, exchange: &[u8], mark: &FeedMark, mut gap: Gap) -> Result<bool, Failure> {
+    fn spill(&mut self, exchange: &[u8], mark: &FeedMark, mut gap: Gap) -> Result<bool> {
         let pair = std::mem::take(&mut gap.pair);
         let clock = self.newest(&pair)?.max(self.clock(exchange)?);
         let mut own = self.pair(&pair)?;
@@ -229,7 +226,7 @@ impl Feeds {
     }
 
     /// The number of a gap's ids that have been counted, because they came before its mark.
-    fn count_seen(&self, windows: &mut Windows, gap: &Gap) -> Result<i64, Failure> {
+    fn count_seen(&self, windows: &mut Windows, gap: &Gap) -> Result<i64> {
         let Some((first, count)) = gap.ids else {
             return Ok(0);
         };
@@ -248,12 +245,7 @@ impl Feeds {
     }
 
     /// Counts an id that arrived. Returns the gaps that are now complete.
-    fn fill_gaps(
-        &mut self,
-        pair: &[u8],
-        event: &MarketEvent,
-        id: i64,
-    ) -> Result<Vec<Gap>, Failure> {
+    fn fill_gaps(&mut self, pair: &[u8], event: &MarketEvent, id: i64) -> Result<Vec<Gap>> {
         let arrived = |mut feed: StoreEntry<'_, FeedState>, pair: &[u8]| {
             let lost = feed.as_ref().is_some_and(|feed| feed.has_lost(pair, id));
             let feed = if lost { feed.as_mut() } else { None };
@@ -276,7 +268,7 @@ impl Feeds {
         pair: &[u8],
         mark: &FeedMark,
         newest: Timestamp,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize> {
         let Some(from) = mark.healthy_from else {
             return Ok(0);
         };
@@ -298,7 +290,7 @@ impl Feeds {
         pair: &[u8],
         event: &MarketEvent,
         (arrived, cause): (Option<i64>, MarkCause),
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let complete = arrived.map_or(Ok(Vec::new()), |id| self.fill_gaps(pair, event, id))?;
         let minute = (Interval::Minute, Interval::Minute.start(event.event_time));
         self.mark_window(windows, pair, event.basis, minute, cause)?;
@@ -329,7 +321,7 @@ impl Feeds {
         span: Span,
         bases: &[Basis],
         newest: Timestamp,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize> {
         let mut looked_at = 0;
         for &basis in bases {
             let (over, parents) = windows.over(pair, basis, span, newest)?;
@@ -349,7 +341,7 @@ impl Feeds {
         basis: Basis,
         (interval, start): WindowStart,
         cause: MarkCause,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let end = Timestamp(start.0 + interval.length_ms());
         let own = self.pair_feed(pair, start)?;
         let marks = |feed: &FeedState| feed.marks(pair, basis, &own, (start, end));

@@ -9,12 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use schemas::LatestPrice;
-use streams::Failure;
 use streams::store::StoreHandle;
 
 use super::feed::FeedState;
 use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
-use crate::operators::{CandleStores, Pair};
+use crate::operators::{CandleStores, Pair, Result};
 
 /// Keys per page when an index is first built.
 const PAGE: usize = 4096;
@@ -81,7 +80,7 @@ impl PairIndex {
         exchange: &[u8],
         next: &[u8],
         limit: usize,
-    ) -> Result<Vec<Box<[u8]>>, Failure> {
+    ) -> Result<Vec<Box<[u8]>>> {
         self.find_pairs()?;
         let Some(pairs) = self.pairs.get(exchange) else {
             return Ok(Vec::new());
@@ -91,7 +90,7 @@ impl PairIndex {
     }
 
     /// Finds the pairs of the store, once.
-    fn find_pairs(&mut self) -> Result<(), Failure> {
+    fn find_pairs(&mut self) -> Result<()> {
         let mut from = Vec::new();
         while !self.has_pairs {
             let page = self.latest.range(&from, &AFTER_ALL, PAGE)?;
@@ -106,7 +105,7 @@ impl PairIndex {
     }
 
     /// The pairs that may have ended. Finds those of the store, once.
-    pub(super) fn ended(&mut self) -> Result<BTreeSet<Box<[u8]>>, Failure> {
+    pub(super) fn ended(&mut self) -> Result<BTreeSet<Box<[u8]>>> {
         // Pairs come after exchanges, whose base is empty.
         let mut from = vec![NO_PAIR[0] + 1];
         while !self.has_ended {

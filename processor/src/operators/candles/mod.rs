@@ -48,11 +48,11 @@ pub use window::Window;
 
 use schemas::{FeedMark, MarketEvent, Timestamp};
 use streams::punctuation::Schedule;
-use streams::{Context, Failure, Processor};
+use streams::{Context, Processor};
 
 use super::pairs::NO_PAIR;
 use super::rules::{REVISION_HORIZON_MS, is_closed};
-use super::{Entry, Pair};
+use super::{Entry, Pair, Result};
 use crate::interval::Interval;
 use feeds::MarkCause;
 use index::PairIndex;
@@ -85,7 +85,7 @@ impl Candles {
         context: &mut Context<'_, Entry>,
         pair: &Pair,
         event: &MarketEvent,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool> {
         let Self { tables, index, .. } = self;
         let newest = tables.feeds.newest_near(pair)?;
         let start = Interval::Minute.start(event.event_time);
@@ -147,7 +147,7 @@ impl Candles {
         context: &mut Context<'_, Entry>,
         key: &[u8],
         mark: &FeedMark,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let Self { tables, index, steps } = self;
         if key.starts_with(&NO_PAIR) {
             return steps.take_mark(context, tables, index, key, mark);
@@ -171,12 +171,12 @@ impl Processor for Candles {
         &mut self,
         context: &mut Context<'_, Entry>,
         time: streams::record::Timestamp,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let Self { tables, index, .. } = self;
         changes::sweep(context, &mut tables.feeds, index, Timestamp(time.0))
     }
 
-    fn process(&mut self, context: &mut Context<'_, Entry>, entry: &Entry) -> Result<(), Failure> {
+    fn process(&mut self, context: &mut Context<'_, Entry>, entry: &Entry) -> Result<()> {
         match entry {
             Entry::Mark { feed, mark } => self.mark(context, feed, mark),
             Entry::Event { pair, event } => {
@@ -188,7 +188,7 @@ impl Processor for Candles {
         }
     }
 
-    fn resume(&mut self, context: &mut Context<'_, Entry>) -> Result<(), Failure> {
+    fn resume(&mut self, context: &mut Context<'_, Entry>) -> Result<()> {
         self.steps.resume(context, &mut self.tables, &mut self.index)
     }
 }

@@ -18,15 +18,15 @@
 //! hours and 2 days per basis, and only minutes of existing hours are looked up.
 
 use schemas::{FeedMark, Timestamp};
-use streams::{Context, Failure};
+use streams::Context;
 
 use super::feed::{FeedState, Gap, Stage, Work};
 use super::index::PairIndex;
 use super::tables::{ClockAdvance, Tables};
 use super::windows::BASES;
-use crate::operators::Entry;
 use crate::operators::pairs::exchange_of;
 use crate::operators::rules::closes_minute;
+use crate::operators::{Entry, Result};
 
 /// Windows looked up before a commit may come. One that is not cached is a read of the disk, 10 to
 /// 100 µs, so a step takes no more than about the commit interval.
@@ -55,7 +55,7 @@ impl MarkSteps {
         index: &mut PairIndex,
         key: &[u8],
         mark: &FeedMark,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let exchange = exchange_of(key);
         // Before the clock moves, so that the windows which it closes have the gap from the start.
         let gap = Gap::of(mark, &[]);
@@ -75,7 +75,7 @@ impl MarkSteps {
         context: &mut Context<'_, Entry>,
         tables: &mut Tables,
         index: &mut PairIndex,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let mut rest = None;
         if let Some(exchange) = self.unfinished.take() {
             let feed = tables.feeds.exchange(&exchange)?;
@@ -101,7 +101,7 @@ impl MarkSteps {
         index: &mut PairIndex,
         exchange: &[u8],
         mut work: Work,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let mut looked_at = 0;
         loop {
             let pairs = index.pairs_from(exchange, &work.next, PAGE)?;
@@ -125,7 +125,7 @@ impl MarkSteps {
     }
 }
 
-fn finish(tables: &mut Tables, exchange: &[u8]) -> Result<(), Failure> {
+fn finish(tables: &mut Tables, exchange: &[u8]) -> Result<()> {
     let mut feed = tables.feeds.exchange(exchange)?;
     if feed.as_ref().is_some_and(|feed| feed.work().is_some()) {
         feed.iter_mut().for_each(|feed| feed.set_work(None));
@@ -134,7 +134,7 @@ fn finish(tables: &mut Tables, exchange: &[u8]) -> Result<(), Failure> {
 }
 
 /// Enters the next stage that has something to do; false when there is none. The clock moves here.
-fn next_stage(tables: &mut Tables, exchange: &[u8], work: &mut Work) -> Result<bool, Failure> {
+fn next_stage(tables: &mut Tables, exchange: &[u8], work: &mut Work) -> Result<bool> {
     work.next = Box::default();
     if work.stage == Stage::Gap {
         let mut feed = tables.feeds.exchange(exchange)?;
@@ -162,7 +162,7 @@ fn run_pair(
     tables: &mut Tables,
     pair: &[u8],
     work: &Work,
-) -> Result<usize, Failure> {
+) -> Result<usize> {
     let Tables { windows, feeds } = tables;
     let Some(newest) = feeds.newest(pair)? else {
         return Ok(0);

@@ -2,14 +2,14 @@
 //! their hour and their day.
 
 use schemas::{Basis, Candle, Status, Timestamp};
-use streams::{Context, Failure};
+use streams::Context;
 
 use super::feeds::{Feeds, MarkCause};
 use super::window::add_to_parent;
 use super::windows::{BASES, WindowStart, Windows};
 use crate::interval::Interval;
 use crate::operators::rules::{closes_minute, is_closed};
-use crate::operators::{CandleStores, Entry};
+use crate::operators::{CandleStores, Entry, Result};
 
 /// The tables that candles are made from.
 pub(super) struct Tables {
@@ -38,7 +38,7 @@ impl Tables {
         basis: Basis,
         window: WindowStart,
         cause: MarkCause,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         self.feeds.mark_window(&mut self.windows, pair, basis, window, cause)
     }
 
@@ -51,7 +51,7 @@ impl Tables {
         part: &Candle,
         start: Timestamp,
         clock: Timestamp,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         for interval in [Interval::Hour, Interval::Day] {
             let parent = interval.start(start);
             let closed = is_closed(interval, parent, clock);
@@ -76,7 +76,7 @@ impl Tables {
         context: &mut Context<'_, Entry>,
         pair: &[u8],
         clock: ClockAdvance,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize> {
         // Hours and days end where a minute does, with the same grace.
         if closes_minute(clock.from, clock.to) {
             return self.close_passed(context, pair, clock);
@@ -89,7 +89,7 @@ impl Tables {
         context: &mut Context<'_, Entry>,
         pair: &[u8],
         clock: ClockAdvance,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize> {
         let mut looked_at = 0;
         for interval in Interval::ALL {
             // Grace is shorter than any window: only the window of the newest event and the one
@@ -115,12 +115,7 @@ impl Tables {
     }
 
     /// Closes an open window, and returns its candle.
-    fn close(
-        &mut self,
-        pair: &[u8],
-        basis: Basis,
-        window: WindowStart,
-    ) -> Result<Option<Candle>, Failure> {
+    fn close(&mut self, pair: &[u8], basis: Basis, window: WindowStart) -> Result<Option<Candle>> {
         let mut known = self.windows.entry(pair, basis, window)?;
         if known.as_ref().is_none_or(|known| known.candle.status != Status::Open) {
             return Ok(None);

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use schemas::{Basis, Candle, MarketEvent, Status, Timestamp};
-use streams::Failure;
 use streams::store::{StoreEntry, StoreHandle};
 
 use super::feed::Span;
@@ -15,7 +14,7 @@ use super::window::Window;
 use crate::interval::Interval;
 use crate::operators::pairs::AFTER_ALL;
 use crate::operators::rules::REVISION_HORIZON_MS;
-use crate::operators::{CandleStores, Pair};
+use crate::operators::{CandleStores, Pair, Result};
 use crate::store_keys;
 
 /// The bases of a pair, which have windows of their own.
@@ -76,7 +75,7 @@ impl Windows {
         pair: &[u8],
         basis: Basis,
         (interval, start): WindowStart,
-    ) -> Result<StoreEntry<'_, Window>, Failure> {
+    ) -> Result<StoreEntry<'_, Window>> {
         self.key.clear();
         store_keys::candle_key(interval, pair, basis, start, &mut self.key);
         Ok(self.table(interval).entry(&self.key)?)
@@ -88,7 +87,7 @@ impl Windows {
         pair: &[u8],
         basis: Basis,
         start: Timestamp,
-    ) -> Result<Option<Candle>, Failure> {
+    ) -> Result<Option<Candle>> {
         let window = self.entry(pair, basis, (Interval::Minute, start))?;
         Ok(window.as_ref().map(|window| window.candle.clone()))
     }
@@ -101,7 +100,7 @@ impl Windows {
         event: &MarketEvent,
         minute: EventMinute,
         part: &Candle,
-    ) -> Result<Added, Failure> {
+    ) -> Result<Added> {
         let EventMinute { start, late, newest } = minute;
         self.key.clear();
         store_keys::candle_key(Interval::Minute, pair.key(), event.basis, start, &mut self.key);
@@ -151,7 +150,7 @@ impl Windows {
         basis: Basis,
         span: Span,
         newest: Timestamp,
-    ) -> Result<(Vec<WindowStart>, usize), Failure> {
+    ) -> Result<(Vec<WindowStart>, usize)> {
         let (mut parents, mut found) = (0, Vec::new());
         for day in starts(Interval::Day, span, newest) {
             parents += 1;
@@ -184,7 +183,7 @@ impl Windows {
         interval: Interval,
         pair: &[u8],
         at: Timestamp,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize> {
         let table = self.table(interval);
         let limit = usize::try_from(store_keys::SEGMENT).unwrap_or_default();
         let key = |basis, time| {
@@ -212,11 +211,7 @@ impl Windows {
     }
 
     /// The start of the first segment that has a candle of any pair and ends after that time.
-    fn segment_from(
-        &self,
-        interval: Interval,
-        time: Timestamp,
-    ) -> Result<Option<Timestamp>, Failure> {
+    fn segment_from(&self, interval: Interval, time: Timestamp) -> Result<Option<Timestamp>> {
         let prefix = store_keys::segment_prefix(interval, time);
         let first = self.table(interval).range(&prefix, &AFTER_ALL, 1)?;
         let time = first.first().and_then(|(key, _)| store_keys::read_candle_key(key));

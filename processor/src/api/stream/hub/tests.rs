@@ -4,7 +4,7 @@ use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use prometheus::Registry;
-use schemas::{Basis, Candle, LatestPrice, PairKey, Status, Timestamp, VolumeSource};
+use schemas::{Basis, LatestPrice, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
 use streams::record::Offset;
 use streams::store::{Committed, MemoryStore};
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::super::client_queue::{ClientOutbox, QUEUE, queue};
 use super::super::scans::{ScanJob, ScanJobResult, ScannerEnds};
 use super::*;
+use crate::operators::single;
 use crate::store_keys;
 
 #[cfg(test)]
@@ -126,19 +127,8 @@ impl World {
     }
 
     fn price(&mut self, base: &str, price: &str, time: i64) -> Result<()> {
-        let price = LatestPrice {
-            price: price.parse().ok().context("a price")?,
-            size: None,
-            trade_id: None,
-            basis: Basis::Trade,
-            base_volume_24h: None,
-            quote_volume_24h: None,
-            volume_source: VolumeSource::None,
-            volume_time: None,
-            event_time: Timestamp(time),
-            received_at: Timestamp(time),
-            tie: 0,
-        };
+        let price = price.parse().ok().context("a price")?;
+        let price = LatestPrice::of(&MarketEvent::sample(price, Timestamp(time)), 0);
         let key = store_keys::pair_key(&PairKey::new(base, "USD", "here"));
         let value = Codec::offline().to_bytes(&price);
         self.commit(Channel::Latest, key, value);
@@ -147,28 +137,7 @@ impl World {
 
     fn minute(&mut self, base: &str, time: i64, close: &str) -> Result<()> {
         let close = close.parse().ok().context("a price")?;
-        let candle = Candle {
-            open: close,
-            high: close,
-            low: close,
-            close,
-            base_volume: None,
-            quote_volume: None,
-            taker_buy_base: None,
-            taker_buy_quote: None,
-            trades: 1,
-            status: Status::Open,
-            revision: 0,
-            open_event_time: Timestamp(time),
-            close_event_time: Timestamp(time),
-            gap: false,
-            coverage_ms: None,
-            partial_start: false,
-            missing_trades: None,
-            open_tie: 0,
-            close_tie: 0,
-            seen: Vec::new(),
-        };
+        let candle = single(&MarketEvent::sample(close, Timestamp(time)), 0);
         let pair = store_keys::pair_key(&PairKey::new(base, "USD", "here"));
         let mut key = Vec::new();
         store_keys::candle_key(Interval::Minute, &pair, Basis::Trade, Timestamp(time), &mut key);

@@ -2,13 +2,13 @@
 //!
 //! Decimals are strings and times are RFC 3339: a price never passes through a float.
 
-use schemas::{Basis, Candle, Decimal, LatestPrice, PairKey, Timestamp};
+use schemas::{Candle, Decimal, LatestPrice, PairKey, Timestamp};
 use serde::{Serialize, Serializer};
 
 use crate::operators::Interval;
 
 /// A value that is serialized as its text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AsText<T>(pub(super) T);
 
 impl<T: std::fmt::Display> Serialize for AsText<T> {
@@ -22,10 +22,10 @@ pub(super) type Time = AsText<Timestamp>;
 
 /// The newest price of a pair.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct LatestRow {
-    base: String,
-    quote: String,
-    exchange: String,
+pub(super) struct LatestRow<'a> {
+    base: &'a str,
+    quote: &'a str,
+    exchange: &'a str,
     price: Number,
     size: Option<Number>,
     trade_id: Option<i64>,
@@ -38,12 +38,12 @@ pub(super) struct LatestRow {
     received_at: Time,
 }
 
-impl LatestRow {
-    pub(super) fn new(pair: PairKey, latest: &LatestPrice) -> Self {
+impl<'a> LatestRow<'a> {
+    pub(super) fn new(pair: &'a PairKey, latest: &LatestPrice) -> Self {
         Self {
-            base: pair.base,
-            quote: pair.quote,
-            exchange: pair.exchange,
+            base: &pair.base,
+            quote: &pair.quote,
+            exchange: &pair.exchange,
             price: AsText(latest.price),
             size: latest.size.map(AsText),
             trade_id: latest.trade_id,
@@ -59,36 +59,36 @@ impl LatestRow {
 }
 
 /// The name of a pair.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct PairRow {
-    base: String,
-    quote: String,
-    exchange: String,
+#[derive(Serialize)]
+pub(super) struct PairRow<'a> {
+    base: &'a str,
+    quote: &'a str,
+    exchange: &'a str,
 }
 
-impl From<PairKey> for PairRow {
-    fn from(pair: PairKey) -> Self {
-        Self { base: pair.base, quote: pair.quote, exchange: pair.exchange }
+impl<'a> From<&'a PairKey> for PairRow<'a> {
+    fn from(PairKey { base, quote, exchange }: &'a PairKey) -> Self {
+        Self { base, quote, exchange }
     }
 }
 
 /// A pair, and the times of its newest event.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct SeenRow {
-    base: String,
-    quote: String,
-    exchange: String,
+pub(super) struct SeenRow<'a> {
+    base: &'a str,
+    quote: &'a str,
+    exchange: &'a str,
     basis: &'static str,
     last_event_time: Time,
     received_at: Time,
 }
 
-impl SeenRow {
-    pub(super) fn new(pair: PairKey, latest: &LatestPrice) -> Self {
+impl<'a> SeenRow<'a> {
+    pub(super) fn new(pair: &'a PairKey, latest: &LatestPrice) -> Self {
         Self {
-            base: pair.base,
-            quote: pair.quote,
-            exchange: pair.exchange,
+            base: &pair.base,
+            quote: &pair.quote,
+            exchange: &pair.exchange,
             basis: latest.basis.as_str(),
             last_event_time: AsText(latest.event_time),
             received_at: AsText(latest.received_at),
@@ -97,7 +97,7 @@ impl SeenRow {
 }
 
 /// A window: a stored candle, or a filled one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "columns of an answer, each a fact of its own")]
 pub(super) struct CandleRow {
     pub(super) open_time: Time,
@@ -117,7 +117,9 @@ pub(super) struct CandleRow {
     pub(super) partial_start: bool,
     pub(super) missing_trades: Option<i64>,
     pub(super) complete: bool,
-    pub(super) filled: bool,
+    /// Whether the window is filled; `None` in updates, which have stored candles only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) filled: Option<bool>,
 }
 
 impl CandleRow {
@@ -140,7 +142,7 @@ impl CandleRow {
             partial_start: candle.partial_start,
             missing_trades: candle.missing_trades,
             complete: candle.is_complete(interval.length_ms()),
-            filled: false,
+            filled: Some(false),
         }
     }
 
@@ -154,48 +156,8 @@ impl CandleRow {
             high: price,
             low: price,
             close: price,
-            base_volume: None,
-            quote_volume: None,
-            taker_buy_base: None,
-            taker_buy_quote: None,
-            trades: 0,
-            status: None,
-            revision: None,
-            gap: false,
-            coverage_ms: None,
-            partial_start: false,
-            missing_trades: None,
-            complete: false,
-            filled: true,
+            filled: Some(true),
+            ..Self::default()
         }
-    }
-}
-
-/// The candles of an answer.
-#[derive(Debug, Serialize)]
-pub(super) struct CandlesPage {
-    base: String,
-    quote: String,
-    exchange: String,
-    basis: &'static str,
-    resolution: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    history: Option<&'static str>,
-    candles: Vec<CandleRow>,
-    next_cursor: Option<String>,
-}
-
-impl CandlesPage {
-    pub(super) fn new(
-        pair: PairKey,
-        basis: Basis,
-        resolution: &'static str,
-        history: Option<&'static str>,
-        candles: Vec<CandleRow>,
-        next_cursor: Option<String>,
-    ) -> Self {
-        let basis = basis.as_str();
-        let PairKey { base, quote, exchange } = pair;
-        Self { base, quote, exchange, basis, resolution, history, candles, next_cursor }
     }
 }
