@@ -29,7 +29,7 @@ const TRADE_STREAM: &str = "@trade\\\"";
 
 /// A capture of a venue that has no adapter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("captures of {0} cannot be replayed yet: only those of {list}", list = Venue::ALL.map(Venue::as_str).join(", "))]
+#[error("captures of {0} cannot be replayed yet: only those of {list}; leave them out", list = Venue::ALL.map(Venue::as_str).join(", "))]
 pub struct NoAdapter(String);
 
 /// A line of any of the formats.

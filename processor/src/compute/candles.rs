@@ -1,100 +1,56 @@
-//! `processor candles FILE…`: the same topology over trade files, without a broker.
+//! `processor candles FILE…`: candles of basis TRADE, a short form of `processor compute`.
 //!
-//! The task is the real one, with stores in memory. The output at the end equals the content of the
-//! topics, with hours and days as readers see them: merged with their open minutes.
+//! Hours and days are as readers see them: merged with their open minutes.
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use schemas::{Basis, Candle, CandleKey, Codec, Status};
-use streams::record::{Batch, Offset, Partition, SourceId, Timestamp};
-use streams::store::{Committed, MemoryStore};
-use streams::{Task, Topology};
+use anyhow::{Result, ensure};
+use schemas::{Basis, Candle, CandleKey, Status};
+use venues::pipeline::Output;
+use venues::recording;
 
+use super::computation::Computation;
+use super::{COMMIT_EVERY, feed};
 use crate::api::store_reader::{CandleRange, StoreReader};
 use crate::operators::Interval;
-use crate::{topology, trades};
 
-/// Records between two commits.
-const COMMIT_EVERY: usize = 100_000;
-/// Decoded state between two commits.
-const CACHE_MAX_BYTES: usize = 256 << 20;
 /// Candles read at once.
 const PAGE: usize = 10_000;
 
-/// The options of the command.
+/// The options of [`candles`].
 #[derive(Clone, Copy, Debug)]
-pub struct ComputeOptions {
+pub struct CandlesOptions {
     /// The interval of the candles.
     pub interval: Interval,
     /// Leave out open candles.
     pub closed: bool,
 }
 
-/// The topology over a task of its own.
-struct ComputeTask {
-    codec: Arc<Codec>,
-    task: Task,
-    batch: Batch,
-    offset: Offset,
-    dropped: u64,
-}
-
-impl ComputeTask {
-    fn new() -> Result<Self> {
-        let codec = Arc::new(Codec::offline());
-        let topology: Topology = topology::topology(&codec, "");
-        let stores = topology.stores().iter();
-        let stores =
-            stores.map(|_| Arc::new(Committed::new(Box::new(MemoryStore::default())))).collect();
-        let mut task = Task::new(&topology, Partition(0), stores, CACHE_MAX_BYTES)?;
-        task.run(&[]);
-        Ok(Self { codec, task, batch: Batch::default(), offset: Offset(0), dropped: 0 })
-    }
-
-    fn add(&mut self, line: &str) -> Result<()> {
-        let (pair, trade) = trades::parse(line)?;
-        let (key, value) = (self.codec.to_bytes(&pair), self.codec.to_bytes(&trade));
-        self.batch.push(self.offset, Timestamp(trade.event_time.0), &key, Some(&value));
-        self.offset = self.offset.next();
-        if self.batch.len() >= COMMIT_EVERY { self.commit() } else { Ok(()) }
-    }
-
-    fn commit(&mut self) -> Result<()> {
-        self.task.add_records(SourceId(0), std::mem::take(&mut self.batch));
-        while self.task.process()? {}
-        let commit = self.task.prepare_commit()?;
-        self.dropped += commit.dead_letters.len() as u64;
-        self.dropped += commit.outputs.iter().map(Vec::len).sum::<usize>() as u64;
-        self.task.post_commit();
-        Ok(())
-    }
-}
-
-/// Reads the files in order and writes candles of basis TRADE as JSON Lines, by pair and time.
-pub fn run(files: &[PathBuf], options: ComputeOptions, out: &mut impl Write) -> Result<()> {
-    let mut run = ComputeTask::new()?;
-    for path in files {
-        for (index, line) in std::io::BufRead::lines(trades::open(path)?).enumerate() {
-            let place = || format!("{} line {}", path.display(), index + 1);
-            let line = line.with_context(place)?;
-            if !line.trim().is_empty() {
-                run.add(&line).with_context(place)?;
-            }
+/// Computes the files in order and writes candles of trades as JSON Lines, by pair and time.
+///
+/// # Errors
+/// Those of [`run`](super::run), and a line that cannot be read.
+pub fn candles(files: &[PathBuf], options: CandlesOptions, out: &mut impl Write) -> Result<()> {
+    let mut computation = Computation::new(COMMIT_EVERY)?;
+    let mut check = |output: &Output| match output {
+        Output::DeadLetter(letter) => {
+            ensure!(
+                letter.venue != recording::SOURCE,
+                "{}; correct the line or leave it out",
+                letter.detail
+            );
+            Ok(())
         }
-    }
-    run.commit()?;
-    print(&run, options, out)?;
-    if run.dropped > 0 {
-        tracing::warn!(records = run.dropped, "trades were invalid or too late for any candle");
-    }
+        _ => Ok(()),
+    };
+    feed(files, &mut computation, &mut check, &mut |_| Ok(()))?;
+    print(&computation.reader(), options, out)?;
+    computation.warn();
     Ok(())
 }
 
-fn print(run: &ComputeTask, options: ComputeOptions, out: &mut impl Write) -> Result<()> {
-    let reader = StoreReader::of_task(&run.task);
+fn print(reader: &StoreReader, options: CandlesOptions, out: &mut impl Write) -> Result<()> {
     for pair in reader.pairs(&[])? {
         let mut range = CandleRange {
             basis: Basis::Trade,
