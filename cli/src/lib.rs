@@ -1,8 +1,9 @@
-//! The command line of the programs: one grammar of units, the flags of Kafka, logging and signals.
+//! The command line of the programs: units, the flags of Kafka, lines of files, logging, signals.
 //!
 //! The Kafka client is not a dependency: its settings are names and values here.
 
 pub mod kafka;
+pub mod lines;
 pub mod log;
 pub mod secret;
 pub mod signal;

@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok((pair, event)) = producer::input::price_event::parse(&text, Timestamp(0)) {
         fuzz::survives(&pair, &event);
     }
-    if let Ok((pair, event)) = processor::trades::parse(&text) {
+    if let Ok((pair, event)) = venues::recording::trade(&text) {
         fuzz::survives(&pair, &event);
     }
 });

@@ -24,6 +24,7 @@ pub use pairs::{ChangePairs, Pairs};
 pub use query::{CandlesQuery, Format, Query, Server, Source};
 
 use crate::api::{HistoryUrl, stream};
+use crate::compute::Printed;
 use crate::operators::Interval;
 
 /// Turns market events into latest prices and candles, exactly once.
@@ -45,8 +46,17 @@ pub enum Command {
     Run(Box<Run>),
     /// Follow the output topics and answer reads, outside any group.
     Serve(Box<Serve>),
-    /// Compute candles from trade files, without a broker.
-    Candles(ComputeArgs),
+    /// Compute all topics from captures and trade files, without a broker.
+    ///
+    /// Prints JSON Lines {"key":{…},"value":{…}} of one topic: decimals are strings, times are
+    /// milliseconds, bytes are base64, "value":null is a tombstone. The records are those that the
+    /// topic would hold: an hour or a day is the merge of its closed minutes. Dead letters have
+    /// "headers" too. Lines and frames that cannot be read become dead letters.
+    Compute(Compute),
+    /// Compute candles from captures and trade files, without a broker: a short form of compute.
+    ///
+    /// An hour or a day is merged with its open minutes, as readers of the API see it.
+    Candles(Candles),
     /// Ask a member or a view, over HTTP.
     #[command(subcommand)]
     Query(Query),
@@ -198,12 +208,40 @@ pub enum Protocol {
     Consumer,
 }
 
+/// `processor compute`.
+#[derive(Args, Clone, Debug)]
+pub struct Compute {
+    /// The files.
+    #[command(flatten)]
+    pub recorded: Recorded,
+    /// The records to print.
+    #[arg(long, env = "PRINT", value_name = "TOPIC", help = print_help())]
+    pub print: Printed,
+    /// Print every record in the order written, with a commit every 100,000 records; without it
+    /// the last record of each key, in the order of keys.
+    #[arg(long, env = "CHANGES")]
+    pub changes: bool,
+    /// A capture with recorded listings. A warning counts the pairs of the files that it does not
+    /// list; the output is the same without it.
+    #[arg(long, env = "LISTING", value_name = "FILE")]
+    pub listing: Option<PathBuf>,
+}
+
+/// Recorded files.
+#[derive(Args, Clone, Debug)]
+pub struct Recorded {
+    /// Captures of the producer and trade files, JSON Lines, plain or zstd, in this order; `-` is
+    /// standard input, for trades only.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
 /// `processor candles`.
 #[derive(Args, Clone, Debug)]
-pub struct ComputeArgs {
-    /// Trade files, JSON Lines, plain or .zst; `-` is standard input.
-    #[arg(required = true)]
-    pub files: Vec<PathBuf>,
+pub struct Candles {
+    /// The files.
+    #[command(flatten)]
+    pub recorded: Recorded,
     /// Which candles: 1m, 1h or 1d.
     #[arg(long, env = "INTERVAL", default_value = "1m", value_parser = interval)]
     pub interval: Interval,
@@ -293,6 +331,10 @@ impl Serve {
             kafka: Setting::pairs(&self.kafka.settings),
         }
     }
+}
+
+fn print_help() -> String {
+    format!("The records to print, by their topic: {}", Printed::names())
 }
 
 fn engine(text: &str) -> Result<Engine> {

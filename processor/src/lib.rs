@@ -11,4 +11,3 @@ pub mod layouts;
 pub mod operators;
 pub mod store_keys;
 pub mod topology;
-pub mod trades;

@@ -13,8 +13,8 @@ use processor::api::{
     self, ConnectionLimits, ConnectionMetrics, History, ReadService, router, stream,
 };
 use processor::config::{
-    ChangePairs, Cli, Command, ComputeArgs, CreateTopics, Http, Kafka, Pairs, Query, Run, Serve,
-    Stores, TopicsCommand,
+    Candles, ChangePairs, Cli, Command, Compute, CreateTopics, Http, Kafka, Pairs, Query, Run,
+    Serve, Stores, TopicsCommand,
 };
 use processor::{cli, compute, topology};
 use prometheus::Registry;
@@ -38,6 +38,7 @@ fn start(arguments: Cli) -> Result<()> {
     match arguments.command {
         Command::Run(config) => run(&config),
         Command::Serve(config) => view(&config),
+        Command::Compute(config) => compute_topic(&config),
         Command::Candles(config) => print_candles(&config),
         Command::Query(query) => print_answer(&query),
         Command::Topics(TopicsCommand::Create(config)) => make_topics(&config),
@@ -166,10 +167,21 @@ async fn application_stopped(stop: &Stop) {
     }
 }
 
-fn print_candles(config: &ComputeArgs) -> Result<()> {
-    let options = compute::ComputeOptions { interval: config.interval, closed: config.closed };
+fn compute_topic(config: &Compute) -> Result<()> {
+    let options = compute::ComputeOptions {
+        print: config.print,
+        changes: config.changes,
+        listing: config.listing.clone(),
+        commit_every: compute::COMMIT_EVERY,
+    };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    read_enough(compute::run(&config.files, options, &mut out))
+    read_enough(compute::run(&config.recorded.files, &options, &mut out))
+}
+
+fn print_candles(config: &Candles) -> Result<()> {
+    let options = compute::CandlesOptions { interval: config.interval, closed: config.closed };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    read_enough(compute::candles(&config.recorded.files, options, &mut out))
 }
 
 fn print_answer(query: &Query) -> Result<()> {

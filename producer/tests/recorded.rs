@@ -5,7 +5,7 @@
 //! |---|---|
 //! | frames | every frame of every capture is explained by the adapter, channel by channel |
 //! | trades | no trade of a recording is lost, none comes twice, gaps of ids are marked |
-//! | candles | the minutes of two files of Binance are what a fold of the raw text says |
+//! | candles | the minutes that `processor compute` makes of a capture are what a fold of the raw text says |
 //! | instruments | Deribit's recorded listings, and the plan for them within its budget |
 //! | parsers | arbitrary and damaged input never makes an adapter panic |
 
@@ -13,20 +13,18 @@
 mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use processor::compute::{self, ComputeOptions};
-use processor::operators::Interval;
+use processor::compute::{self, COMMIT_EVERY, ComputeOptions, Printed};
 use producer::config::{Command, Config};
 use producer::input::replay::Replay;
 use producer::metrics::Metrics;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use schemas::{Basis, Timestamp};
+use schemas::topic::Topic;
+use schemas::{Basis, PairKey, Timestamp};
 use venues::pipeline::Output;
 use venues::{Message, Venue};
 
@@ -98,26 +96,15 @@ fn every_frame_of_every_capture_is_explained() -> anyhow::Result<()> {
 struct Replayed {
     ids: BTreeMap<String, Vec<i64>>,
     marked: BTreeMap<String, i64>,
-    /// The trades as lines of a trade file.
-    lines: Vec<String>,
 }
 
 fn replay(name: &str) -> anyhow::Result<Replayed> {
-    let (mut ids, mut marked, mut lines) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let (mut ids, mut marked) = (BTreeMap::new(), BTreeMap::new());
     Replay::new(Arc::new(Metrics::new()?)).file(&data(name)?, &mut |_, output| {
         match output {
             Output::Event { pair, event } if event.basis == Basis::Trade => {
                 let id = event.trade_id.context("a trade without an id")?;
                 ids.entry(pair.to_string()).or_insert_with(Vec::new).push(id);
-                lines.push(
-                    serde_json::json!({
-                        "exchange": pair.exchange, "base": pair.base, "quote": pair.quote,
-                        "trade_id": id, "price": event.price.to_string(),
-                        "size": event.size.context("a trade without a size")?.to_string(),
-                        "event_time_us": event.event_time.0 * 1000,
-                    })
-                    .to_string(),
-                );
             }
             Output::Gap { pair, mark } => {
                 let missing = mark.missing.context("a gap of unknown length")?;
@@ -128,7 +115,7 @@ fn replay(name: &str) -> anyhow::Result<Replayed> {
         }
         Ok(())
     })?;
-    Ok(Replayed { ids, marked, lines })
+    Ok(Replayed { ids, marked })
 }
 
 #[test]
@@ -142,7 +129,7 @@ fn no_recorded_trade_is_lost_and_none_comes_twice() -> anyhow::Result<()> {
     let names = CAPTURES.iter().map(|(name, _)| *name).chain([HITBTC]);
     for name in names.filter(|name| !name.starts_with("deribit")) {
         let expected = raw::trade_ids(name)?;
-        let Replayed { ids, marked, .. } = replay(name)?;
+        let Replayed { ids, marked } = replay(name)?;
         let count = |ids: &BTreeMap<String, Vec<i64>>| ids.values().map(Vec::len).sum::<usize>();
         let (mut lost, mut twice, mut holes) = (0, 0, 0);
         for (pair, raw) in &expected {
@@ -170,43 +157,56 @@ fn no_recorded_trade_is_lost_and_none_comes_twice() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The minutes of trades that a capture gives, by pair and time.
+fn computed(name: &str) -> anyhow::Result<BTreeMap<(String, i64), serde_json::Value>> {
+    let options = ComputeOptions {
+        print: Printed::Topic(Topic::Ohlc1m),
+        changes: false,
+        listing: None,
+        commit_every: COMMIT_EVERY,
+    };
+    let (mut out, mut minutes) = (Vec::new(), BTreeMap::new());
+    compute::run(&[data(name)?], &options, &mut out)?;
+    for line in String::from_utf8(out)?.lines() {
+        let candle: serde_json::Value = serde_json::from_str(line)?;
+        let key = &candle["key"];
+        let part = |field: &str| key[field].as_str().unwrap_or_default();
+        if part("basis") == "TRADE" {
+            let pair = PairKey::new(part("base"), part("quote"), part("exchange")).to_string();
+            let time = key["open_time"].as_i64().context("a candle without a time")?;
+            ensure!(
+                minutes.insert((pair, time), candle["value"].clone()).is_none(),
+                "{line}: twice"
+            );
+        }
+    }
+    Ok(minutes)
+}
+
 #[test]
-fn the_minutes_of_a_recording_are_what_a_fold_of_its_text_says() -> anyhow::Result<()> {
+fn the_minutes_of_a_capture_are_what_a_fold_of_its_text_says() -> anyhow::Result<()> {
     let mut table = vec![
-        "| recording | minute | trades | open | high | low | close | volume | fold agrees |"
+        "| recording | pair | minute | trades | open | high | low | close | volume | fold agrees |"
             .to_owned(),
-        "|---|---|---|---|---|---|---|---|---|".to_owned(),
+        "|---|---|---|---|---|---|---|---|---|---|".to_owned(),
     ];
-    let folder = tempfile::tempdir()?;
-    for name in [BTCUSDT, ETHUSDT] {
-        let Replayed { lines, .. } = replay(name)?;
-        let file: PathBuf = folder.path().join("trades.jsonl");
-        std::fs::File::create(&file)?.write_all(lines.join("\n").as_bytes())?;
-        let mut candles = Vec::new();
-        compute::run(
-            &[file],
-            ComputeOptions { interval: Interval::Minute, closed: false },
-            &mut candles,
-        )?;
-        let candles = String::from_utf8(candles)?;
-        let minutes = raw::minutes(name)?;
-        ensure!(candles.lines().count() == minutes.len(), "{name}: another number of minutes");
-        for (line, (start, minute)) in candles.lines().zip(minutes) {
-            let candle: serde_json::Value = serde_json::from_str(line)?;
+    for (name, _) in CAPTURES.into_iter().filter(|(_, venue)| *venue != Venue::Deribit) {
+        let (candles, minutes) = (computed(name)?, raw::minutes(name)?);
+        ensure!(!minutes.is_empty() && candles.keys().eq(minutes.keys()), "{name}: other minutes");
+        for (((pair, start), candle), minute) in candles.iter().zip(minutes.values()) {
             let text = |field: &str| candle[field].as_str().unwrap_or_default().to_owned();
-            let prices = ["open", "high", "low", "close", "volume"].map(text);
+            let prices = ["open", "high", "low", "close", "base_volume"].map(text);
             let [open, high, low, close, volume] = &prices;
-            let same = candle["open_time_ms"].as_i64() == Some(start)
-                && candle["trades"].as_i64() == Some(minute.trades)
+            let same = candle["trades"].as_i64() == Some(minute.trades)
                 && prices.iter().map(|text| raw::units(text)).collect::<Result<Vec<_>, _>>()?
                     == [minute.open, minute.high, minute.low, minute.close, minute.volume];
             table.push(format!(
-                "| {name} | {} | {} | {open} | {high} | {low} | {close} | {volume} | {} |",
-                Timestamp(start),
+                "| {name} | {pair} | {} | {} | {open} | {high} | {low} | {close} | {volume} | {} |",
+                Timestamp(*start),
                 minute.trades,
                 if same { "yes" } else { "NO" },
             ));
-            ensure!(same, "{name}: {line} is not {minute:?}");
+            ensure!(same, "{name}: {candle} is not {minute:?}");
         }
     }
     print(&table);

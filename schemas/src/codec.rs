@@ -148,12 +148,18 @@ impl Codec {
         Ok(Cow::Owned(rewritten))
     }
 
+    /// The schema and the Avro binary of a record with one of our own ids; `None` for any other.
+    pub fn own<'a>(&self, bytes: &'a [u8]) -> Option<(Kind, &'a [u8])> {
+        let (id, body) = split(bytes).ok()?;
+        Some((Kind::ALL.into_iter().find(|&kind| self.id(kind) == id)?, body))
+    }
+
     /// Which of our schemas wrote `bytes`, some version of it; `None` when it is another.
     pub fn kind(&self, bytes: &[u8]) -> Result<Option<Kind>, DecodeError> {
-        let (id, _) = split(bytes)?;
-        if let Some(kind) = Kind::ALL.into_iter().find(|&kind| self.id(kind) == id) {
+        if let Some((kind, _)) = self.own(bytes) {
             return Ok(Some(kind));
         }
+        let (id, _) = split(bytes)?;
         Ok(match &*self.foreign(id)? {
             Foreign::Version(kind, _) => Some(*kind),
             Foreign::Other => None,

@@ -28,6 +28,7 @@ mod clock;
 pub mod codec;
 pub mod decimal;
 pub mod event;
+pub mod json;
 pub mod kind;
 pub mod latest;
 pub mod mark;

@@ -36,6 +36,7 @@ mod limits;
 mod malformed;
 mod message;
 pub mod pipeline;
+pub mod recording;
 mod request;
 #[cfg(test)]
 mod test_data;

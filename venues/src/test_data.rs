@@ -6,7 +6,7 @@ mod recordings;
 
 use anyhow::Result;
 
-pub(crate) use recordings::{bodies, frames};
+pub(crate) use recordings::{bodies, frames, lines};
 
 /// The single messages of one exchange among those of many: kind, case, text.
 pub(crate) fn mixed(exchange: &str) -> Result<Vec<(String, String, String)>> {

@@ -3,7 +3,6 @@
 use std::io::BufRead;
 
 use super::*;
-use crate::input::lines;
 
 fn line(at_us: i64, raw: &str) -> Line {
     Line { at_us, kind: LineKind::Frame, url: "ws://x".into(), raw: raw.into() }
@@ -25,7 +24,7 @@ fn a_line_has_the_format_that_replay_reads() -> io::Result<()> {
     captured.finish()?;
     let files = files(dir.path())?;
     assert_eq!(files, [dir.path().join("coinbase-1617566592629139.jsonl.zst")]);
-    let lines: Vec<String> = lines::open(&files[0])?.lines().collect::<Result<_, _>>()?;
+    let lines: Vec<String> = cli::lines::open(&files[0])?.lines().collect::<Result<_, _>>()?;
     let read: serde_json::Value = serde_json::from_str(&lines[0])?;
     let expected = json!({"at_us": 1_617_566_592_629_139_i64, "venue": "coinbase",
         "kind": "frame", "url": "ws://x", "raw": "{\"type\":\"x\"}\n"});
@@ -44,7 +43,7 @@ fn a_file_ends_after_an_hour_and_is_whole_to_the_last_seconds_before() -> io::Re
     drop(captured);
     let files = files(dir.path())?;
     assert_eq!(files.len(), 2);
-    assert_eq!(lines::open(&files[0])?.lines().count(), 3_600);
+    assert_eq!(cli::lines::open(&files[0])?.lines().count(), 3_600);
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! Input that is no live feed: recordings, prices on standard input, synthetic load.
 
-pub mod lines;
 pub mod load;
 pub mod price_event;
 pub mod replay;

@@ -12,13 +12,12 @@
 use std::borrow::Cow;
 use std::io::BufRead;
 
+use cli::lines::Lines;
 use schemas::{MarketEvent, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use venues::pipeline::{DeadLetter, Output};
 use venues::{Malformed, decimal, integer, optional, scalar};
-
-use crate::input::lines::Lines;
 
 /// The name of this source in metrics and dead letters.
 pub const SOURCE: &str = "price_events";

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use anyhow::bail;
+use rustc_hash::FxHashMap;
 use schemas::Basis;
 
 use super::*;

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use cli::lines::{self, Lines};
 use cli::units;
-use serde::Deserialize;
-use venues::{Instrument, Limits, Venue};
+use venues::{Instrument, Limits, Venue, recording};
 
 use super::instruments;
 use super::{Plan, Wanted};
-use crate::input::lines::{self, Lines};
 
 /// Selects every product.
 const ALL: &str = "*";
@@ -177,25 +176,18 @@ impl FollowConfig {
 
     /// The instruments of the answers in a capture.
     fn recorded(&self, file: &Path) -> anyhow::Result<Vec<Instrument>> {
-        #[derive(Deserialize)]
-        struct Answer {
-            kind: String,
-            raw: String,
-        }
         let shown = file.display();
         let input = lines::open(file).with_context(|| format!("cannot open {shown}"))?;
         let (mut lines, mut listed) = (Lines::new(input), Vec::new());
         while let Some(line) = lines.next_line().with_context(|| format!("cannot read {shown}"))? {
-            let answer: Answer =
-                serde_json::from_str(&line).with_context(|| format!("{shown} is not a capture"))?;
-            if answer.kind == "http" {
-                listed.extend(
-                    self.venue
-                        .instruments(&answer.raw)
-                        .with_context(|| format!("{shown} has no listing of {}", self.venue))?,
-                );
-            }
+            let answer = recording::listing(&line).filter(|(venue, _)| *venue == self.venue);
+            listed.extend(answer.into_iter().flat_map(|(_, instruments)| instruments));
         }
+        ensure!(
+            !listed.is_empty(),
+            "{shown} has no listing of {}: name a capture with one",
+            self.venue
+        );
         Ok(listed)
     }
 }

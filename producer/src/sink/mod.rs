@@ -47,7 +47,7 @@ use self::client::{settings, topics};
 use self::config::{Result, SinkConfig, SinkError};
 use self::deliveries::{Deliveries, size};
 use self::outbox::{Delivered, Outbox};
-use self::parcel::{Parcel, Tag, Target, headers};
+use self::parcel::{Parcel, Tag, Target};
 use self::refused::{Refused, Remedy};
 use self::spool::Push;
 use crate::clock::{self, Stopwatch};
@@ -260,7 +260,7 @@ impl Sink {
         self.value.clear();
         self.value.extend_from_slice(cut.value.unwrap_or_default());
         let length = letter.raw.len().to_string();
-        let mut headers = headers(letter, &length);
+        let mut headers = letter.headers(&length);
         headers.extend(cut.headers.iter().map(|(name, text)| (*name, &text[..])));
         self.send(Target::DeadLetters, letter.venue, headers)
     }

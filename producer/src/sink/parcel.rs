@@ -9,7 +9,6 @@
 
 use schemas::Timestamp;
 use schemas::avro::{self, Reader};
-use venues::pipeline::DeadLetter;
 
 use crate::labels;
 
@@ -109,17 +108,6 @@ impl Tag {
         let label = labels::exchange(parcel.venue);
         Self { target: parcel.target, label, number, received, sendings: 0 }
     }
-}
-
-/// The headers of a dead letter. `length` is that of the whole value, of which less may be kept.
-pub fn headers<'a>(letter: &'a DeadLetter, length: &'a str) -> Vec<(&'a str, &'a str)> {
-    vec![
-        ("source", "producer"),
-        ("venue", letter.venue),
-        ("reason", letter.reason),
-        ("detail", &letter.detail),
-        ("bytes", length),
-    ]
 }
 
 fn text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use schemas::PairKey;
 use serde_json::Value;
 use venues::Venue;
@@ -93,11 +93,29 @@ pub(crate) fn events(name: &str, venue: Venue) -> Result<(i64, i64)> {
     Ok((prints, samples))
 }
 
-/// One trade in the words of its venue: pair, id, and of Binance's, price, size and time.
+/// One trade in the words of its venue.
 struct Raw {
     pair: String,
     id: i64,
     value: Value,
+}
+
+impl Raw {
+    /// Time in milliseconds, price and size in units.
+    fn print(&self, venue: Venue) -> Result<(i64, i128, i128)> {
+        let text = |field: &str| self.value[field].as_str().unwrap_or_default();
+        let (time, price, size) = match venue {
+            Venue::Coinbase => {
+                (text("time").parse::<jiff::Timestamp>()?.as_millisecond(), "price", "size")
+            }
+            Venue::Bitstamp => {
+                (number(&self.value["microtimestamp"])? / 1000, "price_str", "amount_str")
+            }
+            Venue::Binance => (number(&self.value["T"])?, "p", "q"),
+            other => bail!("{other} has no recorded trades"),
+        };
+        Ok((time, units(text(price))?, units(text(size))?))
+    }
 }
 
 fn raw_trades(name: &str) -> Result<Vec<Raw>> {
@@ -186,17 +204,18 @@ pub(crate) fn units(text: &str) -> Result<i128> {
     Ok(format!("{whole}{fraction:0<8}").parse()?)
 }
 
-/// The minutes of a file of Binance, by a fold of the raw trades in order of time and id.
-pub(crate) fn minutes(name: &str) -> Result<BTreeMap<i64, Minute>> {
+/// The minutes of a capture by pair and time, by a fold of the raw trades in order of time and id.
+pub(crate) fn minutes(name: &str) -> Result<BTreeMap<(String, i64), Minute>> {
+    let venue = venue(name).context("a capture of no venue")?;
     let mut trades = Vec::new();
-    for Raw { id, value, .. } in raw_trades(name)? {
-        let text = |field: &str| value[field].as_str().unwrap_or_default();
-        trades.push((number(&value["T"])?, id, units(text("p"))?, units(text("q"))?));
+    for raw in raw_trades(name)? {
+        let (time, price, size) = raw.print(venue)?;
+        trades.push((time, raw.id, price, size, venue.pair(&raw.pair)?.to_string()));
     }
     trades.sort_unstable();
-    let mut minutes: BTreeMap<i64, Minute> = BTreeMap::new();
-    for (time, _, price, size) in trades {
-        let minute = minutes.entry(time - time % 60_000).or_insert(Minute {
+    let mut minutes: BTreeMap<(String, i64), Minute> = BTreeMap::new();
+    for (time, _, price, size, pair) in trades {
+        let minute = minutes.entry((pair, time - time % 60_000)).or_insert(Minute {
             trades: 0,
             open: price,
             high: price,

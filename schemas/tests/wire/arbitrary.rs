@@ -1,16 +1,27 @@
 //! Any record at all, and what must hold of each: our bytes are the reference's.
 
+use std::sync::LazyLock;
+
 use apache_avro::types::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use schemas::avro::Record;
+use schemas::json::RecordJson;
 use schemas::{
     Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairChange,
     PairKey, Part, Status, TakerSide, Timestamp, VolumeSource,
 };
 
+use serde_json::Value as Json;
+
+use crate::golden::as_json;
 use crate::reference;
+
+static JSON: LazyLock<RecordJson> =
+    LazyLock::new(|| RecordJson::new().unwrap_or_else(|error| panic!("{error}")));
 
 /// The greatest magnitude of 38 digits.
 const MAX_UNITS: i128 = 99_999_999_999_999_999_999_999_999_999_999_999_999;
@@ -126,11 +137,13 @@ prop_compose! {
     }
 }
 
-/// Ours writes what the reference writes, and reads what it has written.
+/// Ours writes what the reference writes, reads what it has written, and shows the same as JSON.
 fn same<R: Record + PartialEq + std::fmt::Debug>(
     record: &R,
     value: Value,
 ) -> Result<(), TestCaseError> {
+    let json = as_json(&value, |bytes| STANDARD.encode(bytes))
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let reference = reference::encode(R::KIND, value)
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let codec = Codec::offline();
@@ -141,6 +154,10 @@ fn same<R: Record + PartialEq + std::fmt::Debug>(
     let (decoded, body) = (codec.decode::<R>(&wire), codec.body::<R>(&wire));
     prop_assert_eq!(decoded.as_ref(), Ok(record));
     prop_assert_eq!(body.as_deref(), Ok(&reference[..]));
+    prop_assert_eq!(codec.own(&wire), Some((R::KIND, &reference[..])));
+    let mut text = String::new();
+    prop_assert_eq!(JSON.write(R::KIND, &reference, &mut text), Ok(()));
+    prop_assert_eq!(serde_json::from_str::<Json>(&text).ok(), Some(json));
     Ok(())
 }
 

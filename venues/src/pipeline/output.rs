@@ -66,4 +66,15 @@ impl DeadLetter {
         let detail = malformed.to_string().chars().take(MAX_DETAIL_CHARS).collect();
         Self { venue, reason: malformed.label(), detail, raw: raw.into() }
     }
+
+    /// The headers of its record. `length` is that of the whole value, of which less may be kept.
+    pub fn headers<'a>(&'a self, length: &'a str) -> Vec<(&'a str, &'a str)> {
+        vec![
+            ("source", "producer"),
+            ("venue", self.venue),
+            ("reason", self.reason),
+            ("detail", &self.detail),
+            ("bytes", length),
+        ]
+    }
 }

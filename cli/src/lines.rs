@@ -39,15 +39,30 @@ impl<R: BufRead> Lines<R> {
         let line = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
         Ok(Some(String::from_utf8_lossy(line)))
     }
+
+    /// A line of the rest is as `is_wanted` says. It is not read further than that line.
+    pub fn any(mut self, is_wanted: impl Fn(&str) -> bool) -> io::Result<bool> {
+        while let Some(line) = self.next_line()? {
+            if is_wanted(&line) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
-/// Opens a file, unpacking zstd, which is known by its first bytes.
+/// Opens a file, unpacking zstd.
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::new(File::open(path)?);
-    if file.fill_buf()?.starts_with(&ZSTD_MAGIC) {
-        return Ok(Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)));
+    unpack(File::open(path)?)
+}
+
+/// The bytes of `input`, unpacked if they are zstd, which is known by its first bytes.
+pub fn unpack(input: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
+    let mut input = BufReader::new(input);
+    if input.fill_buf()?.starts_with(&ZSTD_MAGIC) {
+        return Ok(Box::new(BufReader::new(zstd::Decoder::with_buffer(input)?)));
     }
-    Ok(Box::new(file))
+    Ok(Box::new(input))
 }
 
 #[cfg(test)]

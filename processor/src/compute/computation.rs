@@ -1,0 +1,186 @@
+//! The topology as one task with stores in memory: outputs of feeds in, records of topics out.
+//!
+//! Time is that of the recording: a record has the time at which its frame was received. The same
+//! outputs in the same order give the same records, byte for byte.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use schemas::avro::Record;
+use schemas::topic::Topic;
+use schemas::{Codec, PairKey};
+use streams::dead_letter::{self, cut};
+use streams::record::{Batch, Offset, TaskId, Timestamp};
+use streams::store::{Committed, MemoryStore};
+use streams::task::DeadLetter;
+use streams::{Task, Topology};
+use venues::pipeline::{self, Output};
+
+use crate::api::store_reader::StoreReader;
+use crate::topology;
+
+/// Bytes of decoded state between two commits.
+const CACHE_MAX_BYTES: usize = 256 << 20;
+/// The only task: every topic has one partition here.
+const TASK: TaskId = TaskId::new(0, 0);
+
+/// A record as a topic would hold it.
+pub(super) struct Written<'a> {
+    pub(super) topic: &'a str,
+    /// Empty when there is none.
+    pub(super) key: &'a [u8],
+    /// The key of the store that the topic is the changelog of, whose order is that of reads; the
+    /// key itself for other topics.
+    pub(super) order: &'a [u8],
+    /// `None` is a tombstone.
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) headers: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Written<'a> {
+    fn new(topic: &'a str, key: &'a [u8], value: Option<&'a [u8]>) -> Self {
+        Self { topic, key, order: key, value, headers: Vec::new() }
+    }
+}
+
+/// Gets each record in the order written.
+pub(super) type Take<'a> = dyn FnMut(&Written<'_>) -> Result<()> + 'a;
+
+/// A task and what it has set apart.
+pub(super) struct Computation {
+    codec: Arc<Codec>,
+    topology: Topology,
+    task: Task,
+    batch: Batch,
+    next: Offset,
+    commit_every: usize,
+    /// Lines and frames that could not be read.
+    malformed: u64,
+    /// Records that the task refused.
+    invalid: usize,
+    /// Events that were too late for any candle.
+    late: usize,
+}
+
+impl Computation {
+    pub(super) fn new(commit_every: usize) -> Result<Self> {
+        let codec = Arc::new(Codec::offline());
+        let topology = topology::topology(&codec, "")?;
+        let stores = topology.stores();
+        let stores =
+            stores.map(|_| Arc::new(Committed::new(Box::new(MemoryStore::default())))).collect();
+        let mut task = Task::new(&topology, TASK, stores, CACHE_MAX_BYTES)?;
+        task.run(None);
+        Ok(Self {
+            codec,
+            topology,
+            task,
+            batch: Batch::default(),
+            next: Offset(0),
+            commit_every,
+            malformed: 0,
+            invalid: 0,
+            late: 0,
+        })
+    }
+
+    /// Adds an output that was received at a time; commits when enough records wait.
+    pub(super) fn add(
+        &mut self,
+        at: schemas::Timestamp,
+        output: &Output,
+        take: &mut Take<'_>,
+    ) -> Result<()> {
+        match output {
+            Output::Event { pair, event } => self.event(at, pair, event, take),
+            Output::Mark { exchange, mark } => {
+                self.event(at, &PairKey::feed(*exchange), mark, take)
+            }
+            Output::Gap { pair, mark } => self.event(at, pair, mark, take),
+            Output::DeadLetter(letter) => {
+                self.malformed += 1;
+                refused(letter, take)
+            }
+        }
+    }
+
+    fn event<R: Record>(
+        &mut self,
+        at: schemas::Timestamp,
+        pair: &PairKey,
+        value: &R,
+        take: &mut Take<'_>,
+    ) -> Result<()> {
+        let (key, value) = (self.codec.to_bytes(pair), self.codec.to_bytes(value));
+        take(&Written::new(Topic::Events.base_name(), &key, Some(&value)))?;
+        self.batch.push(self.next, Timestamp(at.0), &key, Some(&value));
+        self.next = self.next.next();
+        if self.batch.len() < self.commit_every { Ok(()) } else { self.commit(take) }
+    }
+
+    /// Processes all that waits and commits it.
+    pub(super) fn commit(&mut self, take: &mut Take<'_>) -> Result<()> {
+        self.task.add_records(std::mem::take(&mut self.batch));
+        while self.task.process()? {}
+        let commit = self.task.prepare_commit()?;
+        let shape = self.topology.sub_topology(TASK.sub_topology);
+        for (store, changes) in shape.stores().iter().zip(&commit.changes) {
+            for change in changes.iter() {
+                let record = Written::new(&store.topic, change.topic_key, change.value);
+                take(&Written { order: change.store_key, ..record })?;
+            }
+        }
+        for (topic, records) in shape.sinks().iter().zip(&commit.outputs) {
+            self.late += records.len();
+            for record in records {
+                take(&Written::new(topic, &record.key, record.value.as_deref()))?;
+            }
+        }
+        self.invalid += commit.dead_letters.len();
+        for letter in &commit.dead_letters {
+            dropped(letter, take)?;
+        }
+        self.task.post_commit();
+        Ok(())
+    }
+
+    pub(super) fn reader(&self) -> StoreReader {
+        StoreReader::of_task(&self.task)
+    }
+
+    /// Logs how many records are in no candle, if there are any.
+    pub(super) fn warn(&self) {
+        let Self { malformed, invalid, late, .. } = *self;
+        if malformed > 0 || invalid > 0 || late > 0 {
+            tracing::warn!(
+                malformed,
+                invalid,
+                late,
+                "records are in no candle: print dead_letters (malformed, invalid) and late"
+            );
+        }
+    }
+}
+
+/// Input that could not be read, as the producer publishes it.
+fn refused(letter: &pipeline::DeadLetter, take: &mut Take<'_>) -> Result<()> {
+    let cut = cut(&[], Some(letter.raw.as_bytes()), dead_letter::MAX_BYTES);
+    let length = letter.raw.len().to_string();
+    let mut headers = letter.headers(&length);
+    headers.extend(cut.headers.iter().map(|(name, text)| (*name, &text[..])));
+    take(&Written { headers, ..Written::new(Topic::DeadLetters.base_name(), cut.key, cut.value) })
+}
+
+/// A record that the task dropped, as the processor publishes it.
+fn dropped(letter: &DeadLetter, take: &mut Take<'_>) -> Result<()> {
+    let cut = cut(&letter.key, letter.value.as_deref(), dead_letter::MAX_BYTES);
+    let [partition, offset] = [TASK.partition.to_string(), letter.offset.to_string()];
+    let mut headers = vec![
+        ("topic", Topic::Events.base_name()),
+        ("partition", &partition),
+        ("offset", &offset),
+        ("reason", letter.reason),
+    ];
+    headers.extend(cut.headers.iter().map(|(name, text)| (*name, &text[..])));
+    take(&Written { headers, ..Written::new(Topic::DeadLetters.base_name(), cut.key, cut.value) })
+}
