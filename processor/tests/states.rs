@@ -250,10 +250,13 @@ proptest! {
 
 // Regressions.
 
-fn trade(id: i64, ms: i64) -> Step {
+fn trade(key: Vec<u8>, id: i64, ms: i64) -> Step {
     let event = MarketEvent::trade(Decimal::ONE, Decimal::ONE, Timestamp(EPOCH + ms));
-    let event = MarketEvent { trade_id: Some(id), ..event };
-    Step::Record(bytes(&PairKey::new("BTC", "USD", "a")), Some(bytes(&event)))
+    Step::Record(key, Some(bytes(&MarketEvent { trade_id: Some(id), ..event })))
+}
+
+fn btc() -> Vec<u8> {
+    bytes(&PairKey::new("BTC", "USD", "a"))
 }
 
 fn clock(ms: i64) -> FeedMark {
@@ -265,7 +268,7 @@ fn of_feed(mark: &FeedMark) -> Step {
 }
 
 fn of_pair(mark: &FeedMark) -> Step {
-    Step::Record(bytes(&PairKey::new("BTC", "USD", "a")), Some(bytes(mark)))
+    Step::Record(btc(), Some(bytes(mark)))
 }
 
 #[test]
@@ -277,7 +280,9 @@ fn an_id_that_came_in_two_minutes_leaves_no_negative_count() {
         missing: Some(1),
         ..clock(120_000)
     };
-    let steps = [trade(5, 10_000), trade(5, 70_000), trade(6, 130_000), of_pair(&gap)];
+    let mut steps =
+        [(5, 10_000), (5, 70_000), (6, 130_000)].map(|(id, ms)| trade(btc(), id, ms)).to_vec();
+    steps.push(of_pair(&gap));
     assert_eq!(run(1, &steps), Ok(()));
 }
 
@@ -314,10 +319,9 @@ fn the_end_of_time_is_refused() {
     let time = Timestamp(i64::MAX);
     let event = MarketEvent::trade(Decimal::ONE, Decimal::ONE, time);
     let mut world = World::new(1).unwrap();
-    let key = bytes(&PairKey::new("BTC", "USD", "a"));
-    world.take(&Step::Record(key.clone(), Some(bytes(&event)))).unwrap();
+    world.take(&Step::Record(btc(), Some(bytes(&event)))).unwrap();
     let late = MarketEvent { event_time: Timestamp(EPOCH), ..event };
-    world.take(&Step::Record(key, Some(bytes(&late)))).unwrap();
+    world.take(&Step::Record(btc(), Some(bytes(&late)))).unwrap();
     world.take(&of_feed(&FeedMark::healthy("1", time, time))).unwrap();
     assert_eq!(world.read_back(), Ok(()));
     let reasons: Vec<_> =
@@ -328,19 +332,13 @@ fn the_end_of_time_is_refused() {
 #[test]
 fn a_key_has_one_form() {
     // The length of "BTC" in two bytes where one would do.
-    let key = bytes(&PairKey::new("BTC", "USD", "a"));
+    let key = btc();
     let mut long = key[..5].to_vec();
     long.extend_from_slice(&[0x86, 0]);
     long.extend_from_slice(&key[6..]);
-    let Step::Record(_, value) = trade(1, 0) else {
-        panic!("not a record");
-    };
-    let Step::Record(_, other) = trade(2, 1) else {
-        panic!("not a record");
-    };
     let mut world = World::new(1).unwrap();
-    world.take(&Step::Record(key, value)).unwrap();
-    world.take(&Step::Record(long, other)).unwrap();
+    world.take(&trade(key, 1, 0)).unwrap();
+    world.take(&trade(long, 2, 1)).unwrap();
     assert_eq!(world.read_back(), Ok(()));
     assert_eq!(world.contents().unwrap()[1].len(), 1, "one pair, one minute");
 }

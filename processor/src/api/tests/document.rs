@@ -1,7 +1,6 @@
 //! `openapi.json` and the routes say the same.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::fmt::Write as _;
 
 use axum::body::Body;
@@ -107,13 +106,13 @@ impl Asked<'_> {
         request.body(Body::from(self.body.to_owned()))
     }
 
-    async fn send(&self, guards: &AccessPolicy) -> Result<Answer, Box<dyn Error>> {
+    async fn send(&self, guards: &AccessPolicy) -> Outcome<Answer> {
         let (routes, _hub) = small()?.streaming(guards, 1)?;
         send(&routes, self.request()?).await
     }
 
     /// The status of the second of two answers, whose bodies may have no end.
-    async fn status(&self, guards: &AccessPolicy, places: u32) -> Result<String, Box<dyn Error>> {
+    async fn status(&self, guards: &AccessPolicy, places: u32) -> Outcome<String> {
         let (routes, _hub) = small()?.streaming(guards, places)?;
         // The first one's place is free again when its answer is dropped.
         routes.clone().oneshot(self.request()?).await?;
@@ -146,7 +145,7 @@ fn good<'a>(path: &'a str, method: &'a str) -> Asked<'a> {
 }
 
 /// Every status that the operation can be made to answer with.
-async fn statuses(path: &str, method: &str) -> Result<BTreeSet<String>, Box<dyn Error>> {
+async fn statuses(path: &str, method: &str) -> Outcome<BTreeSet<String>> {
     let asked = good(path, method);
     let named = asked.query == BTC;
     let tag = if STREAMS.contains(&path) {
@@ -188,7 +187,7 @@ async fn statuses(path: &str, method: &str) -> Result<BTreeSet<String>, Box<dyn 
 }
 
 /// The status of a handshake over a socket.
-async fn handshake(headers: &[(&str, &str)], places: u32) -> Result<String, Box<dyn Error>> {
+async fn handshake(headers: &[(&str, &str)], places: u32) -> Outcome<String> {
     let (routes, _hub) = small()?.streaming(&open(), places)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut socket = TcpStream::connect(listener.local_addr()?).await?;

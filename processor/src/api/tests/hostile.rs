@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use super::sockets::{Result, Server, WEBSOCKET, limits, until};
+use super::sockets::{Server, WEBSOCKET, limits, until};
 use super::world::{Outcome, World, minute, open};
 use crate::api::clock;
 
@@ -35,7 +35,7 @@ fn wide(client: usize, id: usize) -> Vec<u8> {
 }
 
 /// Asks for one wide pattern after the other, and takes every answer.
-async fn misbehave(client: usize, server: TcpStream) -> Result<()> {
+async fn misbehave(client: usize, server: TcpStream) -> Outcome {
     let (mut reads, mut says) = server.into_split();
     let taken = tokio::spawn(async move { copy(&mut reads, &mut sink()).await });
     for id in 0..AT_ONCE {

@@ -31,8 +31,6 @@ const SHORT: Duration = Duration::from_millis(200);
 /// A limit that must not expire in a test.
 const LONG: Duration = Duration::from_hours(1);
 
-pub(super) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
-
 pub(super) fn limits() -> ConnectionLimits {
     ConnectionLimits {
         max: 1_000,
@@ -57,7 +55,7 @@ impl Server {
         routes: Router,
         limits: ConnectionLimits,
         tls: Option<std::sync::Arc<rustls::ServerConfig>>,
-    ) -> Result<Self> {
+    ) -> Outcome<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let metrics = ConnectionMetrics::new(&Registry::new())?;
@@ -74,15 +72,24 @@ impl Server {
         Ok(())
     }
 
+    /// A client over TLS that trusts this certificate, and the address for it.
+    pub(super) fn https(&self, trusted: &str) -> Outcome<(reqwest::Client, String)> {
+        let client = reqwest::Client::builder()
+            .add_root_certificate(reqwest::Certificate::from_pem(trusted.as_bytes())?)
+            .resolve("localhost", self.address)
+            .build()?;
+        Ok((client, format!("https://localhost:{}", self.address.port())))
+    }
+
     /// A client that has sent this.
-    pub(super) async fn client(&self, sent: &str) -> Result<TcpStream> {
+    pub(super) async fn client(&self, sent: &str) -> Outcome<TcpStream> {
         let mut client = TcpStream::connect(self.address).await?;
         client.write_all(sent.as_bytes()).await?;
         Ok(client)
     }
 
     /// A client of another address of this machine, which takes little at once.
-    async fn client_of(&self, last: u8) -> Result<TcpStream> {
+    async fn client_of(&self, last: u8) -> Outcome<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(4 << 10)?;
         socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
@@ -106,12 +113,12 @@ async fn soon(what: &str, condition: impl Fn() -> bool) -> Outcome {
     Ok(())
 }
 
-async fn bounded<T>(what: &str, work: impl Future<Output = std::io::Result<T>>) -> Result<T> {
+async fn bounded<T>(what: &str, work: impl Future<Output = std::io::Result<T>>) -> Outcome<T> {
     Ok(timeout(BOUND, work).await.map_err(|_| format!("waited for {what}"))??)
 }
 
 /// All that comes until the other side closes. How it does is not looked at.
-async fn rest(client: &mut TcpStream) -> Result<String> {
+async fn rest(client: &mut TcpStream) -> Outcome<String> {
     let mut text = Vec::new();
     let read = timeout(BOUND, client.read_to_end(&mut text)).await;
     let _ = read.map_err(|_| "the connection was not closed")?;
@@ -119,7 +126,7 @@ async fn rest(client: &mut TcpStream) -> Result<String> {
 }
 
 /// Reads until what has come ends with this, or contains it.
-pub(super) async fn until(client: &mut TcpStream, what: &str) -> Result<String> {
+pub(super) async fn until(client: &mut TcpStream, what: &str) -> Outcome<String> {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     while !text.contains(what) {
         let read = bounded(what, client.read(&mut buffer)).await?;
@@ -171,12 +178,8 @@ async fn who_shakes_no_hands_is_closed_and_others_are_served() -> Outcome {
         // The first bytes of a record of a handshake, and nothing after them.
         silent.push(server.client("\x16\x03\x01").await?);
     }
-    let client = reqwest::Client::builder()
-        .add_root_certificate(reqwest::Certificate::from_pem(own.as_bytes())?)
-        .resolve("localhost", server.address)
-        .build()?;
-    let url = format!("https://localhost:{}/healthz", server.address.port());
-    let answer = timeout(BOUND, client.get(&url).send()).await??;
+    let (client, url) = server.https(&own)?;
+    let answer = timeout(BOUND, client.get(format!("{url}/healthz")).send()).await??;
     assert_eq!(answer.status().as_u16(), 200);
     for client in &mut silent {
         rest(client).await?;

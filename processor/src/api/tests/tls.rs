@@ -9,9 +9,7 @@ use super::world::{Outcome, small};
 use crate::api::server_config;
 
 /// A certificate of a test's own as PEM, and the files of it and its key.
-pub(super) fn certificate(
-    folder: &Path,
-) -> Result<(String, [PathBuf; 2]), Box<dyn std::error::Error>> {
+pub(super) fn certificate(folder: &Path) -> Outcome<(String, [PathBuf; 2])> {
     let own = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
     let files = ["cert.pem", "key.pem"].map(|name| folder.join(name));
     std::fs::write(&files[0], own.cert.pem())?;
@@ -27,11 +25,8 @@ async fn a_read_over_tls_is_answered_while_another_client_says_nothing() -> Outc
     let server = Server::start(small()?.routes(), limits(), Some(tls)).await?;
 
     let _silent = TcpStream::connect(server.address).await?;
-    let client = reqwest::Client::builder()
-        .add_root_certificate(reqwest::Certificate::from_pem(own.as_bytes())?)
-        .resolve("localhost", server.address)
-        .build()?;
-    let url = format!("https://localhost:{}/v1/bases/BTC", server.address.port());
+    let (client, url) = server.https(&own)?;
+    let url = format!("{url}/v1/bases/BTC");
     let answer = client.get(&url).send().await?;
     assert_eq!(answer.status().as_u16(), 200);
     let plain = client.get(url.replace("https", "http")).send().await;

@@ -21,7 +21,7 @@ use crate::api::store_reader::StoreReader;
 use crate::api::{AccessPolicy, Budget, ReadService, router, stream};
 use crate::topology::topology;
 
-pub(super) type Outcome = Result<(), Box<dyn Error>>;
+pub(super) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// 2024-01-01T00:00:00Z.
 pub(super) const EPOCH: i64 = 1_704_067_200_000;
@@ -48,7 +48,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new() -> Result<Self, Box<dyn Error>> {
+    pub(super) fn new() -> Outcome<Self> {
         let codec = Arc::new(Codec::offline());
         let topology = topology(&codec, "")?;
         let store = |_| Arc::new(Committed::new(Box::new(MemoryStore::default())));
@@ -131,11 +131,7 @@ impl World {
     }
 
     /// With the streaming routes, which have so many places, and what ends the thread behind them.
-    pub(super) fn streaming(
-        &self,
-        guards: &AccessPolicy,
-        places: u32,
-    ) -> Result<(Router, Hub), Box<dyn Error>> {
+    pub(super) fn streaming(&self, guards: &AccessPolicy, places: u32) -> Outcome<(Router, Hub)> {
         let (service, hub) = (self.service(), Hub(Stop::default()));
         let options = stream::StreamOptions {
             stream_updates_per_second: 4,
@@ -188,10 +184,7 @@ impl Answer {
     }
 }
 
-pub(super) async fn send(
-    routes: &Router,
-    request: Request<Body>,
-) -> Result<Answer, Box<dyn Error>> {
+pub(super) async fn send(routes: &Router, request: Request<Body>) -> Outcome<Answer> {
     let response = routes.clone().oneshot(request).await?;
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await?.to_vec();
@@ -199,11 +192,7 @@ pub(super) async fn send(
 }
 
 /// `GET`, with headers.
-pub(super) async fn get(
-    routes: &Router,
-    path: &str,
-    headers: &[(&str, &str)],
-) -> Result<Answer, Box<dyn Error>> {
+pub(super) async fn get(routes: &Router, path: &str, headers: &[(&str, &str)]) -> Outcome<Answer> {
     let mut request = Request::get(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -212,17 +201,13 @@ pub(super) async fn get(
 }
 
 /// `POST` of JSON.
-pub(super) async fn post(
-    routes: &Router,
-    path: &str,
-    body: &str,
-) -> Result<Answer, Box<dyn Error>> {
+pub(super) async fn post(routes: &Router, path: &str, body: &str) -> Outcome<Answer> {
     let request = Request::post(path).header("content-type", "application/json");
     send(routes, request.body(Body::from(body.to_owned()))?).await
 }
 
 /// A world of a few pairs: two exchanges, quiet minutes, and a price far off.
-pub(super) fn small() -> Result<World, Box<dyn Error>> {
+pub(super) fn small() -> Outcome<World> {
     let mut world = World::new()?;
     let coinbase = ("BTC", "USD", "coinbase");
     world.trade(coinbase, "100", minute(0))?;

@@ -1,7 +1,5 @@
 //! The hub over stores in memory: the messages of clients, turn by turn.
 
-use std::sync::mpsc::SyncSender;
-
 use anyhow::{Context as _, Result, bail, ensure};
 use prometheus::Registry;
 use schemas::{Basis, LatestPrice, MarketEvent, PairKey, Timestamp};
@@ -23,8 +21,6 @@ mod snapshots;
 /// A hub, its world and its turns.
 struct World {
     hub: Hub,
-    requests: SyncSender<HubRequest>,
-    asked: Receiver<HubRequest>,
     /// In place of the scanners.
     ends: ScannerEnds,
     stores: [Arc<Committed>; 4],
@@ -68,8 +64,7 @@ impl World {
         let mut hub = Hub::new(&service, 4, metrics, scans);
         // No tick is cut short unless a test says so.
         hub.patience = Duration::from_hours(1);
-        let (requests, asked) = sync_channel(REQUESTS);
-        Ok(Self { hub, requests, asked, ends, stores, next: 0 })
+        Ok(Self { hub, ends, stores, next: 0 })
     }
 
     /// Takes the next job, if there is one.
@@ -145,7 +140,6 @@ impl World {
         Ok(())
     }
 
-    /// Hears what was told and ends the tick.
     /// The next tick has a heartbeat.
     fn due_heartbeat(&mut self) -> Result<()> {
         let long_ago = clock::instant().checked_sub(2 * HEARTBEAT);
@@ -153,6 +147,7 @@ impl World {
         Ok(())
     }
 
+    /// Hears what was told and ends the tick.
     fn end_tick(&mut self) {
         while let Some(news) = self.hub.listener.as_ref().and_then(|l| l.next(Duration::ZERO)) {
             self.hub.take_news(news);
@@ -364,6 +359,5 @@ fn the_engine_is_heard_only_while_somebody_listens() -> Result<()> {
     ensure!(world.hub.listener.is_some(), "it may come back");
     world.hub.end_tick(clock::instant() + REMEMBER * 2);
     ensure!(world.hub.listener.is_none());
-    let _ = (&world.requests, &world.asked);
     Ok(())
 }
