@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::bail;
-use rustc_hash::FxHashMap;
 use schemas::Basis;
 
 use super::*;
