@@ -155,6 +155,10 @@ pub struct Run {
     /// The assignor of partitions: the members (classic) or the broker (consumer, KIP-848).
     #[arg(long, env = "GROUP_PROTOCOL", value_enum, default_value_t = Protocol::Classic)]
     pub group_protocol: Protocol,
+    /// This member's name in the group over restarts (static membership, KIP-345), unique in the group:
+    /// a member that is back within the session timeout goes on without a rebalance.
+    #[arg(long, env = "GROUP_INSTANCE_ID", value_parser = instance_id)]
+    pub group_instance_id: Option<String>,
     /// Time between commits.
     #[arg(long, env = "COMMIT_INTERVAL", default_value = "100ms", value_parser = duration)]
     pub commit_interval: Duration,
@@ -295,6 +299,7 @@ impl Run {
                 Protocol::Classic => GroupProtocol::Classic,
                 Protocol::Consumer => GroupProtocol::Consumer,
             },
+            group_instance_id: self.group_instance_id.clone(),
             commit_interval: self.commit_interval,
             cache_max_bytes: self.cache_max,
             overlay_max_bytes: self.stores.overlay_max,
@@ -335,6 +340,16 @@ impl Serve {
 
 fn print_help() -> String {
     format!("The records to print, by their topic: {}", Printed::names())
+}
+
+/// A name that Kafka takes as `group.instance.id`.
+fn instance_id(text: &str) -> Result<String, String> {
+    const MAX: usize = 200;
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if (1..=MAX).contains(&text.len()) && text.chars().all(legal) {
+        return Ok(text.into());
+    }
+    Err(format!("an instance id has 1 to {MAX} letters, digits, '.', '_' and '-'"))
 }
 
 fn engine(text: &str) -> Result<Engine> {

@@ -151,6 +151,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: 1,
         processing_guarantee: Guarantee::ExactlyOnceV2,
         group_protocol,
+        group_instance_id: None,
         commit_interval: Duration::from_millis(100),
         cache_max_bytes: 16 << 20,
         overlay_max_bytes: 16 << 20,

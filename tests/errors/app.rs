@@ -156,6 +156,7 @@ impl World {
             threads: 1,
             processing_guarantee: self.guarantee,
             group_protocol: self.protocol,
+            group_instance_id: None,
             commit_interval: Duration::from_millis(100),
             cache_max_bytes: 1 << 20,
             overlay_max_bytes: 1 << 20,

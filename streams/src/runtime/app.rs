@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::config::{AppConfig, StoreConfig};
+use super::config::{AppConfig, GroupProtocol, StoreConfig};
 use super::context::RuntimeContext;
 use super::dead_letter_limit::DeadLetterLimit;
 use super::follower::{Claims, Follower, FollowerHandle};
@@ -129,14 +129,25 @@ impl App {
     }
 }
 
+/// The name of a thread's member in the group (KIP-345). A classic group gives a static member that comes
+/// back the assignment that it had, without a rebalance. A worker that replaces one which was fenced in
+/// the middle of a rebalance would leave the partitions under way to no member, so it joins without.
+fn instance_id(config: &AppConfig, index: usize, is_first: bool) -> Option<String> {
+    let keeps = is_first || config.group_protocol == GroupProtocol::Consumer;
+    config.group_instance_id.as_ref().filter(|_| keeps).map(|id| format!("{id}-{index}"))
+}
+
 fn run_worker(shared: &Shared, index: usize) -> Result<()> {
+    let mut is_first = true;
     supervise(&shared.stop, &shared.metrics, "worker", || {
         let Shared { config, topology, state_dir, queries, stop, standby, letters, .. } = shared;
         // Checked at each start: an error that looks like a new leader may be a topic that was deleted.
         let ran = admin::check_app(config, topology).and_then(|partitions| {
             admin::check_identity(&config.stores(), topology, state_dir, queries)?;
             let name = format!("{}-{}-{index}", config.application_id, shared.instance);
-            let group = KafkaGroup::join(config, topology, &partitions, letters, &name)?;
+            let instance = instance_id(config, index, std::mem::take(&mut is_first));
+            let member = (name.as_str(), instance.as_deref());
+            let group = KafkaGroup::join(config, topology, &partitions, letters, member)?;
             // While the group answers.
             let topics = KafkaTopics::new(&config.stores(), topology, state_dir)?;
             let (context, settings) = (shared.context(), config.settings());

@@ -56,6 +56,9 @@ pub struct AppConfig {
     pub processing_guarantee: Guarantee,
     /// Classic or KIP-848.
     pub group_protocol: GroupProtocol,
+    /// Static membership (KIP-345): a name that is unique in the group and the same over restarts. Each
+    /// thread is the instance `{id}-{thread}`.
+    pub group_instance_id: Option<String>,
     /// Time between commits.
     pub commit_interval: Duration,
     /// Bytes of decoded state in the caches of one task; reaching it commits early.

@@ -110,12 +110,17 @@ pub(super) struct GroupConsumer {
 
 impl GroupConsumer {
     /// Joins the group.
-    pub(super) fn new(config: &AppConfig, topology: &Topology, instance: &str) -> Result<Self> {
+    pub(super) fn new(
+        config: &AppConfig,
+        topology: &Topology,
+        name: &str,
+        instance: Option<&str>,
+    ) -> Result<Self> {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", &config.bootstrap_servers)
             .set("group.id", &config.application_id)
-            .set("client.id", instance)
+            .set("client.id", name)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // Where to begin is decided here; an offset that is gone is an error.
@@ -138,6 +143,9 @@ impl GroupConsumer {
         // could get all of one topic.
         if config.group_protocol == GroupProtocol::Consumer && topology.sub_topologies().len() > 1 {
             client.set("group.remote.assignor", "range");
+        }
+        if let Some(instance) = instance {
+            client.set("group.instance.id", instance);
         }
         for (name, value) in &config.kafka {
             client.set(name, value);
@@ -164,7 +172,10 @@ impl GroupConsumer {
                 let offset = rdkafka::message::Message::offset(&message);
                 return Err(Error::Fenced(format!("a record on the group's own queue: {offset}")));
             }
-            Some(Err(error)) => errors::consumer(&error)?,
+            Some(Err(error)) => match self.consumer.client().fatal_error() {
+                Some((code, _)) => errors::membership(code, &error)?,
+                None => errors::consumer(&error)?,
+            },
         }
         let mut pending =
             self.consumer.context().pending.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,14 +6,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::error::Error;
 
 /// Another member or a newer incarnation has taken over.
-const FENCED: [RDKafkaErrorCode; 9] = [
+const FENCED: [RDKafkaErrorCode; 8] = [
     RDKafkaErrorCode::Fenced,
     RDKafkaErrorCode::ProducerFenced,
     RDKafkaErrorCode::InvalidProducerEpoch,
     RDKafkaErrorCode::TransactionCoordinatorFenced,
     RDKafkaErrorCode::IllegalGeneration,
     RDKafkaErrorCode::UnknownMemberId,
-    RDKafkaErrorCode::FencedInstanceId,
     RDKafkaErrorCode::FencedMemberEpoch,
     RDKafkaErrorCode::StaleMemberEpoch,
 ];
@@ -66,6 +65,10 @@ pub(super) fn way_out(code: RDKafkaErrorCode) -> Option<&'static str> {
         RDKafkaErrorCode::InvalidTransactionTimeout => {
             "lower --transaction-timeout, or raise the broker's transaction.max.timeout.ms"
         }
+        RDKafkaErrorCode::FencedInstanceId => {
+            "another process has joined the group with this --group-instance-id: give each member its \
+             own"
+        }
         RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::UnsupportedFeature => {
             "the broker is too old for this; --group-protocol classic asks less of it"
         }
@@ -101,6 +104,20 @@ pub(super) fn consumer(error: &KafkaError) -> Result<(), Error> {
             Ok(())
         }
         error => Err(error),
+    }
+}
+
+/// An error after which a group member is of no more use. That of an instance (KIP-345) that another
+/// member has is an error of the configuration, unless it may be the member's own last run.
+pub(super) fn membership(code: RDKafkaErrorCode, error: &KafkaError) -> Result<(), Error> {
+    match code {
+        RDKafkaErrorCode::FencedInstanceId => Err(plain(KafkaError::MessageConsumption(code))),
+        RDKafkaErrorCode::UnreleasedInstanceId => Err(Error::Unavailable(
+            "the group still has a member of this --group-instance-id: its last run, until the session \
+             ends (group.consumer.session.timeout.ms), or another process, which needs its own"
+                .into(),
+        )),
+        _ => consumer(error),
     }
 }
 
@@ -205,7 +222,7 @@ mod tests {
         (RDKafkaErrorCode::TransactionCoordinatorFenced, "fenced"),
         (RDKafkaErrorCode::IllegalGeneration, "fenced"),
         (RDKafkaErrorCode::UnknownMemberId, "fenced"),
-        (RDKafkaErrorCode::FencedInstanceId, "fenced"),
+        (RDKafkaErrorCode::FencedInstanceId, "invalid"),
         (RDKafkaErrorCode::FencedMemberEpoch, "fenced"),
         (RDKafkaErrorCode::StaleMemberEpoch, "fenced"),
         (RDKafkaErrorCode::UnknownTopicOrPartition, "unavailable"),
@@ -288,6 +305,18 @@ mod tests {
             let left = reaction == "invalid" || UNKNOWN.contains(&code);
             let expected = if left { reaction } else { "goes on" };
             assert_eq!(of(code), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn an_instance_of_another_process_is_for_a_person_and_one_of_an_earlier_run_is_waited_for() {
+        let fatal = KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::Fatal);
+        for (code, reaction) in [
+            (RDKafkaErrorCode::FencedInstanceId, "invalid"),
+            (RDKafkaErrorCode::UnreleasedInstanceId, "unavailable"),
+            (RDKafkaErrorCode::InvalidRequest, "fenced"),
+        ] {
+            assert_eq!(kind_of(&membership(code, &fatal)), reaction, "{code:?}");
         }
     }
 

@@ -50,10 +50,10 @@ impl<'a> KafkaGroup<'a> {
         topology: &'a Topology,
         partitions: &[i32],
         letters: &DeadLetterLimit,
-        name: &str,
+        (name, instance): (&str, Option<&str>),
     ) -> Result<Self> {
         let producer = OutputProducer::new(config, topology, partitions, letters, name)?;
-        let consumer = GroupConsumer::new(config, topology, name)?;
+        let consumer = GroupConsumer::new(config, topology, name, instance)?;
         Ok(Self { consumer, producer, config, topology, resumes: Vec::new(), purge: None })
     }
 

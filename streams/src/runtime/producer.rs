@@ -441,6 +441,7 @@ mod tests {
             // Only this one is made without a broker.
             processing_guarantee: Guarantee::AtLeastOnce,
             group_protocol: GroupProtocol::Classic,
+            group_instance_id: None,
             commit_interval: Duration::from_millis(100),
             cache_max_bytes: 1 << 20,
             overlay_max_bytes: 1 << 20,
