@@ -53,7 +53,9 @@ impl RecordJson {
         let parsed = Kind::ALL.iter().map(|kind| Schema::parse_str(kind.schema()));
         let schemas: Vec<Schema> = parsed.collect::<Result<_, _>>()?;
         let mut named = HashMap::new();
-        schemas.iter().for_each(|schema| collect(schema, &mut named));
+        for schema in &schemas {
+            collect(schema, &mut named);
+        }
         Ok(Self { schemas, named })
     }
 
@@ -273,7 +275,7 @@ mod tests {
             avro::long(&mut body, number);
         }
         avro::string(&mut body, "a \"b\"");
-        avro::optional(&mut body, Some("c"), |out, text| avro::string(out, text));
+        avro::optional(&mut body, Some("c"), avro::string);
         avro::long(&mut body, 0);
         let mut text = "before ".to_owned();
         json.write(Kind::PairKey, &body, &mut text)?;

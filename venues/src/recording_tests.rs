@@ -12,7 +12,7 @@ fn a_trade_has_the_optional_fields_that_its_line_has() -> Result<(), Malformed> 
     let (pair, bare) = trade(&format!("{TRADE}}}"))?;
     assert_eq!(pair, PairKey::new("BTC", "USD", "any"));
     assert_eq!((bare.trade_id, bare.taker_side), (None, None));
-    assert_eq!(bare.size.map(|size| size.units()), Some(2));
+    assert_eq!(bare.size.map(schemas::Decimal::units), Some(2));
     assert_eq!(bare.event_time, Timestamp(1_622_760_680_054));
     let (_, full) = trade(&format!(r#"{TRADE},"trade_id":"7","taker_side":"SELL"}}"#))?;
     assert_eq!((full.trade_id, full.taker_side), (Some(7), Some(TakerSide::Sell)));
