@@ -74,7 +74,6 @@ impl Sum {
 
     fn candle(&self, status: Status) -> Result<Candle> {
         Ok(Candle {
-            open: decimal(self.open.2)?,
             high: decimal(self.high)?,
             low: decimal(self.low)?,
             close: decimal(self.close.2)?,
@@ -84,16 +83,9 @@ impl Sum {
             taker_buy_quote: Some(decimal(self.bought_quote)?),
             trades: self.trades,
             status,
-            revision: 0,
-            open_event_time: Timestamp(self.open.0),
             close_event_time: Timestamp(self.close.0),
-            gap: false,
-            coverage_ms: None,
-            partial_start: false,
-            missing_trades: None,
-            open_tie: self.open.1,
             close_tie: self.close.1,
-            seen: Vec::new(),
+            ..Candle::at(decimal(self.open.2)?, Timestamp(self.open.0), self.open.1)
         })
     }
 }

@@ -100,6 +100,32 @@ pub struct Candle {
 }
 
 impl Candle {
+    /// The open candle of one event, of which nothing but its price and time is known.
+    pub const fn at(price: Decimal, time: Timestamp, tie: i64) -> Self {
+        Self {
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            base_volume: None,
+            quote_volume: None,
+            taker_buy_base: None,
+            taker_buy_quote: None,
+            trades: 1,
+            status: Status::Open,
+            revision: 0,
+            open_event_time: time,
+            close_event_time: time,
+            gap: false,
+            coverage_ms: None,
+            partial_start: false,
+            missing_trades: None,
+            open_tie: tie,
+            close_tie: tie,
+            seen: Vec::new(),
+        }
+    }
+
     /// Whether the window of `length_ms` is known to hold all that happened in it: it is over, its feed
     /// was healthy for the whole of it, nothing of it is missing, and it did not begin in the middle.
     ///
@@ -180,26 +206,9 @@ mod tests {
 
     fn whole() -> Candle {
         Candle {
-            open: Decimal::ONE,
-            high: Decimal::ONE,
-            low: Decimal::ONE,
-            close: Decimal::ONE,
-            base_volume: None,
-            quote_volume: None,
-            taker_buy_base: None,
-            taker_buy_quote: None,
-            trades: 1,
             status: Status::Closed,
-            revision: 0,
-            open_event_time: Timestamp(0),
-            close_event_time: Timestamp(0),
-            gap: false,
             coverage_ms: Some(60_000),
-            partial_start: false,
-            missing_trades: None,
-            open_tie: 0,
-            close_tie: 0,
-            seen: Vec::new(),
+            ..Candle::at(Decimal::ONE, Timestamp(0), 0)
         }
     }
 

@@ -171,7 +171,9 @@ impl Codec {
             Foreign::Version(found, writer) if *found == kind => {
                 resolve_version(writer, kind, body)
             }
-            Foreign::Version(..) | Foreign::Other => Err(DecodeError::WrongSchema(id, kind.name())),
+            Foreign::Version(..) | Foreign::Other => {
+                Err(DecodeError::WrongSchema(id, kind.as_str()))
+            }
         }
     }
 
@@ -212,7 +214,7 @@ impl Foreign {
         };
         let kind = schema.name().and_then(|name| {
             let full = name.fullname(None);
-            Kind::ALL.into_iter().find(|kind| full == format!("market.{}", kind.name()))
+            Kind::ALL.into_iter().find(|kind| full == format!("market.{}", kind.as_str()))
         });
         kind.map_or(Self::Other, |kind| Self::Version(kind, Box::new(schema)))
     }

@@ -95,6 +95,7 @@ impl MarketEvent {
     }
 
     /// The event with the exchange's own volumes of 24 hours, as far as it tells them.
+    #[must_use]
     pub const fn with_volumes(self, base: Option<Decimal>, quote: Option<Decimal>) -> Self {
         let known = base.is_some() || quote.is_some();
         Self {

@@ -1,33 +1,25 @@
 //! The Avro schemas by name: what a record is.
 
-/// The schemas, one for each `.avsc` file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `pair_key.avsc`
-    PairKey,
-    /// `candle_key.avsc`
-    CandleKey,
-    /// `market_event.avsc`
-    MarketEvent,
-    /// `latest_price.avsc`
-    LatestPrice,
-    /// `candle.avsc`
-    Candle,
-    /// `feed_mark.avsc`
-    FeedMark,
+crate::named! {
+    /// The schemas, one for each `.avsc` file, by their records' names within the namespace `market`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Kind {
+        /// `pair_key.avsc`
+        PairKey = "PairKey",
+        /// `candle_key.avsc`
+        CandleKey = "CandleKey",
+        /// `market_event.avsc`
+        MarketEvent = "MarketEvent",
+        /// `latest_price.avsc`
+        LatestPrice = "LatestPrice",
+        /// `candle.avsc`
+        Candle = "Candle",
+        /// `feed_mark.avsc`
+        FeedMark = "FeedMark",
+    }
 }
 
 impl Kind {
-    /// Every schema.
-    pub const ALL: [Self; 6] = [
-        Self::PairKey,
-        Self::CandleKey,
-        Self::MarketEvent,
-        Self::LatestPrice,
-        Self::Candle,
-        Self::FeedMark,
-    ];
-
     /// The text of its `.avsc` file.
     pub const fn schema(self) -> &'static str {
         match self {
@@ -37,18 +29,6 @@ impl Kind {
             Self::LatestPrice => include_str!("../avro/latest_price.avsc"),
             Self::Candle => include_str!("../avro/candle.avsc"),
             Self::FeedMark => include_str!("../avro/feed_mark.avsc"),
-        }
-    }
-
-    /// The record's name within the namespace `market`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PairKey => "PairKey",
-            Self::CandleKey => "CandleKey",
-            Self::MarketEvent => "MarketEvent",
-            Self::LatestPrice => "LatestPrice",
-            Self::Candle => "Candle",
-            Self::FeedMark => "FeedMark",
         }
     }
 }

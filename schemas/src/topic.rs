@@ -23,55 +23,36 @@ pub enum Cleanup {
     CompactDelete(Duration),
 }
 
-/// The topics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Topic {
-    /// Trades, price samples and feed marks, as they came.
-    Events,
-    /// The newest price of each pair.
-    Latest,
-    /// Candles of one minute.
-    Ohlc1m,
-    /// Candles of one hour.
-    Ohlc1h,
-    /// Candles of one day.
-    Ohlc1d,
-    /// Events behind the revision horizon.
-    Late,
-    /// Records that cannot be processed, as they came, with the reason in their headers.
-    DeadLetters,
-    /// Private to the processor: how far each feed is known to be healthy.
-    Feeds,
+crate::named! {
+    /// The topics.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Topic {
+        /// Trades, price samples and feed marks, as they came.
+        Events = "events",
+        /// The newest price of each pair.
+        Latest = "latest",
+        /// Candles of one minute.
+        Ohlc1m = "ohlc_1m",
+        /// Candles of one hour.
+        Ohlc1h = "ohlc_1h",
+        /// Candles of one day.
+        Ohlc1d = "ohlc_1d",
+        /// Events behind the revision horizon.
+        Late = "late",
+        /// Records that cannot be processed, as they came, with the reason in their headers.
+        DeadLetters = "dead_letters",
+        /// Private to the processor: how far each feed is known to be healthy.
+        Feeds = "processor-feeds-changelog",
+    }
 }
 
 impl Topic {
-    /// Every topic.
-    pub const ALL: [Self; 8] = [
-        Self::Events,
-        Self::Latest,
-        Self::Ohlc1m,
-        Self::Ohlc1h,
-        Self::Ohlc1d,
-        Self::Late,
-        Self::DeadLetters,
-        Self::Feeds,
-    ];
-
     /// The topics that Connect sinks into a table of the same name.
     pub const SUNK: [Self; 4] = [Self::Latest, Self::Ohlc1m, Self::Ohlc1h, Self::Ohlc1d];
 
     /// The name without a prefix.
     pub const fn base_name(self) -> &'static str {
-        match self {
-            Self::Events => "events",
-            Self::Latest => "latest",
-            Self::Ohlc1m => "ohlc_1m",
-            Self::Ohlc1h => "ohlc_1h",
-            Self::Ohlc1d => "ohlc_1d",
-            Self::Late => "late",
-            Self::DeadLetters => "dead_letters",
-            Self::Feeds => "processor-feeds-changelog",
-        }
+        self.as_str()
     }
 
     /// The name in an installation whose topics begin with `prefix`.

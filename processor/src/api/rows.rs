@@ -98,7 +98,6 @@ impl<'a> SeenRow<'a> {
 
 /// A window: a stored candle, or a filled one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "columns of an answer, each a fact of its own")]
 pub(super) struct CandleRow {
     pub(super) open_time: Time,
     pub(super) open: Option<Number>,

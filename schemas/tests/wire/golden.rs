@@ -77,7 +77,7 @@ fn holds<R: Record + PartialEq + Debug>(text: &str, reference_of: fn(&R) -> Valu
     assert!(!cases.is_empty());
     let schema = reference::schema(R::KIND)?;
     for Golden { what, bytes, record } in cases {
-        let what = format!("{} {what}", R::KIND.name());
+        let what = format!("{} {what}", R::KIND.as_str());
         let mut reader = Reader::new(&bytes);
         let ours = R::read(&mut reader).map_err(|error| format!("{what}: {error}"))?;
         assert!(reader.is_empty(), "{what}: bytes are left");

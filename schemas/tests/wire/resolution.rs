@@ -101,26 +101,10 @@ fn the_marks_of_version_1_are_read_from_their_bytes() -> Outcome {
 fn an_older_candle_is_read_with_nothing_known_and_nothing_seen() -> Outcome {
     let price: Decimal = "0.5".parse()?;
     let candle = schemas::Candle {
-        open: price,
-        high: price,
-        low: price,
-        close: price,
-        base_volume: None,
-        quote_volume: None,
-        taker_buy_base: None,
-        taker_buy_quote: None,
-        trades: 1,
         status: Status::Closed,
-        revision: 0,
-        open_event_time: Timestamp(1),
         close_event_time: Timestamp(2),
-        gap: false,
-        coverage_ms: None,
-        partial_start: false,
-        missing_trades: None,
-        open_tie: 4,
         close_tie: 5,
-        seen: Vec::new(),
+        ..schemas::Candle::at(price, Timestamp(1), 4)
     };
     reads(&older(Kind::Candle)?, &candle, reference::candle(&candle))
 }

@@ -141,7 +141,7 @@ pub(crate) async fn candles(
 ) -> Result<Response> {
     let request = CandlesRequest::new(&ask.params)?;
     let format = ask.format(&FORMATS)?;
-    service.read(ask, move |reading| answer(reading, request, format)).await
+    service.read(ask, move |reading| answer(reading, &request, format)).await
 }
 
 /// The candles of an answer.
@@ -159,14 +159,14 @@ struct CandlesPage<'a> {
 
 fn answer(
     reading: &mut ReadContext<'_>,
-    request: CandlesRequest,
+    request: &CandlesRequest,
     format: MediaType,
 ) -> Result<Representation> {
     let Some((index, latest)) = reading.find(&request.pair)? else {
         return Err(reading.not_here(&request.pair.to_string()));
     };
     let interval = request.resolution(latest.event_time);
-    let Page { rows, next, past } = page(reading, index, &latest, &request, interval)?;
+    let Page { rows, next, past } = page(reading, index, &latest, request, interval)?;
     let past = past.map(Past::as_str);
     let (cursor, resolution) = (next.map(Cursor::text), interval.as_str());
     let found = match format {

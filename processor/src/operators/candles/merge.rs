@@ -15,7 +15,7 @@
 //! The marks of a stored parent are then taken from the feed's state, because minutes without an
 //! event have no candle.
 
-use schemas::{Basis, Candle, Decimal, MarketEvent, Status, TakerSide};
+use schemas::{Basis, Candle, Decimal, MarketEvent, TakerSide};
 
 /// The candle of one event. Its quote volume is null when it needs more than 38 digits.
 pub fn single(event: &MarketEvent, offset: i64) -> Candle {
@@ -30,26 +30,11 @@ pub fn single(event: &MarketEvent, offset: i64) -> Candle {
     };
     let tie = event.id().unwrap_or(offset);
     Candle {
-        open: event.price,
-        high: event.price,
-        low: event.price,
-        close: event.price,
         base_volume: base,
         quote_volume: quote,
         taker_buy_base: taker(base),
         taker_buy_quote: taker(quote),
-        trades: 1,
-        status: Status::Open,
-        revision: 0,
-        open_event_time: event.event_time,
-        close_event_time: event.event_time,
-        gap: false,
-        coverage_ms: None,
-        partial_start: false,
-        missing_trades: None,
-        open_tie: tie,
-        close_tie: tie,
-        seen: Vec::new(),
+        ..Candle::at(event.price, event.event_time, tie)
     }
 }
 
