@@ -26,8 +26,9 @@ fn restarts(name: &str, protocol: &str, end: impl FnOnce(&mut Member) -> Result<
         |id| [&["--group-protocol", protocol, "--group-instance-id", id][..], &SESSION].concat();
     let mut one = installation.ready_member("one", &arguments("one"))?;
     let mut two = installation.ready_member("two", &arguments("two"))?;
-    let first = one.given()?;
+    // The second member has its half when the first one has given it up.
     let second = two.given().with_context(|| one.process.log().unwrap_or_default())?;
+    let first = one.given()?;
     installation.process(&[&LOAD[..], &START].concat(), &mut [&mut one, &mut two])?;
     let before = moves(&one)?;
 
