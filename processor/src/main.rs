@@ -55,7 +55,7 @@ fn run(config: &Run) -> Result<()> {
     let process = Process::new(&config.kafka, &config.stores, &config.http)?;
     let input_prefix = config.input_prefix.as_ref().unwrap_or(&config.kafka.topic_prefix);
     let (topology, metrics) = (process.topology(input_prefix)?, process.metrics()?);
-    let app = App::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
+    let app = App::new(&topology, engine, metrics, process.queries(), process.stop.clone())?;
     process.serve_while(move || app.run())
 }
 

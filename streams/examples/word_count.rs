@@ -169,6 +169,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let metrics = Metrics::new("word_count", &Registry::new())?;
     let stop = stop_on_signal()?;
-    let app = App::new(topology, config, metrics, Queries::default(), stop)?;
+    let app = App::new(&topology, config, metrics, Queries::default(), stop)?;
     Ok(app.run()?)
 }

@@ -94,7 +94,9 @@ impl Driver {
     pub fn with_cache(topology: Topology, cache_max_bytes: usize) -> Result<Self> {
         let stores = empty(&topology);
         let mut tasks = tasks(&topology, &open(&topology, &stores)?, cache_max_bytes)?;
-        tasks.iter_mut().for_each(|task| task.run(None));
+        for task in &mut tasks {
+            task.run(None);
+        }
         Ok(Self {
             tasks,
             stores,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use streams::store::StoreHandle;
+use streams::topology::SubTopology;
 use streams::{
     Builder, Context, Driver, Error, Failure, Layout, Processor, SinkRecord, Stream, Topology,
 };
@@ -112,7 +113,7 @@ fn a_repartition_topic_has_the_name_of_its_application() -> streams::Result<()> 
         repartition(builder, &lines, "words");
     })?;
     let named = topology.of_application("app");
-    let sources: Vec<_> = named.sub_topologies().iter().map(|one| one.source()).collect();
+    let sources: Vec<_> = named.sub_topologies().iter().map(SubTopology::source).collect();
     assert_eq!(sources, ["lines", "app-words-repartition"]);
     Ok(())
 }

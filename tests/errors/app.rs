@@ -191,7 +191,7 @@ impl World {
     ) -> Result<Outcome> {
         let (metrics, stop) = (Metrics::new("errors", &Registry::new())?, Stop::default());
         let (queries, config) = (Queries::default(), self.config());
-        let app = App::new(topology()?, config, metrics.clone(), queries, stop.clone())?;
+        let app = App::new(&topology()?, config, metrics.clone(), queries, stop.clone())?;
         std::thread::scope(|scope| {
             let running = scope.spawn(|| app.run());
             let waited = wait_until("the application to have done enough", BOUND, || {

@@ -171,7 +171,9 @@ impl Group for SimGroup {
                 (false, false) => taken.push(*task),
             }
         }
-        released.into_iter().for_each(|task| broker.release(task));
+        for task in released {
+            broker.release(task);
+        }
         self.assigned.extend(taken.iter().copied());
         let mut rebalances = Vec::new();
         if !revoked.is_empty() {

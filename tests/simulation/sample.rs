@@ -139,6 +139,7 @@ fn key_only(key: Vec<u8>) -> SinkRecord {
     SinkRecord { key, value: None }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it decodes a source")]
 fn key(record: &SourceRecord<'_>) -> Result<Vec<u8>, Failure> {
     Ok(record.key.to_vec())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use streams::record::SubTopologyId;
+use streams::record::{Change, SubTopologyId};
 use streams::runtime::worker::{DiskSettings, RuntimeContext, WorkerSettings};
 use streams::runtime::{Guarantee, Metrics, Queries};
 use streams::task::DeadLetter;
@@ -337,7 +337,9 @@ impl<'a> World<'a> {
             if partition.is_none() {
                 // The records of several partitions have no order.
                 if topic != ECHO {
-                    found.iter_mut().for_each(|(key, _)| key.clear());
+                    for (key, _) in &mut found {
+                        key.clear();
+                    }
                 }
                 found.sort();
                 records.sort();
@@ -371,7 +373,7 @@ struct Expected {
     /// The last value of each key.
     states: BTreeMap<Place, Pairs>,
     /// Exactly these records.
-    sequences: BTreeMap<Place, Vec<(Vec<u8>, Option<Vec<u8>>)>>,
+    sequences: BTreeMap<Place, Vec<Change>>,
 }
 
 impl Expected {

@@ -62,7 +62,7 @@ pub struct App {
 impl App {
     /// Checks everything that can be known before the group is joined.
     pub fn new(
-        topology: Topology,
+        topology: &Topology,
         config: AppConfig,
         metrics: Metrics,
         queries: Queries,
@@ -101,8 +101,9 @@ impl App {
         let Shared { config, state_dir, stop, topology, .. } = &self.shared;
         let has_stores =
             |task: &TaskId| !topology.sub_topology(task.sub_topology).stores().is_empty();
-        let tasks = admin::tasks(&self.partitions).into_iter().filter(has_stores).collect();
-        follow(self.shared.context(), &config.stores(), state_dir, tasks, claims, stop)
+        let tasks =
+            admin::tasks(&self.partitions).into_iter().filter(has_stores).collect::<Vec<_>>();
+        follow(self.shared.context(), &config.stores(), state_dir, &tasks, claims, stop)
     }
 
     /// Runs until the stop signal. Blocks: call it on a thread of its own.
@@ -164,7 +165,7 @@ pub(super) fn follow(
     context: RuntimeContext<'_>,
     config: &StoreConfig,
     state_dir: &StateDir,
-    tasks: Vec<TaskId>,
+    tasks: &[TaskId],
     claims: &mut Claims,
     stop: &Stop,
 ) -> Result<()> {
@@ -173,7 +174,7 @@ pub(super) fn follow(
         admin::check_stores(config, topology)?;
         admin::check_identity(config, topology, state_dir, queries)?;
         let topics = KafkaTopics::new(config, topology, state_dir)?;
-        Follower::new(context, config.disk_settings(), tasks.clone(), topics).run(claims, stop)
+        Follower::new(context, config.disk_settings(), tasks.to_vec(), topics).run(claims, stop)
     })
 }
 

@@ -42,7 +42,6 @@ mod write;
 pub use admin::{TopicSpec, create_topics};
 pub use app::App;
 pub use clock::moment;
-pub(crate) use clock::wait;
 pub use config::{AppConfig, GroupProtocol, Guarantee, ResetOffsets, StoreConfig};
 pub use connection_refusal::ConnectionRefusal;
 pub use metrics::Metrics;

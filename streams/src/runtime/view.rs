@@ -53,6 +53,6 @@ impl View {
         // A view has no workers. The handle keeps the channel open.
         let (_handle, mut claims) = FollowerHandle::new();
         let context = RuntimeContext { topology, metrics, queries };
-        follow(context, config, state_dir, tasks.clone(), &mut claims, stop)
+        follow(context, config, state_dir, tasks, &mut claims, stop)
     }
 }

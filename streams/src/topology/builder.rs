@@ -73,7 +73,7 @@ pub struct ConnectedStores<'a> {
 }
 
 impl ConnectedStores<'_> {
-    /// The store, which belongs to the processor's sub-topology from here on. Topology::new refuses a
+    /// The store, which belongs to the processor's sub-topology from here on. `Topology::new` refuses a
     /// store that processors of two sub-topologies use.
     pub fn get<V>(&mut self, store: &DeclaredStore<V>) -> StoreHandle<V> {
         let known = &mut self.builder.stores[store.index];

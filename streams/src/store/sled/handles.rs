@@ -26,7 +26,6 @@ use rustc_hash::FxBuildHasher;
 
 use crate::error::{Error, Result};
 use crate::record::ChangeRef;
-use crate::runtime::wait;
 use crate::store::disk::{is_full, no_room, unreadable};
 use crate::store::layer::hash;
 
@@ -228,13 +227,18 @@ fn open(path: &Path, capacity: usize) -> Result<Db> {
         if !opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             break;
         }
-        wait(LOCK_PAUSE);
+        pause();
         opened = config.open();
     }
     opened.map_err(|error| {
         // Of a full disk: what is there is as it was.
         if is_full(&error) { no_room(&error) } else { unreadable(path, &error) }
     })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the disk is an edge, and the attempts are counted")]
+fn pause() {
+    std::thread::sleep(LOCK_PAUSE);
 }
 
 /// Opens a tree and writes an entry to it: sled evicts the leaf of an empty tree, and a read of it then
