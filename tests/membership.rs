@@ -1,12 +1,14 @@
 //! Static membership (KIP-345): a member that is back in time goes on, and no other member notices.
 
 use anyhow::{Context as _, Result, ensure};
-use tests::support::Installation;
 use tests::support::installation::Member;
+use tests::support::{Installation, soon};
 
 /// Longer than any restart of these tests: a member that is away for less keeps its partitions.
-const SESSION: [&str; 4] = ["--session-timeout", "60s", "--transaction-timeout", "5s"];
+const SESSION: [&str; 4] = ["--session-timeout", "40s", "--transaction-timeout", "5s"];
 
+/// Of the partitions that an installation has.
+const HALF: usize = 2;
 /// Events whose windows close, as fast as they go.
 const LOAD: [&str; 7] = ["load", "--events", "6000", "--keys", "40", "--event-rate", "100"];
 /// Event time begins at a fixed minute: the same input in every run.
@@ -26,9 +28,13 @@ fn restarts(name: &str, protocol: &str, end: impl FnOnce(&mut Member) -> Result<
         |id| [&["--group-protocol", protocol, "--group-instance-id", id][..], &SESSION].concat();
     let mut one = installation.ready_member("one", &arguments("one"))?;
     let mut two = installation.ready_member("two", &arguments("two"))?;
-    // The second member has its half when the first one has given it up.
-    let second = two.given().with_context(|| one.process.log().unwrap_or_default())?;
-    let first = one.given()?;
+    // A worker that is fenced while the second member joins comes back without its id, and the group
+    // settles when the session of that id has ended.
+    soon("each member to have half", || {
+        Ok(one.owned()?.len() == HALF && two.owned()?.len() == HALF)
+    })
+    .with_context(|| one.process.log().unwrap_or_default())?;
+    let (first, second) = (one.owned()?, two.owned()?);
     installation.process(&[&LOAD[..], &START].concat(), &mut [&mut one, &mut two])?;
     let before = moves(&one)?;
 
