@@ -143,8 +143,8 @@ pub(super) fn partition(
     if is_out_of_range(code) {
         return Err(Error::Invalid(format!(
             "{topic}/{partition}: the group's committed offset is no longer in the topic, so \
-             records were deleted unread; reset the group's offsets if that is acceptable \
-             (kafka-consumer-groups --reset-offsets)"
+             records were deleted unread; if that is acceptable, delete the group's offsets \
+             (kafka-consumer-groups --delete-offsets) and start once with --reset-offsets earliest"
         )));
     }
     changelog(topic, partition, code)
