@@ -56,4 +56,13 @@ mod tests {
             assert_eq!(murmur2(key).cast_signed(), hash, "{}", key.escape_ascii());
         }
     }
+
+    /// `Utils.toPositive` of those hashes, modulo the partitions.
+    #[test]
+    fn the_partition_of_a_key_is_that_of_the_java_client() {
+        let known: [(&[u8], i32); 4] = [(b"21", 340), (b"foobar", 166), (b"abc", 107), (b"", 681)];
+        for (key, expected) in known {
+            assert_eq!(partition(key, 1_000), Partition(expected), "{}", key.escape_ascii());
+        }
+    }
 }
