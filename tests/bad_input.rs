@@ -44,7 +44,7 @@ fn a_missing_file_is_named_before_anything_is_published() -> Result<()> {
     let files = [&*there.to_string_lossy(), "/no/such/file.jsonl"];
     let said =
         installation.command("processor", &[&["candles"][..], &files].concat())?.outcome()?;
-    refuses(&said, &["cannot read /no/such/file.jsonl"])?;
+    refuses(&said, &["cannot open /no/such/file.jsonl"])?;
     ensure!(said.out.is_empty(), "{said:?}");
     let said = installation.producer(&[&["replay"][..], &files].concat())?.outcome()?;
     refuses(&said, &["cannot open /no/such/file.jsonl"])?;

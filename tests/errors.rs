@@ -110,7 +110,6 @@ fn a_member_that_was_replaced_is_fenced() -> Result<()> {
         Case(Api::TxnOffsetCommit, &[FENCED], fenced),
         Case(Api::TxnOffsetCommit, &[OLD_GENERATION], fenced),
         Case(Api::TxnOffsetCommit, &[NO_MEMBER], fenced),
-        Case(Api::TxnOffsetCommit, &[Code::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID], fenced),
         Case(Api::TxnOffsetCommit, &[Code::RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH], fenced),
         Case(Api::EndTxn, &[FENCED], fenced),
         Case(Api::EndTxn, &[OLD_EPOCH], fenced),
@@ -157,10 +156,12 @@ fn what_a_person_must_change_is_invalid() -> Result<()> {
     const OFFSET: &[&str] = &["/0", "records were deleted unread", "--reset-offsets"];
     const TIMEOUT: &[&str] = &["lower --transaction-timeout"];
     const REFUSED: &[&str] = &["the broker refuses what is written"];
+    const INSTANCE: &[&str] = &["give each member its own"];
     let cases = [
         Case(Api::InitProducerId, &[Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED], ACL),
         Case(Api::InitProducerId, &[Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT], TIMEOUT),
         Case(Api::AddPartitionsToTxn, &[NO_TOPIC], ACL),
+        Case(Api::TxnOffsetCommit, &[Code::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID], INSTANCE),
         // Of an output: it cannot be left out. A dead letter is cut instead, see below.
         Case(Api::Produce, &[Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE], SIZE),
         Case(Api::Produce, &[Code::RD_KAFKA_RESP_ERR_INVALID_RECORD], REFUSED),

@@ -51,7 +51,9 @@ fn is_refused(installation: &Installation, state: &str) -> Result<()> {
     let said = installation.member(state, &[])?.process.outcome()?;
     let (group, events) = (installation.application_id(), installation.topic(Topic::Events));
     let words = ["has no committed offsets", "counted twice", "--reset-offsets position"];
-    refuses(&said, &[&[group.as_str(), &events, "[0, 1, 2, 3]"][..], &words].concat())
+    let sources = (0..4).map(|partition| format!("{events}/{partition}"));
+    let sources = sources.collect::<Vec<_>>().join(" ");
+    refuses(&said, &[&[group.as_str(), &sources][..], &words].concat())
 }
 
 /// Starts a member with the flag, waits until it is at the end of events, and says how many records
@@ -100,10 +102,12 @@ fn went_on(member: &Member) -> Result<BTreeMap<usize, i64>> {
         Ok(rest.split(' ').next().unwrap_or_default().to_owned())
     };
     let lines = member.process.lines("the group had no offset")?;
-    lines
-        .iter()
-        .map(|l| Ok((field(l, "partition")?.parse()?, field(l, "next")?.parse()?)))
-        .collect()
+    let position = |line: &String| {
+        let source = field(line, "source")?;
+        let (_, partition) = source.trim_matches('"').rsplit_once('/').context("no partition")?;
+        Ok((partition.parse()?, field(line, "next")?.parse()?))
+    };
+    lines.iter().map(position).collect()
 }
 
 #[test]
