@@ -367,7 +367,7 @@ fn written_by(topology: &Topology) -> BTreeMap<String, usize> {
 /// A topic and, where each partition has its own content, the partition.
 type Place = (String, Option<usize>);
 
-/// What topics must hold in the end.
+/// The content of all topics in the end.
 #[derive(Default)]
 struct Expected {
     /// The last value of each key.

@@ -16,7 +16,7 @@ pub fn owned_tasks(log: &str) -> BTreeSet<String> {
         let list = line.split(" tasks=\"").nth(1).and_then(|rest| rest.split('"').next());
         for task in list.unwrap_or_default().split_whitespace() {
             let count = times.entry(task).or_default();
-            // What it lost while it was being assigned was never told as assigned.
+            // A task that was lost while it was being assigned has no line that assigns it.
             *count = (*count + change).max(0);
         }
     }

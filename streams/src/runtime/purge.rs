@@ -33,7 +33,7 @@ impl Purge {
     }
 
     /// Asks for the deletion of all records before these offsets, unless the last question is still open.
-    /// What is not deleted now is deleted with the next ones.
+    /// Records that stay now are deleted with the next ones.
     pub(super) fn begin(&mut self, offsets: &TopicPartitionList) {
         if let Some(answer) = &mut self.answer {
             match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -285,7 +285,7 @@ mod tests {
             told(dir.check_topics(&of(&["one", "three"]))).contains("topic sums has the id three")
         );
         assert!(told(dir.check_topics(&of(&["other"]))).contains("topic counts has the id other"));
-        // What is not run is not forgotten.
+        // A store that is not run now is still remembered.
         dir.check_topics(&of(&["one"]))?;
         assert!(told(dir.check_topics(&of(&["one", "three"]))).contains("topic sums"));
         // State that another prefix has left.

@@ -20,7 +20,7 @@ use crate::topology::Topology;
 
 test_each_file::test_each_path! { in "streams/src/testscripts/task" as task => one }
 test_each_file::test_each_path! { in "streams/src/testscripts/repartition" as repartition => several }
-// What the manual of Kafka Streams says, with the place where it says it.
+// Each script cites the section of the Kafka Streams manual that it holds.
 test_each_file::test_each_path! { in "streams/src/testscripts/kafka_streams" as kafka_streams => several }
 
 fn one(path: &Path) {
