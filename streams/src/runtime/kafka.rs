@@ -110,12 +110,11 @@ impl Group for KafkaGroup<'_> {
 
     fn purge(&mut self, committed: &[(TaskId, Offset)]) -> Result<()> {
         let offsets = self.consumer.list_at(committed)?;
-        if self.purge.is_none() {
-            self.purge = Some(Purge::new(self.config)?);
-        }
-        if let Some(purge) = &mut self.purge {
-            purge.begin(&offsets);
-        }
+        let purge = match &mut self.purge {
+            Some(purge) => purge,
+            none => none.insert(Purge::new(self.config)?),
+        };
+        purge.begin(&offsets);
         Ok(())
     }
 

@@ -18,11 +18,11 @@ pub(super) fn encode(stream_time: Timestamp) -> String {
 /// windows that are closed would open again.
 pub(super) fn decode(text: &str, place: &str) -> Result<Timestamp> {
     let stream_time = match text.split_once(' ') {
-        Some((VERSION, stream_time)) => stream_time.parse(),
-        Some(_) => "".parse(),
-        None => text.parse(),
+        Some((VERSION, stream_time)) => Some(stream_time),
+        Some(_) => None,
+        None => Some(text),
     };
-    stream_time.map(Timestamp).map_err(|_| {
+    stream_time.and_then(|text| text.parse().ok()).map(Timestamp).ok_or_else(|| {
         Error::Invalid(format!(
             "{place}: the metadata of the committed offset is {text:?}, which this version cannot read: \
              another program or a newer version has set it; delete the offset \

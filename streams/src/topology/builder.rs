@@ -27,16 +27,15 @@ pub(crate) struct StoreNode {
     pub(crate) bytes: Box<dyn Fn() -> usize>,
 }
 
-/// A part of the graph and the sub-topology that it is in.
-pub(super) struct Part<T> {
-    pub(super) of: SubTopologyId,
-    pub(super) part: T,
-}
-
+/// A source and all that is downstream of it, but for the stores.
 pub(super) struct Source {
     pub(super) topic: String,
     pub(super) is_repartition: bool,
     pub(super) node: SourceNode,
+    pub(super) sinks: Vec<String>,
+    pub(super) repartitions: Vec<SubTopologyId>,
+    pub(super) punctuations: Vec<(Punctuation, Punctuate)>,
+    pub(super) resumes: Vec<Resume>,
 }
 
 pub(super) struct Store {
@@ -50,10 +49,6 @@ pub(super) struct Store {
 pub struct Builder {
     pub(super) sources: Vec<Source>,
     pub(super) stores: Vec<Store>,
-    pub(super) sinks: Vec<Part<String>>,
-    pub(super) repartitions: Vec<Part<SubTopologyId>>,
-    pub(super) punctuations: Vec<Part<(Punctuation, Punctuate)>>,
-    pub(super) resumes: Vec<Part<Resume>>,
     /// The first mistake of the wiring.
     pub(super) mistake: Option<String>,
     /// The stores of the task that is built, by the order of declaration.
@@ -101,16 +96,7 @@ impl ConnectedStores<'_> {
 
 impl Builder {
     pub(super) fn new(committed: BTreeMap<usize, Arc<Committed>>) -> Self {
-        Self {
-            sources: Vec::new(),
-            stores: Vec::new(),
-            sinks: Vec::new(),
-            repartitions: Vec::new(),
-            punctuations: Vec::new(),
-            resumes: Vec::new(),
-            mistake: None,
-            committed,
-        }
+        Self { sources: Vec::new(), stores: Vec::new(), mistake: None, committed }
     }
 
     fn mistaken(&mut self, mistake: String) {
@@ -144,7 +130,15 @@ impl Builder {
             let decoded = decode(record)?;
             children.borrow().iter().try_for_each(|child| child(scope, &decoded))
         };
-        self.sources.push(Source { topic, is_repartition, node: Box::new(node) });
+        self.sources.push(Source {
+            topic,
+            is_repartition,
+            node: Box::new(node),
+            sinks: Vec::new(),
+            repartitions: Vec::new(),
+            punctuations: Vec::new(),
+            resumes: Vec::new(),
+        });
         stream
     }
 
@@ -229,18 +223,18 @@ impl<T: 'static> Stream<T> {
             node.borrow_mut().process(&mut context, record)
         });
         let (resumed, children) = (Rc::clone(&processor), Rc::clone(&output.children));
-        let resume: Resume = Box::new(move |scope| {
+        let source = &mut builder.sources[of.0];
+        source.resumes.push(Box::new(move |scope| {
             let mut context = Context { scope, children: &children.borrow() };
             resumed.borrow_mut().resume(&mut context)
-        });
-        builder.resumes.push(Part { of, part: resume });
+        }));
         if let Some(schedule) = schedule {
             let children = Rc::clone(&output.children);
-            let punctuate: Punctuate = Box::new(move |scope: &mut Scope, time| {
+            let punctuate = move |scope: &mut Scope, time| {
                 let mut context = Context { scope, children: &children.borrow() };
                 processor.borrow_mut().punctuate(&mut context, time)
-            });
-            builder.punctuations.push(Part { of, part: (Punctuation::new(schedule), punctuate) });
+            };
+            source.punctuations.push((Punctuation::new(schedule), Box::new(punctuate)));
         }
         output
     }
@@ -252,8 +246,9 @@ impl<T: 'static> Stream<T> {
         topic: impl Into<String>,
         encode: impl Fn(&T) -> SinkRecord + 'static,
     ) {
-        let sink = builder.sinks.iter().filter(|sink| sink.of == self.of).count();
-        builder.sinks.push(Part { of: self.of, part: topic.into() });
+        let sinks = &mut builder.sources[self.of.0].sinks;
+        let sink = sinks.len();
+        sinks.push(topic.into());
         self.then(move |scope, record| {
             scope.outputs[sink].push(encode(record));
             Ok(())
@@ -270,14 +265,15 @@ impl<T: 'static> Stream<T> {
         encode: impl Fn(&T) -> SinkRecord + 'static,
         decode: impl Fn(&SourceRecord<'_>) -> Result<U, Failure> + 'static,
     ) -> Stream<U> {
-        let index = builder.repartitions.iter().filter(|known| known.of == self.of).count();
+        let stream = builder.begin(format!("{name}-repartition"), true, decode);
+        let repartitions = &mut builder.sources[self.of.0].repartitions;
+        let index = repartitions.len();
+        repartitions.push(stream.of);
         self.then(move |scope, record| {
             let (record, timestamp) = (encode(record), scope.timestamp);
             scope.repartitioned[index].push(RepartitionRecord { timestamp, record });
             Ok(())
         });
-        let stream = builder.begin(format!("{name}-repartition"), true, decode);
-        builder.repartitions.push(Part { of: self.of, part: stream.of });
         stream
     }
 }

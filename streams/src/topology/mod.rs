@@ -47,7 +47,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use builder::{Builder, ConnectedStores, DeclaredStore, Stream};
-use builder::{Part, Punctuate, Resume, SourceNode, StoreNode};
+use builder::{Punctuate, Resume, SourceNode, Store, StoreNode};
 pub use store_changes::{StoreChange, StoreChanges};
 
 use crate::changelog::{Layout, StoreKeys};
@@ -203,36 +203,28 @@ impl Topology {
         Ok(Graph::new(builder, id))
     }
 }
-/// The parts of one sub-topology, in the order of declaration.
-fn parts<T>(all: &[Part<T>], of: SubTopologyId) -> impl Iterator<Item = &T> {
-    all.iter().filter(move |part| part.of == of).map(|part| &part.part)
-}
-
-fn into_parts<T>(all: Vec<Part<T>>, of: SubTopologyId) -> impl Iterator<Item = T> {
-    all.into_iter().filter(move |part| part.of == of).map(|part| part.part)
+/// The stores that processors of one sub-topology use, in the order of declaration.
+fn stores_of(stores: &[Store], of: SubTopologyId) -> impl Iterator<Item = &Store> {
+    stores.iter().filter(move |store| store.of == Some(of))
 }
 
 /// How many stores, sinks and repartition topics each sub-topology has.
 fn shape(builder: &Builder) -> impl Iterator<Item = [usize; 3]> {
-    (0..builder.sources.len()).map(SubTopologyId).map(|id| {
-        [
-            builder.stores.iter().filter(|store| store.of == Some(id)).count(),
-            builder.sinks.iter().filter(|sink| sink.of == id).count(),
-            builder.repartitions.iter().filter(|repartition| repartition.of == id).count(),
-        ]
+    builder.sources.iter().enumerate().map(|(index, source)| {
+        let stores = stores_of(&builder.stores, SubTopologyId(index)).count();
+        [stores, source.sinks.len(), source.repartitions.len()]
     })
 }
 
 fn sub_topologies(shape: Builder) -> Vec<SubTopology> {
     let sources = shape.sources.into_iter().enumerate().map(|(index, source)| {
-        let of = SubTopologyId(index);
-        let stores = shape.stores.iter().filter(|store| store.of == Some(of));
+        let stores = stores_of(&shape.stores, SubTopologyId(index));
         SubTopology {
             source: source.topic,
             is_repartition: source.is_repartition,
             stores: stores.map(|store| store.spec.clone()).collect(),
-            sinks: parts(&shape.sinks, of).cloned().collect(),
-            repartitions: parts(&shape.repartitions, of).copied().collect(),
+            sinks: source.sinks,
+            repartitions: source.repartitions,
         }
     });
     sources.collect()
@@ -249,11 +241,12 @@ pub(crate) struct Graph {
 impl Graph {
     fn new(mut builder: Builder, of: SubTopologyId) -> Self {
         let stores = builder.stores.into_iter().filter(|store| store.of == Some(of));
+        let source = builder.sources.swap_remove(of.0);
         Self {
-            source: builder.sources.swap_remove(of.0).node,
+            source: source.node,
             stores: stores.map(|store| store.node).collect(),
-            punctuations: into_parts(builder.punctuations, of).collect(),
-            resumes: into_parts(builder.resumes, of).collect(),
+            punctuations: source.punctuations,
+            resumes: source.resumes,
         }
     }
 
