@@ -94,10 +94,10 @@ pub struct Stores {
     /// Memory of the store database: one half caches reads, the other buffers writes.
     #[arg(long, env = "STORE_CACHE", default_value = "64MiB", value_parser = bytes)]
     pub store_cache: usize,
-    /// The engine that keeps the stores on disk: sled, or fjall for state larger than the caches. A
-    /// state directory keeps the engine that created it.
-    #[arg(long, env = "STORE_ENGINE", default_value_t = Engine::default(), value_parser = engine)]
-    pub store_engine: Engine,
+    /// The engine that keeps the stores on disk: fjall, or sled. A state directory keeps the engine that
+    /// created it; without this flag a new one gets fjall.
+    #[arg(long, env = "STORE_ENGINE", value_parser = engine)]
+    pub store_engine: Option<Engine>,
     /// State that a restoring thread buffers in memory before it waits for the disk.
     #[arg(long, env = "RESTORE_MAX", default_value = "1GiB", value_parser = bytes)]
     pub restore_max: usize,

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use schemas::avro::{self, Reader};
+use schemas::topic::Cleanup;
 use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
 use streams::Layout;
+use streams::store::Retention;
 
 use crate::interval::Interval;
 use crate::operators::{FeedState, Window};
-use crate::store_keys::{candle_key, read_candle_key};
+use crate::store_keys::{candle_key, read_candle_key, segment_length};
 
 /// The version of the candle keys. Stores of another version are ignored and restored from the
 /// topic.
-const CANDLES_VERSION: u32 = 2;
+const CANDLES_VERSION: u32 = 3;
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -49,7 +51,8 @@ pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<FeedState> {
     pairs(codec, Layout::new(topic, encode, decode))
 }
 
-/// Candles of one interval by segment, pair, basis and time; `prefix` is that of the topics' names.
+/// Candles of one interval by segment, pair, basis and time; `prefix` is that of the topics' names. A store
+/// keeps a candle as long as its topic does.
 pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Window> {
     let topic = interval.topic().name(prefix);
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
@@ -59,7 +62,7 @@ pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<W
     };
     let decode = move |bytes: &[u8]| Window::read(reader.decode(bytes).map_err(text)?);
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    Layout::new(topic, encode, decode).with_version(CANDLES_VERSION).with_keys(
+    let layout = Layout::new(topic, encode, decode).with_version(CANDLES_VERSION).with_keys(
         move |key, out| {
             let (pair, basis, time) = read_candle_key(key).ok_or("not a candle's key")?;
             writer.header(Kind::CandleKey, out);
@@ -80,5 +83,21 @@ pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<W
             candle_key(interval, pair, basis, Timestamp(rest.long().map_err(text)?), out);
             Ok(())
         },
-    )
+    );
+    match retention(interval) {
+        Some(retention) => layout.with_retention(retention),
+        None => layout,
+    }
+}
+
+/// The segments that cover what the interval's topic holds; `None` where that is everything.
+fn retention(interval: Interval) -> Option<Retention> {
+    match interval.topic().cleanup() {
+        Cleanup::CompactDelete(time) => {
+            let segments =
+                time.as_millis().div_ceil(segment_length(interval).unsigned_abs().into());
+            Some(Retention::of_segments(u64::try_from(segments).unwrap_or(u64::MAX)))
+        }
+        Cleanup::Compact | Cleanup::Delete(_) => None,
+    }
 }

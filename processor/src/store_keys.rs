@@ -24,8 +24,7 @@ use crate::interval::Interval;
 /// Windows of a pair that are adjacent: half an hour of minutes, a day and a bit of hours, a month
 /// of days.
 pub const SEGMENT: i64 = 32;
-/// Bytes of the segment at the beginning of a candle's store key.
-pub const PREFIX: usize = 6;
+pub use streams::store::retention::PREFIX;
 /// Added to a segment's number so that it is never negative. The shortest segment has 2^20 ms.
 const MIDDLE: i64 = 1 << 47;
 /// Bytes of basis and time at the end of a candle's store key.
@@ -79,8 +78,8 @@ const fn basis_byte(basis: Basis) -> u8 {
     }
 }
 
-/// In milliseconds.
-const fn segment_length(interval: Interval) -> i64 {
+/// Milliseconds of a segment's windows.
+pub const fn segment_length(interval: Interval) -> i64 {
     SEGMENT * interval.length_ms()
 }
 

@@ -157,7 +157,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         overlay_max_bytes: 16 << 20,
         flush_interval: Duration::from_secs(5),
         store_cache_bytes: 16 << 20,
-        store_engine: streams::store::Engine::default(),
+        store_engine: None,
         restore_max_bytes: 64 << 20,
         transaction_timeout: Duration::from_secs(10),
         // After this time the partitions of a killed member are given to others.

@@ -13,6 +13,7 @@
 
 use crate::error::{Error, Result};
 use crate::record::{Batch, ChangeRef, Row};
+use crate::store::Retention;
 
 type Map = Box<dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync>;
 type Encode<V> = Box<dyn Fn(&V, &mut Vec<u8>) + Send + Sync>;
@@ -22,6 +23,7 @@ type Decode<V> = Box<dyn Fn(&[u8]) -> Result<V, String> + Send + Sync>;
 pub struct Layout<V> {
     topic: String,
     version: u32,
+    retention: Option<Retention>,
     to_topic: Map,
     to_store: Map,
     encode: Encode<V>,
@@ -42,6 +44,7 @@ impl<V> Layout<V> {
         Self {
             topic: topic.into(),
             version: 1,
+            retention: None,
             to_topic: Box::new(same),
             to_store: Box::new(same),
             encode: Box::new(encode),
@@ -66,8 +69,19 @@ impl<V> Layout<V> {
         Self { version, ..self }
     }
 
+    /// A windowed store: its keys begin with the numbers of their segments, and it keeps the newest. The
+    /// topic has to hold these windows for at least as long.
+    #[must_use]
+    pub fn with_retention(self, retention: Retention) -> Self {
+        Self { retention: Some(retention), ..self }
+    }
+
     pub(crate) const fn version(&self) -> u32 {
         self.version
+    }
+
+    pub(crate) const fn retention(&self) -> Option<Retention> {
+        self.retention
     }
 
     /// The topic.

@@ -66,7 +66,7 @@ type Input = (Timestamp, Vec<u8>, Option<Vec<u8>>);
 /// A replica of each store of the topology. The stores outlive it, as files do.
 fn open(topology: &Topology, stores: &[MemoryStore]) -> Result<Vec<Replica>> {
     let replicas = topology.stores().zip(stores).map(|(spec, store)| {
-        Replica::new(spec.clone(), Arc::new(Committed::new(Box::new(store.clone()))))
+        Replica::new(spec.clone(), Arc::new(spec.committed(Box::new(store.clone()))?))
     });
     replicas.collect()
 }
@@ -250,6 +250,11 @@ impl Driver {
     /// The stores of all tasks with what the runtime knows of them, in the topology's order.
     pub fn stores(&self) -> impl Iterator<Item = (&StoreSpec, &Arc<Committed>)> {
         self.topology.stores().zip(self.tasks.iter().flat_map(Task::stores))
+    }
+
+    /// What the stores hold on disk, in the topology's order.
+    pub fn disks(&self) -> impl Iterator<Item = &MemoryStore> {
+        self.stores.iter()
     }
 
     /// Writes what is committed into the stores, as the background writer does.

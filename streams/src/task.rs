@@ -29,6 +29,9 @@ use crate::record::{
 use crate::store::Committed;
 use crate::topology::{Graph, StoreChanges, Topology};
 
+/// Counts writes to windows that their store has forgotten; they are dropped.
+const EXPIRED_WINDOW: &str = "expired_window";
+
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -339,7 +342,10 @@ impl Task {
             processed: std::mem::take(&mut self.processed),
         };
         for (store, changes) in self.graph.stores.iter().zip(&mut commit.changes) {
-            (store.drain)(changes)?;
+            let expired = (store.drain)(changes)?;
+            if expired > 0 {
+                *commit.counted.entry(EXPIRED_WINDOW).or_default() += expired;
+            }
         }
         // A zombie is fenced by the offset that it sends, so a commit with records has one.
         let is_empty = commit.is_empty();

@@ -162,7 +162,7 @@ impl World {
             overlay_max_bytes: 1 << 20,
             flush_interval: Duration::from_millis(100),
             store_cache_bytes: 1 << 20,
-            store_engine: streams::store::Engine::default(),
+            store_engine: None,
             restore_max_bytes: 64 << 20,
             transaction_timeout: Duration::from_secs(8),
             session_timeout: Duration::from_secs(10),

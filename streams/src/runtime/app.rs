@@ -74,6 +74,7 @@ impl App {
         let state_dir = StateDir::open(&config.stores())?;
         let sources = topology.sub_topologies().iter().map(SubTopology::source);
         state_dir.check_partitions(sources.zip(partitions.iter().copied()))?;
+        state_dir.remove_earlier(&topology, &partitions)?;
         let instance = state_dir.instance()?;
         let (standby, claims) = if config.standby {
             let (standby, claims) = FollowerHandle::new();

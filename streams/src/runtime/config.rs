@@ -69,8 +69,8 @@ pub struct AppConfig {
     pub flush_interval: Duration,
     /// Memory that the database may keep of what was read and written.
     pub store_cache_bytes: usize,
-    /// The storage engine.
-    pub store_engine: Engine,
+    /// The storage engine; `None` is that of the state directory, and the default in a new one.
+    pub store_engine: Option<Engine>,
     /// State that a thread gathers in memory while it restores, before it waits for the disk.
     pub restore_max_bytes: usize,
     /// The broker aborts a transaction that is open for longer.
@@ -157,8 +157,8 @@ pub struct StoreConfig {
     pub flush_interval: Duration,
     /// Memory that the database may keep of what was read and written.
     pub store_cache_bytes: usize,
-    /// The storage engine.
-    pub store_engine: Engine,
+    /// The storage engine; `None` is that of the state directory, and the default in a new one.
+    pub store_engine: Option<Engine>,
     /// State that a thread gathers in memory while it restores, before it waits for the disk.
     pub restore_max_bytes: usize,
     /// Raw client settings, applied last.

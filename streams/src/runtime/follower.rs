@@ -23,7 +23,6 @@ use super::tail::Tail;
 use crate::error::Result;
 use crate::record::TaskId;
 use crate::replica::Replica;
-use crate::store::Committed;
 
 /// How long to wait for records when there are none.
 const WAIT: Duration = Duration::from_millis(10);
@@ -44,7 +43,7 @@ pub(super) fn open(
     let specs = context.topology.sub_topology(task.sub_topology).stores();
     let replicas = specs.iter().map(|spec| {
         let disk = topics.open(spec, task.partition)?;
-        let replica = Replica::new(spec.clone(), Arc::new(Committed::new(disk)))?;
+        let replica = Replica::new(spec.clone(), Arc::new(spec.committed(disk)?))?;
         Ok(replica.publishing_to(task.partition, context.queries.changes()))
     });
     replicas.collect()

@@ -229,11 +229,11 @@ impl Topics for KafkaTopics<'_> {
     }
 
     fn open(&mut self, spec: &StoreSpec, partition: Partition) -> Result<Box<dyn Store>> {
-        self.state_dir.database().store(&spec.name_on_disk(partition))
+        self.state_dir.open_store(spec, partition)
     }
 
     fn disk_bytes(&self) -> u64 {
-        self.state_dir.database().size_bytes()
+        self.state_dir.size_bytes()
     }
 
     fn follow(&mut self, topic: &str, partition: Partition, next: Offset) -> Result<OffsetRange> {

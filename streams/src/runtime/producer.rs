@@ -447,7 +447,7 @@ mod tests {
             overlay_max_bytes: 1 << 20,
             flush_interval: Duration::from_secs(1),
             store_cache_bytes: 1 << 20,
-            store_engine: crate::store::Engine::default(),
+            store_engine: None,
             restore_max_bytes: 64 << 20,
             transaction_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(45),

@@ -17,11 +17,13 @@ use std::sync::{Mutex, PoisonError};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 
+use super::admin;
 use super::config::StoreConfig;
 use crate::error::{Error, Result};
-use crate::store::Engine;
+use crate::record::Partition;
 use crate::store::engine::Database;
-use crate::topology::StoreSpec;
+use crate::store::{Engine, Store};
+use crate::topology::{StoreSpec, Topology};
 
 /// An open state directory.
 pub(super) struct StateDir {
@@ -53,14 +55,41 @@ impl StateDir {
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
         let stores = path.join("stores");
-        check_engine(&path, &stores, config.store_engine)?;
-        let database = Database::open(config.store_engine, &stores, config.store_cache_bytes)?;
+        let engine = engine(&path, &stores, config.store_engine)?;
+        let database = Database::open(engine, &stores, config.store_cache_bytes)?;
         Ok(Self { path, database, remembering: Mutex::default(), _lock: lock })
     }
 
-    /// The database of all stores.
-    pub(super) const fn database(&self) -> &Database {
-        &self.database
+    /// Opens the store of one partition, and fences its earlier owner.
+    pub(super) fn open_store(
+        &self,
+        spec: &StoreSpec,
+        partition: Partition,
+    ) -> Result<Box<dyn Store>> {
+        let name = spec.name_on_disk(partition);
+        match spec.retention() {
+            None => self.database.store(&name),
+            Some(retention) => self.database.windowed(&name, retention),
+        }
+    }
+
+    /// Removes the stores that earlier versions of a layout have left. Their successors are restored from
+    /// the topics.
+    pub(super) fn remove_earlier(&self, topology: &Topology, partitions: &[i32]) -> Result<()> {
+        for task in admin::tasks(partitions) {
+            let specs = topology.sub_topology(task.sub_topology).stores();
+            let names = specs.iter().flat_map(|spec| spec.earlier_names(task.partition));
+            for name in names.filter(|name| self.database.has_store(name)) {
+                tracing::info!(store = name, "removed: its layout has changed, and it is restored");
+                self.database.remove_store(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of all stores on disk.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.database.size_bytes()
     }
 
     /// The member's name, stable over restarts: its transactional ids are made of it, so that a
@@ -151,19 +180,19 @@ impl StateDir {
     }
 }
 
-/// Checks that the stores were made with that engine: another cannot read them. Those that were made
-/// before there was a choice are sled's.
-fn check_engine(path: &Path, stores: &Path, engine: Engine) -> Result<()> {
-    let made = if stores.exists() { Engine::Sled } else { engine };
-    let known = remember(&path.join("engine"), || made.to_string())?;
-    if known == engine.as_str() {
-        return Ok(());
+/// The engine that the stores were made with; another cannot read them. Those that were made before
+/// there was a choice are sled's.
+fn engine(path: &Path, stores: &Path, wanted: Option<Engine>) -> Result<Engine> {
+    let made = if stores.exists() { Engine::Sled } else { wanted.unwrap_or_default() };
+    let known: Engine = remember(&path.join("engine"), || made.to_string())?.parse()?;
+    match wanted {
+        Some(wanted) if wanted != known => Err(Error::Invalid(format!(
+            "the stores in {} were made with the engine {known}, not {wanted}: set --store-engine \
+             {known} or none, or move the directory away and they are restored from the topics",
+            path.display()
+        ))),
+        _ => Ok(known),
     }
-    Err(Error::Invalid(format!(
-        "the stores in {} were made with the engine {known}, not {engine}: set --store-engine \
-         {known}, or move the directory away and they are restored from the topics",
-        path.display()
-    )))
 }
 
 fn remember(path: &Path, make: impl FnOnce() -> String) -> Result<String> {
@@ -196,7 +225,7 @@ mod tests {
     use crate::store::StoreHandle;
     use crate::{Context, Failure, Processor};
 
-    fn open(path: &Path, store_engine: Engine) -> Result<StateDir> {
+    fn open(path: &Path, store_engine: impl Into<Option<Engine>>) -> Result<StateDir> {
         StateDir::open(&StoreConfig {
             application_id: "app".into(),
             bootstrap_servers: "nowhere".into(),
@@ -204,7 +233,7 @@ mod tests {
             overlay_max_bytes: 1 << 20,
             flush_interval: Duration::from_secs(1),
             store_cache_bytes: 1 << 20,
-            store_engine,
+            store_engine: store_engine.into(),
             restore_max_bytes: 1 << 20,
             kafka: Vec::new(),
         })
@@ -219,6 +248,7 @@ mod tests {
             let refused = open(folder.path(), other).err().map(|error| error.to_string());
             let told = format!("set --store-engine {mine}");
             assert!(refused.is_some_and(|error| error.contains(&told)));
+            drop(open(folder.path(), None)?);
         }
         Ok(())
     }
@@ -316,6 +346,9 @@ mod tests {
         let folder = tempfile::tempdir()?;
         fs::create_dir_all(folder.path().join("app/stores"))?;
         assert!(open(folder.path(), Engine::Fjall).is_err_and(|e| matches!(e, Error::Invalid(_))));
+        assert!(
+            open(folder.path(), None).is_ok_and(|dir| matches!(dir.database, Database::Sled(_)))
+        );
         Ok(())
     }
 }

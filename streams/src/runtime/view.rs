@@ -43,6 +43,7 @@ impl View {
         let topics =
             counted.filter_map(|(one, count)| Some((&*one.stores().first()?.topic, *count)));
         state_dir.check_partitions(topics)?;
+        state_dir.remove_earlier(&topology, &partitions)?;
         let tasks = admin::tasks(&partitions);
         Ok(Self { topology, config, state_dir, metrics, queries, stop, tasks })
     }

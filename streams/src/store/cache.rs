@@ -10,6 +10,9 @@
 //! Invariants:
 //! - Only clean entries are evicted, and only at a commit.
 //! - `bytes` is an estimate, exact as of the last commit; the task commits early at the bound.
+//! - The windows that a processor sees do not depend on when the task commits: uncommitted changes move
+//!   the expiry clock as well. What is written to a window that has expired is dropped and counted, as in
+//!   Kafka Streams.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
@@ -19,8 +22,8 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::Committed;
 use super::layer::hash;
+use super::{Committed, Retention};
 use crate::changelog::Layout;
 use crate::error::{Error, Result};
 use crate::record::ChangeRef;
@@ -67,6 +70,33 @@ impl Default for Hint {
     }
 }
 
+/// The slot of windows that have expired.
+const EXPIRED: usize = usize::MAX;
+
+/// What was changed since the last drain.
+#[derive(Default)]
+struct Changed {
+    /// Slots, in the order of their first change.
+    slots: Vec<u32>,
+    /// The largest segment among all changes, of a windowed store.
+    newest: u64,
+    /// Writes to windows that have expired.
+    expired: u64,
+}
+
+impl Changed {
+    /// The slot of that key is changed for the first time.
+    fn note(&mut self, at: usize, key: Option<&[u8]>) {
+        let Some(key) = key else {
+            self.expired += 1;
+            return;
+        };
+        self.newest = self.newest.max(Retention::segment(key));
+        // A slot's number came from a u32.
+        self.slots.push(u32::try_from(at).unwrap_or(u32::MAX));
+    }
+}
+
 /// A value, and how many bytes it was decoded from.
 type Decoded<V> = Result<(Option<V>, usize)>;
 
@@ -77,8 +107,9 @@ pub struct Cache<V> {
     index: HashTable<u32>,
     slots: Vec<Slot<V>>,
     free: Vec<u32>,
-    /// In the order of their first change.
-    dirty: Vec<u32>,
+    changed: Changed,
+    /// Given out for every window that has expired.
+    expired: Slot<V>,
     /// The next slot that the hand visits.
     hand: usize,
     /// Visits that are due, times [`ROUND_COMMITS`].
@@ -95,11 +126,23 @@ impl<V> Cache<V> {
             index: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
-            dirty: Vec::new(),
+            changed: Changed::default(),
+            expired: Slot::free(),
             hand: 0,
             due: 0,
             bytes: 0,
         }
+    }
+
+    /// The first segment that has not expired, uncommitted changes included.
+    fn first_kept(&self) -> u64 {
+        let newest = || self.changed.newest.max(self.committed.newest_segment());
+        self.committed.retention().map_or(0, |retention| retention.first_kept(newest()))
+    }
+
+    fn is_expired(&self, key: &[u8]) -> bool {
+        let first = self.first_kept();
+        first > 0 && Retention::segment(key) < first
     }
 
     /// The slot of `key`, first looked for at the hint; `decode` gives the value of a new entry.
@@ -163,7 +206,7 @@ impl<V> Cache<V> {
     /// entries as clean.
     pub fn drain(&mut self, mut give: impl FnMut(ChangeRef<'_>)) {
         let mut scratch = Vec::new();
-        for index in std::mem::take(&mut self.dirty) {
+        for index in std::mem::take(&mut self.changed.slots) {
             let slot = &mut self.slots[index as usize];
             slot.dirty = false;
             let key = slot.key.as_deref().unwrap_or_default();
@@ -183,7 +226,7 @@ impl<V> Cache<V> {
     /// Evicts entries that were not used for long, and then as many as it takes to hold no more than
     /// `max_bytes`. Called between a commit and the next change, when all entries are clean.
     pub fn trim(&mut self, max_bytes: usize) {
-        debug_assert!(self.dirty.is_empty(), "trimmed with uncommitted changes");
+        debug_assert!(self.changed.slots.is_empty(), "trimmed with uncommitted changes");
         self.due += self.slots.len();
         for _visit in 0..self.due / ROUND_COMMITS {
             self.visit();
@@ -235,6 +278,11 @@ impl<V> Cache<V> {
         }
     }
 
+    /// Writes to expired windows since the last call.
+    pub fn take_expired(&mut self) -> u64 {
+        std::mem::take(&mut self.changed.expired)
+    }
+
     /// Drops all entries, with their uncommitted changes.
     pub fn discard(&mut self) {
         *self = Self::new(Arc::clone(&self.layout), Arc::clone(&self.committed));
@@ -253,6 +301,10 @@ impl<V> Cache<V> {
 }
 
 impl<V> Slot<V> {
+    const fn free() -> Self {
+        Self { hash: 0, key: None, value: None, encoded: 0, dirty: false, used: false }
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.key.as_ref().map_or(0, |key| key.len())
@@ -298,6 +350,9 @@ impl<V> StoreHandle<V> {
     /// [`Self::get`], first looked for at the hint.
     pub fn get_near(&self, hint: &Hint, key: &[u8]) -> Result<Option<ValueRef<'_, V>>> {
         let mut cache = self.0.try_borrow_mut().map_err(in_use)?;
+        if cache.is_expired(key) {
+            return Ok(None);
+        }
         let slot = cache.slot(hint, key, |cache| cache.committed(key))?;
         Ok(RefMut::filter_map(cache, |cache| cache.slots[slot].value.as_mut()).ok().map(ValueRef))
     }
@@ -328,10 +383,17 @@ impl<V> StoreHandle<V> {
         decode: impl FnOnce(&Cache<V>) -> Decoded<V>,
     ) -> Result<StoreEntry<'_, V>> {
         let mut cache = self.0.try_borrow_mut().map_err(in_use)?;
-        let at = cache.slot(hint, key, decode)?;
-        let (slot, dirty) =
-            RefMut::map_split(cache, |cache| (&mut cache.slots[at], &mut cache.dirty));
-        Ok(StoreEntry { slot, dirty, at })
+        let at = if cache.is_expired(key) {
+            cache.expired = Slot::free();
+            EXPIRED
+        } else {
+            cache.slot(hint, key, decode)?
+        };
+        let (slot, changed) = RefMut::map_split(cache, |cache| {
+            let slot = if at == EXPIRED { &mut cache.expired } else { &mut cache.slots[at] };
+            (slot, &mut cache.changed)
+        });
+        Ok(StoreEntry { slot, changed, at })
     }
 
     /// Deletes `key`.
@@ -349,7 +411,9 @@ impl<V> StoreHandle<V> {
         V: Clone,
     {
         let cache = self.0.try_borrow().map_err(in_use)?;
-        let dirty = cache.dirty.iter().map(|&at| &cache.slots[at as usize]);
+        let first = Retention::first_key(cache.first_kept());
+        let from = from.max(if cache.committed.retention().is_some() { &first } else { &[] });
+        let dirty = cache.changed.slots.iter().map(|&at| &cache.slots[at as usize]);
         let dirty = dirty.filter_map(|slot| Some((slot.key.as_deref()?, slot.value.as_ref())));
         let dirty: Vec<_> = dirty.filter(|(key, _)| from <= *key && *key < to).collect();
         let deleted = dirty.iter().filter(|(_, value)| value.is_none()).count();
@@ -393,7 +457,7 @@ impl<V> Deref for ValueRef<'_, V> {
 /// it is, look through a shared reference first (`as_ref`, `&*entry`).
 pub struct StoreEntry<'a, V> {
     slot: RefMut<'a, Slot<V>>,
-    dirty: RefMut<'a, Vec<u32>>,
+    changed: RefMut<'a, Changed>,
     at: usize,
 }
 
@@ -409,8 +473,7 @@ impl<V> DerefMut for StoreEntry<'_, V> {
     fn deref_mut(&mut self) -> &mut Option<V> {
         if !self.slot.dirty {
             self.slot.dirty = true;
-            // A slot's number came from a u32.
-            self.dirty.push(u32::try_from(self.at).unwrap_or(u32::MAX));
+            self.changed.note(self.at, self.slot.key.as_deref());
         }
         &mut self.slot.value
     }

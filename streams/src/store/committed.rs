@@ -12,17 +12,22 @@
 //! - The position given to `freeze` covers nothing that is not in live at that moment, in frozen
 //!   or in the store; the store gets it only after the frozen changes.
 //! - What is in written is in the store as well.
+//! - What has expired is in none of the answers, also where it is still held.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::layer::Layer;
-use super::{Freshness, Store};
+use super::retention::BITS;
+use super::{Freshness, Retention, Store, retention};
 use crate::error::Result;
 use crate::record::{KeyValue, Offset};
 
 /// A larger layer is dropped once it is written: that of a restore would fill the memory.
 const MAX_WRITTEN: usize = 48 << 20;
+/// Greater than every key of a windowed store.
+const AFTER_WINDOWS: [u8; 9] = [u8::MAX; 9];
 
 /// Changes in front of a store, with the end of what is known of them.
 type Page = (BTreeMap<Vec<u8>, Option<Vec<u8>>>, Vec<u8>);
@@ -35,6 +40,10 @@ pub struct Committed {
     writing: Mutex<()>,
     store: Box<dyn Store>,
     freshness: Freshness,
+    /// Of a windowed store.
+    retention: Option<Retention>,
+    /// The expiry clock: the largest segment among the changes.
+    newest: AtomicU64,
 }
 
 #[derive(Default)]
@@ -47,8 +56,27 @@ struct Layers {
 impl Committed {
     /// `store` with nothing in front of it.
     pub fn new(store: Box<dyn Store>) -> Self {
-        let freshness = Freshness::default();
-        Self { layers: RwLock::default(), writing: Mutex::default(), store, freshness }
+        Self {
+            layers: RwLock::default(),
+            writing: Mutex::default(),
+            store,
+            freshness: Freshness::default(),
+            retention: None,
+            newest: AtomicU64::new(0),
+        }
+    }
+
+    /// The same of a windowed store. The expiry clock goes on from the newest window that it has.
+    pub fn windowed(store: Box<dyn Store>, retention: Retention) -> Result<Self> {
+        let mut newest = 0;
+        for bit in (0..BITS).rev() {
+            let segment = newest | 1 << bit;
+            if !store.range(&Retention::first_key(segment), &AFTER_WINDOWS, 1)?.is_empty() {
+                newest = segment;
+            }
+        }
+        let (retention, newest) = (Some(retention), AtomicU64::new(newest));
+        Ok(Self { retention, newest, ..Self::new(store) })
     }
 
     fn layers(&self) -> std::sync::RwLockReadGuard<'_, Layers> {
@@ -59,6 +87,26 @@ impl Committed {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long a windowed store keeps its windows.
+    pub const fn retention(&self) -> Option<Retention> {
+        self.retention
+    }
+
+    /// The expiry clock of a windowed store.
+    pub fn newest_segment(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
+    }
+
+    /// The first key that has not expired, of a windowed store.
+    fn first_kept(&self) -> Option<[u8; retention::PREFIX]> {
+        let first = self.retention?.first_kept(self.newest_segment());
+        Some(Retention::first_key(first))
+    }
+
+    fn is_expired(&self, key: &[u8]) -> bool {
+        self.first_kept().is_some_and(|first| *key < first[..])
+    }
+
     /// The committed value of `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.read(key, |value| value.map(<[u8]>::to_vec))
@@ -66,6 +114,9 @@ impl Committed {
 
     /// Gives the committed value of `key` to `read`, which is not to take long.
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
+        if self.is_expired(key) {
+            return Ok(read(None));
+        }
         {
             let layers = self.layers();
             let frozen = layers.frozen.as_ref().map(|(layer, _)| layer.as_ref());
@@ -81,7 +132,9 @@ impl Committed {
 
     /// At most `limit` committed pairs with `from <= key < to`, in key order.
     pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<KeyValue>> {
-        let (mut pairs, mut from) = (Vec::new(), from.to_vec());
+        let first = self.first_kept();
+        let first = first.as_ref().map_or(from, |first| from.max(first));
+        let (mut pairs, mut from) = (Vec::new(), first.to_vec());
         while from.as_slice() < to && pairs.len() < limit {
             let wanted = limit - pairs.len();
             // Polled before the store is read: what moves to the store meanwhile is seen twice,
@@ -125,12 +178,22 @@ impl Committed {
         (changes, end)
     }
 
-    /// Takes committed changes.
+    /// Takes committed changes, but for those of windows that have expired.
     pub fn commit<'a>(&self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(retention) = self.retention else {
+            changes.for_each(|(key, value)| layers.live.set(key, value));
+            return;
+        };
+        let mut newest = self.newest_segment();
         for (key, value) in changes {
-            layers.live.set(key, value);
+            let segment = Retention::segment(key);
+            newest = newest.max(segment);
+            if segment >= retention.first_kept(newest) {
+                layers.live.set(key, value);
+            }
         }
+        self.newest.store(newest, Ordering::Relaxed);
     }
 
     /// Bytes in front of the store.
@@ -157,13 +220,18 @@ impl Committed {
         true
     }
 
-    /// Writes the frozen layer, sorted, its position last. Blocks: called by a background thread.
+    /// Writes the frozen layer, sorted, its position last, and lets the store forget what has expired.
+    /// Blocks: called by a background thread.
     pub fn write_frozen(&self) -> Result<()> {
         let _one_at_a_time = self.writer();
         let Some((layer, position)) = self.layers().frozen.clone() else {
             return Ok(());
         };
-        self.store.apply(&layer.sorted(), Some(position))?;
+        let (sorted, first) = (layer.sorted(), self.first_kept());
+        let first = first.as_ref().map_or(&[][..], <[u8; retention::PREFIX]>::as_slice);
+        let expired = sorted.partition_point(|(key, _)| *key < first);
+        self.store.apply(&sorted[expired..], Some(position))?;
+        self.store.expire(first)?;
         let stays = Some(layer).filter(|layer| layer.bytes() <= MAX_WRITTEN);
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
         layers.frozen = None;

@@ -3,28 +3,31 @@
 //! | | sled | fjall |
 //! |---|---|---|
 //! | is | a B-tree of leaves | a log-structured merge tree |
-//! | for | state whose hot part fits into the caches | state that does not |
+//! | opening | runs the command `sync`, of all file systems | reads its own files |
+//! | what was written | stays in memory until the database is opened again | leaves it |
 //! | a key that is not there | reads a leaf | asks a filter |
 //! | a sorted run | rewrites the leaves it meets | is one new table |
 //!
-//! A directory keeps the engine that it was made with: the runtime remembers its name.
+//! fjall is the default for these reasons. A directory keeps the engine that it was made with: the runtime
+//! remembers its name.
 
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::Store;
 use super::fjall::FjallDatabase;
 use super::sled::SledDatabase;
+use super::{Retention, Store};
 use crate::error::{Error, Result};
 
 /// An engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
     /// sled.
-    #[default]
     Sled,
     /// fjall.
+    #[default]
     Fjall,
 }
 
@@ -63,7 +66,7 @@ pub enum Database {
     /// Kept by sled; a handle of it is large.
     Sled(Box<SledDatabase>),
     /// Kept by fjall.
-    Fjall(FjallDatabase),
+    Fjall(Arc<FjallDatabase>),
 }
 
 impl Database {
@@ -73,7 +76,8 @@ impl Database {
             Engine::Sled => {
                 SledDatabase::open(path, cache_bytes).map(|database| Self::Sled(Box::new(database)))
             }
-            Engine::Fjall => FjallDatabase::open(path, cache_bytes).map(Self::Fjall),
+            Engine::Fjall => FjallDatabase::open(path, cache_bytes)
+                .map(|database| Self::Fjall(Arc::new(database))),
         }
     }
 
@@ -84,6 +88,30 @@ impl Database {
             Self::Sled(database) => Box::new(database.store(name)?),
             Self::Fjall(database) => Box::new(database.store(name)?),
         })
+    }
+
+    /// [`Self::store`] of a windowed store.
+    pub fn windowed(&self, name: &str, retention: Retention) -> Result<Box<dyn Store>> {
+        match self {
+            Self::Sled(database) => Ok(Box::new(database.store(name)?)),
+            Self::Fjall(database) => database.windowed(name, retention),
+        }
+    }
+
+    /// There is a store of that name.
+    pub fn has_store(&self, name: &str) -> bool {
+        match self {
+            Self::Sled(database) => database.has_store(name),
+            Self::Fjall(database) => database.has_store(name),
+        }
+    }
+
+    /// Removes the store of that name, which nobody has open.
+    pub fn remove_store(&self, name: &str) -> Result<()> {
+        match self {
+            Self::Sled(database) => database.remove_store(name),
+            Self::Fjall(database) => database.remove_store(name),
+        }
     }
 
     /// Bytes on disk.

@@ -49,6 +49,12 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn expire(&self, before: &[u8]) -> Result<()> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.pairs = state.pairs.split_off(before);
+        Ok(())
+    }
+
     fn position(&self) -> Result<Option<Offset>> {
         Ok(self.state.read().unwrap_or_else(PoisonError::into_inner).position)
     }

@@ -9,7 +9,8 @@
 //! - store == fold(changelog[.. position]): an uncommitted write is never in overlay or store.
 //! - A batch may be applied in parts as long as its position comes last: records are whole
 //!   values, so replaying from an older position overwrites to the same end.
-//! - There is no `put`: a store changes only by [`Store::apply`].
+//! - There is no `put`: a store changes only by [`Store::apply`], and forgets only what is hidden from
+//!   every reader ([`retention`]).
 
 pub mod cache;
 pub mod committed;
@@ -21,7 +22,10 @@ mod layer;
 pub mod memory;
 #[cfg(test)]
 mod properties;
+pub mod retention;
 pub mod sled;
+#[cfg(test)]
+mod windowed_properties;
 
 pub use self::fjall::FjallStore;
 pub use self::sled::SledStore;
@@ -30,6 +34,7 @@ pub use committed::Committed;
 pub use engine::Engine;
 pub use freshness::{Freshness, Moment};
 pub use memory::MemoryStore;
+pub use retention::Retention;
 
 use crate::error::Result;
 use crate::record::Offset;
@@ -52,4 +57,10 @@ pub trait Store: Send + Sync {
 
     /// The next changelog offset that this store has not seen; `None` in a new store.
     fn position(&self) -> Result<Option<Offset>>;
+
+    /// Forgets pairs with `key < before`, which are not read any more. A store may keep some of them for
+    /// a while; one that is not windowed keeps all.
+    fn expire(&self, _before: &[u8]) -> Result<()> {
+        Ok(())
+    }
 }

@@ -17,10 +17,11 @@ type Children<T> = Rc<RefCell<Vec<Child<T>>>>;
 pub(super) type SourceNode = Box<dyn Fn(&mut Scope, &SourceRecord<'_>) -> Result<(), Failure>>;
 pub(super) type Punctuate = Box<dyn Fn(&mut Scope, Timestamp) -> Result<(), Failure>>;
 pub(super) type Resume = Box<dyn Fn(&mut Scope) -> Result<(), Failure>>;
-type Drain = Box<dyn Fn(&mut StoreChanges) -> Result<()>>;
+type Drain = Box<dyn Fn(&mut StoreChanges) -> Result<u64>>;
 
 /// A store's parts that do not depend on its type of values.
 pub(crate) struct StoreNode {
+    /// Gives the changes, and how many writes to expired windows were dropped.
     pub(crate) drain: Drain,
     pub(crate) discard: Box<dyn Fn()>,
     pub(crate) trim: Box<dyn Fn(usize)>,
@@ -174,14 +175,14 @@ fn store_node<V: 'static>(layout: &Arc<Layout<V>>, handle: &StoreHandle<V>) -> S
     }
 }
 
-fn drain<V>(layout: &Layout<V>, cache: &mut Cache<V>, out: &mut StoreChanges) -> Result<()> {
+fn drain<V>(layout: &Layout<V>, cache: &mut Cache<V>, out: &mut StoreChanges) -> Result<u64> {
     let mut result = Ok(());
     cache.drain(|(key, value)| {
         if let Err(error) = out.push(|bytes| layout.topic_key(key, bytes), key, value) {
             result = Err(error);
         }
     });
-    result
+    result.map(|()| cache.take_expired())
 }
 
 /// A stream of typed records between two steps of one sub-topology. Clones are the same stream.

@@ -47,7 +47,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use builder::{Builder, ConnectedStores, DeclaredStore, Stream};
-use builder::{Punctuate, Resume, SourceNode, Store, StoreNode};
+use builder::{Punctuate, Resume, SourceNode, StoreNode};
 pub use store_changes::{StoreChange, StoreChanges};
 
 use crate::changelog::{Layout, StoreKeys};
@@ -55,7 +55,7 @@ use crate::error::{Error, Failure, Result};
 use crate::processor::Scope;
 use crate::punctuation::{Punctuation, PunctuationType};
 use crate::record::{Batch, Partition, SubTopologyId, Timestamp};
-use crate::store::Committed;
+use crate::store::{Committed, Retention, Store};
 
 type Keys = dyn Fn(&Batch) -> Result<StoreKeys> + Send + Sync;
 type Wire = dyn Fn(&mut Builder) + Send + Sync;
@@ -68,6 +68,7 @@ pub struct StoreSpec {
     /// The topic that it publishes and is restored from.
     pub topic: String,
     version: u32,
+    retention: Option<Retention>,
     keys: Arc<Keys>,
     /// By the order of declaration in the whole topology.
     index: usize,
@@ -75,18 +76,41 @@ pub struct StoreSpec {
 
 impl StoreSpec {
     fn new<V: 'static>(name: String, layout: &Arc<Layout<V>>, index: usize) -> Self {
-        let (topic, version) = (layout.topic().to_owned(), layout.version());
+        let topic = layout.topic().to_owned();
+        let (version, retention) = (layout.version(), layout.retention());
         let layout = Arc::clone(layout);
         let keys: Arc<Keys> = Arc::new(move |records: &Batch| layout.store_keys(records));
-        Self { name, topic, version, keys, index }
+        Self { name, topic, version, retention, keys, index }
+    }
+
+    /// How long a windowed store keeps its windows.
+    pub const fn retention(&self) -> Option<Retention> {
+        self.retention
+    }
+
+    /// The committed state over a store of one partition.
+    pub fn committed(&self, store: Box<dyn Store>) -> Result<Committed> {
+        match self.retention {
+            None => Ok(Committed::new(store)),
+            Some(retention) => Committed::windowed(store, retention),
+        }
     }
 
     /// The name of one partition's part on disk.
     pub(crate) fn name_on_disk(&self, partition: Partition) -> String {
-        match self.version {
+        self.name_of_version(self.version, partition)
+    }
+
+    fn name_of_version(&self, version: u32, partition: Partition) -> String {
+        match version {
             1 => format!("{}-{partition}", self.name),
             version => format!("{}.v{version}-{partition}", self.name),
         }
+    }
+
+    /// The names that earlier versions of the layout had on disk.
+    pub(crate) fn earlier_names(&self, partition: Partition) -> impl Iterator<Item = String> {
+        (1..self.version).map(move |version| self.name_of_version(version, partition))
     }
 
     /// Commits records of the topic to a store, all or none. Returns their keys in the store.
@@ -204,7 +228,10 @@ impl Topology {
     }
 }
 /// The stores that processors of one sub-topology use, in the order of declaration.
-fn stores_of(stores: &[Store], of: SubTopologyId) -> impl Iterator<Item = &Store> {
+fn stores_of(
+    stores: &[builder::Store],
+    of: SubTopologyId,
+) -> impl Iterator<Item = &builder::Store> {
     stores.iter().filter(move |store| store.of == Some(of))
 }
 

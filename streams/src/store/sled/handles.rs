@@ -140,6 +140,11 @@ impl TreeHandles {
         act(tree).map_err(|error| self.failed(&error))
     }
 
+    /// There is a tree of that name, as far as it can be read.
+    pub(super) fn has_tree(&self, name: &str) -> bool {
+        self.with_db(|db| db.contains_tree(name)).unwrap_or(false)
+    }
+
     fn with_db<R>(&self, act: impl FnOnce(&Db) -> io::Result<R>) -> Result<R> {
         let db = lock(&self.db);
         let db = db.as_ref().ok_or_else(closed)?;

@@ -26,6 +26,11 @@ use crate::record::{ChangeRef, KeyValue, Offset};
 /// and a bound does not cost the newer one anything).
 const MAX_BATCH: usize = 500;
 
+/// Pairs that are removed while a tree is locked.
+const MAX_REMOVED: usize = if cfg!(test) { 2 } else { 500 };
+/// Parts of [`MAX_REMOVED`] expired pairs that one write of a store removes.
+const EXPIRED_PARTS: usize = if cfg!(test) { 2 } else { 400 };
+
 const POSITION: [u8; 1] = [0];
 const PAIR: u8 = 1;
 
@@ -48,6 +53,21 @@ impl SledDatabase {
         Ok(SledStore { handle, handles: Arc::clone(&self.handles), epoch })
     }
 
+    /// There is a store of that name that was written.
+    pub fn has_store(&self, name: &str) -> bool {
+        self.handles.has_tree(name)
+            && self.store(name).and_then(|store| store.position()).is_ok_and(|at| at.is_some())
+    }
+
+    /// Empties the store of that name, which nobody has open. The tree stays: sled cannot open a
+    /// database again after `drop_tree`.
+    pub fn remove_store(&self, name: &str) -> Result<()> {
+        let store = self.store(name)?;
+        while store.remove_before(&[PAIR + 1])? {}
+        self.handles.with(&store.handle, |tree| tree.remove(POSITION))?;
+        self.handles.flush()
+    }
+
     /// Bytes on disk.
     pub fn size_bytes(&self) -> u64 {
         self.handles.size_bytes()
@@ -66,6 +86,23 @@ fn pair_key(key: &[u8]) -> Vec<u8> {
     full.push(PAIR);
     full.extend_from_slice(key);
     full
+}
+
+impl SledStore {
+    /// Removes the first pairs with `key < end`; false when these were all. One at a time: a batch of
+    /// deletes leaves the emptied leaves in the index for good.
+    fn remove_before(&self, end: &[u8]) -> Result<bool> {
+        let remove = |tree: &handles::Tree| {
+            let keys = tree.range([PAIR]..).keys().take(MAX_REMOVED);
+            let expired = |key: &std::io::Result<sled::InlineArray>| {
+                key.as_ref().map_or(true, |key| **key < *end)
+            };
+            let keys = keys.take_while(expired).collect::<std::io::Result<Vec<_>>>()?;
+            keys.iter().try_for_each(|key| tree.remove(key).map(drop))?;
+            Ok(keys.len() == MAX_REMOVED)
+        };
+        self.epoch.write(|| self.handles.with(&self.handle, remove))
+    }
 }
 
 impl Store for SledStore {
@@ -114,6 +151,16 @@ impl Store for SledStore {
         self.epoch.write(write)?;
         self.handles.flush()?;
         self.handles.reopen_if_due()
+    }
+
+    fn expire(&self, before: &[u8]) -> Result<()> {
+        let end = pair_key(before);
+        for _part in 0..EXPIRED_PARTS {
+            if !self.remove_before(&end)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn position(&self) -> Result<Option<Offset>> {

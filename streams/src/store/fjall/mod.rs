@@ -12,10 +12,14 @@
 //!
 //! A write that fails ends the application: fjall refuses all further ones.
 
-use std::path::Path;
+mod segmented;
 
-use super::Store;
+use std::path::Path;
+use std::sync::Arc;
+
+use self::segmented::SegmentedStore;
 use super::disk::{Epoch, Epochs, is_full, no_room, read_position, unreadable};
+use super::{Retention, Store};
 use crate::error::{Error, Result};
 use crate::record::{ChangeRef, KeyValue, Offset};
 
@@ -60,6 +64,25 @@ impl FjallDatabase {
         let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = self.db.keyspace(name, options).map_err(failed)?;
         Ok(FjallStore { keyspace, db: self.db.clone(), epoch: self.epochs.open(name) })
+    }
+
+    /// [`Self::store`] of a windowed store.
+    pub fn windowed(self: &Arc<Self>, name: &str, retention: Retention) -> Result<Box<dyn Store>> {
+        Ok(Box::new(SegmentedStore::open(Arc::clone(self), name, retention)?))
+    }
+
+    /// There is a store of that name.
+    pub fn has_store(&self, name: &str) -> bool {
+        self.db.keyspace_exists(name)
+    }
+
+    /// Removes the store of that name, which nobody has open.
+    pub fn remove_store(&self, name: &str) -> Result<()> {
+        if self.has_store(name) {
+            let keyspace = self.db.keyspace(name, Default::default).map_err(failed)?;
+            self.db.delete_keyspace(keyspace).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Bytes on disk.
