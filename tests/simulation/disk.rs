@@ -87,4 +87,8 @@ impl Store for Disk {
     fn position(&self) -> Result<Option<Offset>> {
         self.memory().position()
     }
+
+    fn expire(&self, before: &[u8]) -> Result<()> {
+        self.memory().expire(before)
+    }
 }

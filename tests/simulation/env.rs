@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use streams::record::{Offset, Partition, TaskId, Timestamp};
-use streams::store::{Committed, Store as _};
+use streams::store::{Committed, Retention, Store as _};
 use streams::task::State;
 use streams::topology::SubTopology;
 use streams::{Error, Replica, Result, Task, Topology};
@@ -132,9 +132,11 @@ impl Env {
     ) -> Result<()> {
         let position = disk.position()?.map_or(0, place);
         let pairs = disk.pairs()?;
+        let retention = self.retention(topic);
         let log = self.broker.log(topic, index(partition));
         let end = log.high_watermark();
-        if log.fold(pairs, position, end) != log.fold(Pairs::new(), 0, end) {
+        let restored = log.fold(pairs, position, end);
+        if kept(restored, retention) != kept(log.fold(Pairs::new(), 0, end), retention) {
             let what = format!("{topic}-{partition} on disk is wrong at position {position}");
             self.broker.violated(what);
         }
@@ -190,7 +192,25 @@ impl Env {
         end: usize,
     ) -> Result<bool> {
         let pairs: Pairs = store.range(&[], &[0xff; 64], usize::MAX)?.into_iter().collect();
-        Ok(pairs == self.broker.log(topic, index(partition)).fold(Pairs::new(), 0, end))
+        let retention = self.retention(topic);
+        let fold = self.broker.log(topic, index(partition)).fold(Pairs::new(), 0, end);
+        Ok(pairs == kept(fold, retention))
+    }
+
+    /// How long the store of a topic keeps its windows.
+    fn retention(&self, topic: &str) -> Option<Retention> {
+        self.topology.stores().find(|spec| spec.topic == topic)?.retention()
+    }
+}
+
+/// The pairs that a store with that retention has not forgotten.
+fn kept(mut pairs: Pairs, retention: Option<Retention>) -> Pairs {
+    let newest = pairs.keys().map(|key| Retention::segment(key)).max();
+    match (retention, newest) {
+        (Some(retention), Some(newest)) => {
+            pairs.split_off(&Retention::first_key(retention.first_kept(newest))[..])
+        }
+        _ => pairs,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The topology under simulation: whatever it loses or doubles shows in its outputs.
 //!
 //! ```text
-//! events ─► count by key and window ─► total by key ─► trace   (counts, totals: stores)
+//! events ─► count by window and key ─► total by key ─► trace   (counts, totals: stores; counts is windowed)
 //!    ├──► ticks: every 50 ms of stream time
 //!    ├──► pulse: every 40 ms of wall clock, with nothing consumed
 //!    └──► by-value-repartition ─► sum of times by value ─► times (store), echo
@@ -13,7 +13,7 @@
 
 use streams::punctuation::{PunctuationType, Schedule};
 use streams::record::{SourceRecord, SubTopologyId, Timestamp};
-use streams::store::StoreHandle;
+use streams::store::{Retention, StoreHandle};
 use streams::window::TumblingWindows;
 use streams::{Builder, Context, Failure, Layout, Processor, Result, SinkRecord, Stream, Topology};
 
@@ -29,7 +29,12 @@ pub(crate) fn dead_letters(of: SubTopologyId) -> String {
     format!("dead-{}", of.0)
 }
 
+const WINDOW_MS: i64 = 30;
 const GRACE_MS: i64 = 20;
+/// A world has up to 36 windows.
+const KEPT_WINDOWS: u64 = 5;
+/// Added to a window's number: a world begins before the epoch.
+const FIRST_WINDOW: u64 = 1_000;
 
 struct Event {
     key: Vec<u8>,
@@ -68,7 +73,8 @@ impl Processor for Sum {
         if self.windows.is_closed(start, GRACE_MS, context.stream_time()) {
             return Err(Failure::Drop("late"));
         }
-        let window = [&event.key[..], &start.0.to_be_bytes()].concat();
+        let number = FIRST_WINDOW.saturating_add_signed(start.0 / WINDOW_MS);
+        let window = [&Retention::first_key(number)[..], &event.key].concat();
         *self.counts.entry(&window)?.get_or_insert(0) += 1;
         let total = {
             let mut total = self.totals.entry(&event.key)?;
@@ -162,9 +168,10 @@ fn behind(builder: &mut Builder, events: &Stream<Event>) {
 pub(crate) fn topology(with_pulse: bool) -> Result<Topology> {
     Topology::new(move |builder: &mut Builder| {
         let events = builder.source("events", event);
-        let counts = builder.store("counts", numbers("counts"));
+        let kept = Retention::of_segments(KEPT_WINDOWS);
+        let counts = builder.store("counts", numbers("counts").with_retention(kept));
         let totals = builder.store("totals", numbers("totals"));
-        let Some(windows) = TumblingWindows::new(30) else {
+        let Some(windows) = TumblingWindows::new(WINDOW_MS) else {
             unreachable!("the length is positive")
         };
         let line =
