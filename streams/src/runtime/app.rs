@@ -17,7 +17,7 @@ use super::queries::Queries;
 use super::state_dir::StateDir;
 use super::stop::Stop;
 use super::worker::Worker;
-use super::{admin, clock};
+use super::{admin, clock, errors};
 use crate::error::{Error, Result};
 use crate::record::TaskId;
 use crate::topology::{SubTopology, Topology};
@@ -28,6 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// After this time without a failure the pause begins at [`FIRST_PAUSE`] again.
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
+/// How long the group may keep the instance id of an earlier run: twice the longest session that a broker
+/// allows by default (`group.consumer.max.session.timeout.ms`).
+const INSTANCE_HELD_FOR: Duration = Duration::from_mins(2);
 /// Between two looks at the stop signal during a pause.
 const PAUSE_STEP: Duration = Duration::from_millis(50);
 
@@ -140,25 +143,42 @@ fn instance_id(config: &AppConfig, index: usize, is_first: bool) -> Option<Strin
 }
 
 fn run_worker(shared: &Shared, index: usize) -> Result<()> {
-    let mut is_first = true;
+    let (mut is_first, mut held_since) = (true, None);
     supervise(&shared.stop, &shared.metrics, "worker", || {
-        let Shared { config, topology, state_dir, queries, stop, standby, letters, .. } = shared;
+        let Shared {
+            config, topology, state_dir, metrics, queries, stop, standby, letters, ..
+        } = shared;
         // Checked at each start: an error that looks like a new leader may be a topic that was deleted.
         let ran = admin::check_app(config, topology).and_then(|partitions| {
             admin::check_identity(&config.stores(), topology, state_dir, queries)?;
             let name = format!("{}-{}-{index}", config.application_id, shared.instance);
             let instance = instance_id(config, index, std::mem::take(&mut is_first));
             let member = (name.as_str(), instance.as_deref());
-            let group = KafkaGroup::join(config, topology, &partitions, letters, member)?;
+            let group = KafkaGroup::join(config, topology, &partitions, letters, metrics, member)?;
             // While the group answers.
-            let topics = KafkaTopics::new(&config.stores(), topology, state_dir)?;
+            let topics = KafkaTopics::new(&config.stores(), topology, state_dir, metrics)?;
             let (context, settings) = (shared.context(), config.settings());
             Worker::new(context, settings, standby.clone(), index, group, topics).run(stop)
         });
         // The worker is gone, so the follower takes over its partitions.
         standby.release_all(index);
-        ran
+        while_held(ran, &mut held_since, clock::uptime())
     })
+}
+
+/// An instance id that the group does not release belongs to another process, which a person has to find.
+fn while_held(ran: Result<()>, since: &mut Option<Duration>, now: Duration) -> Result<()> {
+    let Some(error) = ran.as_ref().err().filter(|error| errors::is_instance_held(error)) else {
+        *since = None;
+        return ran;
+    };
+    if now.saturating_sub(*since.get_or_insert(now)) < INSTANCE_HELD_FOR {
+        return ran;
+    }
+    Err(Error::Invalid(format!(
+        "{error}; it is held for {}s, longer than a session: give each process its own",
+        INSTANCE_HELD_FOR.as_secs()
+    )))
 }
 
 /// Follows every task that no worker of this process owns, until the stop signal. Blocks.
@@ -174,7 +194,7 @@ pub(super) fn follow(
     supervise(stop, metrics, "follower", || {
         admin::check_stores(config, topology)?;
         admin::check_identity(config, topology, state_dir, queries)?;
-        let topics = KafkaTopics::new(config, topology, state_dir)?;
+        let topics = KafkaTopics::new(config, topology, state_dir, metrics)?;
         Follower::new(context, config.disk_settings(), tasks.to_vec(), topics).run(claims, stop)
     })
 }
@@ -213,5 +233,24 @@ fn wait(time: Duration, stop: &Stop) {
     let started = clock::instant();
     while started.elapsed() < time && !stop.is_set() {
         clock::wait(PAUSE_STEP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_id_is_waited_for_as_long_as_a_session_may_last() {
+        let held = || Err(Error::Unavailable(errors::INSTANCE_HELD.into()));
+        let (mut since, at) = (None, Duration::from_secs);
+        let is_last = |ran: Result<()>| matches!(ran, Err(Error::Invalid(_)));
+        assert!(!is_last(while_held(held(), &mut since, at(1_000))));
+        assert!(!is_last(while_held(held(), &mut since, at(1_119))));
+        // Another error in between: the group has released it.
+        assert!(!is_last(while_held(Err(Error::Fenced("epoch".into())), &mut since, at(1_120))));
+        assert!(!is_last(while_held(held(), &mut since, at(1_130))));
+        assert!(!is_last(while_held(held(), &mut since, at(1_249))));
+        assert!(is_last(while_held(held(), &mut since, at(1_250))));
     }
 }

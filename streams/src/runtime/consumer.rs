@@ -13,6 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{
     Offset as NativeOffset, TopicPartitionList, TopicPartitionListElem,
 };
@@ -21,6 +22,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::client::{Rebalance, StartPosition};
 use super::config::{AppConfig, GroupProtocol};
 use super::librdkafka::{Polled, Records};
+use super::stable_offsets::{STATISTICS_MS, StableOffsets};
 use super::{errors, offset_metadata};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Partition, SourceRecord, TaskId, Timestamp};
@@ -51,6 +53,8 @@ fn fetch_wait(commit_interval: Duration) -> String {
 
 struct Context {
     topology: Topology,
+    /// Repartition topics have transactions, as outputs do.
+    stable_offsets: StableOffsets,
     /// Written by the callback and read after `poll`, both on the worker's thread: never waited for.
     pending: Mutex<Vec<Rebalance>>,
     /// From here on nobody answers: the callback does.
@@ -64,6 +68,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "consumer client error");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.stable_offsets.take(&statistics);
     }
 }
 
@@ -115,6 +123,7 @@ impl GroupConsumer {
         topology: &Topology,
         name: &str,
         instance: Option<&str>,
+        stable_offsets: StableOffsets,
     ) -> Result<Self> {
         let mut client = ClientConfig::new();
         client
@@ -126,6 +135,7 @@ impl GroupConsumer {
             // Where to begin is decided here; an offset that is gone is an error.
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
+            .set("statistics.interval.ms", STATISTICS_MS)
             .set("fetch.message.max.bytes", "262144")
             .set("fetch.min.bytes", FETCH_MIN_BYTES)
             .set("fetch.wait.max.ms", fetch_wait(config.commit_interval))
@@ -152,6 +162,7 @@ impl GroupConsumer {
         }
         let context = Context {
             topology: topology.clone(),
+            stable_offsets,
             pending: Mutex::default(),
             closing: AtomicBool::new(false),
         };

@@ -107,18 +107,25 @@ pub(super) fn consumer(error: &KafkaError) -> Result<(), Error> {
     }
 }
 
+/// What an error says of an instance id that the group has not released.
+pub(super) const INSTANCE_HELD: &str = "the group still has a member with this --group-instance-id";
+
 /// An error after which a group member is of no more use. That of an instance (KIP-345) that another
 /// member has is an error of the configuration, unless it may be the member's own last run.
 pub(super) fn membership(code: RDKafkaErrorCode, error: &KafkaError) -> Result<(), Error> {
     match code {
         RDKafkaErrorCode::FencedInstanceId => Err(plain(KafkaError::MessageConsumption(code))),
-        RDKafkaErrorCode::UnreleasedInstanceId => Err(Error::Unavailable(
-            "the group still has a member of this --group-instance-id: its last run, until the session \
-             ends (group.consumer.session.timeout.ms), or another process, which needs its own"
-                .into(),
-        )),
+        RDKafkaErrorCode::UnreleasedInstanceId => Err(Error::Unavailable(format!(
+            "{INSTANCE_HELD}: its last run, until the session ends \
+             (group.consumer.session.timeout.ms), or another process"
+        ))),
         _ => consumer(error),
     }
+}
+
+/// An error of [`membership`] that ends with the session of an earlier run.
+pub(super) fn is_instance_held(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(reason) if reason.starts_with(INSTANCE_HELD))
 }
 
 /// The position of a fetch is not in the partition.

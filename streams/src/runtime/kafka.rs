@@ -18,8 +18,10 @@ use super::consumer::GroupConsumer;
 use super::dead_letter_limit::DeadLetterLimit;
 use super::flusher::Flusher;
 use super::librdkafka::{Polled, Records};
+use super::metrics::Metrics;
 use super::producer::OutputProducer;
 use super::purge::Purge;
+use super::stable_offsets::{STATISTICS_MS, StableOffsets};
 use super::state_dir::StateDir;
 use super::{clock, errors, lost_offsets};
 use crate::error::Result;
@@ -50,10 +52,12 @@ impl<'a> KafkaGroup<'a> {
         topology: &'a Topology,
         partitions: &[i32],
         letters: &DeadLetterLimit,
+        metrics: &Metrics,
         (name, instance): (&str, Option<&str>),
     ) -> Result<Self> {
         let producer = OutputProducer::new(config, topology, partitions, letters, name)?;
-        let consumer = GroupConsumer::new(config, topology, name, instance)?;
+        let stable = StableOffsets::new(&metrics.stable_offset_held);
+        let consumer = GroupConsumer::new(config, topology, name, instance, stable)?;
         Ok(Self { consumer, producer, config, topology, resumes: Vec::new(), purge: None })
     }
 
@@ -153,7 +157,7 @@ impl Group for KafkaGroup<'_> {
 pub(super) struct KafkaTopics<'a> {
     // Dropped in this order: a queue must go before its client.
     records: Records,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<StableOffsets>,
     /// Reads uncommitted, and so sees the true ends of topics.
     probe: BaseConsumer,
     /// The settings of the consumer.
@@ -168,6 +172,7 @@ impl<'a> KafkaTopics<'a> {
         config: &StoreConfig,
         topology: &Topology,
         state_dir: &'a StateDir,
+        metrics: &Metrics,
     ) -> Result<Self> {
         let mut client = ClientConfig::new();
         client
@@ -178,6 +183,7 @@ impl<'a> KafkaTopics<'a> {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
+            .set("statistics.interval.ms", STATISTICS_MS)
             .set("enable.partition.eof", "true")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "50")
@@ -185,9 +191,12 @@ impl<'a> KafkaTopics<'a> {
         for (name, value) in &config.kafka {
             client.set(name, value);
         }
+        let stable = StableOffsets::new(&metrics.stable_offset_held);
         let (records, consumer) =
-            open(&client, topology.stores().map(|store| store.topic.as_str()))?;
-        let probe = client.clone().set("isolation.level", "read_uncommitted").create();
+            open(&client, stable, topology.stores().map(|store| store.topic.as_str()))?;
+        let mut probe = client.clone();
+        probe.set("isolation.level", "read_uncommitted").set("statistics.interval.ms", "0");
+        let probe = probe.create();
         let probe = probe.map_err(errors::setting)?;
         let flusher = Flusher::start(config)?;
         Ok(Self { records, consumer, probe, client, flusher, state_dir })
@@ -206,9 +215,10 @@ impl<'a> KafkaTopics<'a> {
 /// topics that it knows from an assignment only once a second.
 fn open<'a>(
     client: &ClientConfig,
+    stable: StableOffsets,
     topics: impl Iterator<Item = &'a str>,
-) -> Result<(Records, BaseConsumer)> {
-    let consumer: BaseConsumer = client.create().map_err(errors::setting)?;
+) -> Result<(Records, BaseConsumer<StableOffsets>)> {
+    let consumer: BaseConsumer<_> = client.create_with_context(stable).map_err(errors::setting)?;
     for topic in topics {
         consumer.fetch_metadata(Some(topic), BROKER_TIMEOUT).map_err(errors::plain)?;
     }
@@ -251,7 +261,9 @@ impl Topics for KafkaTopics<'_> {
     /// With a new consumer: librdkafka does not seek in a partition whose position was refused, and one
     /// that is assigned again loses its queue at a moment that cannot be known.
     fn follow_anew(&mut self, all: &[(&str, Partition, Offset)]) -> Result<()> {
-        (self.records, self.consumer) = open(&self.client, all.iter().map(|(topic, ..)| *topic))?;
+        let stable = StableOffsets::clone(self.consumer.context());
+        let topics = all.iter().map(|(topic, ..)| *topic);
+        (self.records, self.consumer) = open(&self.client, stable, topics)?;
         all.iter().try_for_each(|(topic, partition, next)| self.assign(topic, *partition, *next))
     }
 

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub standby_records: IntGaugeVec,
     /// Records that wait in the source.
     pub consumer_lag: IntGaugeVec,
+    /// How long an open transaction has held back the readers of a topic, in seconds.
+    pub stable_offset_held: IntGaugeVec,
     /// Rounds in which the stores were written to disk.
     pub store_writes: IntCounter,
     /// Bytes of all stores on disk.
@@ -109,6 +111,11 @@ impl Metrics {
             consumer_lag: register.gauges(
                 "consumer_lag_records",
                 "Records of the source that are not yet processed.",
+                &["topic", "partition"],
+            )?,
+            stable_offset_held: register.gauges(
+                "stable_offset_held_seconds",
+                "How long an open transaction has held back the readers of a topic.",
                 &["topic", "partition"],
             )?,
             store_writes: register.counter(

@@ -32,6 +32,7 @@ mod offset_metadata;
 mod producer;
 mod purge;
 mod queries;
+mod stable_offsets;
 mod state_dir;
 mod stop;
 mod tail;
