@@ -2,8 +2,11 @@
 //! group.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use schemas::PairKey;
 use schemas::topic::Topic;
 use serde_json::Value;
@@ -137,4 +140,34 @@ fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
     has_followed(&mut view, &none)?;
     settles("the view to have it again", || answers_everything(&installation, &mut view))?;
     installation.finish_with([view])
+}
+
+/// How long the transaction below has held back readers before it ends.
+const HELD_SECONDS: i64 = 6;
+const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[test]
+fn an_open_transaction_that_holds_back_a_view_is_shown() -> Result<()> {
+    let installation = Installation::new("held")?;
+    let (member, mut view) = installation.member_and_view(&[], &[])?;
+    let topic = installation.topic(Topic::Latest);
+    let name = format!("processor_stable_offset_held_seconds{{partition=\"0\",topic=\"{topic}\"}}");
+    let mut held = || -> Result<Option<i64>> {
+        Ok(view.metrics()?.get(&name).map(|seconds| seconds.parse()).transpose()?)
+    };
+    soon("a fetch of the view", || Ok(held()? == Some(0)))?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &installation.stack.bootstrap_servers)
+        .set("transactional.id", format!("{}hangs", installation.prefix))
+        .set("transaction.timeout.ms", "300000")
+        .create()?;
+    producer.init_transactions(BROKER_TIMEOUT)?;
+    producer.begin_transaction()?;
+    let record = BaseRecord::to(&topic).partition(0).key("never committed").payload("");
+    producer.send(record).map_err(|(error, _)| error)?;
+    producer.flush(BROKER_TIMEOUT)?;
+    soon("the transaction to show", || Ok(held()? >= Some(HELD_SECONDS)))?;
+    producer.abort_transaction(BROKER_TIMEOUT)?;
+    soon("the readers to go on", || Ok(held()? == Some(0)))?;
+    installation.finish_with([member, view])
 }
