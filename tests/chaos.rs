@@ -17,6 +17,8 @@ mod members;
 mod progress;
 #[path = "chaos/surroundings.rs"]
 mod surroundings;
+#[path = "chaos/words.rs"]
+mod words;
 #[path = "chaos/world.rs"]
 mod world;
 
@@ -25,17 +27,25 @@ use std::io::Write as _;
 use anyhow::{Result, bail, ensure};
 use tests::support::Stack;
 
+use words::WordsWorld;
 use world::{Cost, World};
 
 /// What breaks, and under which protocol when there is no time for both.
 struct Fault {
     name: &'static str,
-    inject: fn(&mut World) -> Result<()>,
+    inject: Inject,
     brief: Option<&'static str>,
 }
 
+/// What it breaks: the product's group, or one whose load flows through a repartition topic.
+#[derive(Clone, Copy)]
+enum Inject {
+    Product(fn(&mut World) -> Result<()>),
+    Words(fn(&mut WordsWorld) -> Result<()>),
+}
+
 /// In the order of the table.
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 13] = [
     fault("member killed in a commit", members::killed_during_commits, None),
     fault("member paused past session", members::paused_past_the_session, Some("classic")),
     fault("members come and go", members::come_and_go, None),
@@ -46,6 +56,9 @@ const FAULTS: [Fault; 10] = [
     fault("partition leader killed", brokers::leader_killed, None),
     fault("group coordinator killed", brokers::group_coordinator_killed, None),
     fault("tx coordinator killed", brokers::transaction_coordinator_killed, None),
+    words("words: member killed", words::killed_during_commits, Some("consumer")),
+    words("words: leader killed", words::leader_killed, None),
+    words("words: tx coordinator killed", words::transaction_coordinator_killed, None),
 ];
 
 const PROTOCOLS: [&str; 2] = ["classic", "consumer"];
@@ -57,14 +70,32 @@ const fn fault(
     inject: fn(&mut World) -> Result<()>,
     brief: Option<&'static str>,
 ) -> Fault {
-    Fault { name, inject, brief }
+    Fault { name, inject: Inject::Product(inject), brief }
+}
+
+const fn words(
+    name: &'static str,
+    inject: fn(&mut WordsWorld) -> Result<()>,
+    brief: Option<&'static str>,
+) -> Fault {
+    Fault { name, inject: Inject::Words(inject), brief }
 }
 
 impl Fault {
     fn cause(&self, protocol: &'static str) -> Result<Cost> {
-        let mut world = World::start(&self.name.replace(' ', "-"), protocol)?;
-        (self.inject)(&mut world)?;
-        world.finish()
+        let name = self.name.replace(": ", "-").replace(' ', "-");
+        match self.inject {
+            Inject::Product(inject) => {
+                let mut world = World::start(&name, protocol)?;
+                inject(&mut world)?;
+                world.finish()
+            }
+            Inject::Words(inject) => {
+                let mut world = WordsWorld::start(&name, protocol)?;
+                inject(&mut world)?;
+                world.finish()
+            }
+        }
     }
 }
 

@@ -81,9 +81,12 @@ fn topology(lines: String, counts: String) -> streams::Result<Topology> {
     })
 }
 
+/// Copies of each partition, as the broker's `default.replication.factor` says.
+const BROKER_DEFAULT: i32 = -1;
+
 fn topic(name: &str, policy: &str, partitions: i32) -> TopicSpec {
     let settings = vec![("cleanup.policy", policy.to_owned())];
-    TopicSpec { name: name.into(), partitions, replication: 1, settings }
+    TopicSpec { name: name.into(), partitions, replication: BROKER_DEFAULT, settings }
 }
 
 /// Creates the topics that are missing, with those that the application writes for itself.
@@ -100,7 +103,9 @@ fn create_all(
     ];
     let named = topology.of_application(application_id);
     let between = named.sub_topologies().iter().filter(|shape| shape.is_repartition());
-    topics.extend(between.map(|shape| TopicSpec::repartition(shape, WORDS_PARTITIONS, 1)));
+    topics.extend(
+        between.map(|shape| TopicSpec::repartition(shape, WORDS_PARTITIONS, BROKER_DEFAULT)),
+    );
     create_topics(servers, &[], &topics).map(|_| ())
 }
 

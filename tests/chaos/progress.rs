@@ -27,15 +27,19 @@ pub(crate) struct Progress {
 impl Progress {
     /// Looks at this installation's group from now on.
     pub(crate) fn watch(installation: &Installation) -> Self {
+        let bootstrap = &installation.stack.bootstrap_servers;
+        Self::of(bootstrap, installation.application_id(), installation.topic(Topic::Events))
+    }
+
+    /// Looks at a group's offsets of a topic from now on.
+    pub(crate) fn of(bootstrap: &str, group: String, topic: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (bootstrap, group) =
-            (installation.stack.bootstrap_servers.clone(), installation.application_id());
-        let (events, told) = (installation.topic(Topic::Events), Arc::clone(&stop));
+        let (bootstrap, told) = (bootstrap.to_owned(), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let (mut seen, mut moves) = (Vec::new(), Moves::new());
             wait_until("the end of the watch", WHOLE, || {
                 // Without an answer nothing is known to have moved.
-                let now = topics::committed(&bootstrap, &group, &events).unwrap_or_default();
+                let now = topics::committed(&bootstrap, &group, &topic).unwrap_or_default();
                 note(&mut seen, &mut moves, &now);
                 Ok(told.load(Ordering::Relaxed).then_some(()))
             })?;

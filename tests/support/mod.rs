@@ -21,6 +21,7 @@ pub mod stack;
 pub mod topics;
 pub mod venue;
 pub mod wait;
+pub mod words;
 
 pub use installation::Installation;
 pub use ownership::owned_tasks;

@@ -212,7 +212,7 @@ pub struct TopicSpec {
     pub name: String,
     /// How many partitions.
     pub partitions: i32,
-    /// How many copies of each.
+    /// How many copies of each; -1 is the broker's default.
     pub replication: i32,
     /// The broker's settings for it.
     pub settings: Vec<(&'static str, String)>,
