@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down status demo programs build test chaos load sim promtool compose-check lint check clean mutants flaky-check venues fuzz schemathesis page clients \
+.PHONY: help install up down status demo programs build test chaos upgrade load sim promtool compose-check lint check clean mutants flaky-check venues fuzz schemathesis page clients \
   bench bench-up bench-check bench-floor bench-growth restore takeover soak reads
 
 TOOLS := $(CURDIR)/.run/tools
@@ -41,6 +41,9 @@ test: up build ## Every test: Rust, end to end on the real stack, the page in a 
 
 chaos: install build ## Faults under load on three brokers of its own, under both group protocols; a table (CHAOS=PART: some of them)
 	@infra/chaos.sh
+
+upgrade: install build ## Members of the version PREVIOUS (a git revision) are replaced one at a time under load, and back
+	@infra/upgrade.sh $(PREVIOUS)
 
 load: up build ## What an event costs: events/s, CPU per event, commit latency, memory (LOAD="--events N --keys N")
 	@infra/with-addresses.sh python3 bench/load.py $(LOAD)

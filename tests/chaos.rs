@@ -44,8 +44,11 @@ enum Inject {
     Words(fn(&mut WordsWorld) -> Result<()>),
 }
 
+/// The fault that needs the programs of the previous version: only when it is asked for.
+const VERSION: &str = "version replaced";
+
 /// In the order of the table.
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     fault("member killed in a commit", members::killed_during_commits, None),
     fault("member paused past session", members::paused_past_the_session, Some("classic")),
     fault("members come and go", members::come_and_go, None),
@@ -56,6 +59,7 @@ const FAULTS: [Fault; 13] = [
     fault("partition leader killed", brokers::leader_killed, None),
     fault("group coordinator killed", brokers::group_coordinator_killed, None),
     fault("tx coordinator killed", brokers::transaction_coordinator_killed, None),
+    fault(VERSION, members::version_replaced, None),
     words("words: member killed", words::killed_during_commits, Some("consumer")),
     words("words: leader killed", words::leader_killed, None),
     words("words: tx coordinator killed", words::transaction_coordinator_killed, None),
@@ -110,7 +114,9 @@ fn chosen() -> Result<Vec<(&'static Fault, &'static str)>> {
     .to_owned();
     let brokers = Stack::up()?.brokers();
     ensure!(brokers >= BROKERS, "CHAOS needs {BROKERS} brokers, there is {brokers}: make chaos");
-    let faults = FAULTS.iter().filter(|fault| fault.name.contains(&all));
+    let asked =
+        |fault: &&Fault| fault.name.contains(&all) && (fault.name != VERSION || all == VERSION);
+    let faults = FAULTS.iter().filter(asked);
     Ok(faults.flat_map(|fault| PROTOCOLS.map(|protocol| (fault, protocol))).collect())
 }
 

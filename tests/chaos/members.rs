@@ -1,8 +1,10 @@
 //! What happens to members: they are killed, paused, and come and go.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use schemas::topic::Topic;
 use tests::support::{topics, wait_until};
 
@@ -80,4 +82,34 @@ pub(crate) fn come_and_go(world: &mut World) -> Result<()> {
         world.go_on_for(EVERY)?;
     }
     world.all_owned_by(&["one", "two"])
+}
+
+/// Members of the previous version are replaced by the current one, one at a time, and back again. The
+/// program of the previous version is in `PREVIOUS_BIN_DIR` (`make upgrade`).
+pub(crate) fn version_replaced(world: &mut World) -> Result<()> {
+    let folder = std::env::var("PREVIOUS_BIN_DIR").context("PREVIOUS_BIN_DIR: make upgrade")?;
+    let previous = || Command::new(Path::new(&folder).join("processor"));
+    let (old, new) = (["three", "four"], ["one", "two"]);
+    for name in old {
+        world.join_by(previous(), name, &[])?;
+        world.owns_something(name)?;
+    }
+    for name in new {
+        world.take(name)?.stop()?;
+    }
+    world.all_owned_by(&old)?;
+    world.processed(BETWEEN)?;
+    for name in old {
+        world.take(name)?.stop()?;
+        world.join(name)?;
+        world.owns_something(name)?;
+        world.processed(BETWEEN)?;
+    }
+    for name in old {
+        world.take(name)?.stop()?;
+        world.join_by(previous(), name, &[])?;
+        world.owns_something(name)?;
+        world.processed(BETWEEN)?;
+    }
+    Ok(())
 }
