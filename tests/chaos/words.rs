@@ -74,7 +74,9 @@ impl Feed {
                     BaseRecord::<[u8], str>::to(&topic).partition(partition).payload(&line);
                 // A full queue takes the line later, or another one.
                 if producer.send(record).is_ok() {
-                    words.into_iter().for_each(|word| *sent.entry(word).or_default() += 1);
+                    for word in words {
+                        *sent.entry(word).or_default() += 1;
+                    }
                 }
                 std::thread::sleep(PAUSE);
                 Ok(told.load(Ordering::Relaxed).then_some(()))

@@ -92,21 +92,18 @@ impl Metrics {
                 "From the timestamp of a commit's newest source record to its commit.",
                 &LATENCY_BUCKETS,
             )?,
-            restore_remaining: register.gauges(
+            restore_remaining: register.by_task(
                 "restore_remaining_records",
                 "Records until the task's stores are restored.",
-                &["task"],
             )?,
             restore_records: register.counter("restore_records_total", "Records restored.")?,
-            standby_lag: register.gauges(
+            standby_lag: register.by_task(
                 "standby_lag_records",
                 "Records between a standby or view and the ends of its topics.",
-                &["task"],
             )?,
-            standby_records: register.gauges(
+            standby_records: register.by_task(
                 "standby_records",
                 "Records that a standby or view has taken since it began to follow the task.",
-                &["task"],
             )?,
             consumer_lag: register.gauges(
                 "consumer_lag_records",
@@ -127,16 +124,9 @@ impl Metrics {
                 "Bytes of the state stores on disk.",
                 &["store"],
             )?,
-            cache: register.gauges(
-                "cache_bytes",
-                "Bytes of decoded state of a task.",
-                &["task"],
-            )?,
-            overlay: register.gauges(
-                "overlay_bytes",
-                "Committed bytes of a task that are not yet on disk.",
-                &["task"],
-            )?,
+            cache: register.by_task("cache_bytes", "Bytes of decoded state of a task.")?,
+            overlay: register
+                .by_task("overlay_bytes", "Committed bytes of a task that are not yet on disk.")?,
             task_state: register.gauges(
                 "task_state",
                 "1 for the state that a task is in.",
@@ -218,6 +208,10 @@ impl Register<'_> {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
         self.add(IntCounterVec::new(self.opts(name, help), labels))
+    }
+
+    fn by_task(&self, name: &str, help: &str) -> Result<IntGaugeVec> {
+        self.gauges(name, help, &["task"])
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {

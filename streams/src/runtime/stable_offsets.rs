@@ -74,7 +74,9 @@ impl Shown {
             self.gauge.with_label_values(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
             seen.insert(place, (stable, since));
         }
-        gone.into_keys().for_each(|place| self.hide(&place));
+        for place in gone.into_keys() {
+            self.hide(&place);
+        }
     }
 
     fn hide(&self, (topic, partition): &Place) {
@@ -86,7 +88,9 @@ impl Shown {
 impl Drop for Shown {
     fn drop(&mut self) {
         let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(seen).into_keys().for_each(|place| self.hide(&place));
+        for place in std::mem::take(seen).into_keys() {
+            self.hide(&place);
+        }
     }
 }
 
