@@ -11,6 +11,7 @@ use refusal::refuses;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
 use streams::dead_letter;
 use tests::support::installation::{IMPATIENT, Member};
+use tests::support::process::Said;
 use tests::support::topics::{self, Record};
 use tests::support::{Installation, broker, soon};
 
@@ -224,4 +225,49 @@ fn a_record_as_large_as_its_topic_takes_is_cut_and_ends_nobody() -> Result<()> {
     is_kept(&letters, 1, &second, 0)?;
     is_kept(&letters, 2, &third, 0)?;
     installation.finish()
+}
+
+/// `processor reset prices`, with these arguments as well.
+fn reset(installation: &Installation, further: &[&str]) -> Result<Said> {
+    let group = installation.application_id();
+    let own = ["reset", "prices", "--application-id", &group];
+    let servers = &installation.stack.bootstrap_servers;
+    let kafka = ["--bootstrap-servers", servers, "--topic-prefix", &installation.prefix];
+    installation.command("processor", &[&own[..], &kafka, further].concat())?.outcome()
+}
+
+#[test]
+fn a_reset_computes_everything_anew_and_never_twice() -> Result<()> {
+    let installation = Installation::new("reset")?;
+    let mut member = installation.ready_member("one", &[])?;
+    // Without ids a record counts each time that it is processed.
+    let load = [&LOAD[..], &START, &["--ids", "none"]].concat();
+    installation.process(&load, &mut [&mut member])?;
+    let before = installation.outputs_equal_the_fold()?;
+    let said = reset(&installation, &["--yes"])?;
+    refuses(&said, &["has members", "stop them"])?;
+    installation.outputs_equal_the_fold()?;
+    member.stop()?;
+
+    // Without the flag it says what it would do.
+    let said = reset(&installation, &[])?;
+    ensure!(said.code == Some(0) && said.out.contains("not done"), "{said:?}");
+    ensure!(committed(&installation)?.iter().sum::<i64>() == 4_000, "the offsets are gone");
+    soon("the group to be without members", || {
+        let said = reset(&installation, &["--yes"])?;
+        Ok(said.code == Some(0) && said.out.contains("done: start members"))
+    })?;
+    for topic in [Topic::Latest, Topic::Ohlc1m, Topic::Late] {
+        ensure!(installation.read(topic)?.is_empty(), "{topic:?} has records");
+    }
+
+    // The old stores are of topics that are gone.
+    let said = installation.member("one", &[])?.process.outcome()?;
+    refuses(&said, &["was deleted and created again", "move the state directory away"])?;
+    let mut member = installation.ready_member("two", &[])?;
+    installation.caught_up(&mut [&mut member])?;
+    ensure!(processed(&mut member)? == 4_000, "not everything was processed again");
+    let after = installation.outputs_equal_the_fold()?;
+    ensure!(after.latest.len() == before.latest.len(), "pairs are missing");
+    installation.finish_with([member])
 }

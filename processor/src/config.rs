@@ -3,6 +3,7 @@
 mod http;
 mod pairs;
 mod query;
+mod reset;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use ::cli::kafka::{Kafka, SchemaRegistry};
 pub use http::{Http, read_token};
 pub use pairs::{ChangePairs, Pairs};
 pub use query::{CandlesQuery, Format, Query, Server, Source};
+pub use reset::{Named, ResetCommand};
 
 use crate::api::{HistoryUrl, stream};
 use crate::compute::Printed;
@@ -66,6 +68,9 @@ pub enum Command {
     /// Set a pair back, or end it, by a record in the log.
     #[command(subcommand)]
     Pairs(Pairs),
+    /// Compute a sub-topology anew: delete its offsets and create its output topics again, while no member
+    /// runs. Members then need new state directories.
+    Reset(ResetCommand),
 }
 
 /// Settings shared by `run` and `serve`.

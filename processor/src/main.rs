@@ -13,16 +13,18 @@ use processor::api::{
     self, ConnectionLimits, ConnectionMetrics, History, ReadService, router, stream,
 };
 use processor::config::{
-    Candles, ChangePairs, Cli, Command, Compute, CreateTopics, Http, Kafka, Pairs, Query, Run,
-    Serve, Stores, TopicsCommand,
+    Candles, ChangePairs, Cli, Command, Compute, CreateTopics, Http, Kafka, Named, Pairs, Query,
+    ResetCommand, Run, Serve, Stores, TopicsCommand,
 };
 use processor::{cli, compute, topology};
 use prometheus::Registry;
 use rustls::ServerConfig;
-use schemas::PairChange;
 use schemas::topic::Topic;
+use schemas::{Codec, PairChange};
 use streams::Topology;
-use streams::runtime::{App, Metrics, Queries, Stop, TopicSpec, View, create_topics};
+use streams::runtime::{
+    App, Metrics, Queries, Reset, ResetConfig, Stop, TopicSpec, View, create_topics,
+};
 
 // Records are freed on another thread than the one that allocated them, which costs glibc more.
 #[global_allocator]
@@ -44,6 +46,7 @@ fn start(arguments: Cli) -> Result<()> {
         Command::Topics(TopicsCommand::Create(config)) => make_topics(&config),
         Command::Topics(TopicsCommand::List { topic_prefix }) => list_topics(&topic_prefix),
         Command::Pairs(Pairs::Reset(config)) => change_pairs(PairChange::Reset, &config),
+        Command::Reset(config) => reset(&config),
         Command::Pairs(Pairs::End(config)) => change_pairs(PairChange::Ended, &config),
     }
 }
@@ -193,6 +196,36 @@ fn change_pairs(change: PairChange, config: &ChangePairs) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let changed = cli::pairs::run(change, config, api::now(), &mut out);
     read_enough(changed.and_then(|()| Ok(out.flush()?)))
+}
+
+fn reset(config: &ResetCommand) -> Result<()> {
+    let prefix = &config.kafka.topic_prefix;
+    let input_prefix = config.input_prefix.as_ref().unwrap_or(prefix);
+    let topology = topology::topology_from(&Arc::new(Codec::offline()), input_prefix, prefix)?;
+    let source = match config.sub_topology {
+        Named::Prices => Topic::Events.name(input_prefix),
+    };
+    let of = topology.of_source(&source).with_context(|| format!("nothing reads {source}"))?;
+    let kafka = Setting::pairs(&config.kafka.settings);
+    let application = ResetConfig {
+        bootstrap_servers: &config.kafka.bootstrap_servers,
+        kafka: &kafka,
+        application_id: &config.application_id,
+    };
+    let settings = |name: &str| {
+        let topic = Topic::ALL.into_iter().find(|topic| topic.name(prefix) == name);
+        topic.map(Topic::settings).unwrap_or_default()
+    };
+    let reset = Reset::plan(application, &topology, of, settings)?;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{reset}")?;
+    if !config.yes {
+        writeln!(out, "not done: add --yes, once all members are stopped")?;
+        return Ok(());
+    }
+    reset.run()?;
+    writeln!(out, "done: start members with new state directories")?;
+    Ok(())
 }
 
 /// A reader that closes the pipe, such as `head`, is no error.

@@ -39,7 +39,7 @@ pub fn topology_from(codec: &Arc<Codec>, input_prefix: &str, prefix: &str) -> Re
     topology_in_steps(codec, input_prefix, prefix, STEP_WINDOWS)
 }
 
-/// The same, with another bound on the windows per step of a mark. Tests use it to show that the
+/// [`topology_from`] with another bound on the windows per step of a mark. Tests use it to show that the
 /// bound changes no candle.
 pub fn topology_in_steps(
     codec: &Arc<Codec>,

@@ -25,16 +25,16 @@ use crate::record::TaskId;
 use crate::topology::{StoreSpec, SubTopology, Topology};
 
 /// A broker that has not answered in this time is unreachable.
-const TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 /// Between two looks at why it has not.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A client for requests that remembers why the brokers refuse it.
-type Asking = BaseConsumer<ConnectionRefusal>;
+pub(super) type Asking = BaseConsumer<ConnectionRefusal>;
 
 /// All topics that the user may see. A refusal is an error at once. It ends the process at its start;
 /// later the worker tries again, for passwords and certificates may be renewed one by one.
-fn metadata(client: &Asking, bootstrap_servers: &str) -> Result<Metadata> {
+pub(super) fn metadata(client: &Asking, bootstrap_servers: &str) -> Result<Metadata> {
     let started = clock::instant();
     loop {
         let error = match client.fetch_metadata(None, LOOK) {
@@ -148,7 +148,7 @@ pub(super) fn settings(bootstrap_servers: &str, kafka: &[(String, String)]) -> C
     client
 }
 
-fn asking(settings: &ClientConfig) -> Result<Asking> {
+pub(super) fn asking(settings: &ClientConfig) -> Result<Asking> {
     settings.create_with_context(ConnectionRefusal::default()).map_err(errors::setting)
 }
 
@@ -202,8 +202,8 @@ impl KnownTopics {
     }
 }
 
-/// Between two looks for topics that were just created.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Between two looks for topics that were just created or deleted.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A topic that should exist.
 #[derive(Clone, Debug)]
@@ -320,7 +320,7 @@ fn create(client: &ClientConfig, missing: &[&TopicSpec]) -> Result<Vec<String>> 
 
 /// Waits for one future: the admin client answers from a thread of its own, and a whole async
 /// runtime for one call would be out of proportion.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

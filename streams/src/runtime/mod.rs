@@ -32,6 +32,7 @@ mod offset_metadata;
 mod producer;
 mod purge;
 mod queries;
+mod reset;
 mod stable_offsets;
 mod state_dir;
 mod stop;
@@ -47,6 +48,7 @@ pub use config::{AppConfig, GroupProtocol, Guarantee, ResetOffsets, StoreConfig}
 pub use connection_refusal::ConnectionRefusal;
 pub use metrics::Metrics;
 pub use queries::{Queries, WorkerStatus};
+pub use reset::{Reset, ResetConfig};
 pub use stop::Stop;
 pub use view::View;
 pub use write::{NewRecord, write_records};
