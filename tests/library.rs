@@ -1,11 +1,19 @@
 //! The engine without this product: the library's own example, as a program on the real broker.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use prometheus::Registry;
+use streams::record::SourceRecord;
+use streams::runtime::{
+    App, AppConfig, GroupProtocol, Guarantee, Metrics, Queries, Stop, TopicSpec, create_topics,
+};
+use streams::store::StoreHandle;
+use streams::{Context, Failure, Layout, Processor, Topology};
 use tests::support::stack::kafka;
 use tests::support::words::Words;
-use tests::support::{Process, owned_tasks, soon, topics};
+use tests::support::{Process, broker, owned_tasks, soon, topics};
 
 /// Waits for these counts while the program runs; a larger one would never go away again.
 fn come_to(words: &Words, program: &mut Process, expected: &[(&str, u64)]) -> Result<()> {
@@ -81,4 +89,116 @@ fn two_members_own_half_of_each_topic_and_one_that_leaves_gives_all_back() -> Re
     come_to_own(&mut one, 2, 4)?;
     words.write(&[b"be"])?;
     come_to(&words, &mut one, &[("to", 2), ("be", 3), ("or", 1), ("not", 1)])
+}
+
+const TABLE_PARTITIONS: i32 = 3;
+
+/// Keeps each line in a store.
+struct Keep(StoreHandle<Vec<u8>>);
+
+impl Processor for Keep {
+    type In = Vec<u8>;
+    type Out = ();
+
+    fn process(&mut self, _: &mut Context<'_, ()>, line: &Vec<u8>) -> Result<(), Failure> {
+        *self.0.entry(line)? = Some(line.clone());
+        Ok(())
+    }
+}
+
+fn bytes(topic: String) -> Layout<Vec<u8>> {
+    let encode = |value: &Vec<u8>, out: &mut Vec<u8>| out.extend_from_slice(value);
+    Layout::new(topic, encode, |bytes| Ok(bytes.to_vec()))
+}
+
+/// An application in this process with a table, at the prefix's topics.
+fn with_table(words: &Words, queries: &Queries, stop: &Stop) -> Result<App> {
+    let [lines, kept, facts, dead] =
+        ["lines", "word-counts", "facts", "word-dead-letters"].map(|name| words.topic(name));
+    let spec = |name: &str, partitions| TopicSpec {
+        name: name.into(),
+        partitions,
+        replication: 1,
+        settings: Vec::new(),
+    };
+    let topics = [spec(&lines, 2), spec(&kept, 2), spec(&facts, TABLE_PARTITIONS), spec(&dead, 3)];
+    create_topics(&words.servers, &[], &topics)?;
+    let topology = Topology::new(move |builder| {
+        let kept = builder.store("kept", bytes(kept.clone()));
+        let value = |record: &SourceRecord<'_>| {
+            record.value.map(<[u8]>::to_vec).ok_or(Failure::Drop("empty"))
+        };
+        let lines = builder.source(lines.clone(), value);
+        lines.process(builder, |stores| Keep(stores.get(&kept)));
+        builder.table("facts", bytes(facts.clone()));
+    })?;
+    let config = AppConfig {
+        application_id: words.group(),
+        bootstrap_servers: words.servers.clone(),
+        state_dir: words.folder().join("state"),
+        threads: 1,
+        processing_guarantee: Guarantee::ExactlyOnceV2,
+        group_protocol: GroupProtocol::Classic,
+        group_instance_id: None,
+        commit_interval: Duration::from_millis(100),
+        cache_max_bytes: 16 << 20,
+        overlay_max_bytes: 16 << 20,
+        flush_interval: Duration::from_secs(1),
+        store_cache_bytes: 16 << 20,
+        store_engine: None,
+        restore_max_bytes: 64 << 20,
+        transaction_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(15),
+        standby: false,
+        reset_offsets: None,
+        dead_letters_topic: dead,
+        kafka: Vec::new(),
+    };
+    let metrics = Metrics::new("tables", &Registry::new())?;
+    Ok(App::new(&topology, config, metrics, queries.clone(), stop.clone())?)
+}
+
+/// All that a store holds, of all partitions.
+fn held(queries: &Queries, store: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut held = BTreeMap::new();
+    for (_, store) in queries.stores(store) {
+        held.extend(store.range(&[], &[u8::MAX], usize::MAX)?);
+    }
+    Ok(held)
+}
+
+#[test]
+fn a_table_is_followed_by_a_member_and_survives_its_restart() -> Result<()> {
+    let words = Words::new(kafka()?, "table")?;
+    let mut expected = BTreeMap::new();
+    for round in 0..2 {
+        let (queries, stop) = (Queries::default(), Stop::default());
+        let app = with_table(&words, &queries, &stop)?;
+        std::thread::scope(|scope| -> Result<()> {
+            let running = scope.spawn(|| app.run());
+            for partition in 0..TABLE_PARTITIONS {
+                let (key, value) = (format!("{partition}").into_bytes(), vec![b'a' + round]);
+                let record = (key.clone(), Some(value.clone()));
+                broker::write(&words.servers, &words.topic("facts"), partition, &[record])?;
+                expected.insert(key, value);
+            }
+            words.write(&[b"line"])?;
+            let seen = soon("the table and the store to be readable", || {
+                Ok(held(&queries, "facts")? == expected && held(&queries, "kept")?.len() == 1)
+            });
+            let ends = topics::ends(&words.servers, &words.topic("facts"));
+            stop.set();
+            let ran = running.join().map_err(|_| anyhow!("the application panicked"))?;
+            seen?;
+            ran?;
+            let written = ends?.iter().sum::<i64>();
+            let ours = i64::from(round + 1) * i64::from(TABLE_PARTITIONS);
+            ensure!(
+                written == ours,
+                "{written} records in the table's topic, of which {ours} are ours"
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

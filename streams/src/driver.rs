@@ -139,7 +139,29 @@ impl Driver {
                 "{topic} is not a source of the topology: declare it with source"
             ))
         })?;
+        if self.topology.sub_topology(id).is_table() {
+            return self.follow_table(id, key, value);
+        }
         Ok(self.append(id, (Timestamp(timestamp), key.to_vec(), value.map(<[u8]>::to_vec))))
+    }
+
+    /// Another program has written to the topic of a table.
+    fn follow_table(
+        &mut self,
+        id: SubTopologyId,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Offset> {
+        let shape = self.topology.sub_topology(id);
+        let log = self.logs.entry(shape.source().to_owned()).or_default();
+        let offset = Offset(i64::try_from(log.len()).unwrap_or(i64::MAX));
+        log.push(SinkRecord { key: key.to_vec(), value: value.map(<[u8]>::to_vec) });
+        let mut batch = Batch::default();
+        batch.push(offset, Timestamp(0), key, value);
+        for (spec, store) in shape.stores().iter().zip(self.tasks[id.0].stores()) {
+            spec.restore(&batch, store)?;
+        }
+        Ok(offset)
     }
 
     fn append(&mut self, id: SubTopologyId, input: Input) -> Offset {

@@ -117,3 +117,45 @@ fn a_repartition_topic_has_the_name_of_its_application() -> streams::Result<()> 
     assert_eq!(sources, ["lines", "app-words-repartition"]);
     Ok(())
 }
+
+#[test]
+fn a_table_holds_what_another_program_writes_and_publishes_nothing() -> streams::Result<()> {
+    let topology = Topology::new(|builder: &mut Builder| {
+        let kept = builder.store("kept", layout("kept"));
+        let lines = source(builder, "lines");
+        lines.process(builder, |stores| Keep(stores.get(&kept)));
+        builder.table("books", layout("books"));
+    })?;
+    let [lines, books] = topology.sub_topologies() else { panic!("two sub-topologies") };
+    assert!(books.is_table() && !lines.is_table() && !books.is_repartition());
+    let mut driver = Driver::new(topology)?;
+    driver.pipe("books", 0, b"one", Some(b"1"))?;
+    driver.pipe("lines", 0, b"a", None)?;
+    driver.pipe("books", 0, b"two", Some(b"2"))?;
+    driver.commit()?;
+    driver.flush_stores()?;
+    driver.pipe("books", 0, b"one", None)?;
+    let held = |driver: &Driver| driver.store("books").map(|store| store.range(b"", b"z", 9));
+    let expected = vec![(b"two".to_vec(), b"2".to_vec())];
+    assert_eq!(held(&driver).transpose()?, Some(expected.clone()));
+    assert_eq!(driver.output("books").len(), 3, "only the other program has written");
+    driver.crash()?;
+    assert_eq!(held(&driver).transpose()?, Some(expected));
+    Ok(())
+}
+
+#[test]
+fn a_table_has_a_name_and_a_topic_of_its_own() {
+    let twice = refused(|builder| {
+        source(builder, "books");
+        builder.table("books", layout("books"));
+    });
+    assert!(twice.contains("topic books is a source twice"), "{twice}");
+    let named = refused(|builder| {
+        let kept = builder.store("kept", layout("kept"));
+        let lines = source(builder, "lines");
+        lines.process(builder, |stores| Keep(stores.get(&kept)));
+        builder.table("kept", layout("books"));
+    });
+    assert!(named.contains("store kept is declared twice"), "{named}");
+}

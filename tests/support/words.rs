@@ -90,7 +90,8 @@ impl Words {
 
 impl Drop for Words {
     fn drop(&mut self) {
-        let names = ["lines", "word-counts", "word-dead-letters"].map(|name| self.topic(name));
+        let names = ["lines", "word-counts", "word-dead-letters", "facts"];
+        let names = names.map(|name| self.topic(name));
         let names = [&names[..], &[self.repartition()]].concat();
         // A failure to tidy up must not hide the failure that led here.
         let _ = broker::delete(&self.servers, &names, &[self.group()]);

@@ -79,12 +79,10 @@ impl App {
         state_dir.check_partitions(sources.zip(partitions.iter().copied()))?;
         state_dir.remove_earlier(&topology, &partitions)?;
         let instance = state_dir.instance()?;
-        let (standby, claims) = if config.standby {
-            let (standby, claims) = FollowerHandle::new();
-            (standby, Some(claims))
-        } else {
-            (FollowerHandle::default(), None)
-        };
+        let (handle, claims) = FollowerHandle::new();
+        let has_tables = topology.sub_topologies().iter().any(SubTopology::is_table);
+        let claims = (config.standby || has_tables).then_some(claims);
+        let standby = if config.standby { handle } else { FollowerHandle::default() };
         let letters = DeadLetterLimit::new(metrics.records.dead_letters_refused.clone());
         let shared = Shared {
             topology,
@@ -100,13 +98,15 @@ impl App {
         Ok(Self { shared, partitions, claims: Mutex::new(claims) })
     }
 
-    /// Follows the partitions of other members until the stop signal.
+    /// Follows the tables and, with standby, the partitions of other members, until the stop signal.
     fn follow(&self, claims: &mut Claims) -> Result<()> {
         let Shared { config, state_dir, stop, topology, .. } = &self.shared;
-        let has_stores =
-            |task: &TaskId| !topology.sub_topology(task.sub_topology).stores().is_empty();
+        let is_followed = |task: &TaskId| {
+            let shape = topology.sub_topology(task.sub_topology);
+            shape.is_table() || (config.standby && !shape.stores().is_empty())
+        };
         let tasks =
-            admin::tasks(&self.partitions).into_iter().filter(has_stores).collect::<Vec<_>>();
+            admin::tasks(&self.partitions).into_iter().filter(is_followed).collect::<Vec<_>>();
         follow(self.shared.context(), &config.stores(), state_dir, &tasks, claims, stop)
     }
 

@@ -151,7 +151,9 @@ impl GroupConsumer {
         };
         // The broker's other assignor balances the number of partitions of all topics together: one member
         // could get all of one topic.
-        if config.group_protocol == GroupProtocol::Consumer && topology.sub_topologies().len() > 1 {
+        let read = topology.sub_topologies().iter().filter(|one| !one.is_table());
+        let sources: Vec<_> = read.map(SubTopology::source).collect();
+        if config.group_protocol == GroupProtocol::Consumer && sources.len() > 1 {
             client.set("group.remote.assignor", "range");
         }
         if let Some(instance) = instance {
@@ -169,7 +171,6 @@ impl GroupConsumer {
         let consumer: BaseConsumer<Context> =
             client.create_with_context(context).map_err(errors::setting)?;
         let records = Records::new(consumer.client())?;
-        let sources: Vec<_> = topology.sub_topologies().iter().map(SubTopology::source).collect();
         consumer.subscribe(&sources).map_err(errors::plain)?;
         let group = config.application_id.clone();
         Ok(Self { records, consumer, group, unanswered: Cell::new(false) })

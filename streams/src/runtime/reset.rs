@@ -61,6 +61,9 @@ impl<'a> Reset<'a> {
         let known = admin::metadata(&admin::asking(&client)?, config.bootstrap_servers)?;
         let (mut sources, mut kept, mut topics) = (Vec::new(), Vec::new(), Vec::new());
         for (index, shape) in topology.sub_topologies().iter().enumerate() {
+            if shape.is_table() {
+                continue;
+            }
             if !chosen.contains(&index) {
                 kept.push(shape.source().to_owned());
                 continue;

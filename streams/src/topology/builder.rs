@@ -28,10 +28,21 @@ pub(crate) struct StoreNode {
     pub(crate) bytes: Box<dyn Fn() -> usize>,
 }
 
+/// Where the records of a source come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SourceKind {
+    /// A topic that other programs write.
+    Topic,
+    /// A repartition topic of this application.
+    Repartition,
+    /// The changelog of a store that this application does not write.
+    Table,
+}
+
 /// A source and all that is downstream of it, but for the stores.
 pub(super) struct Source {
     pub(super) topic: String,
-    pub(super) is_repartition: bool,
+    pub(super) kind: SourceKind,
     pub(super) node: SourceNode,
     pub(super) sinks: Vec<String>,
     pub(super) repartitions: Vec<SubTopologyId>,
@@ -111,13 +122,13 @@ impl Builder {
         topic: impl Into<String>,
         decode: impl Fn(&SourceRecord<'_>) -> Result<T, Failure> + 'static,
     ) -> Stream<T> {
-        self.begin(topic.into(), false, decode)
+        self.begin(topic.into(), SourceKind::Topic, decode)
     }
 
     fn begin<T: 'static>(
         &mut self,
         topic: String,
-        is_repartition: bool,
+        kind: SourceKind,
         decode: impl Fn(&SourceRecord<'_>) -> Result<T, Failure> + 'static,
     ) -> Stream<T> {
         if self.sources.iter().any(|source| source.topic == topic) {
@@ -133,7 +144,7 @@ impl Builder {
         };
         self.sources.push(Source {
             topic,
-            is_repartition,
+            kind,
             node: Box::new(node),
             sinks: Vec::new(),
             repartitions: Vec::new(),
@@ -141,6 +152,15 @@ impl Builder {
             resumes: Vec::new(),
         });
         stream
+    }
+
+    /// A store whose topic another program writes: followed and readable in each process, used by no
+    /// processor and written by none. Its tasks are of a sub-topology of its own, outside the group.
+    pub fn table<V: 'static>(&mut self, name: impl Into<String>, layout: Layout<V>) {
+        let nothing = |_: &SourceRecord<'_>| Ok::<(), Failure>(());
+        let stream = self.begin(layout.topic().to_owned(), SourceKind::Table, nothing);
+        let table = self.store(name, layout);
+        self.stores[table.index].of = Some(stream.of);
     }
 
     /// A store whose changes are published to the layout's topic.
@@ -266,7 +286,7 @@ impl<T: 'static> Stream<T> {
         encode: impl Fn(&T) -> SinkRecord + 'static,
         decode: impl Fn(&SourceRecord<'_>) -> Result<U, Failure> + 'static,
     ) -> Stream<U> {
-        let stream = builder.begin(format!("{name}-repartition"), true, decode);
+        let stream = builder.begin(format!("{name}-repartition"), SourceKind::Repartition, decode);
         let repartitions = &mut builder.sources[self.of.0].repartitions;
         let index = repartitions.len();
         repartitions.push(stream.of);

@@ -47,7 +47,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use builder::{Builder, ConnectedStores, DeclaredStore, Stream};
-use builder::{Punctuate, Resume, SourceNode, StoreNode};
+use builder::{Punctuate, Resume, SourceKind, SourceNode, StoreNode};
 pub use store_changes::{StoreChange, StoreChanges};
 
 use crate::changelog::{Layout, StoreKeys};
@@ -128,7 +128,7 @@ impl StoreSpec {
 #[derive(Clone)]
 pub struct SubTopology {
     source: String,
-    is_repartition: bool,
+    kind: SourceKind,
     stores: Vec<StoreSpec>,
     sinks: Vec<String>,
     repartitions: Vec<SubTopologyId>,
@@ -142,7 +142,12 @@ impl SubTopology {
 
     /// The source is a repartition topic: another sub-topology of the application writes it.
     pub const fn is_repartition(&self) -> bool {
-        self.is_repartition
+        matches!(self.kind, SourceKind::Repartition)
+    }
+
+    /// Its one store is a table: every process follows it, and the group does not assign it.
+    pub const fn is_table(&self) -> bool {
+        matches!(self.kind, SourceKind::Table)
     }
 
     /// The stores, in the order of declaration.
@@ -186,7 +191,7 @@ impl Topology {
     #[must_use]
     pub fn of_application(&self, application_id: &str) -> Self {
         let mut named = self.clone();
-        for sub_topology in named.sub_topologies.iter_mut().filter(|one| one.is_repartition) {
+        for sub_topology in named.sub_topologies.iter_mut().filter(|one| one.is_repartition()) {
             sub_topology.source = format!("{application_id}-{}", sub_topology.source);
         }
         named
@@ -248,7 +253,7 @@ fn sub_topologies(shape: Builder) -> Vec<SubTopology> {
         let stores = stores_of(&shape.stores, SubTopologyId(index));
         SubTopology {
             source: source.topic,
-            is_repartition: source.is_repartition,
+            kind: source.kind,
             stores: stores.map(|store| store.spec.clone()).collect(),
             sinks: source.sinks,
             repartitions: source.repartitions,
