@@ -357,6 +357,12 @@ impl<V> StoreHandle<V> {
         Ok(RefMut::filter_map(cache, |cache| cache.slots[slot].value.as_mut()).ok().map(ValueRef))
     }
 
+    /// The window of `key` has expired: it has no value, and a write to it is dropped. False in a store that
+    /// is not windowed.
+    pub fn is_expired(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.0.try_borrow().map_err(in_use)?.is_expired(key))
+    }
+
     /// The value of `key`, to change it.
     pub fn entry(&self, key: &[u8]) -> Result<StoreEntry<'_, V>> {
         self.entry_near(&Hint::default(), key)

@@ -93,7 +93,8 @@ impl Candles {
         let (feed_clock, mut near) = tables.feeds.look_up(pair, event, span)?;
         let clock = newest.max(feed_clock);
         let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
-        if late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS) {
+        let too_late = late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS);
+        if too_late || tables.windows.have_expired(start)? {
             context.count("too_late");
             return Ok(false);
         }

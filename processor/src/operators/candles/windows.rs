@@ -81,6 +81,11 @@ impl Windows {
         Ok(self.table(interval).entry(&self.key)?)
     }
 
+    /// The minutes of that time have expired: those of all pairs, whatever their clocks say.
+    pub(super) fn have_expired(&self, start: Timestamp) -> Result<bool> {
+        Ok(self.minutes.is_expired(&store_keys::segment_prefix(Interval::Minute, start))?)
+    }
+
     /// The candle of a minute.
     pub(super) fn minute(
         &mut self,
