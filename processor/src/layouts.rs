@@ -84,19 +84,19 @@ pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<W
             Ok(())
         },
     );
-    match retention(interval) {
-        Some(retention) => layout.with_retention(retention),
+    match kept_segments(interval) {
+        Some(segments) => layout.with_retention(Retention::of_segments(segments)),
         None => layout,
     }
 }
 
 /// The segments that cover what the interval's topic holds; `None` where that is everything.
-fn retention(interval: Interval) -> Option<Retention> {
+pub fn kept_segments(interval: Interval) -> Option<u64> {
     match interval.topic().cleanup() {
         Cleanup::CompactDelete(time) => {
             let segments =
                 time.as_millis().div_ceil(segment_length(interval).unsigned_abs().into());
-            Some(Retention::of_segments(u64::try_from(segments).unwrap_or(u64::MAX)))
+            Some(u64::try_from(segments).unwrap_or(u64::MAX))
         }
         Cleanup::Compact | Cleanup::Delete(_) => None,
     }

@@ -18,6 +18,7 @@
 
 use schemas::avro::{self, Reader, Record};
 use schemas::{Basis, CandleKey, Codec, Kind, PairKey, Timestamp};
+use streams::store::Retention;
 
 use crate::interval::Interval;
 
@@ -83,11 +84,14 @@ pub const fn segment_length(interval: Interval) -> i64 {
     SEGMENT * interval.length_ms()
 }
 
+/// The number of the segment of a time.
+pub const fn segment(interval: Interval, time: Timestamp) -> u64 {
+    (time.0.div_euclid(segment_length(interval)) + MIDDLE).cast_unsigned()
+}
+
 /// The prefix of the store keys of all candles in the segment of a time.
-pub fn segment_prefix(interval: Interval, time: Timestamp) -> [u8; PREFIX] {
-    let number = time.0.div_euclid(segment_length(interval)) + MIDDLE;
-    let [_, _, prefix @ ..] = number.to_be_bytes();
-    prefix
+pub const fn segment_prefix(interval: Interval, time: Timestamp) -> [u8; PREFIX] {
+    Retention::first_key(segment(interval, time))
 }
 
 /// The first instant of the segment of a time.

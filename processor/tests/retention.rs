@@ -9,7 +9,7 @@ use processor::topology::{store_name, topology};
 use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::topic::Topic;
-use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
+use schemas::{Candle, Codec, Decimal, FeedMark, MarketEvent, PairKey, Status, Timestamp};
 use streams::Driver;
 use streams::store::Store;
 
@@ -138,8 +138,38 @@ fn open_times(minutes: &Contents) -> impl Iterator<Item = i64> {
     minutes.iter().filter_map(|(key, _)| Some(read_candle_key(key)?.2.0))
 }
 
+/// The last values of a topic of candles.
+fn last(world: &World, topic: Topic) -> Result<Vec<Candle>, streams::Error> {
+    let mut last = std::collections::BTreeMap::new();
+    for record in world.driver.output(&topic.name("")) {
+        last.insert(record.key.clone(), record.value.clone());
+    }
+    let values = last.into_values().flatten();
+    values
+        .map(|value| {
+            let decoded = world.codec.decode::<Candle>(&value);
+            decoded.map_err(|error| streams::Error::Corrupt(error.to_string()))
+        })
+        .collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A day is the merge of its closed minutes: none expires before it is merged.
+    #[test]
+    fn each_trade_is_in_a_day_in_an_open_minute_or_late(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let world = World::live(&steps)?;
+        let trades = 2 + steps.iter().filter(|step| matches!(step, Step::Trade(..))).count();
+        let count = |candles: Vec<Candle>| candles.iter().map(|candle| candle.trades).sum::<i64>();
+        let open = last(&world, Topic::Ohlc1m)?;
+        let open = open.into_iter().filter(|minute| minute.status == Status::Open).collect();
+        let late = world.driver.output(&Topic::Late.name("")).len();
+        let found = count(last(&world, Topic::Ohlc1d)?) + count(open) + i64::try_from(late)?;
+        prop_assert_eq!(found, i64::try_from(trades)?);
+    }
 
     #[test]
     fn a_member_of_40_days_and_one_that_is_restored_answer_alike(

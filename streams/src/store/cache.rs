@@ -136,8 +136,12 @@ impl<V> Cache<V> {
 
     /// The first segment that has not expired, uncommitted changes included.
     fn first_kept(&self) -> u64 {
-        let newest = || self.changed.newest.max(self.committed.newest_segment());
-        self.committed.retention().map_or(0, |retention| retention.first_kept(newest()))
+        let retention = self.committed.retention();
+        retention.map_or(0, |retention| retention.first_kept(self.newest_segment()))
+    }
+
+    fn newest_segment(&self) -> u64 {
+        self.changed.newest.max(self.committed.newest_segment())
     }
 
     fn is_expired(&self, key: &[u8]) -> bool {
@@ -355,6 +359,12 @@ impl<V> StoreHandle<V> {
         }
         let slot = cache.slot(hint, key, |cache| cache.committed(key))?;
         Ok(RefMut::filter_map(cache, |cache| cache.slots[slot].value.as_mut()).ok().map(ValueRef))
+    }
+
+    /// The expiry clock of a windowed store: the largest segment among all changes, uncommitted ones
+    /// included.
+    pub fn newest_segment(&self) -> Result<u64> {
+        Ok(self.0.try_borrow().map_err(in_use)?.newest_segment())
     }
 
     /// The window of `key` has expired: it has no value, and a write to it is dropped. False in a store that

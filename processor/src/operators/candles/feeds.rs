@@ -22,7 +22,7 @@ use streams::store::{StoreEntry, StoreHandle, ValueRef};
 use super::feed::{Carrier, FeedState, Gap, GapLookup, PairFeed, Span, Work, union};
 use super::windows::{BASES, WindowStart, Windows};
 use crate::interval::Interval;
-use crate::operators::pairs::{NO_PAIR, exchange_of};
+use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
 use crate::operators::{CandleStores, Entry, Pair, Result};
 
 /// Exchanges per page when an unfinished mark is searched.
@@ -90,6 +90,16 @@ impl Feeds {
     /// The time of the newest event of a pair.
     pub(super) fn newest(&self, pair: &[u8]) -> Result<Option<Timestamp>> {
         Ok(self.latest.get(pair)?.map(|latest| latest.event_time))
+    }
+
+    /// The first pairs from a key on, each with the time of its newest event.
+    pub(super) fn newest_prices(
+        &self,
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Timestamp)>> {
+        let page = self.latest.range(from, &AFTER_ALL, limit)?;
+        Ok(page.into_iter().map(|(pair, latest)| (pair, latest.event_time)).collect())
     }
 
     /// [`Self::newest`], first looked for at the pair's hint.

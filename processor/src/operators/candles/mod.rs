@@ -10,7 +10,8 @@
 //!
 //! A pair's clock is the greater of its own latest event time and its exchange's feed clock. It
 //! does not close another pair's windows: venues and instruments lag and replay at paces of their
-//! own, and a window closed early turns ordinary trades into revisions.
+//! own, and a window closed early turns ordinary trades into revisions. Only windows that would soon
+//! expire are closed by the newest minute of the partition (`idle`).
 //!
 //! A parent takes each minute once, when it closes, and afterwards each late event alone. So it is
 //! always the merge of its closed minutes. Readers merge it with the open minutes as well.
@@ -19,7 +20,7 @@
 //! mod (this file)  events ──┬─► tables    a clock closes windows; minutes reach their hour and day
 //! steps            marks  ──┤      ├─► windows   the three tables of windows
 //! changes          resets ──┘      └─► feeds     the states of feeds, and their marks on windows
-//!                    └─► index            └─► feed/   one state: clock, stretches, gaps, carriers
+//! idle     silence    └─► index            └─► feed/   one state: clock, stretches, gaps, carriers
 //! ```
 //!
 //! Invariants:
@@ -30,6 +31,7 @@
 mod changes;
 mod feed;
 mod feeds;
+mod idle;
 mod index;
 mod merge;
 mod seen;
@@ -55,6 +57,7 @@ use super::rules::{REVISION_HORIZON_MS, is_closed};
 use super::{Entry, Pair, Result};
 use crate::interval::Interval;
 use feeds::MarkCause;
+use idle::IdlePairs;
 use index::PairIndex;
 use seen::Seeing;
 use steps::MarkSteps;
@@ -65,6 +68,7 @@ use windows::{Added, EventMinute};
 pub struct Candles {
     tables: Tables,
     index: PairIndex,
+    idle: IdlePairs,
     steps: MarkSteps,
 }
 
@@ -75,6 +79,7 @@ impl Candles {
         Self {
             tables: Tables::new(stores),
             index: PairIndex::new(stores),
+            idle: IdlePairs::new(),
             steps: MarkSteps::new(step_windows),
         }
     }
@@ -86,9 +91,10 @@ impl Candles {
         pair: &Pair,
         event: &MarketEvent,
     ) -> Result<bool> {
-        let Self { tables, index, .. } = self;
+        let Self { tables, index, idle, .. } = self;
         let newest = tables.feeds.newest_near(pair)?;
         let start = Interval::Minute.start(event.event_time);
+        idle.advance(context, tables, start)?;
         let span = (start, Timestamp(start.0 + Interval::Minute.length_ms()));
         let (feed_clock, mut near) = tables.feeds.look_up(pair, event, span)?;
         let clock = newest.max(feed_clock);
@@ -149,7 +155,7 @@ impl Candles {
         key: &[u8],
         mark: &FeedMark,
     ) -> Result<()> {
-        let Self { tables, index, steps } = self;
+        let Self { tables, index, steps, .. } = self;
         if key.starts_with(&NO_PAIR) {
             return steps.take_mark(context, tables, index, key, mark);
         }

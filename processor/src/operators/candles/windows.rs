@@ -86,6 +86,11 @@ impl Windows {
         Ok(self.minutes.is_expired(&store_keys::segment_prefix(Interval::Minute, start))?)
     }
 
+    /// The largest segment of a minute so far, uncommitted ones included.
+    pub(super) fn newest_segment(&self) -> Result<u64> {
+        Ok(self.minutes.newest_segment()?)
+    }
+
     /// The candle of a minute.
     pub(super) fn minute(
         &mut self,
