@@ -228,10 +228,14 @@ impl Committed {
             return Ok(());
         };
         let (sorted, first) = (layer.sorted(), self.first_kept());
-        let first = first.as_ref().map_or(&[][..], <[u8; retention::PREFIX]>::as_slice);
-        let expired = sorted.partition_point(|(key, _)| *key < first);
-        self.store.apply(&sorted[expired..], Some(position))?;
-        self.store.expire(first)?;
+        match first {
+            None => self.store.apply(&sorted, Some(position))?,
+            Some(first) => {
+                let expired = sorted.partition_point(|(key, _)| *key < &first[..]);
+                self.store.apply(&sorted[expired..], Some(position))?;
+                self.store.expire(&first)?;
+            }
+        }
         let stays = Some(layer).filter(|layer| layer.bytes() <= MAX_WRITTEN);
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
         layers.frozen = None;
