@@ -22,7 +22,7 @@ KINDS = [sides.Ours, sides.Peer]
 
 def axes(options):
     """For each axis its title and points: a name, what it changes in the load, and in the side."""
-    keys = [1_000, 5_000, 50_000] + ([options.most_keys] if options.most_keys > 50_000 else [])
+    keys = [1_000, 5_000, 20_000, 100_000] + ([options.most_keys] if options.most_keys > 100_000 else [])
     return {
         "keys": ("pairs of currencies", [(f"{n:,}", {"keys": n, "events": max(options.events, 2 * n)}, {}) for n in keys]),
         "partitions": ("partitions", [(n, {"partitions": n}, {"partitions": n}) for n in (1, 4, 16)]),
@@ -34,6 +34,8 @@ def axes(options):
 
 
 def point(axis, kind, load, change, options):
+    if kind is sides.Ours:
+        change = {**change, "extra": options.flags.split()}
     if axis == "commit_interval":
         side = kind(stack.name("growth"), PORT, **change)
         return measure.live(side, {"keys": load["keys"]}, options.live_rate, options.live_seconds,
@@ -55,7 +57,8 @@ def run(axis, title, points, options):
                 continue
             rows = [point(axis, kind, load, change, options) for _ in range(options.runs)]
             series[kind.name].append({"at": name, "runs": rows, "cpu_us_per_event": figures.spread([row["cpu_us_per_event"] for row in rows])})
-            stack.say(f"{axis} {name}, {kind.label}: {series[kind.name][-1]['cpu_us_per_event']['median']:.2f} CPU-us/event, verified")
+            rss = figures.spread([row["rss_peak_mb"] for row in rows])["median"]
+            stack.say(f"{axis} {name}, {kind.label}: {series[kind.name][-1]['cpu_us_per_event']['median']:.2f} CPU-us/event, {rss:.0f} MB, verified")
     names = [name for name, _, _ in points]
     values = {side: [at["cpu_us_per_event"]["median"] for at in rows] for side, rows in series.items()}
     plot.lines(f"growth_{axis}.svg", f"Cost against {axis.replace('_', ' ')}", title, "CPU-us per event", names, values)
@@ -73,6 +76,7 @@ def main():
     parser.add_argument("--live-rate", type=int, default=37_500)
     parser.add_argument("--live-seconds", type=int, default=30)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--flags", default="", help="further flags of the processor, as one word: '--store-engine sled'")
     parser.add_argument("--only", nargs="+", help="axes")
     parser.add_argument("--sides", nargs="+", default=[kind.name for kind in KINDS])
     options = parser.parse_args()
