@@ -57,7 +57,7 @@ def run(axis, title, points, options):
                 continue
             rows = [point(axis, kind, load, change, options) for _ in range(options.runs)]
             series[kind.name].append({"at": name, "runs": rows, "cpu_us_per_event": figures.spread([row["cpu_us_per_event"] for row in rows])})
-            rss = figures.spread([row["rss_peak_mb"] for row in rows])["median"]
+            rss = figures.spread([row.get("rss_peak_mb", 0) for row in rows])["median"]
             stack.say(f"{axis} {name}, {kind.label}: {series[kind.name][-1]['cpu_us_per_event']['median']:.2f} CPU-us/event, {rss:.0f} MB, verified")
     names = [name for name, _, _ in points]
     values = {side: [at["cpu_us_per_event"]["median"] for at in rows] for side, rows in series.items()}

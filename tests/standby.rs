@@ -2,6 +2,8 @@
 //! group.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,6 +13,7 @@ use schemas::PairKey;
 use schemas::topic::Topic;
 use serde_json::Value;
 use tests::support::installation::{IMPATIENT, Member};
+use tests::support::stack::binary;
 use tests::support::{Installation, settles, soon};
 
 /// The output topics whose records are the state.
@@ -140,6 +143,39 @@ fn a_view_answers_outside_the_group_while_there_is_no_writer() -> Result<()> {
     has_followed(&mut view, &none)?;
     settles("the view to have it again", || answers_everything(&installation, &mut view))?;
     installation.finish_with([view])
+}
+
+/// Notes that it was run, and is as slow as on a machine whose disks are busy.
+const SLOW_SYNC: &str = "#!/bin/sh\ntouch \"$0.was-run\"\nsleep 3\n";
+
+/// The command `sync` flushes every file system of the machine. Who waits for it waits for others.
+#[test]
+fn the_default_engine_never_runs_sync_as_sled_does() -> Result<()> {
+    for (flags, runs) in [(&[][..], false), (&["--store-engine", "sled"][..], true)] {
+        let installation = Installation::new("sync")?;
+        let folder = installation.folder().join("bin");
+        std::fs::create_dir_all(&folder)?;
+        let sync = folder.join("sync");
+        std::fs::write(&sync, SLOW_SYNC)?;
+        std::fs::set_permissions(&sync, std::fs::Permissions::from_mode(0o755))?;
+        let path = format!("PATH={}:/usr/bin:/bin", folder.display());
+        let with_path = || -> Result<Command> {
+            let mut by = Command::new("/usr/bin/env");
+            by.arg(&path).arg(binary("processor")?);
+            Ok(by)
+        };
+        let flags = [flags, &["--flush-interval", "1s"]].concat();
+        for _start in 0..2 {
+            let mut member = installation.member_by(with_path()?, "one", &flags)?;
+            member.ready()?;
+            installation.process(&[&LOAD[..], &START].concat(), &mut [&mut member])?;
+            member.stop()?;
+        }
+        let was_run = folder.join("sync.was-run").exists();
+        ensure!(was_run == runs, "{flags:?}: sync was run: {was_run}");
+        installation.finish()?;
+    }
+    Ok(())
 }
 
 /// How long the transaction below has held back readers before it ends.
