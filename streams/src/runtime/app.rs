@@ -77,7 +77,7 @@ impl App {
         let state_dir = StateDir::open(&config.stores())?;
         let sources = topology.sub_topologies().iter().map(SubTopology::source);
         state_dir.check_partitions(sources.zip(partitions.iter().copied()))?;
-        state_dir.remove_earlier(&topology, &partitions)?;
+        state_dir.remove_earlier(&topology, &admin::tasks(&partitions))?;
         let instance = state_dir.instance()?;
         let (handle, claims) = FollowerHandle::new();
         let has_tables = topology.sub_topologies().iter().any(SubTopology::is_table);

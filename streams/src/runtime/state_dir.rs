@@ -17,10 +17,9 @@ use std::sync::{Mutex, PoisonError};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 
-use super::admin;
 use super::config::StoreConfig;
 use crate::error::{Error, Result};
-use crate::record::Partition;
+use crate::record::{Partition, TaskId};
 use crate::store::engine::Database;
 use crate::store::{Engine, Store};
 use crate::topology::{StoreSpec, Topology};
@@ -75,8 +74,8 @@ impl StateDir {
 
     /// Removes the stores that earlier versions of a layout have left. Their successors are restored from
     /// the topics.
-    pub(super) fn remove_earlier(&self, topology: &Topology, partitions: &[i32]) -> Result<()> {
-        for task in admin::tasks(partitions) {
+    pub(super) fn remove_earlier(&self, topology: &Topology, tasks: &[TaskId]) -> Result<()> {
+        for task in tasks {
             let specs = topology.sub_topology(task.sub_topology).stores();
             let names = specs.iter().flat_map(|spec| spec.earlier_names(task.partition));
             for name in names.filter(|name| self.database.has_store(name)) {

@@ -43,8 +43,8 @@ impl View {
         let topics =
             counted.filter_map(|(one, count)| Some((&*one.stores().first()?.topic, *count)));
         state_dir.check_partitions(topics)?;
-        state_dir.remove_earlier(&topology, &partitions)?;
         let tasks = admin::tasks(&partitions);
+        state_dir.remove_earlier(&topology, &tasks)?;
         Ok(Self { topology, config, state_dir, metrics, queries, stop, tasks })
     }
 
