@@ -32,6 +32,8 @@ enum Step {
     Clock(u8, i64),
     Commit,
     Flush,
+    /// The commit fails, and the task goes on from the one before.
+    Discard,
     Crash,
 }
 
@@ -50,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..2u8, later()).prop_map(|(exchange, ms)| Step::Clock(exchange, ms)),
         3 => Just(Step::Commit),
         2 => Just(Step::Flush),
+        1 => Just(Step::Discard),
         1 => Just(Step::Crash),
     ]
 }
@@ -105,6 +108,10 @@ impl World {
             Step::Clock(exchange, ms) => self.clock(*exchange, *ms),
             Step::Commit => self.driver.commit(),
             Step::Flush => self.driver.flush_stores(),
+            Step::Discard => {
+                self.driver.discard();
+                self.driver.process_all()
+            }
             Step::Crash => self.driver.crash().map(drop),
         }
     }

@@ -26,50 +26,28 @@ use crate::store_keys;
 /// Pairs that are read at a time.
 const PAGE: usize = 4096;
 
-/// See the module.
-pub(super) struct IdlePairs {
-    /// Segments that are kept.
-    kept: u64,
-    /// The largest segment of an event so far.
-    seen: u64,
-    /// Pairs without an event since this boundary are closed.
-    closed: u64,
+/// Closes the windows of silent pairs when an event, which its minute will take, passes a boundary. Until
+/// then the store's clock is that of the minutes before, so a restart does the same.
+#[inline]
+pub(super) fn close_silent(
+    context: &mut Context<'_, Entry>,
+    tables: &mut Tables,
+    start: Timestamp,
+) -> Result<()> {
+    let (segment, newest) =
+        (store_keys::segment(Interval::Minute, start), tables.windows.newest_segment()?);
+    if segment <= newest {
+        return Ok(());
+    }
+    let passed = boundary(segment);
+    if passed > boundary(newest) { close(context, tables, passed, start) } else { Ok(()) }
 }
 
-impl IdlePairs {
-    /// Nothing is known of the stores yet.
-    pub(super) fn new() -> Self {
-        let kept = layouts::kept_segments(Interval::Minute).unwrap_or(u64::MAX);
-        Self { kept, seen: 0, closed: 0 }
-    }
-
-    /// The boundary that is passed when the newest minute is in this segment.
-    const fn boundary(&self, segment: u64) -> u64 {
-        let quarter = if self.kept < 4 { 1 } else { self.kept / 4 };
-        segment.saturating_sub(self.kept / 2) / quarter * quarter
-    }
-
-    /// Closes pairs that are silent when an event of this minute passes a boundary.
-    #[inline]
-    pub(super) fn advance(
-        &mut self,
-        context: &mut Context<'_, Entry>,
-        tables: &mut Tables,
-        start: Timestamp,
-    ) -> Result<()> {
-        let segment = store_keys::segment(Interval::Minute, start);
-        if segment <= self.seen {
-            return Ok(());
-        }
-        self.seen = segment;
-        let boundary = self.boundary(segment);
-        // What the store has seen, its last owner has closed.
-        if boundary > self.closed.max(self.boundary(tables.windows.newest_segment()?)) {
-            close(context, tables, boundary, start)?;
-        }
-        self.closed = self.closed.max(boundary);
-        Ok(())
-    }
+/// The boundary that is passed when the newest minute is in this segment.
+fn boundary(segment: u64) -> u64 {
+    let kept = layouts::kept_segments(Interval::Minute).unwrap_or(u64::MAX);
+    let quarter = (kept / 4).max(1);
+    segment.saturating_sub(kept / 2) / quarter * quarter
 }
 
 fn close(

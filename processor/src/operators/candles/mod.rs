@@ -57,7 +57,6 @@ use super::rules::{REVISION_HORIZON_MS, is_closed};
 use super::{Entry, Pair, Result};
 use crate::interval::Interval;
 use feeds::MarkCause;
-use idle::IdlePairs;
 use index::PairIndex;
 use seen::Seeing;
 use steps::MarkSteps;
@@ -68,7 +67,6 @@ use windows::{Added, EventMinute};
 pub struct Candles {
     tables: Tables,
     index: PairIndex,
-    idle: IdlePairs,
     steps: MarkSteps,
 }
 
@@ -79,7 +77,6 @@ impl Candles {
         Self {
             tables: Tables::new(stores),
             index: PairIndex::new(stores),
-            idle: IdlePairs::new(),
             steps: MarkSteps::new(step_windows),
         }
     }
@@ -91,10 +88,9 @@ impl Candles {
         pair: &Pair,
         event: &MarketEvent,
     ) -> Result<bool> {
-        let Self { tables, index, idle, .. } = self;
+        let Self { tables, index, .. } = self;
         let newest = tables.feeds.newest_near(pair)?;
         let start = Interval::Minute.start(event.event_time);
-        idle.advance(context, tables, start)?;
         let span = (start, Timestamp(start.0 + Interval::Minute.length_ms()));
         let (feed_clock, mut near) = tables.feeds.look_up(pair, event, span)?;
         let clock = newest.max(feed_clock);
@@ -104,6 +100,7 @@ impl Candles {
             context.count("too_late");
             return Ok(false);
         }
+        idle::close_silent(context, tables, start)?;
         if near.spilled {
             near = near.and(tables.feeds.look_up_own(pair.key(), event, span)?);
         }
@@ -155,7 +152,7 @@ impl Candles {
         key: &[u8],
         mark: &FeedMark,
     ) -> Result<()> {
-        let Self { tables, index, steps, .. } = self;
+        let Self { tables, index, steps } = self;
         if key.starts_with(&NO_PAIR) {
             return steps.take_mark(context, tables, index, key, mark);
         }
