@@ -176,6 +176,29 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_over_both_parts_is_one_gap_and_known_coverage_adds_up() {
+        let part = |missing_trades, coverage_ms, gap| Candle {
+            missing_trades,
+            coverage_ms,
+            gap,
+            ..Candle::at(Decimal::ONE, Timestamp(1), 0)
+        };
+        for (one, other, expected) in [
+            ((Some(3), Some(10), false), (Some(5), Some(20), true), (Some(5), Some(30), true)),
+            ((Some(3), None, true), (Some(3), Some(20), true), (Some(3), Some(20), true)),
+            ((None, Some(10), false), (Some(5), None, false), (Some(5), Some(10), false)),
+            ((None, None, false), (None, None, false), (None, None, false)),
+        ] {
+            let [one, other] = [one, other].map(|(missing, ms, gap)| part(missing, ms, gap));
+            for (mut whole, part) in [(one.clone(), other.clone()), (other, one)] {
+                assert!(merge(&mut whole, &part));
+                let merged = (whole.missing_trades, whole.coverage_ms, whole.gap);
+                assert_eq!(merged, expected);
+            }
+        }
+    }
+
+    #[test]
     fn a_sum_that_does_not_fit_is_null_and_stays_so() {
         let huge: Decimal = "90000000000000000000".parse().unwrap();
         let part = single(&MarketEvent::trade(Decimal::ONE, huge, Timestamp(1)), 0);
