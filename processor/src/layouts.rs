@@ -5,8 +5,7 @@ use std::sync::Arc;
 use schemas::avro::{self, Reader};
 use schemas::topic::Cleanup;
 use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
-use streams::Layout;
-use streams::store::Retention;
+use streams::{Layout, Retention};
 
 use crate::interval::Interval;
 use crate::operators::{FeedState, Window};

@@ -18,14 +18,14 @@
 
 use schemas::avro::{self, Reader, Record};
 use schemas::{Basis, CandleKey, Codec, Kind, PairKey, Timestamp};
-use streams::store::Retention;
+use streams::Retention;
 
 use crate::interval::Interval;
 
 /// Windows of a pair that are adjacent: half an hour of minutes, a day and a bit of hours, a month
 /// of days.
 pub const SEGMENT: i64 = 32;
-pub use streams::store::retention::PREFIX;
+pub use streams::retention::PREFIX;
 /// Added to a segment's number so that it is never negative. The shortest segment has 2^20 ms.
 const MIDDLE: i64 = 1 << 47;
 /// Bytes of basis and time at the end of a candle's store key.

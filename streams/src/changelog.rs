@@ -13,7 +13,7 @@
 
 use crate::error::{Error, Result};
 use crate::record::{Batch, ChangeRef, Row};
-use crate::store::Retention;
+use crate::retention::Retention;
 
 type Map = Box<dyn Fn(&[u8], &mut Vec<u8>) -> Result<(), String> + Send + Sync>;
 type Encode<V> = Box<dyn Fn(&V, &mut Vec<u8>) + Send + Sync>;

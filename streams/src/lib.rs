@@ -99,11 +99,12 @@
 //! 3. The same records in the same order give the same commits, byte for byte.
 //! 4. Stream time never decreases.
 //! 5. Every dropped record is counted and stands in the dead letters.
+//! 6. A windowed store answers alike on every member, standby and view, whenever they were restored.
 //!
 //! # What this does not do
 //!
 //! A sub-topology has one source topic: two logs meet in a repartition topic, which orders them. There
-//! are no joins and no global tables. Stores hold whole values by key; there are no timestamped or
+//! are no joins. Tables are for readers. Stores hold whole values by key; there are no timestamped or
 //! versioned stores. Windows are tumbling.
 
 pub mod buffer;
@@ -117,6 +118,7 @@ pub mod processor;
 pub mod punctuation;
 pub mod record;
 pub mod replica;
+pub mod retention;
 pub mod runtime;
 pub mod store;
 pub mod task;
@@ -129,6 +131,7 @@ pub use error::{Error, Failure, Result};
 pub use processor::{Context, Processor};
 pub use record::SinkRecord;
 pub use replica::Replica;
+pub use retention::Retention;
 pub use task::{Commit, Task};
 pub use topology::{Builder, Stream, Topology};
 

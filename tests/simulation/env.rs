@@ -8,10 +8,10 @@ use std::time::Duration;
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use streams::record::{Offset, Partition, TaskId, Timestamp};
-use streams::store::{Committed, Retention, Store as _};
+use streams::store::{Committed, Store as _};
 use streams::task::State;
 use streams::topology::SubTopology;
-use streams::{Error, Replica, Result, Task, Topology};
+use streams::{Error, Replica, Result, Retention, Task, Topology};
 
 use super::broker::Broker;
 use super::disk::Disk;

@@ -13,9 +13,11 @@
 
 use streams::punctuation::{PunctuationType, Schedule};
 use streams::record::{SourceRecord, SubTopologyId, Timestamp};
-use streams::store::{Retention, StoreHandle};
+use streams::store::StoreHandle;
 use streams::window::TumblingWindows;
-use streams::{Builder, Context, Failure, Layout, Processor, Result, SinkRecord, Stream, Topology};
+use streams::{
+    Builder, Context, Failure, Layout, Processor, Result, Retention, SinkRecord, Stream, Topology,
+};
 
 /// The sink whose times are the wall clock's: different in every run.
 pub(crate) const PULSE: &str = "pulse";

@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::Committed;
 use super::layer::hash;
-use super::{Committed, Retention};
 use crate::changelog::Layout;
 use crate::error::{Error, Result};
 use crate::record::ChangeRef;
+use crate::retention::Retention;
 
 /// Bytes of an entry beside its slot, key and encoded value: its share of the index, and rounding by
 /// the allocator.

@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::layer::Layer;
-use super::retention::BITS;
-use super::{Freshness, Retention, Store, retention};
+use super::{Freshness, Store};
 use crate::error::Result;
 use crate::record::{KeyValue, Offset};
+use crate::retention::{self, BITS, Retention};
 
 /// A larger layer is dropped once it is written: that of a restore would fill the memory.
 const MAX_WRITTEN: usize = 48 << 20;

@@ -16,10 +16,11 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::Store;
 use super::fjall::FjallDatabase;
 use super::sled::SledDatabase;
-use super::{Retention, Store};
 use crate::error::{Error, Result};
+use crate::retention::Retention;
 
 /// An engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

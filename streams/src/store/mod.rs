@@ -10,7 +10,7 @@
 //! - A batch may be applied in parts as long as its position comes last: records are whole
 //!   values, so replaying from an older position overwrites to the same end.
 //! - There is no `put`: a store changes only by [`Store::apply`], and forgets only what is hidden from
-//!   every reader ([`retention`]).
+//!   every reader ([`crate::retention`]).
 
 pub mod cache;
 pub mod committed;
@@ -22,7 +22,6 @@ mod layer;
 pub mod memory;
 #[cfg(test)]
 mod properties;
-pub mod retention;
 pub mod sled;
 #[cfg(test)]
 mod windowed_properties;
@@ -34,7 +33,6 @@ pub use committed::Committed;
 pub use engine::Engine;
 pub use freshness::{Freshness, Moment};
 pub use memory::MemoryStore;
-pub use retention::Retention;
 
 use crate::error::Result;
 use crate::record::Offset;

@@ -8,10 +8,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::engine::{Database, Engine};
-use super::{Cache, Committed, MemoryStore, Retention, Store, StoreHandle};
+use super::{Cache, Committed, MemoryStore, Store, StoreHandle};
 use crate::changelog::Layout;
 use crate::error::Result;
 use crate::record::{Change, ChangeRef, Offset};
+use crate::retention::Retention;
 
 /// With spans of two segments.
 const KEPT: Retention = Retention::of_segments(8);

@@ -55,7 +55,8 @@ use crate::error::{Error, Failure, Result};
 use crate::processor::Scope;
 use crate::punctuation::{Punctuation, PunctuationType};
 use crate::record::{Batch, Partition, SubTopologyId, Timestamp};
-use crate::store::{Committed, Retention, Store};
+use crate::retention::Retention;
+use crate::store::{Committed, Store};
 
 type Keys = dyn Fn(&Batch) -> Result<StoreKeys> + Send + Sync;
 type Wire = dyn Fn(&mut Builder) + Send + Sync;

@@ -18,10 +18,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::segmented::SegmentedStore;
+use super::Store;
 use super::disk::{Epoch, Epochs, is_full, no_room, read_position, unreadable};
-use super::{Retention, Store};
 use crate::error::{Error, Result};
 use crate::record::{ChangeRef, KeyValue, Offset};
+use crate::retention::Retention;
 
 /// Changes of a run that becomes a table; a table for each handful would cost more to merge than the
 /// journal does to write. Few in tests, so that both ways are met.

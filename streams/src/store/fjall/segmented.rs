@@ -18,7 +18,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::{FjallDatabase, FjallStore};
 use crate::error::{Error, Result};
 use crate::record::{ChangeRef, KeyValue, Offset};
-use crate::store::{Retention, Store};
+use crate::retention::Retention;
+use crate::store::Store;
 
 /// Greater than the key of every span.
 const AFTER_SPANS: [u8; 9] = [u8::MAX; 9];

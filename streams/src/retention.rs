@@ -16,7 +16,7 @@
 /// Bytes of a segment's number at the beginning of a store key.
 pub const PREFIX: usize = 6;
 /// Bits of a segment's number.
-pub(super) const BITS: usize = PREFIX * 8;
+pub(crate) const BITS: usize = PREFIX * 8;
 
 /// How many segments a windowed store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Retention {
     }
 
     /// Segments that share a keyspace of fjall: at most a quarter more than what is kept stays on disk.
-    pub(super) const fn span(self) -> u64 {
+    pub(crate) const fn span(self) -> u64 {
         let quarter = self.segments / 4;
         if quarter == 0 { 1 } else { quarter }
     }
