@@ -6,9 +6,8 @@ use schemas::Decimal;
 
 use super::*;
 use crate::Venue;
-use crate::book::replay::{Line, Replay, capture};
-use crate::book::{Outcome, Quote, Reason, Rules};
-use crate::book::Book;
+use crate::book::replay::{Line, Replay, capture, name};
+use crate::book::{Book, Outcome, Quote, Reason, Rules};
 
 const BTCUSDT: &str = "binance/20240808_spot_btcusdt.jsonl.zst";
 const ETHUSDT: &str = "binance/20240808_spot_ethusdt.jsonl.zst";
@@ -41,7 +40,7 @@ fn best(quote: &Quote) -> Option<[Decimal; 4]> {
 /// The product in the address of a snapshot.
 fn pair(url: &str) -> anyhow::Result<String> {
     let symbol = url.split_once("symbol=").and_then(|(_, rest)| rest.split('&').next());
-    Ok(crate::book::replay::name(&protocol::pair(symbol.unwrap_or_default())?))
+    Ok(name(&protocol::pair(symbol.unwrap_or_default())?))
 }
 
 fn replay(lines: &[Line], mut each: impl FnMut(&Replay, &[String])) -> anyhow::Result<Replay> {
@@ -65,22 +64,26 @@ fn replay(lines: &[Line], mut each: impl FnMut(&Replay, &[String])) -> anyhow::R
 
 #[test]
 fn the_best_of_the_book_is_the_book_ticker_at_every_update() -> anyhow::Result<()> {
-    for (name, expected) in [(BTCUSDT, 3_449), (ETHUSDT, 3_432)] {
+    // The snapshot of ETHUSDT is the state after the last held update: it is in sync at once.
+    for (name, at_updates, at_snapshot) in [(BTCUSDT, 3_449, 0), (ETHUSDT, 3_432, 1)] {
         let lines = capture(name)?;
         let tickers = tickers(&lines)?;
-        let (mut compared, mut equal) = (0, 0);
+        let snapshot =
+            lines.iter().find(|line| line.kind == "http").map(|line| snapshot(&line.raw));
+        let snapshot = snapshot.transpose()?.and_then(|snapshot| snapshot.span);
+        let (mut compared, mut differences) = ([0, 0], Vec::new());
         let replay = replay(&lines, |replay, pairs| {
-            for pair in pairs {
-                let Some(quote) = replay.books[pair].quote() else { continue };
-                let Some(id) = quote.sequence else { continue };
-                if let Some((_, ticker)) = tickers.range(..=id).next_back() {
-                    compared += 1;
-                    equal += usize::from(best(&quote) == Some(*ticker));
+            for quote in pairs.iter().filter_map(|pair| replay.books[pair].quote()) {
+                let id = quote.sequence.unwrap_or_default();
+                let Some((_, ticker)) = tickers.range(..=id).next_back() else { continue };
+                compared[usize::from(snapshot == Some(Span::at(id)))] += 1;
+                if best(&quote) != Some(*ticker) {
+                    differences.push((quote, *ticker));
                 }
             }
         })?;
-        assert_eq!(replay.resyncs, [], "{name}");
-        assert_eq!((compared, equal), (expected, expected), "{name}");
+        assert_eq!((replay.resyncs, differences), (vec![], vec![]), "{name}");
+        assert_eq!(compared, [at_updates, at_snapshot], "{name}");
     }
     Ok(())
 }
@@ -107,11 +110,9 @@ fn books_of_one_connection_join_their_snapshots() -> anyhow::Result<()> {
 #[test]
 fn a_missing_update_is_a_gap_at_the_next_one() -> anyhow::Result<()> {
     let mut lines = capture(ETHUSDT)?;
-    let updates = lines.iter().enumerate().filter(|(_, line)| line.raw.contains("@depth"));
-    let Some((at, _)) = updates.skip(1_000).map(|(at, line)| (at, line.kind.clone())).next() else {
-        anyhow::bail!("fewer than a thousand updates")
-    };
-    lines.remove(at);
+    let mut updates = lines.iter().enumerate().filter(|(_, line)| line.raw.contains("@depth"));
+    let skipped = updates.nth(1_000).map(|(at, _)| at).unwrap_or_default();
+    lines.remove(skipped);
     let replay = replay(&lines, |_, _| {})?;
     assert_eq!(replay.resyncs, [("ETH-USDT".to_owned(), Reason::SequenceGap)]);
     Ok(())

@@ -46,7 +46,8 @@ struct Book<'a> {
 pub(super) fn parse(text: &str, out: &mut Vec<BookMessage>) -> Result<()> {
     let frame: Frame<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let channel = frame.channel.as_deref().unwrap_or_default();
-    let product = channel.strip_prefix(protocol::BOOK).filter(|_| frame.event.as_deref() == Some("data"));
+    let product =
+        channel.strip_prefix(protocol::BOOK).filter(|_| frame.event.as_deref() == Some("data"));
     let Some(product) = product else { return Ok(()) };
     let update = content("data", frame.data).and_then(|book| self::frame(&book, FrameKind::Update));
     BookMessage::push(protocol::pair(product)?, update, out)

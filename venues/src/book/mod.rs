@@ -115,7 +115,9 @@ enum State {
     /// Without a snapshot.
     Waiting,
     /// With a fetched snapshot whose id no update has reached yet.
-    Joining { has_update: bool },
+    Joining {
+        has_update: bool,
+    },
     InSync,
 }
 
@@ -276,13 +278,15 @@ impl Book {
         } else {
             outcome = self.prove(snapshot);
         }
-        while let Some(update) = self.buffer.pop() {
-            match self.apply(update) {
-                Outcome::Unchanged => {}
-                quote @ Outcome::Quote(_) => outcome = quote,
-                // The updates that are left would be held again.
-                resync @ Outcome::Resync(_) => return resync,
-            }
+        let mut is_changed = matches!(outcome, Outcome::Quote(_));
+        while !matches!(outcome, Outcome::Resync(_)) {
+            let Some(update) = self.buffer.pop() else {
+                // One quote for all of them: the last state.
+                let quote = self.quote().filter(|_| is_changed);
+                return quote.map_or(Outcome::Unchanged, Outcome::Quote);
+            };
+            outcome = self.apply(update);
+            is_changed |= matches!(outcome, Outcome::Quote(_));
         }
         outcome
     }

@@ -88,8 +88,10 @@ impl Replay {
         self.frames += 1;
         if !self.books.contains_key(pair) {
             let terms = self.depths.get(pair).zip(self.precisions.get(pair));
-            let terms = terms.map(|(depth, precision)| Terms { depth: *depth, precision: *precision });
-            let rules = (self.venue.adapter().books.rules)(terms).context("a book without terms")?;
+            let terms =
+                terms.map(|(depth, precision)| Terms { depth: *depth, precision: *precision });
+            let rules =
+                (self.venue.adapter().books.rules)(terms).context("a book without terms")?;
             self.books.insert(pair.to_owned(), Book::new(rules));
         }
         let book = self.books.get_mut(pair).context("no book")?;

@@ -42,11 +42,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: true,
     },
     parse: protocol::parse,
-    books: Books {
-        parse: book::parse,
-        snapshot: None,
-        rules: |_| Some(Rules::Plain),
-    },
+    books: Books { parse: book::parse, snapshot: None, rules: |_| Some(Rules::Plain) },
     liveness: Liveness {
         keepalive: None,
         lifetime: None,

@@ -15,9 +15,8 @@ const CAPTURE: &str = "deribit/20210417_ws.jsonl.zst";
 type Best = [Decimal; 4];
 
 fn best(quote: Option<Quote>) -> Option<Best> {
-    let side = |level: Option<Level>| {
-        level.map_or([Decimal::ZERO; 2], |level| [level.price, level.size])
-    };
+    let side =
+        |level: Option<Level>| level.map_or([Decimal::ZERO; 2], |level| [level.price, level.size]);
     let quote = quote?;
     let ([bid, bid_size], [ask, ask_size]) = (side(quote.bid), side(quote.ask));
     Some([bid, bid_size, ask, ask_size])
@@ -64,7 +63,8 @@ fn the_chain_holds_and_every_ticker_is_the_best_of_the_book() -> anyhow::Result<
         let (_, state) = states.range(..=time).next_back().or(states.first_key_value())?;
         Some(*state)
     };
-    let equal = tickers.iter().filter(|(pair, time, best)| state(pair, *time) == Some(*best)).count();
+    let equal =
+        tickers.iter().filter(|(pair, time, best)| state(pair, *time) == Some(*best)).count();
     assert_eq!((tickers.len(), equal), (92, 92));
     Ok(())
 }

@@ -42,11 +42,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
-    books: Books {
-        parse: book::parse,
-        snapshot: None,
-        rules: |_| Some(Rules::Chained),
-    },
+    books: Books { parse: book::parse, snapshot: None, rules: |_| Some(Rules::Chained) },
     liveness: Liveness {
         keepalive: Some(protocol::KEEPALIVE),
         lifetime: None,
