@@ -177,9 +177,16 @@ struct Truth {
 }
 
 impl Truth {
+    fn last(&self) -> i64 {
+        i64::try_from(self.states.len()).unwrap() - 1
+    }
+
     fn snapshot(&self, id: usize) -> BookFrame {
         let (bids, asks) = (self.states[id].bids(), self.states[id].asks());
-        BookFrame { span: Some(Span::at(id as i64)), ..frame(FrameKind::Snapshot, bids, asks) }
+        BookFrame {
+            span: Some(Span::at(i64::try_from(id).unwrap())),
+            ..frame(FrameKind::Snapshot, bids, asks)
+        }
     }
 }
 
@@ -189,7 +196,7 @@ fn truth() -> impl Strategy<Value = Truth> {
     prop::collection::vec(prop::collection::vec(change, 1..4), 2..25).prop_map(|groups| {
         let mut truth = Truth { states: vec![Model::default()], updates: Vec::new() };
         for group in groups {
-            let after = truth.states.len() as i64 - 1;
+            let after = truth.last();
             let mut update = frame(FrameKind::Update, Vec::new(), Vec::new());
             for (is_bid, price, size) in group {
                 let mut one = frame(FrameKind::Update, Vec::new(), Vec::new());
@@ -202,7 +209,7 @@ fn truth() -> impl Strategy<Value = Truth> {
                 update.bids.extend(one.bids);
                 update.asks.extend(one.asks);
             }
-            update.span = Some(Span { after, last: truth.states.len() as i64 - 1 });
+            update.span = Some(Span { after, last: truth.last() });
             truth.updates.push(update);
         }
         truth
@@ -254,21 +261,17 @@ proptest! {
             check(&book, outcome, &truth)?;
             heard.push(update.span.unwrap());
         }
-        if !is_fetched {
-            prop_assert_eq!((book.is_in_sync(), resyncs), (false, vec![]));
-            return Ok(());
-        }
-        // The book must be in sync at the end if the updates that were heard chain from the snapshot on.
-        let id = id as i64;
+        // In sync at the end means: the updates that were heard chain from the snapshot on.
+        let id = i64::try_from(id).unwrap();
         let needed: Vec<Span> = heard.iter().copied().filter(|span| span.last >= id).collect();
-        let mut chain = needed.windows(2).all(|pair| pair[0].last == pair[1].after);
-        chain &= needed.first().is_some_and(|span| span.after <= id);
-        prop_assert_eq!(book.is_in_sync(), chain, "{:?} {}", needed, id);
-        if chain {
-            prop_assert_eq!(resyncs, vec![]);
-            prop_assert_eq!(book.quote().and_then(|quote| quote.sequence), needed.last().map(|span| span.last));
-        } else if !needed.is_empty() {
-            prop_assert_eq!(resyncs.len(), 1, "{:?}", resyncs);
+        let chains = needed.windows(2).all(|pair| pair[0].last == pair[1].after);
+        let begins = needed.first().is_some_and(|span| span.after <= id);
+        prop_assert_eq!(book.is_in_sync(), is_fetched && chains && begins, "{:?}", needed);
+        let fails = is_fetched && !needed.is_empty() && !(chains && begins);
+        prop_assert_eq!(resyncs.len(), usize::from(fails), "{:?}", resyncs);
+        if book.is_in_sync() {
+            let sequence = book.quote().and_then(|quote| quote.sequence);
+            prop_assert_eq!(sequence, needed.last().map(|span| span.last));
         }
     }
 

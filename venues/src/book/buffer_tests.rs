@@ -18,11 +18,12 @@ fn update(levels: usize) -> BookFrame {
 #[test]
 fn the_oldest_updates_leave_a_full_buffer_and_the_start_follows() {
     let mut buffer = Buffer::new();
-    for id in 0..3 * MAX_UPDATES as i64 {
+    let bound = i64::try_from(MAX_UPDATES).unwrap();
+    for id in 0..3 * bound {
         buffer.push(Span { after: id, last: id + 1 }, update(1), true);
     }
-    assert_eq!((buffer.updates.len(), buffer.start()), (MAX_UPDATES, Some(2 * MAX_UPDATES as i64)));
-    let at = 3 * MAX_UPDATES as i64;
+    assert_eq!((buffer.updates.len(), buffer.start()), (MAX_UPDATES, Some(2 * bound)));
+    let at = 3 * bound;
     buffer.push(Span { after: at, last: at + 1 }, update(MAX_BUFFERED_LEVELS), true);
     assert_eq!(
         (buffer.updates.len(), buffer.levels, buffer.start()),

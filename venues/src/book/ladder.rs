@@ -64,7 +64,9 @@ impl Ladder {
     /// Takes the levels of an update.
     pub(super) fn update(&mut self, changes: &[Level]) {
         if changes.len() <= FEW {
-            changes.iter().for_each(|change| self.set(*change));
+            for change in changes {
+                self.set(*change);
+            }
         } else {
             self.merge(changes);
         }

@@ -8,7 +8,7 @@
 //!    "change_id":29357199425,"bids":[["delete",0.027,0.0],["change",0.0275,1.2]],"asks":[], …}
 //! ```
 //!
-//! Rules of the venue (Deribit API, "book.{instrument_name}.{interval}"):
+//! Rules of the venue (Deribit API, `book.{instrument_name}.{interval}`):
 //! - The first notification is the whole book. Each further one has `prev_change_id`, the `change_id`
 //!   of the notification before it; another id means that one is missing.
 //! - An amount is absolute; `delete` removes the level.
