@@ -91,7 +91,8 @@ pub struct Subscriptions {
 #[derive(Debug)]
 pub struct Books {
     /// Appends the book messages of one text frame; a frame of another kind has none. A frame whose
-    /// levels cannot be read is an error and a [`BookMessage::Lost`].
+    /// levels cannot be read is an error and a [`BookMessage::Lost`]; one whose pair cannot be read is
+    /// an error alone, and only a proof shows which book lost it.
     pub parse: fn(&str, &mut Vec<BookMessage>) -> Result<()>,
     /// The snapshot in the answer to the request for a pair's book. `None` where the venue sends snapshots
     /// over the feed.

@@ -75,6 +75,10 @@ fn the_best_of_the_book_is_the_book_ticker_at_every_update() -> anyhow::Result<(
         let replay = replay(&lines, |replay, pairs| {
             for quote in pairs.iter().filter_map(|pair| replay.books[pair].quote()) {
                 let id = quote.sequence.unwrap_or_default();
+                assert!(
+                    quote.event_time.is_some(),
+                    "an update dates the snapshot, which has no time"
+                );
                 let Some((_, ticker)) = tickers.range(..=id).next_back() else { continue };
                 compared[usize::from(snapshot == Some(Span::at(id)))] += 1;
                 if best(&quote) != Some(*ticker) {

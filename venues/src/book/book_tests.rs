@@ -461,6 +461,8 @@ fn a_stale_snapshot_leaves_the_updates_for_a_newer_one() {
     assert_eq!(book.apply(snapshot(14)), Outcome::Unchanged, "the book is newer");
     assert!(book.is_in_sync());
     assert_eq!(book.apply(snapshot(17)), Outcome::Unchanged, "the updates are not that far yet");
+    let lost = book.clone().lose(Reason::Disconnected);
+    assert_eq!(lost, Outcome::Resync(Reason::Disconnected), "its last quote is no longer good");
     assert_eq!((book.quote(), book.apply(update(15, 16))), (None, Outcome::Unchanged));
     assert!(matches!(book.apply(update(16, 18)), Outcome::Quote(_)));
 }

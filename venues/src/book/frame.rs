@@ -2,10 +2,9 @@
 //!
 //! Invariant: a size is never negative. A price may be, because combos of Deribit have such.
 
-use schemas::{Decimal, PairKey, Timestamp};
+use schemas::{Decimal, Timestamp};
 use serde_json::value::RawValue;
 
-use super::checksum::Precision;
 use crate::fields::{content, decimal, scalar};
 use crate::malformed::{Malformed, Result};
 
@@ -51,7 +50,7 @@ impl Span {
     }
 }
 
-/// A snapshot or an update of one book. Its pair stands beside it in [`BookMessage::Frame`].
+/// A snapshot or an update of one book. Its pair stands beside it in the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookFrame {
     /// Snapshot or update.
@@ -72,34 +71,6 @@ impl BookFrame {
     /// The levels of both sides.
     pub(super) fn len(&self) -> usize {
         self.bids.len() + self.asks.len()
-    }
-}
-
-/// A message that concerns a book.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BookMessage {
-    /// A snapshot or an update.
-    Frame(PairKey, BookFrame),
-    /// A frame of this pair cannot be read. Its changes are lost, so the book has to resync:
-    /// a venue without proof would never show the difference.
-    Lost(PairKey),
-    /// The venue acknowledged the subscription of a book with so many levels a side.
-    Depth(PairKey, usize),
-    /// The decimals of a pair's prices and sizes.
-    Precision(PairKey, Precision),
-}
-
-impl BookMessage {
-    /// Appends a frame, or notes that it is lost and returns the reason.
-    pub(crate) fn push(pair: PairKey, frame: Result<BookFrame>, out: &mut Vec<Self>) -> Result<()> {
-        match frame {
-            Ok(frame) => out.push(Self::Frame(pair, frame)),
-            Err(malformed) => {
-                out.push(Self::Lost(pair));
-                return Err(malformed);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -3,11 +3,12 @@
 //! ```text
 //! text frame ─ parse of the venue ─→ BookMessage ─→ Book ─→ Outcome
 //!
-//!            snapshot that is sent, or covered by the updates
-//!   waiting ─────────────────────────────────────────────────→ in sync ─→ Quote, Unchanged
-//!    │   ↑ ↖──────────── Resync: the snapshot is stale ┐           │
-//!    │   └──────────────── Resync: the proof failed ───┼───────────┘
-//!    └── fetched snapshot, ahead of the updates ──→ joining ──→ in sync, by the update at its id
+//!            a snapshot that is sent, or fetched and reached by the updates
+//!   waiting ───────────────────────────────────────────────→ in sync ─→ Quote, Unchanged
+//!    ↑  ↑ │ a fetched snapshot ahead of the updates           ↑   │
+//!    │  │ └──────────→ joining ── the update at its id ───────┘   │
+//!    │  └─ Resync: stale, gap ─┘                                  │
+//!    └───── Resync: checksum, gap, crossed, disconnected ─────────┘
 //! ```
 //!
 //! | venue | rules | snapshot | proof |
@@ -31,6 +32,7 @@ mod buffer;
 mod checksum;
 mod frame;
 mod ladder;
+mod message;
 mod quote;
 
 use schemas::Timestamp;
@@ -40,9 +42,10 @@ use checksum::checksum;
 use ladder::{Ladder, Side};
 
 pub use checksum::Precision;
-pub use frame::{BookFrame, BookMessage, FrameKind, Level, Span};
+pub use frame::{BookFrame, FrameKind, Level, Span};
 pub(crate) use frame::{level, levels};
 pub use ladder::MAX_LEVELS;
+pub use message::BookMessage;
 pub use quote::{Depth, Proof, Quote, Reason};
 
 /// Levels of a side in the topic `books`.
@@ -124,7 +127,7 @@ enum State {
 /// The order book of one pair.
 ///
 /// Invariants:
-/// - It publishes nothing while it is out of sync, and its levels are then not to be read.
+/// - It publishes nothing while it is out of sync: no quote and no levels.
 /// - It never publishes a bid above the ask; equal prices are a locked market and are published.
 /// - Memory is bounded: [`MAX_LEVELS`] a side and a bounded buffer of updates, whatever arrives.
 /// - The same frames give the same outcomes.
@@ -161,7 +164,7 @@ pub struct Book {
     event_time: Option<Timestamp>,
     /// Updates for the next snapshot, where it is fetched.
     buffer: Buffer,
-    /// The best bid and ask of the last quote.
+    /// The best bid and ask of the last quote since the last resync.
     published: Option<(Option<Level>, Option<Level>)>,
 }
 
@@ -182,6 +185,9 @@ impl Book {
     }
 
     /// Takes a frame of this book's pair, in the order of its connection.
+    ///
+    /// A fetched snapshot that is newer than a book in sync is taken too: it renews the range. Until
+    /// the updates reach it, the book has no quote.
     pub fn apply(&mut self, frame: BookFrame) -> Outcome {
         match (frame.kind, self.state) {
             (FrameKind::Snapshot, _) if self.rules.is_fetched() => self.join(&frame),
@@ -195,15 +201,15 @@ impl Book {
         }
     }
 
-    /// Notes that frames are lost: the connection ended, or a frame could not be read. A book that is
-    /// out of sync already gives [`Outcome::Unchanged`], because its resync has begun.
+    /// Notes that frames are lost: the connection ended, or a frame could not be read. A book without
+    /// a quote since its last resync gives [`Outcome::Unchanged`]: there is no second interval to mark.
     pub fn lose(&mut self, reason: Reason) -> Outcome {
-        let was_in_sync = self.is_in_sync();
+        let has_quote = self.published.is_some();
         let outcome = self.fail(reason);
         if reason == Reason::Disconnected {
             self.buffer.restart(None);
         }
-        if was_in_sync { outcome } else { Outcome::Unchanged }
+        if has_quote { outcome } else { Outcome::Unchanged }
     }
 
     /// The book is the venue's own, as far as its proof tells.
@@ -310,6 +316,8 @@ impl Book {
         }
         if span.last > snapshot {
             self.change(&update);
+        } else {
+            self.finish(&update);
         }
         self.state = State::InSync;
         self.prove(&update)
@@ -399,6 +407,9 @@ impl Book {
     }
 }
 
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile;
 #[cfg(test)]
 #[path = "replay_tests.rs"]
 pub(crate) mod replay;
