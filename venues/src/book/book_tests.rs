@@ -329,8 +329,9 @@ proptest! {
 }
 
 fn any_decimal() -> impl Strategy<Value = Decimal> {
-    let text = "-?[0-9]{1,20}(\\.[0-9]{0,18})?".prop_map(|text| text.parse().unwrap_or_default());
-    prop_oneof![Just(Decimal::ZERO), text]
+    let largest = 10i128.pow(schemas::decimal::PRECISION) - 1;
+    let units = prop_oneof![-2i128..4, -largest..=largest, Just(largest), Just(-largest)];
+    units.prop_map(|units| Decimal::from_units(units).unwrap())
 }
 
 fn any_frame() -> impl Strategy<Value = BookFrame> {

@@ -113,3 +113,50 @@ pub struct Depth {
     /// The venue's time of the newest frame.
     pub event_time: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mid, spread, microprice and imbalance of a bid and an ask, each `price size`.
+    fn measures(bid: &str, ask: &str) -> [Option<String>; 4] {
+        let level = |text: &str| {
+            let (price, size) = text.split_once(' ')?;
+            Some(Level { price: price.parse().ok()?, size: size.parse().ok()? })
+        };
+        let (bid, ask) = (level(bid), level(ask));
+        let quote = Quote { bid, ask, sequence: None, proof: Proof::None, event_time: None };
+        let all = [quote.mid(), quote.spread(), quote.microprice(), quote.imbalance()];
+        all.map(|value| value.map(|value| value.to_string()))
+    }
+
+    #[test]
+    fn measures_are_exact_and_rounded_half_to_even() {
+        let shown = |texts: [&str; 4]| texts.map(|text| Some(text.to_owned()));
+        for (bid, ask, expected) in [
+            ("1 1", "2 2", ["1.5", "1", "1.333333333333333333", "-0.333333333333333333"]),
+            ("1 2", "2 1", ["1.5", "1", "1.666666666666666667", "0.333333333333333333"]),
+            (
+                "61837.63 3.78826",
+                "61837.64 1.54698",
+                ["61837.635", "0.01", "61837.637100449089450521", "0.420089817890104288"],
+            ),
+            ("1 1", "1.000000000000000001 1", ["1", "0.000000000000000001", "1", "0"]),
+            (
+                "1.000000000000000001 5",
+                "1.000000000000000002 5",
+                ["1.000000000000000002", "0.000000000000000001", "1.000000000000000002", "0"],
+            ),
+            ("-0.5 1", "0.5 3", ["0", "1", "-0.25", "-0.5"]),
+        ] {
+            assert_eq!(measures(bid, ask), shown(expected), "{bid} / {ask}");
+        }
+    }
+
+    #[test]
+    fn an_empty_side_has_an_imbalance_only() {
+        assert_eq!(measures("1 1", ""), [None, None, None, Some("1".into())]);
+        assert_eq!(measures("", "1 7"), [None, None, None, Some("-1".into())]);
+        assert_eq!(measures("", ""), [None, None, None, None]);
+    }
+}
