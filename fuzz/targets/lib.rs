@@ -1,7 +1,9 @@
 //! What the targets share: how a venue's messages are checked.
 
 use schemas::{Codec, Decimal, MarketEvent, PairKey, Timestamp};
-use venues::book::{BOOK_LEVELS, Book, BookMessage, MAX_LEVELS, Outcome, Precision, Quote, Reason, Terms};
+use venues::book::{
+    BOOK_LEVELS, Book, BookMessage, MAX_LEVELS, Outcome, Precision, Quote, Reason, Terms,
+};
 use venues::{Malformed, Message, Parsed, UNKNOWN, Venue};
 
 /// When every frame arrives.
@@ -19,7 +21,11 @@ pub fn venue(venue: Venue, data: &[u8]) {
 }
 
 fn check(venue: Venue, parsed: &Parsed) {
-    assert!(venue.adapter().kinds.contains(&parsed.kind) || parsed.kind == UNKNOWN, "{}", parsed.kind);
+    assert!(
+        venue.adapter().kinds.contains(&parsed.kind) || parsed.kind == UNKNOWN,
+        "{}",
+        parsed.kind
+    );
     if let Message::Event(pair, event) = &parsed.message {
         survives(pair, event);
     }
@@ -89,6 +95,8 @@ fn sound(quote: &Quote) {
         }
     }
     let is_empty = quote.bid.is_none() && quote.ask.is_none();
-    let is_ratio = |value: Decimal| value <= Decimal::ONE && !value.checked_add(Decimal::ONE).is_none_or(Decimal::is_negative);
+    let is_ratio = |value: Decimal| {
+        value <= Decimal::ONE && !value.checked_add(Decimal::ONE).is_none_or(Decimal::is_negative)
+    };
     assert_eq!(quote.imbalance().is_some_and(is_ratio), !is_empty);
 }
