@@ -1,6 +1,9 @@
 //! What the targets share: how a venue's messages are checked.
 
-use schemas::{Codec, MarketEvent, PairKey, Timestamp};
+use schemas::{Codec, Decimal, MarketEvent, PairKey, Timestamp};
+use venues::book::{
+    BOOK_LEVELS, Book, BookMessage, MAX_LEVELS, Outcome, Precision, Quote, Reason, Terms,
+};
 use venues::{Malformed, Message, Parsed, UNKNOWN, Venue};
 
 /// When every frame arrives.
@@ -18,7 +21,11 @@ pub fn venue(venue: Venue, data: &[u8]) {
 }
 
 fn check(venue: Venue, parsed: &Parsed) {
-    assert!(venue.adapter().kinds.contains(&parsed.kind) || parsed.kind == UNKNOWN, "{}", parsed.kind);
+    assert!(
+        venue.adapter().kinds.contains(&parsed.kind) || parsed.kind == UNKNOWN,
+        "{}",
+        parsed.kind
+    );
     if let Message::Event(pair, event) = &parsed.message {
         survives(pair, event);
     }
@@ -29,4 +36,67 @@ pub fn survives(pair: &PairKey, event: &MarketEvent) {
     let codec = Codec::offline();
     assert_eq!(codec.decode::<PairKey>(&codec.to_bytes(pair)).as_ref(), Ok(pair));
     assert_eq!(codec.decode::<MarketEvent>(&codec.to_bytes(event)).as_ref(), Ok(event));
+}
+
+/// Any lines are taken by a book of a venue: text frames, and answers with its snapshot. Pairs are not
+/// told apart, so that one book meets more of them.
+pub fn book(venue: Venue, data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let adapter = &venue.adapter().books;
+    let Some(precision) = Precision::new(5, 8) else { return };
+    let mut terms = Terms { depth: 10, precision };
+    let Some(mut book) = (adapter.rules)(Some(terms)).map(Book::new) else { return };
+    for line in text.lines() {
+        let (mut messages, before) = (Vec::new(), terms);
+        if let Err(malformed) = (adapter.parse)(line, &mut messages) {
+            assert!(Malformed::LABELS.contains(&malformed.label()));
+        }
+        if let Some(frame) = adapter.snapshot.and_then(|snapshot| snapshot(line).ok()) {
+            taken(&mut book, |book| book.apply(frame));
+        }
+        for message in messages {
+            match message {
+                BookMessage::Frame(_, frame) => taken(&mut book, |book| book.apply(frame)),
+                BookMessage::Lost(_) => taken(&mut book, |book| book.lose(Reason::SequenceGap)),
+                BookMessage::Depth(_, depth) => terms.depth = depth,
+                BookMessage::Precision(_, precision) => terms.precision = precision,
+            }
+        }
+        if let Some(rules) = (adapter.rules)(Some(terms)).filter(|_| terms != before) {
+            book = Book::new(rules);
+        }
+    }
+}
+
+/// The outcome and the book agree, and a book in sync is sound.
+fn taken(book: &mut Book, change: impl FnOnce(&mut Book) -> Outcome) {
+    let outcome = change(book);
+    match outcome {
+        Outcome::Quote(quote) => assert_eq!(book.quote(), Some(quote)),
+        Outcome::Unchanged => {}
+        Outcome::Resync(_) => assert!(!book.is_in_sync() && book.quote().is_none()),
+    }
+    let (Some(quote), Some(depth)) = (book.quote(), book.depth(usize::MAX)) else { return };
+    sound(&quote);
+    assert!(depth.bids.len() <= MAX_LEVELS && depth.asks.len() <= MAX_LEVELS);
+    assert_eq!((depth.bids.first(), depth.asks.first()), (quote.bid.as_ref(), quote.ask.as_ref()));
+    assert!(depth.bids.is_sorted_by(|a, b| a.price > b.price));
+    assert!(depth.asks.is_sorted_by(|a, b| a.price < b.price));
+    assert!(depth.bids.iter().chain(&depth.asks).all(|level| level.size.is_positive()));
+    assert!(book.depth(BOOK_LEVELS).is_some_and(|top| depth.bids.starts_with(&top.bids)));
+}
+
+/// Never crossed, and each value is where it must be.
+fn sound(quote: &Quote) {
+    if let Some((bid, ask)) = quote.bid.zip(quote.ask) {
+        assert!(bid.price <= ask.price);
+        for value in [quote.mid(), quote.microprice()] {
+            assert!(value.is_some_and(|value| bid.price <= value && value <= ask.price));
+        }
+    }
+    let is_empty = quote.bid.is_none() && quote.ask.is_none();
+    let is_ratio = |value: Decimal| {
+        value <= Decimal::ONE && !value.checked_add(Decimal::ONE).is_none_or(Decimal::is_negative)
+    };
+    assert_eq!(quote.imbalance().is_some_and(is_ratio), !is_empty);
 }

@@ -72,6 +72,11 @@ impl Decimal {
         Self::from_units(self.0.checked_add(other.0)?)
     }
 
+    /// The exact difference; `None` beyond 38 digits.
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        Self::from_units(self.0.checked_sub(other.0)?)
+    }
+
     /// The product, to the nearest 10⁻¹⁸ (ties to even); `None` beyond 38 digits.
     ///
     /// Prices and sizes with nine fraction digits or fewer, which is all that venues send, give
@@ -82,6 +87,68 @@ impl Decimal {
         let units = i128::try_from(magnitude).ok()?;
         Self::from_units(if (self.0 < 0) == (other.0 < 0) { units } else { -units })
     }
+
+    /// The mean of two (value, weight), to the nearest 10⁻¹⁸ (ties to even): it is rounded once.
+    /// `None` when both weights are zero or one is negative.
+    ///
+    /// ```
+    /// use schemas::Decimal;
+    /// let (bid, ask): (Decimal, Decimal) = ("10.1".parse()?, "10.2".parse()?);
+    /// let mid = Decimal::weighted_mean([(bid, Decimal::ONE), (ask, Decimal::ONE)]);
+    /// assert_eq!(mid.map(|mid| mid.to_string()), Some("10.15".into()));
+    /// # Ok::<(), schemas::decimal::ParseDecimalError>(())
+    /// ```
+    pub fn weighted_mean(parts: [(Self, Self); 2]) -> Option<Self> {
+        // Two products of 38 digits each have 77 digits at most together: 256 bits hold 77.
+        let (mut positive, mut negative, mut weights) = ((0, 0), (0, 0), 0);
+        for (value, weight) in parts {
+            weights += u128::try_from(weight.0).ok()?;
+            let product = wide_mul(value.0.unsigned_abs(), weight.0.unsigned_abs());
+            let sum = if value.0 < 0 { &mut negative } else { &mut positive };
+            *sum = wide_add(*sum, product);
+        }
+        let is_negative = negative > positive;
+        let (more, less) = if is_negative { (negative, positive) } else { (positive, negative) };
+        let units = i128::try_from(div_wide(wide_sub(more, less), weights)?).ok()?;
+        Self::from_units(if is_negative { -units } else { units })
+    }
+}
+
+/// The sum of two 256 bit numbers that fits into 256 bits.
+fn wide_add((high, low): (u128, u128), (more_high, more_low): (u128, u128)) -> (u128, u128) {
+    let (low, carry) = low.overflowing_add(more_low);
+    (high + more_high + u128::from(carry), low)
+}
+
+/// The difference of two 256 bit numbers, the first of which is not the smaller one.
+fn wide_sub((high, low): (u128, u128), (less_high, less_low): (u128, u128)) -> (u128, u128) {
+    let (low, borrow) = low.overflowing_sub(less_low);
+    (high - less_high - u128::from(borrow), low)
+}
+
+/// A 256 bit number divided by any other, rounded half to even; `None` when the divisor is zero or
+/// the quotient needs more than 128 bits.
+fn div_wide((high, low): (u128, u128), divisor: u128) -> Option<u128> {
+    if high >= divisor {
+        return None;
+    }
+    let (mut quotient, mut remainder) = (0u128, high);
+    if high == 0 {
+        (quotient, remainder) = (low / divisor, low % divisor);
+    } else {
+        for bit in (0..u128::BITS).rev() {
+            let carry = remainder >> (u128::BITS - 1) != 0;
+            remainder = (remainder << 1) | ((low >> bit) & 1);
+            quotient <<= 1;
+            if carry || remainder >= divisor {
+                remainder = remainder.wrapping_sub(divisor);
+                quotient |= 1;
+            }
+        }
+    }
+    let rest = divisor - remainder;
+    let is_up = remainder > rest || (remainder == rest && quotient & 1 == 1);
+    quotient.checked_add(u128::from(is_up))
 }
 
 /// The 256 bit product of two numbers, as its upper and lower half.
@@ -248,7 +315,60 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn means_are_rounded_once_half_to_even() -> Result<(), ParseDecimalError> {
+        let largest = decimal("99999999999999999999.999999999999999999")?;
+        let mean = |parts: [(i128, i128); 2]| {
+            let parts = parts.map(|(value, weight)| (Decimal(value), Decimal(weight)));
+            Decimal::weighted_mean(parts).map(Decimal::units)
+        };
+        for (parts, units) in [
+            ([(0, 1), (1, 1)], Some(0)),
+            ([(1, 1), (2, 1)], Some(2)),
+            ([(-1, 1), (-2, 1)], Some(-2)),
+            ([(-1, 1), (0, 1)], Some(0)),
+            ([(1, 2), (2, 1)], Some(1)),
+            ([(1, 1), (2, 2)], Some(2)),
+            ([(7, 0), (9, 3)], Some(9)),
+            ([(7, 0), (9, 0)], None),
+            ([(7, 2), (9, -1)], None),
+            ([(largest.0, largest.0), (largest.0, largest.0)], Some(largest.0)),
+            ([(largest.0, largest.0), (-largest.0, largest.0)], Some(0)),
+            ([(largest.0, largest.0), (-largest.0, 1)], Some(largest.0 - 2)),
+        ] {
+            assert_eq!(mean(parts), units, "{parts:?}");
+        }
+        assert_eq!(largest.checked_sub(decimal("-1")?), None);
+        assert_eq!(decimal("1")?.checked_sub(decimal("2.5")?), decimal("-1.5").ok());
+        Ok(())
+    }
+
     proptest! {
+        #[test]
+        fn a_mean_of_small_numbers_is_the_nearest(
+            values in proptest::array::uniform2(-1_000_000_000i128..1_000_000_000),
+            weights in proptest::array::uniform2(1i128..1_000_000_000),
+        ) {
+            let parts = [0, 1].map(|at| (Decimal(values[at]), Decimal(weights[at])));
+            let (sum, all) = (values[0] * weights[0] + values[1] * weights[1], weights[0] + weights[1]);
+            let units = Decimal::weighted_mean(parts).map(Decimal::units);
+            let off = |units: i128| (units * all - sum).abs() * 2;
+            prop_assert!(units.is_some_and(|units| off(units) < all || (off(units) == all && units % 2 == 0)));
+        }
+
+        #[test]
+        fn a_mean_does_not_change_with_the_scale_of_its_weights(
+            values in proptest::array::uniform2(-(LIMIT.cast_signed() - 1)..LIMIT.cast_signed()),
+            weights in proptest::array::uniform2(1i128..1_000_000_000),
+        ) {
+            // The second way divides a number of more than 128 bits, the first one of less or more.
+            let mean = |scale: i128| {
+                Decimal::weighted_mean([0, 1].map(|at| (Decimal(values[at]), Decimal(weights[at] * scale))))
+            };
+            prop_assert!(mean(1).is_some());
+            prop_assert_eq!(mean(1), mean(1_000_000_000_000_000_000_000_000));
+        }
+
         #[test]
         fn any_value_survives_its_text(units in -(LIMIT.cast_signed() - 1)..LIMIT.cast_signed()) {
             let value = Decimal(units);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use schemas::{PairKey, Timestamp};
 
+use crate::book::{BookFrame, BookMessage, Rules, Terms};
 use crate::history::TradeHistory;
 use crate::instrument::{Class, Instrument};
 use crate::limits::Limits;
@@ -44,6 +45,8 @@ pub struct Adapter {
     /// Appends the messages of one text frame, received at a time. The parts that can be parsed
     /// are appended even if another part is malformed.
     pub parse: fn(&str, Timestamp, &mut Vec<Parsed>) -> Result<()>,
+    /// Order books.
+    pub books: Books,
     /// Signs of life of a connection.
     pub liveness: Liveness,
     /// The instruments that the venue lists.
@@ -82,6 +85,20 @@ pub struct Subscriptions {
     pub expected: fn(&[String]) -> Vec<Subscription>,
     /// An acknowledgement of no subscription at all means that the venue refused.
     pub empty_is_refusal: bool,
+}
+
+/// A venue's order books.
+#[derive(Debug)]
+pub struct Books {
+    /// Appends the book messages of one text frame; a frame of another kind has none. A frame whose
+    /// levels cannot be read is an error and a [`BookMessage::Lost`]; one whose pair cannot be read is
+    /// an error alone, and only a proof shows which book lost it.
+    pub parse: fn(&str, &mut Vec<BookMessage>) -> Result<()>,
+    /// The snapshot in the answer to the request for a pair's book. `None` where the venue sends snapshots
+    /// over the feed.
+    pub snapshot: Option<fn(&str) -> Result<BookFrame>>,
+    /// The rules of a book with these terms. Only Kraken has terms.
+    pub rules: fn(Option<Terms>) -> Option<Rules>,
 }
 
 /// Signs of life of a connection.

@@ -3,6 +3,7 @@
 //! ```text
 //! subscriptions ──→ text frames to send
 //! text frame ─ parse ─→ Message ─ Pipeline ─→ Output: event, mark, gap, dead letter
+//! text frame ─ parse ─→ BookMessage ─ Book ─→ Outcome: quote, resync
 //! listing, history ──→ requests to send; their answers ─ parse ─→ instruments, trades
 //! ```
 //!
@@ -26,6 +27,7 @@
 mod adapter;
 pub mod binance;
 pub mod bitstamp;
+pub mod book;
 pub mod coinbase;
 pub mod deribit;
 mod fields;
@@ -42,7 +44,7 @@ mod request;
 mod test_data;
 mod venue;
 
-pub use adapter::{Adapter, Endpoints, Listing, Liveness, StreamsOf, Subscriptions};
+pub use adapter::{Adapter, Books, Endpoints, Listing, Liveness, StreamsOf, Subscriptions};
 pub use fields::{decimal, integer, optional, scalar};
 pub use instrument::{Class, Instrument, ListingChange};
 pub use limits::Limits;

@@ -1,12 +1,14 @@
 //! Binance spot.
 
+mod book;
 mod history;
 mod limits;
 mod protocol;
 
 use std::time::Duration;
 
-use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::adapter::{Adapter, Books, Endpoints, Listing, Liveness, Subscriptions};
+use crate::book::Rules;
 use crate::history::TradeHistory;
 use crate::instrument::Class;
 use crate::message::Subscription;
@@ -44,6 +46,11 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    books: Books {
+        parse: book::parse,
+        snapshot: Some(book::snapshot),
+        rules: |_| Some(Rules::Joined { limit: book::SNAPSHOT_LIMIT }),
+    },
     liveness: Liveness {
         keepalive: None,
         lifetime: Some(Duration::from_hours(23)),

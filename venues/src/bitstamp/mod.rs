@@ -1,9 +1,11 @@
 //! Bitstamp.
 
+mod book;
 mod limits;
 mod protocol;
 
-use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::adapter::{Adapter, Books, Endpoints, Listing, Liveness, Subscriptions};
+use crate::book::Rules;
 use crate::instrument::Class;
 use crate::message::Subscription;
 use crate::request::{HttpRequest, Request};
@@ -41,6 +43,11 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    books: Books {
+        parse: book::parse,
+        snapshot: Some(book::snapshot),
+        rules: |_| Some(Rules::Dated),
+    },
     liveness: Liveness {
         keepalive: Some(protocol::KEEPALIVE),
         lifetime: None,

@@ -46,7 +46,7 @@ use crate::request::{SocketRequest, chunked};
 /// The channel of a product's trades begins with this.
 const TRADES: &str = "live_trades_";
 /// The channel of a product's order book changes begins with this.
-const BOOK: &str = "diff_order_book_";
+pub(super) const BOOK: &str = "diff_order_book_";
 /// The product whose order book is the clock: it changes several times a second.
 const CLOCK_PRODUCT: &str = "btcusd";
 /// Milliseconds that a trade may spend inside the venue: the clock is set back by it.

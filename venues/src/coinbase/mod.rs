@@ -1,10 +1,12 @@
 //! Coinbase Exchange.
 
+mod book;
 mod history;
 mod limits;
 mod protocol;
 
-use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::adapter::{Adapter, Books, Endpoints, Listing, Liveness, Subscriptions};
+use crate::book::Rules;
 use crate::history::TradeHistory;
 use crate::instrument::Class;
 use crate::request::{HttpRequest, Request};
@@ -40,6 +42,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: true,
     },
     parse: protocol::parse,
+    books: Books { parse: book::parse, snapshot: None, rules: |_| Some(Rules::Plain) },
     liveness: Liveness {
         keepalive: None,
         lifetime: None,

@@ -1,10 +1,12 @@
 //! Deribit: futures, perpetuals, options and spot.
 
+mod book;
 mod history;
 mod limits;
 mod protocol;
 
-use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::adapter::{Adapter, Books, Endpoints, Listing, Liveness, Subscriptions};
+use crate::book::Rules;
 use crate::history::TradeHistory;
 use crate::message::Subscription;
 
@@ -40,6 +42,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    books: Books { parse: book::parse, snapshot: None, rules: |_| Some(Rules::Chained) },
     liveness: Liveness {
         keepalive: Some(protocol::KEEPALIVE),
         lifetime: None,

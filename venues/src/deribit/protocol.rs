@@ -250,7 +250,7 @@ pub(super) fn pair(name: &str) -> Result<PairKey> {
 }
 
 /// A future that is paid in the coin: its amounts are USD.
-fn is_inverse(pair: &PairKey) -> bool {
+pub(super) fn is_inverse(pair: &PairKey) -> bool {
     pair.quote == "USD"
 }
 
@@ -418,7 +418,7 @@ fn change(item: &Item<'_>) -> Result<Message> {
 }
 
 /// `amount ÷ price`, digit by digit, rounded to the nearest 10⁻¹⁸ (ties to even).
-fn quotient(amount: Decimal, price: Decimal) -> Option<Decimal> {
+pub(super) fn quotient(amount: Decimal, price: Decimal) -> Option<Decimal> {
     let (amount, price) = (amount.units(), price.units());
     if amount < 0 || price <= 0 {
         return None;

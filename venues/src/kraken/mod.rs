@@ -1,10 +1,12 @@
 //! Kraken spot, version 2 of its feed.
 
+mod book;
 mod history;
 mod limits;
 mod protocol;
 
-use crate::adapter::{Adapter, Endpoints, Listing, Liveness, Subscriptions};
+use crate::adapter::{Adapter, Books, Endpoints, Listing, Liveness, Subscriptions};
+use crate::book::Rules;
 use crate::history::TradeHistory;
 use crate::instrument::Class;
 use crate::request::Request;
@@ -40,6 +42,11 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    books: Books {
+        parse: book::parse,
+        snapshot: None,
+        rules: |terms| terms.map(Rules::Checksummed),
+    },
     liveness: Liveness {
         keepalive: Some(protocol::KEEPALIVE),
         lifetime: None,
