@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use schemas::avro::{self, Reader};
-use schemas::topic::Cleanup;
 use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
 use streams::{Layout, Retention};
 
 use crate::interval::Interval;
 use crate::operators::{FeedState, Window};
-use crate::store_keys::{candle_key, read_candle_key, segment_length};
+use crate::store_keys::{self, candle_key, read_candle_key};
 
 /// The version of the candle keys. Stores of another version are ignored and restored from the
 /// topic.
@@ -83,20 +82,8 @@ pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<W
             Ok(())
         },
     );
-    match kept_segments(interval) {
+    match store_keys::kept_segments(interval) {
         Some(segments) => layout.with_retention(Retention::of_segments(segments)),
         None => layout,
-    }
-}
-
-/// The segments that cover what the interval's topic holds; `None` where that is everything.
-pub fn kept_segments(interval: Interval) -> Option<u64> {
-    match interval.topic().cleanup() {
-        Cleanup::CompactDelete(time) => {
-            let segments =
-                time.as_millis().div_ceil(segment_length(interval).unsigned_abs().into());
-            Some(u64::try_from(segments).unwrap_or(u64::MAX))
-        }
-        Cleanup::Compact | Cleanup::Delete(_) => None,
     }
 }

@@ -17,6 +17,7 @@
 //! cost is one look-up per segment of a range.
 
 use schemas::avro::{self, Reader, Record};
+use schemas::topic::Cleanup;
 use schemas::{Basis, CandleKey, Codec, Kind, PairKey, Timestamp};
 use streams::Retention;
 
@@ -80,13 +81,25 @@ const fn basis_byte(basis: Basis) -> u8 {
 }
 
 /// Milliseconds of a segment's windows.
-pub const fn segment_length(interval: Interval) -> i64 {
+const fn segment_length(interval: Interval) -> i64 {
     SEGMENT * interval.length_ms()
 }
 
 /// The number of the segment of a time.
 pub const fn segment(interval: Interval, time: Timestamp) -> u64 {
     (time.0.div_euclid(segment_length(interval)) + MIDDLE).cast_unsigned()
+}
+
+/// The segments that cover what the interval's topic holds; `None` where that is everything.
+pub fn kept_segments(interval: Interval) -> Option<u64> {
+    match interval.topic().cleanup() {
+        Cleanup::CompactDelete(time) => {
+            let segments =
+                time.as_millis().div_ceil(segment_length(interval).unsigned_abs().into());
+            Some(u64::try_from(segments).unwrap_or(u64::MAX))
+        }
+        Cleanup::Compact | Cleanup::Delete(_) => None,
+    }
 }
 
 /// The prefix of the store keys of all candles in the segment of a time.

@@ -18,7 +18,6 @@ use streams::Context;
 
 use super::tables::{ClockAdvance, Tables};
 use crate::interval::Interval;
-use crate::layouts;
 use crate::operators::pairs::exchange_of;
 use crate::operators::{Entry, Result};
 use crate::store_keys;
@@ -45,7 +44,7 @@ pub(super) fn close_silent(
 
 /// The boundary that is passed when the newest minute is in this segment.
 fn boundary(segment: u64) -> u64 {
-    let kept = layouts::kept_segments(Interval::Minute).unwrap_or(u64::MAX);
+    let kept = store_keys::kept_segments(Interval::Minute).unwrap_or(u64::MAX);
     let quarter = (kept / 4).max(1);
     segment.saturating_sub(kept / 2) / quarter * quarter
 }
