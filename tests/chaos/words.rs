@@ -35,9 +35,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const WHOLE: Duration = Duration::from_hours(1);
 /// Records of the repartition topic that show that the group works.
 const SOME: i64 = 3_000;
-/// Kills in search of one that leaves a transaction open, and how many must.
-const KILLS: usize = 12;
-const OPEN: usize = 2;
+/// Between two commits of a member.
+const COMMIT: Duration = Duration::from_millis(100);
 /// The load goes on without a broker, after another has taken its place.
 const WITHOUT: Duration = Duration::from_secs(5);
 
@@ -169,13 +168,6 @@ impl WordsWorld {
         })
     }
 
-    fn owns_something(&mut self, name: &str) -> Result<()> {
-        self.wait(&format!("{name} to have a task"), |world| {
-            let member = world.members.get(name).context("no such member")?;
-            Ok(!owned_tasks(&member.log()?).is_empty())
-        })
-    }
-
     fn all_are_owned(&mut self) -> Result<()> {
         self.wait("the members to have all tasks", |world| {
             let logs = world.members.values().map(Process::log);
@@ -218,25 +210,33 @@ impl WordsWorld {
     }
 }
 
-/// `kill -9`, until it has struck between the two commits.
+/// `kill -9` of each member in the middle of a commit, after records for the other sub-topology.
 pub(crate) fn killed_during_commits(world: &mut WordsWorld) -> Result<()> {
-    let mut open = 0;
-    for kill in 0..KILLS {
-        let name = MEMBERS[kill % 2];
-        world.owns_something(name)?;
+    for name in MEMBERS {
+        world.all_are_owned()?;
         let mut member = world.members.remove(name).context("no such member")?;
+        wait_until("a commit to be open", BOUND, || {
+            member.signal("STOP")?;
+            // One that is still open then is not of the other member, which goes on.
+            if is_open(&world.words)? && {
+                std::thread::sleep(COMMIT * 5);
+                is_open(&world.words)?
+            } {
+                return Ok(Some(()));
+            }
+            member.signal("CONT")?;
+            Ok(None)
+        })?;
         member.kill()?;
-        open += usize::from(
-            !topics::undecided(&world.words.servers, &world.words.repartition())?.is_empty(),
-        );
         world.join(name)?;
-        if open == OPEN {
-            return world.owns_something(name);
-        }
         world.processed(SOME)?;
     }
-    ensure!(open > 0, "none of {KILLS} kills left a transaction open");
     Ok(())
+}
+
+/// A transaction with records of the repartition topic is open.
+fn is_open(words: &Words) -> Result<bool> {
+    Ok(!topics::undecided(&words.servers, &words.repartition())?.is_empty())
 }
 
 /// The broker that leads the first partition of the repartition topic.
