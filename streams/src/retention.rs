@@ -18,6 +18,15 @@ pub const PREFIX: usize = 6;
 /// Bits of a segment's number.
 pub(crate) const BITS: usize = PREFIX * 8;
 
+/// How far the windows of a store have come, as a processor sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiryClock {
+    /// The largest segment among all changes.
+    pub newest: u64,
+    /// The first segment that has not expired; 0 in a store that is not windowed.
+    pub first_kept: u64,
+}
+
 /// How many segments a windowed store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -31,7 +40,11 @@ impl Retention {
     }
 
     /// The number of a key's segment; what a shorter key lacks is zero.
+    #[inline]
     pub fn segment(key: &[u8]) -> u64 {
+        if let Some(first) = key.first_chunk::<8>() {
+            return u64::from_be_bytes(*first) >> 16;
+        }
         let mut number = [0; 8];
         let length = key.len().min(PREFIX);
         number[2..2 + length].copy_from_slice(&key[..length]);

@@ -27,7 +27,7 @@ use super::layer::hash;
 use crate::changelog::Layout;
 use crate::error::{Error, Result};
 use crate::record::ChangeRef;
-use crate::retention::Retention;
+use crate::retention::{ExpiryClock, Retention};
 
 /// Bytes of an entry beside its slot, key and encoded value: its share of the index, and rounding by
 /// the allocator.
@@ -135,18 +135,18 @@ impl<V> Cache<V> {
         }
     }
 
-    /// The first segment that has not expired, uncommitted changes included.
-    fn first_kept(&self) -> u64 {
+    /// Uncommitted changes included.
+    #[inline]
+    fn clock(&self) -> ExpiryClock {
+        let newest = self.changed.newest.max(self.committed.newest_segment());
         let retention = self.committed.retention();
-        retention.map_or(0, |retention| retention.first_kept(self.newest_segment()))
+        let first_kept = retention.map_or(0, |retention| retention.first_kept(newest));
+        ExpiryClock { newest, first_kept }
     }
 
-    fn newest_segment(&self) -> u64 {
-        self.changed.newest.max(self.committed.newest_segment())
-    }
-
+    #[inline]
     fn is_expired(&self, key: &[u8]) -> bool {
-        let first = self.first_kept();
+        let first = self.clock().first_kept;
         first > 0 && Retention::segment(key) < first
     }
 
@@ -362,16 +362,11 @@ impl<V> StoreHandle<V> {
         Ok(RefMut::filter_map(cache, |cache| cache.slots[slot].value.as_mut()).ok().map(ValueRef))
     }
 
-    /// The expiry clock of a windowed store: the largest segment among all changes, uncommitted ones
-    /// included.
-    pub fn newest_segment(&self) -> Result<u64> {
-        Ok(self.0.try_borrow().map_err(in_use)?.newest_segment())
-    }
-
-    /// The window of `key` has expired: it has no value, and a write to it is dropped. False in a store that
-    /// is not windowed.
-    pub fn is_expired(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.0.try_borrow().map_err(in_use)?.is_expired(key))
+    /// How far the windows of the store have come, uncommitted changes included. The window of a key whose
+    /// segment is not kept has no value, and a write to it is dropped.
+    #[inline]
+    pub fn clock(&self) -> Result<ExpiryClock> {
+        Ok(self.0.try_borrow().map_err(in_use)?.clock())
     }
 
     /// The value of `key`, to change it.
@@ -428,7 +423,7 @@ impl<V> StoreHandle<V> {
         V: Clone,
     {
         let cache = self.0.try_borrow().map_err(in_use)?;
-        let first = Retention::first_key(cache.first_kept());
+        let first = Retention::first_key(cache.clock().first_kept);
         let from = from.max(if cache.committed.retention().is_some() { &first } else { &[] });
         let dirty = cache.changed.slots.iter().map(|&at| &cache.slots[at as usize]);
         let dirty = dirty.filter_map(|slot| Some((slot.key.as_deref()?, slot.value.as_ref())));

@@ -25,19 +25,14 @@ use crate::store_keys;
 /// Pairs that are read at a time.
 const PAGE: usize = 4096;
 
-/// Closes the windows of silent pairs when an event, which its minute will take, passes a boundary. Until
-/// then the store's clock is that of the minutes before, so a restart does the same.
-#[inline]
+/// Closes the windows of silent pairs when an event takes the minutes from one segment to another, past a
+/// boundary. The store's clock moves with the event's minute, so a restart in between does the same.
 pub(super) fn close_silent(
     context: &mut Context<'_, Entry>,
     tables: &mut Tables,
+    (newest, segment): (u64, u64),
     start: Timestamp,
 ) -> Result<()> {
-    let (segment, newest) =
-        (store_keys::segment(Interval::Minute, start), tables.windows.newest_segment()?);
-    if segment <= newest {
-        return Ok(());
-    }
     let passed = boundary(segment);
     if passed > boundary(newest) { close(context, tables, passed, start) } else { Ok(()) }
 }

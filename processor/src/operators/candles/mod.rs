@@ -56,6 +56,7 @@ use super::pairs::NO_PAIR;
 use super::rules::{REVISION_HORIZON_MS, is_closed};
 use super::{Entry, Pair, Result};
 use crate::interval::Interval;
+use crate::store_keys;
 use feeds::MarkCause;
 use index::PairIndex;
 use seen::Seeing;
@@ -96,11 +97,15 @@ impl Candles {
         let clock = newest.max(feed_clock);
         let late = clock.filter(|&clock| is_closed(Interval::Minute, start, clock));
         let too_late = late.is_some_and(|clock| clock.0 - event.event_time.0 > REVISION_HORIZON_MS);
-        if too_late || tables.windows.have_expired(start)? {
+        let minutes = tables.windows.clock()?;
+        let segment = store_keys::segment(Interval::Minute, start);
+        if too_late || segment < minutes.first_kept {
             context.count("too_late");
             return Ok(false);
         }
-        idle::close_silent(context, tables, start)?;
+        if segment > minutes.newest {
+            idle::close_silent(context, tables, (minutes.newest, segment), start)?;
+        }
         if near.spilled {
             near = near.and(tables.feeds.look_up_own(pair.key(), event, span)?);
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use schemas::{Basis, Candle, MarketEvent, Status, Timestamp};
+use streams::retention::ExpiryClock;
 use streams::store::{StoreEntry, StoreHandle};
 
 use super::feed::Span;
@@ -81,14 +82,9 @@ impl Windows {
         Ok(self.table(interval).entry(&self.key)?)
     }
 
-    /// The minutes of that time have expired: those of all pairs, whatever their clocks say.
-    pub(super) fn have_expired(&self, start: Timestamp) -> Result<bool> {
-        Ok(self.minutes.is_expired(&store_keys::segment_prefix(Interval::Minute, start))?)
-    }
-
-    /// The largest segment of a minute so far, uncommitted ones included.
-    pub(super) fn newest_segment(&self) -> Result<u64> {
-        Ok(self.minutes.newest_segment()?)
+    /// How far the minutes of all pairs have come, whatever the clocks of the pairs say.
+    pub(super) fn clock(&self) -> Result<ExpiryClock> {
+        Ok(self.minutes.clock()?)
     }
 
     /// The candle of a minute.
