@@ -52,7 +52,7 @@ fn the_example_counts_each_word_once_through_a_kill() -> Result<()> {
     let dead = topics::read(&words.servers, &words.topic("word-dead-letters"))?;
     let reasons: Vec<_> = dead.iter().map(|letter| letter.headers.get("reason")).collect();
     ensure!(reasons == [Some(&"not_text".to_owned())], "{dead:?}");
-    Ok(())
+    words.finish()
 }
 
 /// How many tasks of each sub-topology a member has.
@@ -88,7 +88,9 @@ fn two_members_own_half_of_each_topic_and_one_that_leaves_gives_all_back() -> Re
     ensure!(status.success(), "{status}: {}", two.log()?);
     come_to_own(&mut one, 2, 4)?;
     words.write(&[b"be"])?;
-    come_to(&words, &mut one, &[("to", 2), ("be", 3), ("or", 1), ("not", 1)])
+    come_to(&words, &mut one, &[("to", 2), ("be", 3), ("or", 1), ("not", 1)])?;
+    one.stop()?;
+    words.finish()
 }
 
 const TABLE_PARTITIONS: i32 = 3;
@@ -200,5 +202,5 @@ fn a_table_is_followed_by_a_member_and_survives_its_restart() -> Result<()> {
             Ok(())
         })?;
     }
-    Ok(())
+    words.finish()
 }

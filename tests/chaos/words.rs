@@ -165,7 +165,7 @@ impl WordsWorld {
     fn processed(&mut self, count: i64) -> Result<()> {
         let mut before = None;
         self.wait("words to be counted", |world| {
-            // Nothing is known while a coordinator moves.
+            // A coordinator that moves does not answer.
             let Ok(now) = world.moved() else { return Ok(false) };
             Ok(now >= *before.get_or_insert(now) + count)
         })
@@ -220,7 +220,11 @@ impl WordsWorld {
             };
             one.iter().map(more).sum()
         };
-        Ok(Cost { lost: beyond(&sent, &counts), doubled: beyond(&counts, &sent), still })
+        let (lost, doubled) = (beyond(&sent, &counts), beyond(&counts, &sent));
+        if lost + doubled == 0 {
+            self.words.finish()?;
+        }
+        Ok(Cost { lost, doubled, still })
     }
 }
 

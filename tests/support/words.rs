@@ -12,7 +12,7 @@ use super::{Process, broker, topics};
 /// The example, where cargo puts it.
 const EXAMPLE: &str = "examples/word_count";
 
-/// Topics, a group and state directories of its own; dropped, they are gone.
+/// Topics and a group of its own; dropped, they are gone. Its folder stays after a failure.
 pub struct Words {
     /// Where Kafka is.
     pub servers: String,
@@ -29,7 +29,7 @@ impl Words {
         Ok(Self { servers, prefix, folder })
     }
 
-    /// What its topics begin with.
+    /// The prefix of its topics.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -77,6 +77,11 @@ impl Words {
         Ok(())
     }
 
+    /// The last of a test that went well: its logs are not needed.
+    pub fn finish(self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(&self.folder)?)
+    }
+
     /// The newest count of each word, as a reader of committed records sees it.
     pub fn counts(&self) -> Result<BTreeMap<String, u64>> {
         let mut counts = BTreeMap::new();
@@ -95,8 +100,5 @@ impl Drop for Words {
         let names = [&names[..], &[self.repartition()]].concat();
         // A failure to tidy up must not hide the failure that led here.
         let _ = broker::delete(&self.servers, &names, &[self.group()]);
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
     }
 }
