@@ -37,7 +37,7 @@ struct Fault {
     brief: Option<&'static str>,
 }
 
-/// What it breaks: the product's group, or one whose load flows through a repartition topic.
+/// The group that breaks: the product's, or one whose load flows through a repartition topic.
 #[derive(Clone, Copy)]
 enum Inject {
     Product(fn(&mut World) -> Result<()>),

@@ -46,8 +46,8 @@ fn start(arguments: Cli) -> Result<()> {
         Command::Topics(TopicsCommand::Create(config)) => make_topics(&config),
         Command::Topics(TopicsCommand::List { topic_prefix }) => list_topics(&topic_prefix),
         Command::Pairs(Pairs::Reset(config)) => change_pairs(PairChange::Reset, &config),
-        Command::Reset(config) => reset(&config),
         Command::Pairs(Pairs::End(config)) => change_pairs(PairChange::Ended, &config),
+        Command::Reset(config) => reset(&config),
     }
 }
 

@@ -17,7 +17,7 @@ use streams::store::Store;
 const EPOCH: i64 = 1_704_067_200_000;
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 86_400_000;
-/// What the topic of the minutes holds.
+/// The retention of the minutes' topic, in milliseconds.
 const KEPT: i64 = 30 * DAY;
 /// How long the events go on, at least.
 const DAYS: i64 = 40;
@@ -130,12 +130,12 @@ impl World {
         Ok(world)
     }
 
-    /// What readers are told of each store.
+    /// The pairs of each store that readers see.
     fn answers(&self) -> Outcome<Vec<Contents>> {
         self.driver.stores().map(|(_, store)| store.range(&[], &[0xff; 8], usize::MAX)).collect()
     }
 
-    /// What each store holds.
+    /// The pairs of each store that are on disk, visible or not.
     fn held(&self) -> Outcome<Vec<Contents>> {
         self.driver.disks().map(|disk| disk.range(&[], &[0xff; 8], usize::MAX)).collect()
     }

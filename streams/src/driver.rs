@@ -274,7 +274,7 @@ impl Driver {
         self.topology.stores().zip(self.tasks.iter().flat_map(Task::stores))
     }
 
-    /// What the stores hold on disk, in the topology's order.
+    /// The stores on disk, in the topology's order.
     pub fn disks(&self) -> impl Iterator<Item = &MemoryStore> {
         self.stores.iter()
     }

@@ -1,4 +1,4 @@
-//! What a windowed store keeps: its newest windows.
+//! The retention of a windowed store: it keeps its newest windows.
 //!
 //! ```text
 //! key of a windowed store   n n n n n n | …      n: the number of its segment, big-endian

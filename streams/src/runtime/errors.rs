@@ -107,7 +107,7 @@ pub(super) fn consumer(error: &KafkaError) -> Result<(), Error> {
     }
 }
 
-/// What an error says of an instance id that the group has not released.
+/// The beginning of the error of an instance id that the group has not released.
 pub(super) const INSTANCE_HELD: &str = "the group still has a member with this --group-instance-id";
 
 /// An error after which a group member is of no more use. That of an instance (KIP-345) that another

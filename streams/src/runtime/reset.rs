@@ -34,7 +34,7 @@ pub struct ResetConfig<'a> {
     pub application_id: &'a str,
 }
 
-/// What a reset does; printed, a line for each step.
+/// The steps of a reset. Printed, each is a line.
 pub struct Reset<'a> {
     config: ResetConfig<'a>,
     /// Sources whose offsets go, and those whose offsets stay.

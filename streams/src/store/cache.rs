@@ -74,7 +74,7 @@ impl Default for Hint {
 /// The slot of windows that have expired.
 const EXPIRED: usize = usize::MAX;
 
-/// What was changed since the last drain.
+/// The changes since the last drain.
 #[derive(Default)]
 struct Changed {
     /// Slots, in the order of their first change.

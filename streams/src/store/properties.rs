@@ -18,7 +18,7 @@ const CACHE_BYTES: usize = 1 << 20;
 /// The same, and none: sled is opened again with every write.
 const CACHES: [usize; 2] = [CACHE_BYTES, 0];
 
-type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -47,11 +47,11 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-fn borrowed(changes: &[Change]) -> impl Iterator<Item = ChangeRef<'_>> {
+pub(super) fn borrowed(changes: &[Change]) -> impl Iterator<Item = ChangeRef<'_>> {
     changes.iter().map(|(key, value)| (&key[..], value.as_deref()))
 }
 
-fn model_apply(model: &mut Model, changes: &[Change]) {
+pub(super) fn model_apply(model: &mut Model, changes: &[Change]) {
     for (key, value) in changes {
         match value {
             Some(value) => model.insert(key.clone(), value.clone()),
@@ -60,7 +60,7 @@ fn model_apply(model: &mut Model, changes: &[Change]) {
     }
 }
 
-fn model_range(model: &Model, from: &[u8], to: &[u8], limit: usize) -> Vec<KeyValue> {
+pub(super) fn model_range(model: &Model, from: &[u8], to: &[u8], limit: usize) -> Vec<KeyValue> {
     if from >= to {
         return Vec::new();
     }

@@ -1,17 +1,17 @@
 //! Properties of windowed stores: on every engine they hold what a plain map keeps of its newest
 //! windows, whatever is written, closed, opened again and restored.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::engine::{Database, Engine};
+use super::properties::{Model, borrowed, model_apply, model_range};
 use super::{Cache, Committed, MemoryStore, Store, StoreHandle};
 use crate::changelog::Layout;
 use crate::error::Result;
-use crate::record::{Change, ChangeRef, Offset};
+use crate::record::{Change, Offset};
 use crate::retention::Retention;
 
 /// With spans of two segments.
@@ -19,8 +19,6 @@ const KEPT: Retention = Retention::of_segments(8);
 const SPAN: u64 = 2;
 /// Greater than every key.
 const END: [u8; 8] = [u8::MAX; 8];
-
-type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A map with an expiry clock.
 #[derive(Clone, Debug, Default)]
@@ -33,10 +31,7 @@ impl Windows {
     fn apply(&mut self, changes: &[Change]) {
         for (key, value) in changes {
             self.newest = self.newest.max(Retention::segment(key));
-            match value {
-                Some(value) => self.pairs.insert(key.clone(), value.clone()),
-                None => self.pairs.remove(key),
-            };
+            model_apply(&mut self.pairs, &[(key.clone(), value.clone())]);
             let kept = Retention::first_key(KEPT.first_kept(self.newest));
             self.pairs = self.pairs.split_off(&kept[..]);
         }
@@ -47,8 +42,7 @@ impl Windows {
     }
 
     fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let within = self.pairs.iter().filter(|(key, _)| from <= &key[..] && &key[..] < to);
-        within.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect()
+        model_range(&self.pairs, from, to, limit)
     }
 }
 
@@ -87,11 +81,7 @@ fn turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-fn borrowed(changes: &[Change]) -> impl Iterator<Item = ChangeRef<'_>> {
-    changes.iter().map(|(key, value)| (&key[..], value.as_deref()))
-}
-
-/// What is opened: the memory engine or a database in a directory.
+/// The store under test: in memory, or a database in a directory.
 enum Disk {
     Memory(MemoryStore),
     Directory(Engine, tempfile::TempDir),
@@ -153,8 +143,8 @@ fn windowed_equals_a_map(disk: &Disk, turns: &[Turn]) -> Result<(), TestCaseErro
         return Err(TestCaseError::fail("it is open"));
     };
     prop_assert_eq!(store.range(&[], &END, usize::MAX)?, model.range(&[], &END, usize::MAX));
-    // What is on disk is what is kept, but for the rest of a span: one call of sled removes few pairs, so
-    // it is given a few.
+    // The disk has the kept pairs and at most the rest of a span. One call of sled removes few pairs, so
+    // there are many calls.
     for _call in 0..40 {
         store.freeze(Offset(i64::try_from(changelog.len())?));
         store.write_frozen()?;
@@ -186,7 +176,7 @@ fn touch() -> impl Strategy<Value = (Touch, bool, bool)> {
     (touch, any::<bool>(), prop::bool::weighted(0.1))
 }
 
-/// What a processor sees of a windowed store, and the changes that it makes.
+/// A processor's view of a windowed store, and the changes that it makes.
 struct Seen {
     handle: StoreHandle<u8>,
     committed: Arc<Committed>,

@@ -1,4 +1,4 @@
-//! What a book publishes: the best bid and ask, the best levels, and the reasons for silence.
+//! Values that a book publishes: the best bid and ask, the best levels, and the reasons for silence.
 //!
 //! Every value is exact. A division is rounded once, half to even at 10⁻¹⁸.
 
