@@ -12,11 +12,10 @@
 //! repartition topic moves each word to the partition of its key.
 
 use std::error::Error;
-use std::time::Duration;
 
 use prometheus::Registry;
 use streams::runtime::{
-    App, AppConfig, GroupProtocol, Guarantee, Metrics, Queries, Stop, TopicSpec, create_topics,
+    App, AppConfig, GroupProtocol, Metrics, Queries, Stop, TopicSpec, create_topics,
 };
 use streams::store::StoreHandle;
 use streams::{Builder, Context, Failure, Layout, Processor, SinkRecord, Topology};
@@ -150,27 +149,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let application_id = format!("{prefix}word-count");
     create_all(servers, &topology, &application_id, [&lines, &counts, &dead_letters])?;
     let config = AppConfig {
-        application_id,
-        bootstrap_servers: servers.into(),
-        state_dir: state_dir.into(),
-        threads: 1,
-        processing_guarantee: Guarantee::ExactlyOnceV2,
         group_protocol,
-        group_instance_id: None,
-        commit_interval: Duration::from_millis(100),
-        cache_max_bytes: 16 << 20,
-        overlay_max_bytes: 16 << 20,
-        flush_interval: Duration::from_secs(5),
-        store_cache_bytes: 16 << 20,
-        store_engine: None,
-        restore_max_bytes: 64 << 20,
-        transaction_timeout: Duration::from_secs(10),
-        // After this time the partitions of a killed member are given to others.
-        session_timeout: Duration::from_secs(15),
-        standby: false,
-        reset_offsets: None,
-        dead_letters_topic: dead_letters,
-        kafka: Vec::new(),
+        ..AppConfig::new(application_id, servers, state_dir, dead_letters)
     };
     let metrics = Metrics::new("word_count", &Registry::new())?;
     let stop = stop_on_signal()?;

@@ -4,6 +4,7 @@
 //! producer, rejoins the group and restores the end of its changelogs. [`Error::Invalid`] and
 //! [`Error::Corrupt`] end the application instead: a person decides.
 
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use super::config::{AppConfig, GroupProtocol, StoreConfig};
 use super::context::RuntimeContext;
 use super::dead_letter_limit::DeadLetterLimit;
 use super::follower::{Claims, Follower, FollowerHandle};
-use super::kafka::{KafkaGroup, KafkaTopics};
+use super::kafka::{KafkaGroup, KafkaTopics, Membership};
 use super::metrics::Metrics;
-use super::queries::Queries;
+use super::queries::{Queries, WorkerStatus};
 use super::state_dir::StateDir;
 use super::stop::Stop;
 use super::worker::Worker;
@@ -114,6 +115,10 @@ impl App {
     pub fn run(&self) -> Result<()> {
         let shared = &self.shared;
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Before the follower can be ready alone.
+        for worker in 0..shared.config.threads {
+            shared.queries.set_member(worker, WorkerStatus::default());
+        }
         // One thread that cannot go on ends them all: its partitions would fall behind unnoticed.
         let or_stop = |result: Result<()>| result.inspect_err(|_| shared.stop.set());
         std::thread::scope(|scope| {
@@ -144,6 +149,7 @@ fn instance_id(config: &AppConfig, index: usize, is_first: bool) -> Option<Strin
 
 fn run_worker(shared: &Shared, index: usize) -> Result<()> {
     let (mut is_first, mut held_since) = (true, None);
+    let is_checked = Cell::new(false);
     supervise(&shared.stop, &shared.metrics, "worker", || {
         let Shared {
             config, topology, state_dir, metrics, queries, stop, standby, letters, ..
@@ -153,7 +159,8 @@ fn run_worker(shared: &Shared, index: usize) -> Result<()> {
             admin::check_identity(&config.stores(), topology, state_dir, queries)?;
             let name = format!("{}-{}-{index}", config.application_id, shared.instance);
             let instance = instance_id(config, index, std::mem::take(&mut is_first));
-            let member = (name.as_str(), instance.as_deref());
+            let instance = instance.as_deref();
+            let member = Membership { name: &name, instance, is_checked: &is_checked };
             let group = KafkaGroup::join(config, topology, &partitions, letters, metrics, member)?;
             // While the group answers.
             let topics = KafkaTopics::new(&config.stores(), topology, state_dir, metrics)?;

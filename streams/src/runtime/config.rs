@@ -82,6 +82,9 @@ pub struct AppConfig {
     /// Where to go on when the group's offsets are lost; `None` refuses. With offsets, and with empty
     /// stores, it changes nothing.
     pub reset_offsets: Option<ResetOffsets>,
+    /// Sources that the group has read and shall not read any more. Without its name here, the absence of
+    /// such a source is an error at the start.
+    pub removed_sources: Vec<String>,
     /// Where records go that cannot be processed.
     pub dead_letters_topic: String,
     /// Raw client settings, applied last.
@@ -89,6 +92,38 @@ pub struct AppConfig {
 }
 
 impl AppConfig {
+    /// Exactly once, one thread, the classic protocol, and a commit every 100 ms.
+    pub fn new(
+        application_id: impl Into<String>,
+        bootstrap_servers: impl Into<String>,
+        state_dir: impl Into<PathBuf>,
+        dead_letters_topic: impl Into<String>,
+    ) -> Self {
+        Self {
+            application_id: application_id.into(),
+            bootstrap_servers: bootstrap_servers.into(),
+            state_dir: state_dir.into(),
+            threads: 1,
+            processing_guarantee: Guarantee::ExactlyOnceV2,
+            group_protocol: GroupProtocol::Classic,
+            group_instance_id: None,
+            commit_interval: Duration::from_millis(100),
+            cache_max_bytes: 16 << 20,
+            overlay_max_bytes: 16 << 20,
+            flush_interval: Duration::from_secs(5),
+            store_cache_bytes: 16 << 20,
+            store_engine: None,
+            restore_max_bytes: 64 << 20,
+            transaction_timeout: Duration::from_secs(10),
+            session_timeout: Duration::from_secs(15),
+            standby: false,
+            reset_offsets: None,
+            removed_sources: Vec::new(),
+            dead_letters_topic: dead_letters_topic.into(),
+            kafka: Vec::new(),
+        }
+    }
+
     /// The rules that hold before anything connects; the message is the rule.
     pub fn validate(&self) -> Result<()> {
         self.stores().validate()?;

@@ -4,9 +4,10 @@
 //! down, and the worker answers when `poll` has returned: it commits first, with everything at
 //! hand, and needs no lock around its own state.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -23,7 +24,7 @@ use super::client::{Rebalance, StartPosition};
 use super::config::{AppConfig, GroupProtocol};
 use super::librdkafka::{Polled, Records};
 use super::stable_offsets::{STATISTICS_MS, StableOffsets};
-use super::{errors, offset_metadata};
+use super::{clock, errors, offset_metadata};
 use crate::error::{Error, Result};
 use crate::record::{Offset, Partition, SourceRecord, TaskId, Timestamp};
 use crate::task::Consumed;
@@ -38,6 +39,12 @@ const ENDS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request for the lag of a task: a metric is not worth a longer wait.
 const LAG_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The time to leave the group. Without a bound one that cannot leave would keep its process from ending,
+/// and its worker from joining again.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two looks whether it has left.
+const CLOSE_STEP: Duration = Duration::from_millis(100);
 
 /// A fetch is answered when there is as much as this, or its wait is over.
 const FETCH_MIN_BYTES: &str = "131072";
@@ -110,10 +117,13 @@ impl ConsumerContext for Context {
 pub(super) struct GroupConsumer {
     // Dropped in this order: a queue must go before its client.
     records: Records,
-    consumer: BaseConsumer<Context>,
+    /// Shared with nobody, unless it is abandoned.
+    consumer: Arc<BaseConsumer<Context>>,
     group: String,
-    /// A rebalance was given out and has no answer yet.
-    unanswered: Cell<bool>,
+    /// See [`offset_metadata::list`].
+    sources: Option<String>,
+    /// Rebalances that were given out and have no answer yet.
+    unanswered: RefCell<Vec<Rebalance>>,
 }
 
 impl GroupConsumer {
@@ -172,13 +182,21 @@ impl GroupConsumer {
             client.create_with_context(context).map_err(errors::setting)?;
         let records = Records::new(consumer.client())?;
         consumer.subscribe(&sources).map_err(errors::plain)?;
-        let group = config.application_id.clone();
-        Ok(Self { records, consumer, group, unanswered: Cell::new(false) })
+        let (group, sources) = (config.application_id.clone(), offset_metadata::list(topology));
+        let consumer = Arc::new(consumer);
+        Ok(Self { records, consumer, group, sources, unanswered: RefCell::default() })
     }
 
     /// Serves the group and returns what it decided, oldest first.
     pub(super) fn poll(&self) -> Result<Vec<Rebalance>> {
-        match self.consumer.poll(Duration::ZERO) {
+        let polled = self.consumer.poll(Duration::ZERO);
+        let mut pending =
+            self.consumer.context().pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = std::mem::take(&mut *pending);
+        drop(pending);
+        // Before an error ends the worker: the same call may have brought both.
+        self.unanswered.borrow_mut().extend(events.iter().cloned());
+        match polled {
             None => {}
             Some(Ok(message)) => {
                 let offset = rdkafka::message::Message::offset(&message);
@@ -189,10 +207,6 @@ impl GroupConsumer {
                 None => errors::consumer(&error)?,
             },
         }
-        let mut pending =
-            self.consumer.context().pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let events = std::mem::take(&mut *pending);
-        self.unanswered.set(self.unanswered.get() || !events.is_empty());
         Ok(events)
     }
 
@@ -211,7 +225,13 @@ impl GroupConsumer {
 
     /// The group's committed offsets. Waits until pending transactions of former owners have
     /// ended: what they may still commit must be in the changelogs before those are restored.
-    pub(super) fn committed(&self, tasks: &[TaskId]) -> Result<Vec<StartPosition>> {
+    ///
+    /// Adds the sources that they name to `listed`.
+    pub(super) fn committed(
+        &self,
+        tasks: &[TaskId],
+        listed: &mut BTreeSet<String>,
+    ) -> Result<Vec<StartPosition>> {
         let list = self.list(tasks);
         let committed =
             self.consumer.committed_offsets(list, COMMITTED_TIMEOUT).map_err(errors::plain)?;
@@ -224,8 +244,9 @@ impl GroupConsumer {
             let consumed = match element.offset() {
                 NativeOffset::Offset(next) => {
                     let place = format!("group {}, {topic}/{partition}", self.group);
-                    let stream_time = offset_metadata::decode(element.metadata(), &place)?;
-                    Some(Consumed { next: Offset(next), stream_time })
+                    let known = offset_metadata::decode(element.metadata(), &place)?;
+                    listed.extend(known.sources.into_iter().map(str::to_owned));
+                    Some(Consumed { next: Offset(next), stream_time: known.stream_time })
                 }
                 _ => None,
             };
@@ -251,7 +272,10 @@ impl GroupConsumer {
         for (task, consumed) in tasks {
             let mut element = list.add_partition(self.topic(*task), task.partition.0);
             element.set_offset(NativeOffset::Offset(consumed.next.0)).map_err(errors::plain)?;
-            element.set_metadata(offset_metadata::encode(consumed.stream_time));
+            element.set_metadata(offset_metadata::encode(
+                consumed.stream_time,
+                self.sources.as_deref(),
+            ));
         }
         Ok(list)
     }
@@ -266,13 +290,13 @@ impl GroupConsumer {
             let offset = consumed.as_ref().map_or(NativeOffset::Beginning, next);
             list.add_partition_offset(topic, partition, offset).map_err(errors::plain)?;
         }
-        self.unanswered.set(false);
+        self.unanswered.borrow_mut().clear();
         self.consumer.incremental_assign(&list).map_err(errors::plain)
     }
 
     /// Answers a revocation.
     pub(super) fn unassign(&self, tasks: &[TaskId]) -> Result<()> {
-        self.unanswered.set(false);
+        self.unanswered.borrow_mut().clear();
         self.consumer.incremental_unassign(&self.list(tasks)).map_err(errors::plain)
     }
 
@@ -347,6 +371,35 @@ impl GroupConsumer {
         ends.map_err(errors::plain)
     }
 
+    /// Leaves the group, and serves its last calls back meanwhile. False when it takes too long.
+    fn close(&self, bound: Duration) -> bool {
+        self.consumer.context().closing.store(true, Ordering::SeqCst);
+        // A rebalance that nobody answered, or not in its own way, would keep the client waiting for ever; and
+        // an answer to none would, too.
+        for rebalance in self.unanswered.take() {
+            let answered = match rebalance {
+                Rebalance::Assign(_) => self.consumer.unassign(),
+                Rebalance::Revoke { tasks, .. } => {
+                    self.consumer.incremental_unassign(&self.list(&tasks))
+                }
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "answer a rebalance before closing");
+            }
+        }
+        if let Err(error) = self.consumer.close_queue() {
+            tracing::debug!(%error, "close a consumer");
+        }
+        let started = clock::instant();
+        while !self.consumer.closed() {
+            if started.elapsed() > bound {
+                return false;
+            }
+            self.consumer.poll(CLOSE_STEP);
+        }
+        true
+    }
+
     /// How many records of a task's source are between its committed end and `position`.
     pub(super) fn lag(&self, task: TaskId, position: Offset) -> Option<i64> {
         let (topic, partition) = (self.topic(task), task.partition.0);
@@ -357,14 +410,67 @@ impl GroupConsumer {
 
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        // The client's own drop polls until the group has let go, and calls back meanwhile.
-        self.consumer.context().closing.store(true, Ordering::SeqCst);
-        // A rebalance that nobody answered would keep it waiting for ever; and an answer to none
-        // would, too.
-        if self.unanswered.get()
-            && let Err(error) = self.consumer.unassign()
-        {
-            tracing::debug!(%error, "unassign while closing");
+        if !self.close(CLOSE_TIMEOUT) {
+            tracing::error!(
+                group = self.group, waited = ?CLOSE_TIMEOUT,
+                "the client does not leave its group and is abandoned: the group drops it when its session ends"
+            );
+            // Its own drop would wait for ever.
+            std::mem::forget(Arc::clone(&self.consumer));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+    use rdkafka::mocking::MockCluster;
+
+    use super::super::metrics::Metrics;
+    use super::*;
+    use crate::topology::Builder;
+
+    /// What a busy machine takes to join and to lose a group.
+    const BOUND: Duration = Duration::from_mins(2);
+
+    fn next_rebalance(member: &GroupConsumer) -> Result<Rebalance> {
+        let started = clock::instant();
+        loop {
+            if let Some(rebalance) = member.poll()?.pop() {
+                return Ok(rebalance);
+            }
+            if started.elapsed() > BOUND {
+                return Err(Error::Unavailable(format!("no rebalance in {BOUND:?}")));
+            }
+            clock::wait(CLOSE_STEP);
+        }
+    }
+
+    #[test]
+    fn a_member_that_lost_its_partitions_leaves_a_group_that_is_down() -> Result<()> {
+        let cluster = MockCluster::new(1).map_err(errors::plain)?;
+        cluster.create_topic("words", 1, 1).map_err(errors::plain)?;
+        let config = AppConfig {
+            session_timeout: Duration::from_secs(6),
+            ..AppConfig::new("group", cluster.bootstrap_servers(), "unused", "dead")
+        };
+        let topology = Topology::new(|builder: &mut Builder| {
+            let _ = builder.source("words", |record| Ok(record.key.to_vec()));
+        })?;
+        let metrics = Metrics::new("test", &Registry::new());
+        let metrics = metrics.map_err(|error| Error::Invalid(error.to_string()))?;
+        let stable = StableOffsets::new(&metrics.stable_offset_held);
+        let member = GroupConsumer::new(&config, &topology, "test", None, stable)?;
+        let task = TaskId::new(0, 0);
+        assert!(matches!(next_rebalance(&member)?, Rebalance::Assign(tasks) if tasks == [task]));
+        member.assign(&[StartPosition { task, consumed: None }])?;
+        cluster.broker_down(1).map_err(errors::plain)?;
+        assert!(matches!(next_rebalance(&member)?, Rebalance::Revoke { lost: true, .. }));
+        // Without the answer, as when it is not known that one is due, the wait has an end.
+        let unanswered = member.unanswered.take();
+        assert!(!member.close(Duration::from_secs(2)), "nothing is waited for");
+        member.unanswered.replace(unanswered);
+        assert!(member.close(CLOSE_TIMEOUT), "it does not leave");
+        Ok(())
     }
 }

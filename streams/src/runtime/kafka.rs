@@ -3,6 +3,8 @@
 //! This file only translates. How each client is set up and what its errors mean is in
 //! `consumer.rs`, `producer.rs`, `flusher.rs` and `errors.rs`.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -23,7 +25,7 @@ use super::producer::OutputProducer;
 use super::purge::Purge;
 use super::stable_offsets::{STATISTICS_MS, StableOffsets};
 use super::state_dir::StateDir;
-use super::{clock, errors, lost_offsets};
+use super::{clock, errors, lost_offsets, removed_sources};
 use crate::error::Result;
 use crate::record::{Offset, Partition, SourceRecord, TaskId, Timestamp};
 use crate::store::Store;
@@ -33,12 +35,25 @@ use crate::topology::{StoreSpec, Topology};
 /// A request for where a topic is, or for a partition's first and last offset.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// One member of the group.
+#[derive(Clone, Copy)]
+pub(super) struct Membership<'a> {
+    /// The name of its clients and transactions.
+    pub(super) name: &'a str,
+    /// Of a static member.
+    pub(super) instance: Option<&'a str>,
+    /// The worker has checked the sources of the group. It does so once: a member that runs while further
+    /// sources are added goes on with its own.
+    pub(super) is_checked: &'a Cell<bool>,
+}
+
 /// A member of the group, and its producer.
 pub(super) struct KafkaGroup<'a> {
     consumer: GroupConsumer,
     producer: OutputProducer,
     config: &'a AppConfig,
     topology: &'a Topology,
+    membership: Membership<'a>,
     /// Where the tasks of the assignment under way go on.
     resumes: Vec<StartPosition>,
     /// Made when the first repartition topic is purged.
@@ -53,12 +68,14 @@ impl<'a> KafkaGroup<'a> {
         partitions: &[i32],
         letters: &DeadLetterLimit,
         metrics: &Metrics,
-        (name, instance): (&str, Option<&str>),
+        membership: Membership<'a>,
     ) -> Result<Self> {
+        let Membership { name, instance, .. } = membership;
         let producer = OutputProducer::new(config, topology, partitions, letters, name)?;
         let stable = StableOffsets::new(&metrics.stable_offset_held);
         let consumer = GroupConsumer::new(config, topology, name, instance, stable)?;
-        Ok(Self { consumer, producer, config, topology, resumes: Vec::new(), purge: None })
+        let resumes = Vec::new();
+        Ok(Self { consumer, producer, config, topology, membership, resumes, purge: None })
     }
 
     const fn guarantee(&self) -> Guarantee {
@@ -76,7 +93,12 @@ impl Group for KafkaGroup<'_> {
     }
 
     fn positions(&mut self, tasks: &[TaskId]) -> Result<Option<Vec<StartPosition>>> {
-        self.resumes = self.consumer.committed(tasks)?;
+        let mut listed = BTreeSet::new();
+        self.resumes = self.consumer.committed(tasks, &mut listed)?;
+        if !self.membership.is_checked.get() {
+            removed_sources::check(self.config, self.topology, &listed)?;
+            self.membership.is_checked.set(true);
+        }
         Ok(Some(self.resumes.clone()))
     }
 

@@ -43,7 +43,7 @@ const LOOK_BACK: i64 = 10_000;
 /// See [`LOOK_BACK`].
 const LOOK_BACK_FACTOR: i64 = 16;
 /// An answer of the broker, and the time between two records.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// The broker aborts a dead member's transaction by then.
 const DECIDED: Duration = Duration::from_mins(1);
 /// Between two looks whether it has.
@@ -203,7 +203,12 @@ fn last_record(
 
 /// Waits until no transaction is open before `end`. A reader of committed records sees none behind the
 /// first open transaction until the broker aborts it.
-fn wait_decided(reader: &BaseConsumer, topic: &str, partition: i32, end: i64) -> Result<()> {
+pub(super) fn wait_decided(
+    reader: &BaseConsumer,
+    topic: &str,
+    partition: i32,
+    end: i64,
+) -> Result<()> {
     let started = clock::instant();
     loop {
         let marks = reader.fetch_watermarks(topic, partition, ANSWER).map_err(errors::plain)?;

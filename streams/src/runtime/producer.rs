@@ -426,36 +426,15 @@ impl OutputProducer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::config::GroupProtocol;
     use crate::topology::Builder;
 
     /// An address without a server: no test of this module connects.
     const NOBODY: &str = "127.0.0.1:1";
 
     fn config() -> AppConfig {
-        AppConfig {
-            application_id: "test".into(),
-            bootstrap_servers: NOBODY.into(),
-            state_dir: "unused".into(),
-            threads: 1,
-            // Only this one is made without a broker.
-            processing_guarantee: Guarantee::AtLeastOnce,
-            group_protocol: GroupProtocol::Classic,
-            group_instance_id: None,
-            commit_interval: Duration::from_millis(100),
-            cache_max_bytes: 1 << 20,
-            overlay_max_bytes: 1 << 20,
-            flush_interval: Duration::from_secs(1),
-            store_cache_bytes: 1 << 20,
-            store_engine: None,
-            restore_max_bytes: 64 << 20,
-            transaction_timeout: Duration::from_secs(10),
-            session_timeout: Duration::from_secs(45),
-            standby: false,
-            reset_offsets: None,
-            dead_letters_topic: "dead".into(),
-            kafka: Vec::new(),
-        }
+        // Only with this guarantee it is made without a broker.
+        let processing_guarantee = Guarantee::AtLeastOnce;
+        AppConfig { processing_guarantee, ..AppConfig::new("test", NOBODY, "unused", "dead") }
     }
 
     fn producer() -> Result<OutputProducer> {

@@ -202,7 +202,7 @@ fn behind(topology: &Topology, of: SubTopologyId) -> BTreeSet<usize> {
 }
 
 /// Partitions and copies of a topic.
-fn shape_of(known: &Metadata, topic: &str) -> Result<[i32; 2]> {
+pub(super) fn shape_of(known: &Metadata, topic: &str) -> Result<[i32; 2]> {
     let found = known.topics().iter().find(|found| found.name() == topic);
     let first = found.and_then(|found| Some((found, found.partitions().first()?)));
     let (found, first) = first.ok_or_else(|| {

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
 use super::{admin, errors};
@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// After this time without an answer the command fails.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two looks for room in the queue.
+const ROOM: Duration = Duration::from_millis(100);
 
 /// A record to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,63 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// A producer whose first failure is the answer of every later call.
+pub(super) struct Writer<'a> {
+    bootstrap_servers: &'a str,
+    producer: BaseProducer<Deliveries>,
+}
+
+impl<'a> Writer<'a> {
+    /// A producer without a transaction.
+    pub(super) fn new(bootstrap_servers: &'a str, settings: &[(String, String)]) -> Result<Self> {
+        admin::check_access(bootstrap_servers, settings)?;
+        let mut client = admin::settings(bootstrap_servers, settings);
+        client
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", TIMEOUT.as_millis().to_string());
+        let producer = client.create_with_context(Deliveries::default());
+        Ok(Self { bootstrap_servers, producer: producer.map_err(errors::setting)? })
+    }
+
+    /// Hands over one record, which `record` makes again while the queue has no room. A record in the
+    /// queue is delivered or fails within [`TIMEOUT`], so the wait ends.
+    pub(super) fn write<'r>(&self, record: impl Fn() -> BaseRecord<'r, [u8], [u8]>) -> Result<()> {
+        loop {
+            self.check()?;
+            match self.producer.send(record()) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.producer.poll(ROOM);
+                }
+                Err((error, _)) => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    /// Waits until the broker has every record.
+    pub(super) fn finish(&self) -> Result<()> {
+        // Deliveries fail before the wait is over.
+        self.producer.flush(TIMEOUT * 2).map_err(|error| self.failed(&error))?;
+        self.check()
+    }
+
+    fn check(&self) -> Result<()> {
+        self.producer.context().0.get().map_or(Ok(()), |error| Err(self.failed(error)))
+    }
+
+    fn failed(&self, error: &KafkaError) -> Error {
+        let way_out = error.rdkafka_error_code().and_then(errors::way_out);
+        let servers = self.bootstrap_servers;
+        Error::Unavailable(match way_out {
+            Some(way_out) => format!("nothing is written: {error}; {way_out}"),
+            None => format!(
+                "the records were not all written: {error}; is Kafka at {servers}? it is safe to \
+                 repeat the command"
+            ),
+        })
+    }
+}
+
 /// Writes records and waits until the broker has them all.
 pub fn write_records(
     bootstrap_servers: &str,
@@ -51,33 +110,12 @@ pub fn write_records(
     topic: &str,
     records: &[NewRecord],
 ) -> Result<()> {
-    admin::check_access(bootstrap_servers, settings)?;
-    let mut client = ClientConfig::new();
-    client
-        .set("bootstrap.servers", bootstrap_servers)
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", TIMEOUT.as_millis().to_string());
-    for (name, value) in settings {
-        client.set(name, value);
-    }
-    let producer: BaseProducer<Deliveries> =
-        client.create_with_context(Deliveries::default()).map_err(errors::setting)?;
-    let failed = |error: &KafkaError| {
-        let way_out = error.rdkafka_error_code().and_then(errors::way_out);
-        Error::Unavailable(match way_out {
-            Some(way_out) => format!("nothing is written to {topic}: {error}; {way_out}"),
-            None => format!(
-                "the records were not all written to {topic}: {error}; is Kafka at \
-                 {bootstrap_servers}? it is safe to repeat the command"
-            ),
-        })
-    };
+    let writer = Writer::new(bootstrap_servers, settings)?;
     for record in records {
-        let new = BaseRecord::to(topic).partition(record.partition);
-        let new = new.key(&record.key).payload(&record.value);
-        producer.send(new).map_err(|(error, _)| failed(&error))?;
+        writer.write(|| {
+            let new = BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition);
+            new.key(&record.key).payload(&record.value)
+        })?;
     }
-    // Deliveries fail before the wait is over.
-    producer.flush(TIMEOUT * 2).map_err(|error| failed(&error))?;
-    producer.context().0.get().map_or(Ok(()), |error| Err(failed(error)))
+    writer.finish()
 }
