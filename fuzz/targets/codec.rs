@@ -8,13 +8,17 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use schemas::avro::Record;
-use schemas::{Candle, CandleKey, Codec, FeedMark, Kind, LatestPrice, MarketEvent, PairKey};
+use schemas::codec::OFFLINE_IDS;
+use schemas::{
+    Book, Candle, CandleKey, Codec, FeedMark, Kind, LatestPrice, MarketEvent, PairKey, Quote, Spread,
+    SpreadKey, TopOfBook,
+};
 use serde_json::{Value, json};
 
 /// Ids from here are the first versions, in the order of [`Kind::ALL`].
-const FIRST: i32 = 11;
+const FIRST: i32 = 101;
 /// Ids from here are versions with a field more than ours.
-const NEWER: i32 = 21;
+const NEWER: i32 = 201;
 /// The first versions, which must stay readable.
 const V1: [&str; Kind::ALL.len()] = [
     include_str!("../../schemas/fixtures/v1/pair_key.avsc"),
@@ -23,10 +27,15 @@ const V1: [&str; Kind::ALL.len()] = [
     include_str!("../../schemas/fixtures/v1/latest_price.avsc"),
     include_str!("../../schemas/fixtures/v1/candle.avsc"),
     include_str!("../../schemas/fixtures/v1/feed_mark.avsc"),
+    include_str!("../../schemas/fixtures/v1/quote.avsc"),
+    include_str!("../../schemas/fixtures/v1/book.avsc"),
+    include_str!("../../schemas/fixtures/v1/top_of_book.avsc"),
+    include_str!("../../schemas/fixtures/v1/spread_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/spread.avsc"),
 ];
 
 static CODEC: LazyLock<Codec> =
-    LazyLock::new(|| Codec::new([1, 2, 3, 4, 5, 6], Box::new(|id| Ok(schema(id)))));
+    LazyLock::new(|| Codec::new(OFFLINE_IDS, Box::new(|id| Ok(schema(id)))));
 
 fn at(id: i32, first: i32) -> Option<usize> {
     usize::try_from(id.checked_sub(first)?).ok().filter(|index| *index < Kind::ALL.len())
@@ -68,5 +77,10 @@ fuzz_target!(|data: &[u8]| {
         Kind::LatestPrice => check::<LatestPrice>(&bytes),
         Kind::Candle => check::<Candle>(&bytes),
         Kind::FeedMark => check::<FeedMark>(&bytes),
+        Kind::Quote => check::<Quote>(&bytes),
+        Kind::Book => check::<Book>(&bytes),
+        Kind::TopOfBook => check::<TopOfBook>(&bytes),
+        Kind::SpreadKey => check::<SpreadKey>(&bytes),
+        Kind::Spread => check::<Spread>(&bytes),
     }
 });

@@ -4,7 +4,7 @@ use schemas::{Codec, Decimal, MarketEvent, PairKey, Timestamp};
 use venues::book::{
     BOOK_LEVELS, Book, BookMessage, MAX_LEVELS, Outcome, Precision, Quote, Reason, Terms,
 };
-use venues::{Malformed, Message, Parsed, UNKNOWN, Venue};
+use venues::{Follow, Malformed, Message, Parsed, UNKNOWN, Venue};
 
 /// When every frame arrives.
 const AT: Timestamp = Timestamp(1_723_161_254_087);
@@ -45,7 +45,7 @@ pub fn book(venue: Venue, data: &[u8]) {
     let adapter = &venue.adapter().books;
     let Some(precision) = Precision::new(5, 8) else { return };
     let mut terms = Terms { depth: 10, precision };
-    let Some(mut book) = (adapter.rules)(Some(terms)).map(Book::new) else { return };
+    let Some(mut book) = (adapter.rules)(Follow::default(), Some(terms)).map(Book::new) else { return };
     for line in text.lines() {
         let (mut messages, before) = (Vec::new(), terms);
         if let Err(malformed) = (adapter.parse)(line, &mut messages) {
@@ -62,7 +62,7 @@ pub fn book(venue: Venue, data: &[u8]) {
                 BookMessage::Precision(_, precision) => terms.precision = precision,
             }
         }
-        if let Some(rules) = (adapter.rules)(Some(terms)).filter(|_| terms != before) {
+        if let Some(rules) = (adapter.rules)(Follow::default(), Some(terms)).filter(|_| terms != before) {
             book = Book::new(rules);
         }
     }

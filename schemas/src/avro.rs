@@ -10,6 +10,7 @@
 //! | bytes, string | length as long, then the bytes |
 //! | decimal | as bytes: the shortest big-endian two's complement of the unscaled value |
 //! | record | its fields in order, nothing between |
+//! | array | blocks: a count, then so many items; a count of zero ends it |
 
 use crate::Decimal;
 use crate::kind::Kind;
@@ -74,6 +75,17 @@ pub fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut 
             write(out, value);
         }
     }
+}
+
+/// Appends an array: one block of all items, unless there is none.
+pub fn array<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
+    if !items.is_empty() {
+        long(out, items.len().cast_signed() as i64);
+        for item in items {
+            write(out, item);
+        }
+    }
+    long(out, 0);
 }
 
 /// Takes values off the front of a record's bytes.
@@ -174,6 +186,33 @@ impl<'a> Reader<'a> {
             0 => Ok(None),
             1 => read(self).map(Some),
             _ => Err(Malformed),
+        }
+    }
+
+    /// An array of at most `most` items. Other writers may split it into blocks, with or without
+    /// their sizes.
+    pub fn array<T>(
+        &mut self,
+        most: usize,
+        mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        let mut items = Vec::new();
+        loop {
+            let count = self.long()?;
+            if count == 0 {
+                return Ok(items);
+            }
+            if count < 0 {
+                // The block's size in bytes, for readers that skip it.
+                self.long()?;
+            }
+            let count = usize::try_from(count.unsigned_abs()).map_err(|_| Malformed)?;
+            if count > most - items.len() {
+                return Err(Malformed);
+            }
+            for _ in 0..count {
+                items.push(read(self)?);
+            }
         }
     }
 

@@ -33,6 +33,16 @@ pub const HEADER_BYTES: usize = 5;
 /// Foreign schemas remembered. Past it, lookups are not remembered.
 const MAX_FOREIGN: usize = 1024;
 
+/// The ids without a registry: the place of each kind, from 1.
+pub const OFFLINE_IDS: [i32; Kind::ALL.len()] = {
+    let (mut ids, mut id) = ([0; Kind::ALL.len()], 0);
+    while id < ids.len() {
+        ids[id] = Kind::ALL[id] as i32 + 1;
+        id += 1;
+    }
+    ids
+};
+
 /// Why bytes did not become a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -97,7 +107,7 @@ impl Codec {
 
     /// The ids 1, 2, … without a registry, for everything that runs without one.
     pub fn offline() -> Self {
-        Self::new([1, 2, 3, 4, 5, 6], Box::new(|_| Ok(None)))
+        Self::new(OFFLINE_IDS, Box::new(|_| Ok(None)))
     }
 
     /// The registry's id of one of our schemas.

@@ -128,7 +128,7 @@ fn wide_sub((high, low): (u128, u128), (less_high, less_low): (u128, u128)) -> (
 
 /// A 256 bit number divided by any other, rounded half to even; `None` when the divisor is zero or
 /// the quotient needs more than 128 bits.
-fn div_wide((high, low): (u128, u128), divisor: u128) -> Option<u128> {
+pub(crate) fn div_wide((high, low): (u128, u128), divisor: u128) -> Option<u128> {
     if high >= divisor {
         return None;
     }
@@ -152,7 +152,7 @@ fn div_wide((high, low): (u128, u128), divisor: u128) -> Option<u128> {
 }
 
 /// The 256 bit product of two numbers, as its upper and lower half.
-fn wide_mul(a: u128, b: u128) -> (u128, u128) {
+pub(crate) fn wide_mul(a: u128, b: u128) -> (u128, u128) {
     const LOW: u128 = u64::MAX as u128;
     let (a_high, a_low, b_high, b_low) = (a >> 64, a & LOW, b >> 64, b & LOW);
     let low = a_low * b_low;

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use apache_avro::Schema;
+use apache_avro::schema::RecordSchema;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -64,13 +65,60 @@ impl RecordJson {
     /// # Errors
     /// `body` is not one record of the schema; `out` is then as it was.
     pub fn write(&self, kind: Kind, body: &[u8], out: &mut String) -> Result<(), Malformed> {
+        self.write_fields(kind, body, out, |_| true)
+    }
+
+    /// The same without the fields that are state: those whose doc begins with `State:`. Records of
+    /// prices keep theirs, which is how they have always been printed.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_public(&self, kind: Kind, body: &[u8], out: &mut String) -> Result<(), Malformed> {
+        let hides = matches!(kind, Kind::TopOfBook | Kind::Spread);
+        let is_state = |doc: Option<&str>| doc.is_some_and(|doc| doc.starts_with("State:"));
+        self.write_fields(kind, body, out, |doc| !(hides && is_state(doc)))
+    }
+
+    fn write_fields(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        out: &mut String,
+        shows: impl Fn(Option<&str>) -> bool,
+    ) -> Result<(), Malformed> {
         let (start, mut reader) = (out.len(), Reader::new(body));
-        let written = self.value(&self.schemas[kind as usize], &mut reader, out);
+        let written = match &self.schemas[kind as usize] {
+            Schema::Record(record) => self.record(record, &mut reader, out, &shows),
+            schema => self.value(schema, &mut reader, out),
+        };
         let written = written.and_then(|()| reader.is_empty().then_some(()).ok_or(Malformed));
         if written.is_err() {
             out.truncate(start);
         }
         written
+    }
+
+    fn record(
+        &self,
+        record: &RecordSchema,
+        from: &mut Reader<'_>,
+        out: &mut String,
+        shows: &dyn Fn(Option<&str>) -> bool,
+    ) -> Result<(), Malformed> {
+        out.push('{');
+        let mut hidden = String::new();
+        for field in &record.fields {
+            if !shows(field.doc.as_deref()) {
+                hidden.clear();
+                self.value(&field.schema, from, &mut hidden)?;
+                continue;
+            }
+            string(&field.name, separated(out));
+            out.push(':');
+            self.value(&field.schema, from, out)?;
+        }
+        out.push('}');
+        Ok(())
     }
 
     fn value(
@@ -89,15 +137,7 @@ impl RecordJson {
             }
             Schema::Enum(symbols) => string(pick(&symbols.symbols, from)?, out),
             Schema::Union(union) => self.value(pick(union.variants(), from)?, from, out)?,
-            Schema::Record(record) => {
-                out.push('{');
-                for field in &record.fields {
-                    string(&field.name, separated(out));
-                    out.push(':');
-                    self.value(&field.schema, from, out)?;
-                }
-                out.push('}');
-            }
+            Schema::Record(record) => self.record(record, from, out, &|_| true)?,
             Schema::Array(array) => {
                 out.push('[');
                 let mut left = 0;
@@ -286,6 +326,28 @@ mod tests {
         text.truncate(7);
         assert_eq!(json.write(Kind::PairKey, &body[..body.len() - 1], &mut text), Err(Malformed));
         assert_eq!(text, "before ");
+        Ok(())
+    }
+
+    #[test]
+    fn the_public_form_of_books_has_no_state_and_that_of_prices_all_of_it()
+    -> Result<(), Box<dyn std::error::Error>> {
+        use crate::avro::Record;
+        use crate::{Candle, Decimal, Spread, Timestamp};
+        let json = RecordJson::new()?;
+        let (mut spread, mut candle) = (Vec::new(), Vec::new());
+        Spread { updates: 3, ..Spread::default() }.write(&mut spread);
+        Candle::at(Decimal::ONE, Timestamp(1), 7).write(&mut candle);
+        let (mut whole, mut public, mut price) = (String::new(), String::new(), String::new());
+        json.write(Kind::Spread, &spread, &mut whole)?;
+        json.write_public(Kind::Spread, &spread, &mut public)?;
+        json.write_public(Kind::Candle, &candle, &mut price)?;
+        assert!(whole.ends_with(r#""revision":0,"spread_last":null,"spread_sum":"AA==","mid_sum":"AA==","counted_ms":0}"#), "{whole}");
+        assert!(public.starts_with(r#"{"updates":3,"spread_min":null,"#), "{public}");
+        assert!(public.ends_with(r#""status":"OPEN","revision":0}"#), "{public}");
+        assert!(price.ends_with(r#""open_tie":7,"close_tie":7,"seen":""}"#), "{price}");
+        let cut = &spread[..spread.len() - 1];
+        assert_eq!(json.write_public(Kind::Spread, cut, &mut public), Err(Malformed));
         Ok(())
     }
 

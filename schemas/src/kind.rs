@@ -16,6 +16,16 @@ crate::named! {
         Candle = "Candle",
         /// `feed_mark.avsc`
         FeedMark = "FeedMark",
+        /// `quote.avsc`
+        Quote = "Quote",
+        /// `book.avsc`
+        Book = "Book",
+        /// `top_of_book.avsc`
+        TopOfBook = "TopOfBook",
+        /// `spread_key.avsc`
+        SpreadKey = "SpreadKey",
+        /// `spread.avsc`
+        Spread = "Spread",
     }
 }
 
@@ -29,6 +39,11 @@ impl Kind {
             Self::LatestPrice => include_str!("../avro/latest_price.avsc"),
             Self::Candle => include_str!("../avro/candle.avsc"),
             Self::FeedMark => include_str!("../avro/feed_mark.avsc"),
+            Self::Quote => include_str!("../avro/quote.avsc"),
+            Self::Book => include_str!("../avro/book.avsc"),
+            Self::TopOfBook => include_str!("../avro/top_of_book.avsc"),
+            Self::SpreadKey => include_str!("../avro/spread_key.avsc"),
+            Self::Spread => include_str!("../avro/spread.avsc"),
         }
     }
 }

@@ -5,11 +5,16 @@
 //!
 //! | type | on the wire | key of |
 //! |---|---|---|
-//! | [`PairKey`] | `avro/pair_key.avsc` | `events`, `latest` |
+//! | [`PairKey`] | `avro/pair_key.avsc` | `events`, `latest`, `quotes`, `books`, `top_of_book` |
 //! | [`MarketEvent`], [`FeedMark`] | `avro/market_event.avsc`, `avro/feed_mark.avsc` | |
 //! | [`LatestPrice`] | `avro/latest_price.avsc` | |
 //! | [`CandleKey`] | `avro/candle_key.avsc` | `ohlc_1m`, `ohlc_1h`, `ohlc_1d` |
 //! | [`Candle`] | `avro/candle.avsc` | |
+//! | [`Quote`] | `avro/quote.avsc` | |
+//! | [`Book`] | `avro/book.avsc` | |
+//! | [`TopOfBook`] | `avro/top_of_book.avsc` | |
+//! | [`SpreadKey`] | `avro/spread_key.avsc` | `spreads_1m`, `spreads_1h`, `spreads_1d` |
+//! | [`Spread`] | `avro/spread.avsc` | |
 //!
 //! Bytes stop at [`codec`]: past it everything is typed. The `.avsc` files are the single source;
 //! the hand-written encoders are held to them by golden bytes and by the reference implementation.
@@ -23,6 +28,7 @@
 
 pub mod absent;
 pub mod avro;
+pub mod book;
 pub mod candle;
 mod clock;
 pub mod codec;
@@ -34,10 +40,15 @@ pub mod latest;
 pub mod mark;
 mod named;
 pub mod pair;
+pub mod quote;
 pub mod registry;
+pub mod spread;
 pub mod time;
+pub mod top_of_book;
 pub mod topic;
+mod weighted_sum;
 
+pub use book::{Book, BookLevel, Proof};
 pub use candle::{Candle, CandleKey, Status};
 pub use codec::{Codec, DecodeError};
 pub use decimal::Decimal;
@@ -46,4 +57,8 @@ pub use kind::Kind;
 pub use latest::LatestPrice;
 pub use mark::{FeedMark, PairChange, Part};
 pub use pair::PairKey;
+pub use quote::Quote;
+pub use spread::{Spread, SpreadKey};
 pub use time::Timestamp;
+pub use top_of_book::{BookState, TopOfBook};
+pub use weighted_sum::WeightedSum;

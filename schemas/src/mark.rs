@@ -9,7 +9,7 @@ use crate::avro::{self, Malformed, Reader, Record};
 use crate::kind::Kind;
 
 /// In the order of the schema.
-const PARTS: [Part; 3] = [Part::Connection, Part::Trades, Part::Tickers];
+const PARTS: [Part; 4] = [Part::Connection, Part::Trades, Part::Tickers, Part::Book];
 
 /// In the order of the schema.
 const CHANGES: [PairChange; 2] = [PairChange::Ended, PairChange::Reset];
@@ -32,6 +32,21 @@ pub enum Part {
     Trades,
     /// So do its price samples.
     Tickers,
+    /// So does its order book. Without `healthy_from`, the book is out of sync after
+    /// `healthy_until`; with a gap, it was.
+    Book,
+}
+
+impl Part {
+    /// The symbol of the schema.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "CONNECTION",
+            Self::Trades => "TRADES",
+            Self::Tickers => "TICKERS",
+            Self::Book => "BOOK",
+        }
+    }
 }
 
 /// A feed's clock, and a gap when there was one, in the same log as its events.

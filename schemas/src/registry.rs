@@ -321,7 +321,7 @@ fn reason(text: &str) -> String {
 }
 
 /// Every subject and its schema: key and value of each topic (`TopicNameStrategy`), and the feed
-/// marks, which share a topic with the events, by topic and record name.
+/// marks, which share a topic with the events or the quotes, by topic and record name.
 fn subjects(prefix: &str) -> Vec<(String, Kind)> {
     let mut subjects = Vec::new();
     for topic in Topic::ALL {
@@ -331,7 +331,9 @@ fn subjects(prefix: &str) -> Vec<(String, Kind)> {
             subjects.push((format!("{name}-value"), value));
         }
     }
-    subjects.push((format!("{}-market.FeedMark", Topic::Events.name(prefix)), Kind::FeedMark));
+    for topic in Topic::MARKED {
+        subjects.push((format!("{}-market.FeedMark", topic.name(prefix)), Kind::FeedMark));
+    }
     subjects
 }
 

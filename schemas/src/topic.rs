@@ -43,12 +43,38 @@ crate::named! {
         DeadLetters = "dead_letters",
         /// Private to the processor: how far each feed is known to be healthy.
         Feeds = "processor-feeds-changelog",
+        /// Best bids and asks and the marks of their feeds, as they came.
+        Quotes = "quotes",
+        /// The best levels of each pair's order book.
+        Books = "books",
+        /// The newest quote of each pair.
+        TopOfBook = "top_of_book",
+        /// Spreads of one minute.
+        Spreads1m = "spreads_1m",
+        /// Spreads of one hour.
+        Spreads1h = "spreads_1h",
+        /// Spreads of one day.
+        Spreads1d = "spreads_1d",
+        /// Private to the processor: how far each feed of quotes is known to be healthy.
+        QuoteFeeds = "processor-quote-feeds-changelog",
     }
 }
 
 impl Topic {
     /// The topics that Connect sinks into a table of the same name.
-    pub const SUNK: [Self; 4] = [Self::Latest, Self::Ohlc1m, Self::Ohlc1h, Self::Ohlc1d];
+    pub const SUNK: [Self; 8] = [
+        Self::Latest,
+        Self::Ohlc1m,
+        Self::Ohlc1h,
+        Self::Ohlc1d,
+        Self::TopOfBook,
+        Self::Spreads1m,
+        Self::Spreads1h,
+        Self::Spreads1d,
+    ];
+
+    /// The topics that hold feed marks beside records of another schema.
+    pub const MARKED: [Self; 2] = [Self::Events, Self::Quotes];
 
     /// The name without a prefix.
     pub const fn base_name(self) -> &'static str {
@@ -66,7 +92,13 @@ impl Topic {
             Self::Events | Self::Late => Some((Kind::PairKey, Kind::MarketEvent)),
             Self::Latest => Some((Kind::PairKey, Kind::LatestPrice)),
             Self::Ohlc1m | Self::Ohlc1h | Self::Ohlc1d => Some((Kind::CandleKey, Kind::Candle)),
-            Self::Feeds => Some((Kind::PairKey, Kind::FeedMark)),
+            Self::Feeds | Self::QuoteFeeds => Some((Kind::PairKey, Kind::FeedMark)),
+            Self::Quotes => Some((Kind::PairKey, Kind::Quote)),
+            Self::Books => Some((Kind::PairKey, Kind::Book)),
+            Self::TopOfBook => Some((Kind::PairKey, Kind::TopOfBook)),
+            Self::Spreads1m | Self::Spreads1h | Self::Spreads1d => {
+                Some((Kind::SpreadKey, Kind::Spread))
+            }
             Self::DeadLetters => None,
         }
     }
@@ -77,11 +109,19 @@ impl Topic {
     /// is also the changelog.
     pub const fn cleanup(self) -> Cleanup {
         match self {
+            // One record a frame: a tenfold of the trades.
+            Self::Quotes => Cleanup::Delete(DAY),
             Self::Events | Self::Late => Cleanup::Delete(DAY.saturating_mul(7)),
             Self::DeadLetters => Cleanup::Delete(DAY.saturating_mul(30)),
-            Self::Ohlc1m => Cleanup::CompactDelete(DAY.saturating_mul(30)),
-            Self::Ohlc1h => Cleanup::CompactDelete(DAY.saturating_mul(730)),
-            Self::Latest | Self::Ohlc1d | Self::Feeds => Cleanup::Compact,
+            Self::Ohlc1m | Self::Spreads1m => Cleanup::CompactDelete(DAY.saturating_mul(30)),
+            Self::Ohlc1h | Self::Spreads1h => Cleanup::CompactDelete(DAY.saturating_mul(730)),
+            Self::Latest
+            | Self::Ohlc1d
+            | Self::Feeds
+            | Self::Books
+            | Self::TopOfBook
+            | Self::Spreads1d
+            | Self::QuoteFeeds => Cleanup::Compact,
         }
     }
 

@@ -11,8 +11,9 @@ use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::json::RecordJson;
 use schemas::{
-    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairChange,
-    PairKey, Part, Status, TakerSide, Timestamp, VolumeSource,
+    Basis, Book, BookLevel, BookState, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice,
+    MarketEvent, PairChange, PairKey, Part, Proof, Quote, Spread, SpreadKey, Status, TakerSide,
+    Timestamp, TopOfBook, VolumeSource, WeightedSum,
 };
 
 use serde_json::Value as Json;
@@ -127,12 +128,103 @@ prop_compose! {
         (gap_from, gap_until) in (option::of(time()), option::of(time())),
         (healthy_from, first_missing_id, missing, state) in
             (option::of(time()), any::<Option<i64>>(), any::<Option<i64>>(), any::<Vec<u8>>()),
-        part in option::of(prop_oneof![Just(Part::Connection), Just(Part::Trades), Just(Part::Tickers)]),
+        part in option::of(prop_oneof![
+            Just(Part::Connection), Just(Part::Trades), Just(Part::Tickers), Just(Part::Book),
+        ]),
         change in option::of(prop_oneof![Just(PairChange::Ended), Just(PairChange::Reset)]),
     ) -> FeedMark {
         FeedMark {
             feed, healthy_until, gap_from, gap_until, reason, received_at, healthy_from,
             first_missing_id, missing, state, part, change,
+        }
+    }
+}
+
+fn proof() -> impl Strategy<Value = Proof> {
+    prop_oneof![Just(Proof::Checksum), Just(Proof::Sequence), Just(Proof::None)]
+}
+
+prop_compose! {
+    pub(crate) fn quote()(
+        [bid, bid_size, ask, ask_size] in [
+            option::of(decimal()), option::of(decimal()),
+            option::of(decimal()), option::of(decimal()),
+        ],
+        (sequence, proof) in (any::<Option<i64>>(), proof()),
+        (event_time, received_at) in (time(), time()),
+    ) -> Quote {
+        Quote { bid, bid_size, ask, ask_size, sequence, proof, event_time, received_at }
+    }
+}
+
+prop_compose! {
+    fn level()((price, size) in (decimal(), decimal())) -> BookLevel {
+        BookLevel { price, size }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn book()(
+        bids in vec(level(), 0..=Book::MAX_LEVELS),
+        asks in vec(level(), 0..4),
+        (sequence, proof) in (any::<Option<i64>>(), proof()),
+        (event_time, received_at) in (time(), time()),
+    ) -> Book {
+        Book { bids, asks, sequence, proof, event_time, received_at }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn top_of_book()(
+        (quote, max_spread) in (quote(), option::of(decimal())),
+        state in prop_oneof![Just(BookState::InSync), Just(BookState::OutOfSync)],
+        (since, clock, max_spread_day) in (time(), time(), time()),
+        mids in vec(decimal(), 0..=TopOfBook::MIDS),
+    ) -> TopOfBook {
+        let Quote { bid, bid_size, ask, ask_size, sequence, event_time, received_at, .. } = quote;
+        TopOfBook {
+            bid, bid_size, ask, ask_size, max_spread, sequence, state, event_time, received_at,
+            since, clock, max_spread_day, mids,
+        }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn spread_key()(pair in pair_key(), open_time in time()) -> SpreadKey {
+        SpreadKey { pair, open_time }
+    }
+}
+
+prop_compose! {
+    fn sum()(terms in vec((decimal(), any::<u32>()), 0..4)) -> WeightedSum {
+        let mut sum = WeightedSum::default();
+        for (value, weight) in terms {
+            sum.add(value, weight);
+        }
+        sum
+    }
+}
+
+prop_compose! {
+    pub(crate) fn spread()(
+        [spread_min, spread_max, spread_max_abs, spread_last] in [
+            option::of(decimal()), option::of(decimal()),
+            option::of(decimal()), option::of(decimal()),
+        ],
+        [mid_open, mid_high, mid_low, mid_close] in [
+            option::of(decimal()), option::of(decimal()),
+            option::of(decimal()), option::of(decimal()),
+        ],
+        (mid_mean_10, microprice, imbalance) in
+            (option::of(decimal()), option::of(decimal()), option::of(decimal())),
+        (updates, coverage_ms, gap, revision) in any::<(i64, Option<i64>, bool, i32)>(),
+        status in status(),
+        (spread_sum, mid_sum, counted_ms) in (sum(), sum(), any::<i64>()),
+    ) -> Spread {
+        Spread {
+            updates, spread_min, spread_max, spread_max_abs, mid_open, mid_high, mid_low,
+            mid_close, mid_mean_10, microprice, imbalance, coverage_ms, gap, status, revision,
+            spread_last, spread_sum, mid_sum, counted_ms,
         }
     }
 }
@@ -174,5 +266,17 @@ proptest! {
         same(&latest, reference::latest_price(&latest))?;
         same(&candle, reference::candle(&candle))?;
         same(&mark, reference::feed_mark(&mark))?;
+    }
+
+    #[test]
+    fn any_record_of_books_is_written_as_the_reference_writes_it(
+        (quote, book) in (quote(), book()),
+        (top, window, spread) in (top_of_book(), spread_key(), spread()),
+    ) {
+        same(&quote, reference::quote(&quote))?;
+        same(&book, reference::book(&book))?;
+        same(&top, reference::top_of_book(&top))?;
+        same(&window, reference::spread_key(&window))?;
+        same(&spread, reference::spread(&spread))?;
     }
 }

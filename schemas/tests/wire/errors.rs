@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use schemas::avro::Record;
+use schemas::codec::OFFLINE_IDS;
 use schemas::{
-    Candle, CandleKey, Codec, DecodeError, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
+    Book, Candle, CandleKey, Codec, DecodeError, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
+    Quote, Spread, SpreadKey, TopOfBook,
 };
 
 use crate::resolution::{FOREIGN, knowing, newer, older, written};
@@ -76,7 +78,7 @@ fn a_registry_that_cannot_be_asked_makes_no_record_bad() {
     let down = Arc::new(AtomicBool::new(true));
     let asked = Arc::clone(&down);
     let codec = Codec::new(
-        [1, 2, 3, 4, 5, 6],
+        OFFLINE_IDS,
         Box::new(move |_| if asked.load(Ordering::SeqCst) { Err("down".into()) } else { Ok(None) }),
     );
     let bytes = with_id(FOREIGN, b"");
@@ -95,7 +97,7 @@ fn an_id_is_asked_for_once_and_made_up_ids_do_not_fill_memory() {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     let codec = Codec::new(
-        [-1, -2, -3, -4, -5, -6],
+        OFFLINE_IDS.map(|id| -id),
         Box::new(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
             Ok(None)
@@ -142,6 +144,20 @@ proptest! {
         parts_are_corrupt::<PairKey>(&codec, &codec.to_bytes(&pair));
         parts_are_corrupt::<CandleKey>(&codec, &codec.to_bytes(&window));
     }
+
+    #[test]
+    fn truncated_and_trailing_bytes_of_books_are_corrupt(
+        (quote, book) in (arbitrary::quote(), arbitrary::book()),
+        (top, key, spread) in
+            (arbitrary::top_of_book(), arbitrary::spread_key(), arbitrary::spread()),
+    ) {
+        let codec = Codec::offline();
+        parts_are_corrupt::<Quote>(&codec, &codec.to_bytes(&quote));
+        parts_are_corrupt::<Book>(&codec, &codec.to_bytes(&book));
+        parts_are_corrupt::<TopOfBook>(&codec, &codec.to_bytes(&top));
+        parts_are_corrupt::<SpreadKey>(&codec, &codec.to_bytes(&key));
+        parts_are_corrupt::<Spread>(&codec, &codec.to_bytes(&spread));
+    }
 }
 
 #[test]
@@ -163,6 +179,11 @@ fn read_all(codec: &Codec, bytes: &[u8]) {
     let _ = codec.decode::<LatestPrice>(bytes);
     let _ = codec.decode::<Candle>(bytes);
     let _ = codec.decode::<FeedMark>(bytes);
+    let _ = codec.decode::<Quote>(bytes);
+    let _ = codec.decode::<Book>(bytes);
+    let _ = codec.decode::<TopOfBook>(bytes);
+    let _ = codec.decode::<SpreadKey>(bytes);
+    let _ = codec.decode::<Spread>(bytes);
 }
 
 proptest! {
@@ -170,7 +191,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..200)) {
         let codec = Codec::offline();
         read_all(&codec, &bytes);
-        for id in 1..=6 {
+        for id in OFFLINE_IDS {
             read_all(&codec, &with_id(id, &bytes));
         }
     }
@@ -195,4 +216,43 @@ proptest! {
         bytes[at] = byte;
         read_all(&codec, &bytes);
     }
+
+    #[test]
+    fn a_book_with_one_byte_changed_never_panics(
+        book in arbitrary::book(), at: prop::sample::Index, byte: u8,
+    ) {
+        let codec = Codec::offline();
+        let mut bytes = codec.to_bytes(&book);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        read_all(&codec, &bytes);
+    }
+}
+
+/// The arrays of other writers: in several blocks, with or without their sizes in bytes.
+#[test]
+fn an_array_in_blocks_is_read_up_to_its_bound() -> Outcome {
+    let codec = Codec::offline();
+    let level = [2, 1, 2, 1];
+    let book = |bids: &[&[u8]]| {
+        let tail: &[u8] = &[0, 0, 8, b'N', b'O', b'N', b'E', 0, 0];
+        let mut bytes = Vec::new();
+        codec.header(Kind::Book, &mut bytes);
+        codec.decode::<Book>(&[&bytes, &bids.concat()[..], tail].concat())
+    };
+    // A block of one, one of two that is 8 bytes long, and the end.
+    let read = book(&[&[2], &level, &[3, 16], &level, &level, &[0]])?;
+    assert_eq!(read.bids.len(), 3);
+    let full: Vec<&[u8]> = [&[2u8][..], &level].repeat(Book::MAX_LEVELS);
+    let read = book(&[&full.concat(), &[0]])?;
+    assert_eq!(read.bids.len(), Book::MAX_LEVELS);
+    let beyond = book(&[&full.concat(), &[2], &level, &[0]]);
+    assert_eq!(beyond, Err(DecodeError::Corrupt));
+    // Counts that no memory would hold.
+    for count in [i64::MAX, i64::MIN, i64::MIN + 1] {
+        let mut bytes = Vec::new();
+        schemas::avro::long(&mut bytes, count);
+        assert_eq!(book(&[&bytes, &[0]]), Err(DecodeError::Corrupt), "{count}");
+    }
+    Ok(())
 }

@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use apache_avro::from_avro_datum;
 use apache_avro::types::Value;
 use schemas::avro::{Reader, Record};
+use schemas::codec::OFFLINE_IDS;
 use schemas::{Codec, Decimal, Kind, PairKey};
 use serde_json::{Value as Json, json};
 
@@ -68,6 +69,10 @@ pub(crate) fn as_json(value: &Value, text: fn(&[u8]) -> String) -> Outcome<Json>
                 fields.iter().map(|(name, value)| Ok((name.clone(), as_json(value, text)?)));
             Json::Object(fields.collect::<Outcome<_>>()?)
         }
+        Value::Array(items) => {
+            let items = items.iter().map(|item| as_json(item, text));
+            Json::Array(items.collect::<Outcome<_>>()?)
+        }
         other => return Err(format!("no schema of ours has {other:?}").into()),
     })
 }
@@ -102,13 +107,19 @@ fn the_bytes_of_a_record_never_change() -> Outcome {
     holds(include_str!("../../fixtures/market_event.json"), reference::market_event)?;
     holds(include_str!("../../fixtures/latest_price.json"), reference::latest_price)?;
     holds(include_str!("../../fixtures/candle.json"), reference::candle)?;
-    holds(include_str!("../../fixtures/feed_mark.json"), reference::feed_mark)
+    holds(include_str!("../../fixtures/feed_mark.json"), reference::feed_mark)?;
+    holds(include_str!("../../fixtures/quote.json"), reference::quote)?;
+    holds(include_str!("../../fixtures/book.json"), reference::book)?;
+    holds(include_str!("../../fixtures/top_of_book.json"), reference::top_of_book)?;
+    holds(include_str!("../../fixtures/spread_key.json"), reference::spread_key)?;
+    holds(include_str!("../../fixtures/spread.json"), reference::spread)
 }
 
 #[test]
 fn the_wire_format_is_a_zero_then_the_id_then_the_record() -> Outcome {
     let key = PairKey::new("BTC", "USD", "coinbase");
-    let ids = [0x0102_0304, 2, 3, 4, 5, 6];
+    let mut ids = OFFLINE_IDS;
+    ids[Kind::PairKey as usize] = 0x0102_0304;
     let codec = Codec::new(ids, Box::new(|_| Ok(None)));
     let bytes = codec.to_bytes(&key);
     assert_eq!(hex(&bytes), "00010203040642544306555344".to_owned() + "10636f696e62617365");

@@ -6,8 +6,9 @@
 use apache_avro::types::Value;
 use apache_avro::{Schema, to_avro_datum};
 use schemas::{
-    Basis, Candle, CandleKey, Decimal, FeedMark, Kind, LatestPrice, MarketEvent, PairChange,
-    PairKey, Part, TakerSide, Timestamp, VolumeSource,
+    Basis, Book, BookLevel, Candle, CandleKey, Decimal, FeedMark, Kind, LatestPrice, MarketEvent,
+    PairChange, PairKey, Part, Quote, Spread, SpreadKey, TakerSide, Timestamp, TopOfBook,
+    VolumeSource,
 };
 
 use crate::Outcome;
@@ -149,6 +150,7 @@ fn part(part: Part) -> Value {
         Part::Connection => symbol(0, "CONNECTION"),
         Part::Trades => symbol(1, "TRADES"),
         Part::Tickers => symbol(2, "TICKERS"),
+        Part::Book => symbol(3, "BOOK"),
     }
 }
 
@@ -173,5 +175,98 @@ pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
         ("state", Value::Bytes(mark.state.clone())),
         ("part", optional(mark.part, part)),
         ("change", optional(mark.change, change)),
+    ])
+}
+
+fn maybe(value: Option<Decimal>) -> Value {
+    optional(value, decimal)
+}
+
+pub(crate) fn quote(quote: &Quote) -> Value {
+    record([
+        ("bid", maybe(quote.bid)),
+        ("bid_size", maybe(quote.bid_size)),
+        ("ask", maybe(quote.ask)),
+        ("ask_size", maybe(quote.ask_size)),
+        ("sequence", optional(quote.sequence, Value::Long)),
+        ("proof", text(quote.proof.as_str())),
+        ("event_time", time(quote.event_time)),
+        ("received_at", time(quote.received_at)),
+    ])
+}
+
+fn levels(levels: &[BookLevel]) -> Value {
+    let level = |level: &BookLevel| {
+        record([("price", decimal(level.price)), ("size", decimal(level.size))])
+    };
+    Value::Array(levels.iter().map(level).collect())
+}
+
+pub(crate) fn book(book: &Book) -> Value {
+    record([
+        ("bids", levels(&book.bids)),
+        ("asks", levels(&book.asks)),
+        ("sequence", optional(book.sequence, Value::Long)),
+        ("proof", text(book.proof.as_str())),
+        ("event_time", time(book.event_time)),
+        ("received_at", time(book.received_at)),
+    ])
+}
+
+pub(crate) fn top_of_book(top: &TopOfBook) -> Value {
+    record([
+        ("bid", maybe(top.bid)),
+        ("bid_size", maybe(top.bid_size)),
+        ("ask", maybe(top.ask)),
+        ("ask_size", maybe(top.ask_size)),
+        ("spread", maybe(top.spread())),
+        ("mid", maybe(top.mid())),
+        ("microprice", maybe(top.microprice())),
+        ("imbalance", maybe(top.imbalance())),
+        ("max_spread", maybe(top.max_spread)),
+        ("mid_mean_10", maybe(top.mid_mean_10())),
+        ("sequence", optional(top.sequence, Value::Long)),
+        ("state", text(top.state.as_str())),
+        ("event_time", time(top.event_time)),
+        ("received_at", time(top.received_at)),
+        ("since", time(top.since)),
+        ("clock", time(top.clock)),
+        ("max_spread_day", time(top.max_spread_day)),
+        ("mids", Value::Array(top.mids.iter().copied().map(decimal).collect())),
+    ])
+}
+
+pub(crate) fn spread_key(key: &SpreadKey) -> Value {
+    record([
+        ("base", text(&key.pair.base)),
+        ("quote", text(&key.pair.quote)),
+        ("exchange", text(&key.pair.exchange)),
+        ("open_time", time(key.open_time)),
+    ])
+}
+
+pub(crate) fn spread(spread: &Spread) -> Value {
+    record([
+        ("updates", Value::Long(spread.updates)),
+        ("spread_min", maybe(spread.spread_min)),
+        ("spread_max", maybe(spread.spread_max)),
+        ("spread_max_abs", maybe(spread.spread_max_abs)),
+        ("spread_mean", maybe(spread.spread_mean())),
+        ("mid_open", maybe(spread.mid_open)),
+        ("mid_high", maybe(spread.mid_high)),
+        ("mid_low", maybe(spread.mid_low)),
+        ("mid_close", maybe(spread.mid_close)),
+        ("mid_mean", maybe(spread.mid_mean())),
+        ("mid_mean_10", maybe(spread.mid_mean_10)),
+        ("microprice", maybe(spread.microprice)),
+        ("imbalance", maybe(spread.imbalance)),
+        ("coverage_ms", optional(spread.coverage_ms, Value::Long)),
+        ("gap", Value::Boolean(spread.gap)),
+        ("status", text(spread.status.as_str())),
+        ("revision", Value::Int(spread.revision)),
+        ("spread_last", maybe(spread.spread_last)),
+        ("spread_sum", Value::Bytes(spread.spread_sum.to_bytes())),
+        ("mid_sum", Value::Bytes(spread.mid_sum.to_bytes())),
+        ("counted_ms", Value::Long(spread.counted_ms)),
     ])
 }

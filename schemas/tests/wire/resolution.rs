@@ -10,6 +10,7 @@ use apache_avro::{Schema, to_avro_datum};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use schemas::avro::Record;
+use schemas::codec::OFFLINE_IDS;
 use schemas::{
     Codec, Decimal, DecodeError, FeedMark, Kind, LatestPrice, MarketEvent, Status, Timestamp,
 };
@@ -41,7 +42,7 @@ pub(crate) fn newer(kind: Kind) -> Outcome<String> {
 pub(crate) fn knowing(schema: &str) -> Codec {
     let schema = schema.to_owned();
     let lookup = move |id| Ok((id == FOREIGN).then(|| schema.clone()));
-    Codec::new([1, 2, 3, 4, 5, 6], Box::new(lookup))
+    Codec::new(OFFLINE_IDS, Box::new(lookup))
 }
 
 /// What a writer of `schema` sends. Fields that the writer does not have are left out, those that
@@ -129,7 +130,12 @@ fn a_newer_writers_added_field_is_passed_over() -> Outcome {
     newer_is_read(arbitrary::market_event(), reference::market_event)?;
     newer_is_read(arbitrary::latest_price(), reference::latest_price)?;
     newer_is_read(arbitrary::candle(), reference::candle)?;
-    newer_is_read(arbitrary::feed_mark(), reference::feed_mark)
+    newer_is_read(arbitrary::feed_mark(), reference::feed_mark)?;
+    newer_is_read(arbitrary::quote(), reference::quote)?;
+    newer_is_read(arbitrary::book(), reference::book)?;
+    newer_is_read(arbitrary::top_of_book(), reference::top_of_book)?;
+    newer_is_read(arbitrary::spread_key(), reference::spread_key)?;
+    newer_is_read(arbitrary::spread(), reference::spread)
 }
 
 #[test]
