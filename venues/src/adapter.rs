@@ -8,15 +8,16 @@ use std::time::Duration;
 use schemas::{PairKey, Timestamp};
 
 use crate::book::{BookFrame, BookMessage, Rules, Terms};
+use crate::channel::Follow;
 use crate::history::TradeHistory;
 use crate::instrument::{Class, Instrument};
 use crate::limits::Limits;
 use crate::malformed::Result;
 use crate::message::{Parsed, Subscription};
-use crate::request::{Request, SocketRequest};
+use crate::request::{HttpRequest, Request, SocketRequest};
 
 /// The streams of some products or currencies.
-pub type StreamsOf = fn(&[String]) -> Vec<String>;
+pub type StreamsOf = fn(&[String], Follow) -> Vec<String>;
 
 /// A venue's protocol.
 #[derive(Debug)]
@@ -76,13 +77,13 @@ pub struct Subscriptions {
     /// The streams of products: a connection subscribes them, and its limit counts them.
     pub streams: StreamsOf,
     /// The streams by which a newly listed instrument is followed.
-    pub streams_of_listed: fn(&str) -> Vec<String>,
+    pub streams_of_listed: fn(&str, Follow) -> Vec<String>,
     /// The class whose instruments send over a stream; `None` where it may stay silent.
     pub class_of_stream: fn(&str) -> Option<Class>,
-    /// The requests that subscribe to streams, with ids from the second argument on.
-    pub requests: fn(&[String], u64) -> Vec<SocketRequest>,
+    /// The requests that subscribe to streams, with ids from the last argument on.
+    pub requests: fn(&[String], Follow, u64) -> Vec<SocketRequest>,
     /// The subscriptions that the venue acknowledges after [`Self::requests`].
-    pub expected: fn(&[String]) -> Vec<Subscription>,
+    pub expected: fn(&[String], Follow) -> Vec<Subscription>,
     /// An acknowledgement of no subscription at all means that the venue refused.
     pub empty_is_refusal: bool,
 }
@@ -90,15 +91,35 @@ pub struct Subscriptions {
 /// A venue's order books.
 #[derive(Debug)]
 pub struct Books {
+    /// The kinds of message in which [`Self::parse`] may find book messages.
+    pub kinds: &'static [&'static str],
+    /// The levels of a side that can be asked for; empty where the venue offers no choice.
+    pub depths: &'static [usize],
+    /// The levels of a side without a choice; `None` is all of them.
+    pub default_depth: Option<usize>,
+    /// The pair whose book comes over a stream. `None` for any other stream.
+    pub pair_of_stream: fn(&str) -> Option<PairKey>,
+    /// The product whose book every connection follows for its clock: it may come unasked.
+    pub clock_product: Option<&'static str>,
     /// Appends the book messages of one text frame; a frame of another kind has none. A frame whose
     /// levels cannot be read is an error and a [`BookMessage::Lost`]; one whose pair cannot be read is
     /// an error alone, and only a proof shows which book lost it.
     pub parse: fn(&str, &mut Vec<BookMessage>) -> Result<()>,
-    /// The snapshot in the answer to the request for a pair's book. `None` where the venue sends snapshots
-    /// over the feed.
+    /// The request for the snapshot of a pair's book, at [`Endpoints::rest`]. `None` where the venue
+    /// sends snapshots over the feed.
+    pub snapshot_request: Option<fn(&PairKey, Follow) -> HttpRequest>,
+    /// The time between two such requests of all pairs together. `None` where there is no request.
+    pub snapshot_pace: Option<fn(Follow) -> Duration>,
+    /// The snapshot in the answer to [`Self::snapshot_request`].
     pub snapshot: Option<fn(&str) -> Result<BookFrame>>,
-    /// The rules of a book with these terms. Only Kraken has terms.
-    pub rules: fn(Option<Terms>) -> Option<Rules>,
+    /// The product in the path of such a request; `None` for another path.
+    pub product_of_request: fn(&str) -> Option<&str>,
+    /// The requests that subscribe the book of one pair again, with ids from the last argument on: the
+    /// venue answers with a new snapshot. Empty where snapshots are fetched.
+    pub resubscribe: fn(&PairKey, Follow, u64) -> Vec<SocketRequest>,
+    /// The rules of a book that is followed so, with these terms. Only Kraken has terms, and none of
+    /// its books has rules without them.
+    pub rules: fn(Follow, Option<Terms>) -> Option<Rules>,
 }
 
 /// Signs of life of a connection.

@@ -28,6 +28,7 @@ mod adapter;
 pub mod binance;
 pub mod bitstamp;
 pub mod book;
+mod channel;
 pub mod coinbase;
 pub mod deribit;
 mod fields;
@@ -45,6 +46,7 @@ mod test_data;
 mod venue;
 
 pub use adapter::{Adapter, Books, Endpoints, Listing, Liveness, StreamsOf, Subscriptions};
+pub use channel::{Channel, Channels, Follow, UnknownChannel};
 pub use fields::{decimal, integer, optional, scalar};
 pub use instrument::{Class, Instrument, ListingChange};
 pub use limits::Limits;

@@ -21,12 +21,35 @@ pub enum Malformed {
     /// A base, quote or exchange that breaks the rule of names.
     #[error("{0}: see the rule of names in schemas/src/pair.rs")]
     BadName(#[from] schemas::pair::PairError),
+    /// A frame of a product that the connection does not follow, or that its channel does not name.
+    #[error("the frame is of {0}, which its channel or its connection does not follow")]
+    OtherProduct(String),
+    /// Levels of a snapshot that are not strictly ordered from the best on, or a price that stands
+    /// twice in a frame of a venue that sends each once.
+    #[error("the levels of {0} are out of order or repeated")]
+    BadOrder(&'static str),
+    /// More levels than a frame may have.
+    #[error("{field} has more than {max} levels")]
+    TooManyLevels {
+        /// The field.
+        field: &'static str,
+        /// Levels that it may have.
+        max: usize,
+    },
 }
 
 impl Malformed {
     /// Every label.
-    pub const LABELS: [&'static str; 5] =
-        ["not_json", "missing_field", "bad_field", "bad_product", "bad_name"];
+    pub const LABELS: [&'static str; 8] = [
+        "not_json",
+        "missing_field",
+        "bad_field",
+        "bad_product",
+        "bad_name",
+        "other_product",
+        "bad_order",
+        "too_many_levels",
+    ];
 
     /// The label in metrics and in the dead letter's reason.
     pub const fn label(&self) -> &'static str {
@@ -36,6 +59,9 @@ impl Malformed {
             Self::BadField(_) => Self::LABELS[2],
             Self::BadProduct(_) => Self::LABELS[3],
             Self::BadName(_) => Self::LABELS[4],
+            Self::OtherProduct(_) => Self::LABELS[5],
+            Self::BadOrder(_) => Self::LABELS[6],
+            Self::TooManyLevels { .. } => Self::LABELS[7],
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemas::{MarketEvent, PairKey, Timestamp};
 
+use crate::book::Reason;
 use crate::instrument::ListingChange;
 use crate::malformed::Result;
 
@@ -71,6 +72,28 @@ pub enum Control {
     Closing,
     /// The listing of an instrument changed.
     Listing(ListingChange),
+    /// The venue refused the channel of books, and offers books of this depth in another channel. The
+    /// owner subscribes the books again, followed with this depth; when they already are, the venue
+    /// offers no book at all.
+    OnlyDepth {
+        /// Levels of a side, for [`Follow::depth`](crate::Follow::depth).
+        depth: usize,
+        /// The venue's reason.
+        reason: String,
+    },
+    /// The book of a pair is out of sync. The owner brings it back: it subscribes the book of this
+    /// pair again ([`Books::resubscribe`](crate::Books::resubscribe)), or fetches its snapshot
+    /// ([`Books::snapshot_request`](crate::Books::snapshot_request)) and gives the answer to
+    /// [`Pipeline::snapshot`](crate::pipeline::Pipeline::snapshot).
+    Resync {
+        /// The pair.
+        pair: PairKey,
+        /// The reason.
+        reason: Reason,
+    },
+    /// The book of a pair needs a snapshot, and has not left the sync: it is new, or its best prices
+    /// have left the range of its snapshot. The owner does the same as for [`Self::Resync`].
+    Refresh(PairKey),
 }
 
 /// A channel of a product.

@@ -3,14 +3,16 @@
 //! | file | line | result |
 //! |---|---|---|
 //! | capture | `{"at_us","venue","kind","url","raw"}` | the records of `raw`, received at `at_us` |
+//! | capture, `kind` is `http` | the same | the snapshot of a book, if `url` is of one |
 //! | trades | `{"exchange","base","quote","trade_id","price","size","event_time_us"[,"taker_side"]}` | a trade, received at its event time |
 //!
 //! A file may hold both formats. A line of neither format becomes a dead letter. The clock is not
 //! read here: the same lines give the same outputs, byte for byte.
 
+mod feed;
+
 use std::borrow::Cow;
 
-use rustc_hash::FxHashMap;
 use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,8 +20,10 @@ use serde_json::value::RawValue;
 use crate::fields::{decimal, integer, scalar};
 use crate::instrument::Instrument;
 use crate::malformed::Malformed;
-use crate::pipeline::{DeadLetter, Output, Pipeline, Produced};
+use crate::pipeline::{DeadLetter, Output, Produced};
 use crate::venue::Venue;
+
+use feed::CapturedFeed;
 
 /// The name of this source in dead letters of lines that are not a venue's.
 pub const SOURCE: &str = "replay";
@@ -39,6 +43,7 @@ struct Line<'a> {
     #[serde(borrow)]
     venue: Option<Cow<'a, str>>,
     kind: Option<Cow<'a, str>>,
+    url: Option<Cow<'a, str>>,
     raw: Option<Cow<'a, str>>,
     exchange: Option<Cow<'a, str>>,
     base: Option<Cow<'a, str>>,
@@ -55,6 +60,8 @@ struct Captured<'a> {
     at: Timestamp,
     venue: &'a str,
     kind: &'a str,
+    /// Empty where the recorder did not write it.
+    url: &'a str,
     raw: &'a str,
 }
 
@@ -64,6 +71,7 @@ impl Line<'_> {
             at: Timestamp::from_micros(self.at_us?),
             venue: self.venue.as_deref()?,
             kind: self.kind.as_deref()?,
+            url: self.url.as_deref().unwrap_or_default(),
             raw: self.raw.as_deref()?,
         })
     }
@@ -161,15 +169,27 @@ pub struct Receipt {
 /// The lines of one file, in order.
 #[derive(Default)]
 pub struct Recording {
-    pipelines: FxHashMap<Venue, Pipeline>,
+    /// In the order of the list of venues.
+    feeds: [Option<CapturedFeed>; Venue::ALL.len()],
     without_aggregates: bool,
+    /// The receipt of the newest line of a capture.
+    newest: Timestamp,
 }
 
 impl Recording {
     /// A file at its beginning. `without_aggregates` leaves out aggregates of trades, because the
     /// file [has the single trades](is_single_trade).
     pub fn new(without_aggregates: bool) -> Self {
-        Self { pipelines: FxHashMap::default(), without_aggregates }
+        Self { without_aggregates, ..Self::default() }
+    }
+
+    /// Appends the outputs at the end of the file: a book that is out of sync has a gap up to the last
+    /// line. Nothing follows it.
+    pub fn finish(&mut self, out: &mut Produced) -> Receipt {
+        for feed in self.feeds.iter_mut().flatten() {
+            feed.finish(out);
+        }
+        Receipt { at: self.newest, venue: None }
     }
 
     /// Appends the outputs and counts of a line. An empty one has none.
@@ -196,18 +216,10 @@ impl Recording {
 
     fn captured(&mut self, line: &Captured<'_>, out: &mut Produced) -> Result<Receipt, NoAdapter> {
         let venue = Venue::from_name(line.venue).ok_or_else(|| NoAdapter(line.venue.into()))?;
-        let pipeline = self.pipelines.entry(venue).or_insert_with(|| {
-            let pipeline = Pipeline::new(venue, format!("{venue}-0"));
-            if self.without_aggregates { pipeline.without_aggregates() } else { pipeline }
-        });
-        match line.kind {
-            "frame" => {
-                pipeline.frame(line.raw, line.at, out);
-            }
-            "open" => pipeline.disconnected(),
-            // Requests of the recorder, and their answers.
-            _ => {}
-        }
+        self.newest = self.newest.max(line.at);
+        let feed = &mut self.feeds[venue as usize];
+        let without_aggregates = self.without_aggregates;
+        feed.get_or_insert_with(|| CapturedFeed::new(venue, without_aggregates)).line(line, out);
         Ok(Receipt { at: line.at, venue: Some(venue) })
     }
 }
@@ -217,6 +229,9 @@ fn refuse(malformed: &Malformed, text: &str, out: &mut Produced) -> Receipt {
     Receipt::default()
 }
 
+#[cfg(test)]
+#[path = "recording_book_tests.rs"]
+mod book_tests;
 #[cfg(test)]
 #[path = "recording_tests.rs"]
 mod tests;

@@ -5,6 +5,7 @@ use std::fmt;
 use schemas::{PairKey, Timestamp};
 
 use crate::adapter::Adapter;
+use crate::channel::Follow;
 use crate::instrument::{Class, Instrument};
 use crate::malformed::Result;
 use crate::message::Parsed;
@@ -62,8 +63,8 @@ impl Venue {
     }
 
     /// The streams of products: a connection subscribes them, and its limit counts them.
-    pub fn streams(self, products: &[String]) -> Vec<String> {
-        (self.adapter().subscriptions.streams)(products)
+    pub fn streams(self, products: &[String], follow: Follow) -> Vec<String> {
+        (self.adapter().subscriptions.streams)(products, follow)
     }
 
     /// The instruments of an answer to a request for the listing.

@@ -21,11 +21,12 @@
 //!   symbol that does not exist is acknowledged too, and stays silent.
 //! - `<symbol>@miniTicker` has every field of a price sample, and both volumes. The venue retired
 //!   `!ticker@arr`.
-//! - The time of a mini ticker (`E`) is the connection's clock, less `CLOCK_MARGIN_MS`.
+//! - The time of a mini ticker (`E`) is the connection's clock, less `CLOCK_MARGIN_MS`. Where no
+//!   tickers are followed, every connection has the one of `CLOCK`.
 //!
 //! # What this does not do
 //!
-//! Books and klines are ignored; `aggTrade` is parsed but not subscribed.
+//! Klines are ignored, and books are read in `book.rs`; `aggTrade` is parsed but not subscribed.
 
 use std::borrow::Cow;
 
@@ -35,14 +36,22 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
+use crate::channel::{Channel, Follow};
 use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
 use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
-/// The channels that are subscribed for each symbol.
-const CHANNELS: [&str; 2] = [TRADE, "miniTicker"];
+/// The streams of each symbol, by channel.
+const STREAMS: [(Channel, &str); 3] =
+    [(Channel::Trades, TRADE), (Channel::Ticker, TICKER), (Channel::Book, DEPTH)];
+/// The stream of a symbol's ticker.
+const TICKER: &str = "miniTicker";
+/// The stream of a symbol's book.
+const DEPTH: &str = "depth@100ms";
+/// The stream whose time is the connection's clock where no tickers are followed.
+const CLOCK: &str = "btcusdt@miniTicker";
 /// Streams in one request: the venue closes a connection whose frame is too long, and says of no
 /// length that it is not.
 const STREAMS_A_REQUEST: usize = 200;
@@ -131,15 +140,27 @@ struct Listed {
 }
 
 /// The streams of symbols.
-pub(super) fn streams(products: &[String]) -> Vec<String> {
-    let both =
-        |product: &String| CHANNELS.map(|channel| format!("{}@{channel}", product.to_lowercase()));
-    products.iter().flat_map(both).collect()
+pub(super) fn streams(products: &[String], follow: Follow) -> Vec<String> {
+    let of = |product: &String| {
+        let symbol = product.to_lowercase();
+        let chosen = STREAMS.into_iter().filter(move |(channel, _)| follow.has(*channel));
+        chosen.map(move |(_, stream)| format!("{symbol}@{stream}"))
+    };
+    products.iter().flat_map(of).collect()
 }
 
-/// Requests for chunks of streams, and at the end the request for the list of subscriptions.
-pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
-    let mut all = chunked(streams, STREAMS_A_REQUEST, first_id, |part, id| {
+/// The pair whose book comes over a stream.
+pub(super) fn pair_of_stream(stream: &str) -> Option<PairKey> {
+    let symbol = stream.strip_suffix(DEPTH)?.strip_suffix('@')?;
+    pair(&symbol.to_uppercase()).ok()
+}
+
+/// Requests for chunks of streams, and at the end the request for the list of subscriptions. Ids begin
+/// with 1 on every connection, and the first request has the clock.
+pub(super) fn subscribe(streams: &[String], follow: Follow, first_id: u64) -> Vec<SocketRequest> {
+    let clock = (first_id == 1 && !follow.has(Channel::Ticker)).then(|| CLOCK.to_owned());
+    let streams: Vec<String> = clock.into_iter().chain(streams.iter().cloned()).collect();
+    let mut all = chunked(&streams, STREAMS_A_REQUEST, first_id, |part, id| {
         json!({"method": "SUBSCRIBE", "params": part, "id": id}).to_string()
     });
     let id = first_id + all.len() as u64;

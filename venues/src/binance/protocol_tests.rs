@@ -165,7 +165,7 @@ fn answers_of_the_venue_are_told_apart() -> anyhow::Result<()> {
 #[test]
 fn streams_are_asked_for_in_parts_and_then_listed() {
     let products: Vec<String> = (0..250).map(|n| format!("A{n}USDT")).collect();
-    let asks = subscribe(&streams(&products), 7);
+    let asks = subscribe(&streams(&products, Follow::default()), Follow::default(), 7);
     assert_eq!(asks.iter().map(|ask| ask.id).collect::<Vec<_>>(), [7, 8, 9, 10]);
     assert!(asks[0].text.contains("\"a0usdt@trade\",\"a0usdt@miniTicker\""));
     assert!(asks[3].text.contains("LIST_SUBSCRIPTIONS"));

@@ -11,20 +11,26 @@
 //!
 //! Rules of the venue (Bitstamp WebSocket API v2, "Live full order book" and "Order book"):
 //! - An amount is absolute. Zero removes the level.
+//! - An update has each price once. A snapshot begins with the best price.
 //! - Updates are held until the snapshot is there; those with a `microtimestamp` up to the snapshot's
 //!   are in it.
 //! - There is no sequence and no checksum, so the book has no proof.
 
 use std::borrow::Cow;
 
-use schemas::Timestamp;
+use schemas::{PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::protocol;
-use crate::book::{BookFrame, BookMessage, FrameKind, Span, levels};
+use crate::book::{BookFrame, BookMessage, FrameKind, Order, Span, levels};
+use crate::channel::Follow;
 use crate::fields::{content, integer, scalar};
 use crate::malformed::{Result, not_json};
+use crate::request::HttpRequest;
+
+/// The path of a snapshot, before its product.
+const SNAPSHOT_PATH: &str = "/api/v2/order_book/";
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -49,22 +55,35 @@ pub(super) fn parse(text: &str, out: &mut Vec<BookMessage>) -> Result<()> {
     let product =
         channel.strip_prefix(protocol::BOOK).filter(|_| frame.event.as_deref() == Some("data"));
     let Some(product) = product else { return Ok(()) };
-    let update = content("data", frame.data).and_then(|book| self::frame(&book, FrameKind::Update));
+    let read = |book: Book<'_>| self::frame(&book, FrameKind::Update, [Order::Once; 2]);
+    let update = content("data", frame.data).and_then(read);
     BookMessage::push(protocol::pair(product)?, update, out)
+}
+
+/// The request for the snapshot of a pair's book.
+pub(super) fn snapshot_request(pair: &PairKey, _: Follow) -> HttpRequest {
+    let product = format!("{}{}", pair.base, pair.quote).to_lowercase();
+    HttpRequest { path: format!("{SNAPSHOT_PATH}{product}/") }
+}
+
+/// The product in such a request.
+pub(super) fn product_of_request(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once(SNAPSHOT_PATH)?;
+    rest.split(['/', '?']).next()
 }
 
 /// The snapshot in the answer to `order_book`.
 pub(super) fn snapshot(body: &str) -> Result<BookFrame> {
     let book: Book<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
-    frame(&book, FrameKind::Snapshot)
+    frame(&book, FrameKind::Snapshot, Order::SNAPSHOT)
 }
 
-fn frame(book: &Book<'_>, kind: FrameKind) -> Result<BookFrame> {
+fn frame(book: &Book<'_>, kind: FrameKind, [bids, asks]: [Order; 2]) -> Result<BookFrame> {
     let micros = integer("microtimestamp", scalar(book.microtimestamp))?;
     Ok(BookFrame {
         kind,
-        bids: levels("bids", book.bids)?,
-        asks: levels("asks", book.asks)?,
+        bids: levels("bids", book.bids, bids)?,
+        asks: levels("asks", book.asks, asks)?,
         span: Some(Span::at(micros)),
         checksum: None,
         event_time: Some(Timestamp::from_micros(micros)),

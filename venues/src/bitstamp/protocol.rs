@@ -26,7 +26,8 @@
 //! # What this does not do
 //!
 //! Missed trades cannot be counted, so they are not backfilled: the connection's clock shows the
-//! outage. Books and orders are ignored. The venue has no ticker channel, so no price samples.
+//! outage. Orders are ignored, and books are read in `book.rs`. The venue has no ticker channel, so
+//! no price samples.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
+use crate::channel::{Channel, Follow};
 use crate::fields::{content, decimal, integer, scalar, side};
 use crate::instrument::{Class, Instrument, split_product};
 use crate::malformed::{Malformed, Result, not_json};
@@ -48,7 +50,7 @@ const TRADES: &str = "live_trades_";
 /// The channel of a product's order book changes begins with this.
 pub(super) const BOOK: &str = "diff_order_book_";
 /// The product whose order book is the clock: it changes several times a second.
-const CLOCK_PRODUCT: &str = "btcusd";
+pub(super) const CLOCK_PRODUCT: &str = "btcusd";
 /// Milliseconds that a trade may spend inside the venue: the clock is set back by it.
 const CLOCK_MARGIN_MS: i64 = 1000;
 
@@ -115,16 +117,29 @@ struct Listed {
     trading: String,
 }
 
-/// The streams of products: their trades.
-pub(super) fn streams(products: &[String]) -> Vec<String> {
-    products.iter().map(|product| format!("{TRADES}{product}")).collect()
+/// The streams of products. The venue has no tickers.
+pub(super) fn streams(products: &[String], follow: Follow) -> Vec<String> {
+    let named = [(Channel::Trades, TRADES), (Channel::Book, BOOK)];
+    let of = |product: &String| {
+        let product = product.clone();
+        let chosen = named.into_iter().filter(move |(channel, _)| follow.has(*channel));
+        chosen.map(move |(_, prefix)| format!("{prefix}{product}"))
+    };
+    products.iter().flat_map(of).collect()
+}
+
+/// The pair whose book comes over a stream.
+pub(super) fn pair_of_stream(stream: &str) -> Option<PairKey> {
+    pair(stream.strip_prefix(BOOK)?).ok()
 }
 
 /// One request for each stream. Ids begin with 1 on every connection, and the first request is for
-/// the clock.
-pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
-    let clock = (first_id == 1).then(|| format!("{BOOK}{CLOCK_PRODUCT}"));
-    let channels: Vec<String> = clock.into_iter().chain(streams.iter().cloned()).collect();
+/// the clock, which may be one of the streams.
+pub(super) fn subscribe(streams: &[String], _: Follow, first_id: u64) -> Vec<SocketRequest> {
+    let clock = format!("{BOOK}{CLOCK_PRODUCT}");
+    let others = streams.iter().filter(|stream| **stream != clock || first_id != 1).cloned();
+    let clock = (first_id == 1).then(|| clock.clone());
+    let channels: Vec<String> = clock.into_iter().chain(others).collect();
     chunked(&channels, 1, first_id, |channel, _| {
         json!({"event": "bts:subscribe", "data": {"channel": channel[0]}}).to_string()
     })
@@ -160,7 +175,7 @@ pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -
     let channel = frame.channel.as_deref().unwrap_or_default();
     let message = match kind {
         "trade" => trade(channel, frame.data, received_at)?,
-        "bts:subscription_succeeded" if channel.starts_with(TRADES) => {
+        "bts:subscription_succeeded" if is_stream(channel) => {
             Message::Control(Control::Subscribed(vec![Subscription::stream(NAME, channel)]))
         }
         "bts:subscription_succeeded" | "bts:unsubscription_succeeded" | "bts:heartbeat" => {
@@ -179,6 +194,10 @@ pub(super) fn parse(text: &str, received_at: Timestamp, out: &mut Vec<Parsed>) -
         out.push(Parsed { kind, message });
     }
     Ok(())
+}
+
+fn is_stream(channel: &str) -> bool {
+    channel.starts_with(TRADES) || channel.starts_with(BOOK)
 }
 
 fn trade(channel: &str, raw: Option<&RawValue>, received_at: Timestamp) -> Result<Message> {
@@ -207,7 +226,8 @@ fn refusal(channel: &str, raw: Option<&RawValue>) -> Message {
     if channel.is_empty() {
         return Message::Control(Control::Refused(reason));
     }
-    let product = channel.strip_prefix(TRADES).unwrap_or_default();
+    let product = channel.strip_prefix(TRADES).or_else(|| channel.strip_prefix(BOOK));
+    let product = product.unwrap_or_default();
     Message::Control(Control::Rejected { reason, pair: pair(product).ok() })
 }
 

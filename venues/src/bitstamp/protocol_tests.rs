@@ -102,7 +102,11 @@ fn a_trade_is_read_from_its_exact_text() -> anyhow::Result<()> {
 #[test]
 fn a_connection_subscribes_the_clock_and_each_product() {
     let texts = |first_id| -> Vec<String> {
-        let requests = subscribe(&streams(&["btcusd".into(), "ethusd".into()]), first_id);
+        let requests = subscribe(
+            &streams(&["btcusd".into(), "ethusd".into()], Follow::default()),
+            Follow::default(),
+            first_id,
+        );
         requests.into_iter().map(|request| request.text).collect()
     };
     let of =
@@ -117,7 +121,9 @@ fn controls_are_told_apart() -> anyhow::Result<()> {
     let ack = r#"{"event":"bts:subscription_succeeded","channel":"live_trades_btcusd","data":{}}"#;
     let granted = Subscription::streams(NAME, &["live_trades_btcusd".into()]);
     assert_eq!(read(ack)?, [Message::Control(Control::Subscribed(granted))]);
-    assert_eq!(read(&ack.replace("live_trades", "diff_order_book"))?, [Message::Alive]);
+    let granted = Subscription::streams(NAME, &["diff_order_book_btcusd".into()]);
+    let ack = ack.replace("live_trades", "diff_order_book");
+    assert_eq!(read(&ack)?, [Message::Control(Control::Subscribed(granted))]);
     let beat = r#"{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}"#;
     assert_eq!(read(beat)?, [Message::Alive]);
     let reconnect = r#"{"event":"bts:request_reconnect","channel":"","data":""}"#;

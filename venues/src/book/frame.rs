@@ -3,8 +3,10 @@
 //! Invariant: a size is never negative. A price may be, because combos of Deribit have such.
 
 use schemas::{Decimal, Timestamp};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::MAX_FRAME_LEVELS;
 use crate::fields::{content, decimal, scalar};
 use crate::malformed::{Malformed, Result};
 
@@ -84,7 +86,68 @@ pub(crate) fn level(price: Option<&str>, size: Option<&str>) -> Result<Level> {
 }
 
 /// The levels of a field that must be there: arrays of price and size.
-pub(crate) fn levels(field: &'static str, raw: Option<&RawValue>) -> Result<Vec<Level>> {
-    let raw: Vec<[&RawValue; 2]> = content(field, raw)?;
-    raw.iter().map(|[price, size]| level(scalar(Some(price)), scalar(Some(size)))).collect()
+pub(crate) fn levels(
+    field: &'static str,
+    raw: Option<&RawValue>,
+    order: Order,
+) -> Result<Vec<Level>> {
+    let raw: Vec<[&RawValue; 2]> = entries(field, raw)?;
+    let levels = raw.iter().map(|[price, size]| level(scalar(Some(price)), scalar(Some(size))));
+    order.check(field, levels.collect::<Result<_>>()?)
+}
+
+/// The levels of a field as the venue writes them. More than [`MAX_FRAME_LEVELS`] are not read: what
+/// they take in memory would depend on the venue.
+pub(crate) fn entries<'a, T: Deserialize<'a>>(
+    field: &'static str,
+    raw: Option<&'a RawValue>,
+) -> Result<Vec<T>> {
+    let text = raw.map_or("", RawValue::get).as_bytes();
+    let is_entry = |byte: &&u8| matches!(**byte, b'[' | b'{');
+    // The list is one more. Texts that are too short for so many are not counted.
+    if text.len() > MAX_FRAME_LEVELS && text.iter().filter(is_entry).count() > MAX_FRAME_LEVELS + 1
+    {
+        return Err(Malformed::TooManyLevels { field, max: MAX_FRAME_LEVELS });
+    }
+    content(field, raw)
+}
+
+/// The order in which a venue sends the levels of a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Bids from the best on: each price lower than the one before it.
+    Falling,
+    /// Asks from the best on: each price higher than the one before it.
+    Rising,
+    /// Any, with each price once.
+    Once,
+    /// Any. A price may come again; the later one holds.
+    Free,
+}
+
+impl Order {
+    /// The orders of both sides of a snapshot, bids first: every venue sends it from the best on.
+    pub(crate) const SNAPSHOT: [Self; 2] = [Self::Falling, Self::Rising];
+
+    /// The levels, if they are in this order.
+    pub(crate) fn check(self, field: &'static str, levels: Vec<Level>) -> Result<Vec<Level>> {
+        let is_right = match self {
+            Self::Falling => levels.is_sorted_by(|a, b| a.price > b.price),
+            Self::Rising => levels.is_sorted_by(|a, b| a.price < b.price),
+            Self::Once => is_distinct(&levels),
+            Self::Free => true,
+        };
+        if is_right { Ok(levels) } else { Err(Malformed::BadOrder(field)) }
+    }
+}
+
+fn is_distinct(levels: &[Level]) -> bool {
+    // Nearly always sorted: no allocation.
+    let is_sorted = levels.is_sorted_by(|a, b| a.price > b.price)
+        || levels.is_sorted_by(|a, b| a.price < b.price);
+    is_sorted || {
+        let mut prices: Vec<Decimal> = levels.iter().map(|level| level.price).collect();
+        prices.sort_unstable();
+        prices.is_sorted_by(|a, b| a < b)
+    }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Malformed, Venue};
+use crate::{Follow, Malformed, Venue};
 
 /// Frames of every venue, and answers with snapshots. `P`, `S`, `I` and `T` stand for a price, a size, an id
 /// and a time.
@@ -59,7 +59,7 @@ proptest! {
         for venue in Venue::ALL {
             let books = &venue.adapter().books;
             let terms = Precision::new(2, 2).map(|precision| Terms { depth: 3, precision });
-            let mut book = Book::new((books.rules)(terms).unwrap());
+            let mut book = Book::new((books.rules)(Follow::default(), terms).unwrap());
             for line in &lines {
                 let mut messages = Vec::new();
                 if let Err(malformed) = (books.parse)(line, &mut messages) {

@@ -93,6 +93,11 @@ impl Ladder {
         self.range.is_none_or(|range| self.order(range, price).is_le())
     }
 
+    /// The best level is known. It is not when a side that was cut is empty.
+    pub(super) fn covers_best(&self) -> bool {
+        self.best().map_or(self.range.is_none(), |best| self.covers(best.price))
+    }
+
     /// Less: worse.
     fn order(&self, a: Decimal, b: Decimal) -> Ordering {
         match self.side {

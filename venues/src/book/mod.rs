@@ -43,13 +43,17 @@ use ladder::{Ladder, Side};
 
 pub use checksum::Precision;
 pub use frame::{BookFrame, FrameKind, Level, Span};
-pub(crate) use frame::{level, levels};
+pub(crate) use frame::{Order, entries, level, levels};
 pub use ladder::MAX_LEVELS;
 pub use message::BookMessage;
+pub(crate) use quote::published;
 pub use quote::{Depth, Proof, Quote, Reason};
 
+/// Levels of a side in one frame at most. The largest snapshot, of Coinbase, has 8 MB: at 30 bytes a
+/// level, some 250,000 on both sides.
+pub const MAX_FRAME_LEVELS: usize = 250_000;
 /// Levels of a side in the topic `books`.
-pub const BOOK_LEVELS: usize = 25;
+pub const BOOK_LEVELS: usize = schemas::Book::MAX_LEVELS;
 
 /// The terms of one book that a venue tells at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,11 +221,20 @@ impl Book {
         self.state == State::InSync
     }
 
+    /// The evidence that its frames give.
+    pub const fn proof(&self) -> Proof {
+        self.rules.proof()
+    }
+
+    /// Updates come, and the book waits for a snapshot that is fetched.
+    pub fn needs_snapshot(&self) -> bool {
+        self.state == State::Waiting && self.rules.is_fetched()
+    }
+
     /// The best bid and ask are within the range of the snapshot. Outside of it, a level that has not
     /// changed since the snapshot is missing; the caller should get a new snapshot.
     pub fn is_covered(&self) -> bool {
-        let covers = |side: &Ladder| side.best().is_none_or(|best| side.covers(best.price));
-        covers(&self.bids) && covers(&self.asks)
+        self.bids.covers_best() && self.asks.covers_best()
     }
 
     /// The best bid and ask. `None` while the book is out of sync.

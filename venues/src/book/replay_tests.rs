@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use schemas::PairKey;
 
 use super::{Book, BookFrame, BookMessage, Outcome, Precision, Reason, Terms};
-use crate::Venue;
 use crate::test_data;
+use crate::{Follow, Venue};
 
 /// A line of a capture.
 pub(crate) struct Line {
@@ -90,8 +90,8 @@ impl Replay {
             let terms = self.depths.get(pair).zip(self.precisions.get(pair));
             let terms =
                 terms.map(|(depth, precision)| Terms { depth: *depth, precision: *precision });
-            let rules =
-                (self.venue.adapter().books.rules)(terms).context("a book without terms")?;
+            let rules = (self.venue.adapter().books.rules)(Follow::default(), terms)
+                .context("a book without terms")?;
             self.books.insert(pair.to_owned(), Book::new(rules));
         }
         let book = self.books.get_mut(pair).context("no book")?;

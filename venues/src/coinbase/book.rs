@@ -9,18 +9,22 @@
 //! Rules of the venue (Coinbase Exchange API, "WebSocket Channels", "Level2 Channel"):
 //! - A size is absolute. Zero removes the level, and is written as `0`, `0.00` or `0.00000000`.
 //! - There is no sequence and no checksum, so the book has no proof. Its cross-check is the ticker.
-//! - A snapshot is one frame of up to 8 MB.
+//! - A snapshot begins with the best price, and is one frame of up to 8 MB.
+//! - `level2_batch` sends the changes of 50 ms at once. A price may come twice; the later one holds.
+//! - `level2_50` has the best 50 levels.
 
 use std::borrow::Cow;
 
-use schemas::TakerSide;
+use schemas::{PairKey, TakerSide};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::protocol;
-use crate::book::{BookFrame, BookMessage, FrameKind, level, levels};
-use crate::fields::{content, scalar, side, time};
+use crate::book::{BookFrame, BookMessage, FrameKind, Order, entries, level, levels};
+use crate::channel::Follow;
+use crate::fields::{scalar, side, time};
 use crate::malformed::{Malformed, Result, not_json};
+use crate::request::SocketRequest;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -31,6 +35,22 @@ struct Frame<'a> {
     bids: Option<&'a RawValue>,
     asks: Option<&'a RawValue>,
     changes: Option<&'a RawValue>,
+}
+
+/// The depth that needs no authentication.
+pub(super) const OPEN_DEPTH: usize = 50;
+
+/// The channel of books: all levels, or the best 50.
+pub(super) fn channel(follow: Follow) -> &'static str {
+    if follow.depth == Some(OPEN_DEPTH) { "level2_50" } else { "level2_batch" }
+}
+
+/// The frames that subscribe the book of one pair again.
+pub(super) fn resubscribe(pair: &PairKey, follow: Follow, first_id: u64) -> Vec<SocketRequest> {
+    let product = format!("{}-{}", pair.base, pair.quote);
+    let text = |method| protocol::request(method, &[&product], &[channel(follow)]);
+    let texts = ["unsubscribe", "subscribe"].map(text).into_iter();
+    texts.zip(first_id..).map(|(text, id)| SocketRequest { id, text }).collect()
 }
 
 /// Appends the book message of one text frame.
@@ -46,10 +66,11 @@ pub(super) fn parse(text: &str, out: &mut Vec<BookMessage>) -> Result<()> {
 }
 
 fn snapshot(frame: &Frame<'_>) -> Result<BookFrame> {
+    let [bids, asks] = Order::SNAPSHOT;
     Ok(BookFrame {
         kind: FrameKind::Snapshot,
-        bids: levels("bids", frame.bids)?,
-        asks: levels("asks", frame.asks)?,
+        bids: levels("bids", frame.bids, bids)?,
+        asks: levels("asks", frame.asks, asks)?,
         span: None,
         checksum: None,
         event_time: scalar(frame.time).map(|text| time("time", Some(text))).transpose()?,
@@ -57,7 +78,7 @@ fn snapshot(frame: &Frame<'_>) -> Result<BookFrame> {
 }
 
 fn update(frame: &Frame<'_>) -> Result<BookFrame> {
-    let changes: Vec<[&RawValue; 3]> = content("changes", frame.changes)?;
+    let changes: Vec<[&RawValue; 3]> = entries("changes", frame.changes)?;
     let (mut bids, mut asks) = (Vec::new(), Vec::new());
     for [taker_side, price, size] in changes {
         let changed = match side("side", scalar(Some(taker_side)), ["buy", "sell"])? {

@@ -20,6 +20,9 @@
 //! - A ticker without `time` or `trade_id` is a quote without a trade, and is ignored. An absurd
 //!   time (year 1 has been sent) is passed on like any other value.
 //! - The venue has no quote volume of 24 hours; it is not estimated here.
+//! - A refused channel refuses the whole frame that asks for it, so books are asked for in their own.
+//!   Their channel `level2_batch` may need authentication; then the error names it, and `level2_50`
+//!   is subscribed instead ([`Control::OnlyDepth`]).
 //! - A subscription to `-USDC` is acknowledged as `-USD`: both name the pair in USD.
 
 use std::borrow::Cow;
@@ -29,17 +32,18 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::NAME;
+use super::{NAME, book};
+use crate::channel::{Channel, Follow};
 use crate::fields::{content, decimal, integer, optional, scalar, side, time};
 use crate::instrument::{Class, Instrument};
 use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
 use crate::request::SocketRequest;
 
-/// The channels that are subscribed.
-const CHANNELS: [&str; 3] = ["matches", "ticker", HEARTBEAT];
 /// The channel with the feed's clock.
 pub(super) const HEARTBEAT: &str = "heartbeat";
+/// The stream of a product's book begins with this; the stream of its other channels is its name.
+const BOOK_STREAM: &str = "level2:";
 
 /// The kinds of message known.
 pub(super) const KINDS: [&str; 9] = [
@@ -73,7 +77,7 @@ struct Frame<'a> {
 }
 
 #[derive(Deserialize)]
-struct Channel {
+struct Granted {
     name: String,
     #[serde(default)]
     product_ids: Vec<String>,
@@ -89,10 +93,61 @@ struct Product {
     trading_disabled: bool,
 }
 
-/// The one frame that subscribes; the venue drops a client that has not sent it within 5 s.
-pub(super) fn subscribe(products: &[String], id: u64) -> Vec<SocketRequest> {
-    let request = json!({"type": "subscribe", "product_ids": products, "channels": CHANNELS});
-    vec![SocketRequest { id, text: request.to_string() }]
+/// The streams of products. The book is a stream of its own, because a connection has a limit.
+pub(super) fn streams(products: &[String], follow: Follow) -> Vec<String> {
+    let (has_events, has_book) = (channels(follow).len() > 1, follow.has(Channel::Book));
+    let of = |product: &String| {
+        let book = has_book.then(|| format!("{BOOK_STREAM}{product}"));
+        has_events.then(|| product.clone()).into_iter().chain(book)
+    };
+    products.iter().flat_map(of).collect()
+}
+
+/// The channels of a product besides its book; the clock is always one of them.
+fn channels(follow: Follow) -> Vec<&'static str> {
+    let named = [(Channel::Trades, "matches"), (Channel::Ticker, "ticker")];
+    let chosen = named.into_iter().filter(|(channel, _)| follow.has(*channel));
+    chosen.map(|(_, name)| name).chain([HEARTBEAT]).collect()
+}
+
+/// The pair whose book comes over a stream.
+pub(super) fn pair_of_stream(stream: &str) -> Option<PairKey> {
+    pair(stream.strip_prefix(BOOK_STREAM)?).ok()
+}
+
+/// The products of streams: those with other channels than the book, and those with the book.
+fn products(streams: &[String]) -> [Vec<&str>; 2] {
+    let (mut others, mut books) = (Vec::new(), Vec::new());
+    for stream in streams {
+        match stream.strip_prefix(BOOK_STREAM) {
+            Some(product) => books.push(product),
+            None => others.push(stream.as_str()),
+        }
+    }
+    [others, books]
+}
+
+/// The frames that subscribe; the venue drops a client that has not sent one within 5 s. Books have a
+/// frame of their own: a refusal of their channel refuses no other.
+pub(super) fn subscribe(streams: &[String], follow: Follow, first_id: u64) -> Vec<SocketRequest> {
+    let [others, books] = products(streams);
+    let alone: Vec<&str> = books.iter().copied().filter(|one| !others.contains(one)).collect();
+    let frames = [
+        (others, channels(follow)),
+        (alone, vec![HEARTBEAT]),
+        (books, vec![book::channel(follow)]),
+    ];
+    let frames = frames.into_iter().filter(|(products, _)| !products.is_empty());
+    let frame = |((products, channels), id): ((Vec<&str>, Vec<&str>), u64)| SocketRequest {
+        id,
+        text: request("subscribe", &products, &channels),
+    };
+    frames.zip(first_id..).map(frame).collect()
+}
+
+/// The frame that subscribes channels, or ends their subscription.
+pub(super) fn request(method: &str, products: &[&str], channels: &[&str]) -> String {
+    json!({"type": method, "product_ids": products, "channels": channels}).to_string()
 }
 
 /// The products of the answer to `GET /products`.
@@ -110,13 +165,16 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
 }
 
 /// Every channel of every product, under the names that the answer will have.
-pub(super) fn expected(products: &[String]) -> Vec<Subscription> {
-    let pairs = products.iter().filter_map(|product| pair(product).ok());
-    let mut expected: Vec<_> = pairs
-        .flat_map(|pair| {
-            CHANNELS.map(|channel| Subscription { channel: channel.into(), pair: pair.clone() })
-        })
-        .collect();
+pub(super) fn expected(streams: &[String], follow: Follow) -> Vec<Subscription> {
+    let [others, books] = products(streams);
+    let of = |product: &str, channels: &[&str]| -> Vec<Subscription> {
+        let Ok(pair) = pair(product) else { return Vec::new() };
+        let one = |channel: &&str| Subscription { channel: (*channel).into(), pair: pair.clone() };
+        channels.iter().map(one).collect()
+    };
+    let others = others.iter().flat_map(|product| of(product, &channels(follow)));
+    let books = books.iter().flat_map(|product| of(product, &[HEARTBEAT, book::channel(follow)]));
+    let mut expected: Vec<_> = others.chain(books).collect();
     expected.sort();
     expected.dedup();
     expected
@@ -148,7 +206,7 @@ fn message(text: &str, received_at: Timestamp) -> Result<Parsed> {
             time: time("time", frame.time.as_deref())?,
         },
         "subscriptions" => Message::Control(Control::Subscribed(subscriptions(&frame)?)),
-        "error" => Message::Control(Control::Refused(refusal(&frame))),
+        "error" => Message::Control(self::refused(refusal(&frame))),
         UNKNOWN => Message::Ignored(Ignored::UnknownType),
         _ => Message::Ignored(Ignored::UnusedType),
     };
@@ -196,7 +254,7 @@ fn sequence(frame: &Frame<'_>) -> Result<Option<i64>> {
 }
 
 fn subscriptions(frame: &Frame<'_>) -> Result<Vec<Subscription>> {
-    let channels: Vec<Channel> = content("channels", frame.channels)?;
+    let channels: Vec<Granted> = content("channels", frame.channels)?;
     let mut subscriptions = Vec::new();
     for channel in channels {
         for product in &channel.product_ids {
@@ -205,6 +263,14 @@ fn subscriptions(frame: &Frame<'_>) -> Result<Vec<Subscription>> {
         }
     }
     Ok(subscriptions)
+}
+
+/// A refusal. One that names authentication is of the channel with all levels of books.
+fn refused(reason: String) -> Control {
+    if reason.to_ascii_lowercase().contains("authenticat") {
+        return Control::OnlyDepth { depth: book::OPEN_DEPTH, reason };
+    }
+    Control::Refused(reason)
 }
 
 fn refusal(frame: &Frame<'_>) -> String {

@@ -11,7 +11,8 @@
 //! Rules of the venue (Deribit API, `book.{instrument_name}.{interval}`):
 //! - The first notification is the whole book. Each further one has `prev_change_id`, the `change_id`
 //!   of the notification before it; another id means that one is missing.
-//! - An amount is absolute; `delete` removes the level.
+//! - An amount is absolute; `delete` removes the level. A notification has each price once, and the
+//!   first one begins with the best.
 //! - An empty book has the `change_id` 0. Should the first change of such a book name another id, the
 //!   book resyncs and gets the snapshot of a book that is not empty.
 //! - The amount of an inverse future is USD. The size is in coins here, as sizes of its trades are.
@@ -27,7 +28,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::protocol;
-use crate::book::{BookFrame, BookMessage, FrameKind, Level, Span, level};
+use crate::book::{BookFrame, BookMessage, FrameKind, Level, Order, Span, entries, level};
 use crate::fields::{content, integer, scalar};
 use crate::malformed::{Malformed, Result, not_json};
 
@@ -64,31 +65,45 @@ pub(super) fn parse(text: &str, out: &mut Vec<BookMessage>) -> Result<()> {
         return Ok(());
     }
     let book: Book<'_> = content("data", data)?;
-    let name = book.instrument_name.as_deref();
-    let pair = protocol::pair(name.ok_or(Malformed::MissingField("instrument_name"))?)?;
-    let frame = self::frame(&book, &pair);
-    BookMessage::push(pair, frame, out)
+    let name = book.instrument_name.as_deref().ok_or(Malformed::MissingField("instrument_name"))?;
+    let pair = protocol::pair(name)?;
+    let named = protocol::pair_of_stream(&channel).unwrap_or_else(|| pair.clone());
+    let frame = if named == pair {
+        self::frame(&book, &pair)
+    } else {
+        Err(Malformed::OtherProduct(name.into()))
+    };
+    BookMessage::push(named, frame, out)
 }
 
 fn frame(book: &Book<'_>, pair: &PairKey) -> Result<BookFrame> {
     let last = integer("change_id", scalar(book.change_id))?;
-    let (kind, after) = match book.kind.as_deref().ok_or(Malformed::MissingField("type"))? {
-        "snapshot" => (FrameKind::Snapshot, last),
-        "change" => (FrameKind::Update, integer("prev_change_id", scalar(book.prev_change_id))?),
-        _ => return Err(Malformed::BadField("type")),
+    let (kind, after, [bids, asks]) = match book.kind.as_deref() {
+        None => return Err(Malformed::MissingField("type")),
+        Some("snapshot") => (FrameKind::Snapshot, last, Order::SNAPSHOT),
+        Some("change") => {
+            let after = integer("prev_change_id", scalar(book.prev_change_id))?;
+            (FrameKind::Update, after, [Order::Once; 2])
+        }
+        Some(_) => return Err(Malformed::BadField("type")),
     };
     Ok(BookFrame {
         kind,
-        bids: levels("bids", book.bids, pair)?,
-        asks: levels("asks", book.asks, pair)?,
+        bids: levels("bids", book.bids, pair, bids)?,
+        asks: levels("asks", book.asks, pair, asks)?,
         span: Some(Span { after, last }),
         checksum: None,
         event_time: Some(Timestamp(integer("timestamp", scalar(book.timestamp))?)),
     })
 }
 
-fn levels(field: &'static str, raw: Option<&RawValue>, pair: &PairKey) -> Result<Vec<Level>> {
-    let raw: Vec<[&RawValue; 3]> = content(field, raw)?;
+fn levels(
+    field: &'static str,
+    raw: Option<&RawValue>,
+    pair: &PairKey,
+    order: Order,
+) -> Result<Vec<Level>> {
+    let raw: Vec<[&RawValue; 3]> = entries(field, raw)?;
     let read = |[action, price, amount]: &[&RawValue; 3]| {
         let Level { price, size: amount } = level(scalar(Some(price)), scalar(Some(amount)))?;
         let size = match scalar(Some(action)) {
@@ -101,7 +116,7 @@ fn levels(field: &'static str, raw: Option<&RawValue>, pair: &PairKey) -> Result
         };
         Ok(Level { price, size })
     };
-    raw.iter().map(read).collect()
+    order.check(field, raw.iter().map(read).collect::<Result<_>>()?)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn read(data: &str) -> Result<Vec<BookMessage>> {
 
 #[test]
 fn a_deleted_level_has_no_size_and_inverse_amounts_are_coins() -> anyhow::Result<()> {
-    let data = r#"{"type":"change","timestamp":1,"prev_change_id":1,"change_id":2,"instrument_name":"BTC-PERPETUAL","bids":[["delete",50000.0,10.0],["new",5.0e4,25000.0]],"asks":[]}"#;
+    let data = r#"{"type":"change","timestamp":1,"prev_change_id":1,"change_id":2,"instrument_name":"BTC-PERPETUAL","bids":[["delete",50000.0,10.0],["new",4.0e4,20000.0]],"asks":[]}"#;
     let messages = read(data)?;
     let [BookMessage::Frame(pair, frame)] = &messages[..] else { anyhow::bail!("{messages:?}") };
     assert_eq!(pair, &PairKey::new("BTC-PERPETUAL", "USD", "deribit"));

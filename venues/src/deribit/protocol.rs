@@ -27,7 +27,7 @@
 //!
 //! # What this does not do
 //!
-//! Books, quotes, indices, greeks and combos are ignored.
+//! Quotes, indices, greeks and combos are ignored, and books are read in `book.rs`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -38,6 +38,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::NAME;
+use crate::channel::{Channel, Follow};
 use crate::fields::{content, decimal, integer, optional, scalar, side};
 use crate::instrument::{Class, Instrument, ListingChange};
 use crate::malformed::{Malformed, Result, not_json};
@@ -46,6 +47,10 @@ use crate::request::{HttpRequest, Request, SocketRequest, chunked};
 
 /// How often an instrument's ticker comes at most, and how long trades are held.
 const INTERVAL: &str = "100ms";
+/// The stream of an instrument's ticker begins with this.
+const TICKER: &str = "ticker.";
+/// The stream of an instrument's book begins with this.
+const BOOK: &str = "book.";
 /// The kinds that have trades of their own in a channel for all instruments of a currency.
 const KINDS_OF_INSTRUMENT: [&str; 3] = ["future", "option", "spot"];
 
@@ -157,40 +162,48 @@ struct Listed {
     is_active: bool,
 }
 
-/// The streams of instruments: the ticker of each, the trades of each on its own.
-pub(super) fn streams(products: &[String]) -> Vec<String> {
-    let both = |name: &String| [ticker_stream(name), format!("trades.{name}.{INTERVAL}")];
-    products.iter().flat_map(both).collect()
+/// The streams of instruments: the ticker, the trades and the book of each on its own.
+pub(super) fn streams(products: &[String], follow: Follow) -> Vec<String> {
+    let named = [(Channel::Ticker, TICKER), (Channel::Trades, "trades."), (Channel::Book, BOOK)];
+    let of = |name: &String| of_instrument(name, &named, follow);
+    products.iter().flat_map(of).collect()
+}
+
+fn of_instrument(name: &str, named: &[(Channel, &str)], follow: Follow) -> Vec<String> {
+    let chosen = named.iter().filter(|(channel, _)| follow.has(*channel));
+    chosen.map(|(_, prefix)| format!("{prefix}{name}.{INTERVAL}")).collect()
 }
 
 /// The streams that follow whole currencies: all trades of each kind, and what is listed anew.
-pub(super) fn currency_streams(currencies: &[String]) -> Vec<String> {
+pub(super) fn currency_streams(currencies: &[String], follow: Follow) -> Vec<String> {
     let of_kind = |currency: &String| {
         let currency = currency.clone();
         KINDS_OF_INSTRUMENT.into_iter().flat_map(move |kind| {
-            [
-                format!("trades.{kind}.{currency}.{INTERVAL}"),
-                format!("instrument.state.{kind}.{currency}"),
-            ]
+            let trades = || format!("trades.{kind}.{currency}.{INTERVAL}");
+            let listing = format!("instrument.state.{kind}.{currency}");
+            follow.has(Channel::Trades).then(trades).into_iter().chain([listing])
         })
     };
     currencies.iter().flat_map(of_kind).collect()
 }
 
-/// The stream of an instrument's ticker.
-fn ticker_stream(name: &str) -> String {
-    format!("ticker.{name}.{INTERVAL}")
-}
-
 /// The streams by which a newly listed instrument is followed: its trades come with those of its
 /// kind.
-pub(super) fn streams_of_listed(name: &str) -> Vec<String> {
-    if class(name) == Class::Combo { Vec::new() } else { vec![ticker_stream(name)] }
+pub(super) fn streams_of_listed(name: &str, follow: Follow) -> Vec<String> {
+    if class(name) == Class::Combo {
+        return Vec::new();
+    }
+    of_instrument(name, &[(Channel::Ticker, TICKER), (Channel::Book, BOOK)], follow)
+}
+
+/// The pair whose book comes over a stream.
+pub(super) fn pair_of_stream(stream: &str) -> Option<PairKey> {
+    pair(stream.strip_prefix(BOOK)?.split('.').next()?).ok()
 }
 
 /// The class whose instruments send over a stream.
 pub(super) fn class_of_stream(stream: &str) -> Option<Class> {
-    stream.strip_prefix("ticker.")?.split('.').next().map(class)
+    stream.strip_prefix(TICKER)?.split('.').next().map(class)
 }
 
 /// The requests that list the instruments of currencies.
@@ -202,7 +215,7 @@ pub(super) fn listing_requests(currencies: &[String]) -> Vec<Request> {
 
 /// Requests for chunks of channels. Ids begin with 1 on every connection, and the first request is
 /// for the heartbeat.
-pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
+pub(super) fn subscribe(streams: &[String], _: Follow, first_id: u64) -> Vec<SocketRequest> {
     let mut all = Vec::new();
     if first_id == 1 {
         let params = json!({"interval": HEARTBEAT_SECONDS});
@@ -213,6 +226,13 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest>
         request(id, "public/subscribe", &json!({"channels": part}))
     }));
     all
+}
+
+/// The requests that subscribe the book of one pair again.
+pub(super) fn resubscribe_book(pair: &PairKey, _: Follow, first_id: u64) -> Vec<SocketRequest> {
+    let params = json!({"channels": [format!("{BOOK}{}.{INTERVAL}", pair.base)]});
+    let methods = ["public/unsubscribe", "public/subscribe"].into_iter().zip(first_id..);
+    methods.map(|(method, id)| SocketRequest { id, text: request(id, method, &params) }).collect()
 }
 
 /// A request of a method with an id.

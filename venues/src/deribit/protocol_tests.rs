@@ -205,12 +205,12 @@ fn instruments_come_and_go() -> anyhow::Result<()> {
 #[test]
 fn requests_begin_with_the_heartbeat_and_have_so_many_channels() {
     let products: Vec<String> = (0..600).map(|n| format!("BTC-26MAR21-{n}-C")).collect();
-    let asks = subscribe(&streams(&products), 1);
+    let asks = subscribe(&streams(&products, Follow::default()), Follow::default(), 1);
     assert_eq!(asks.iter().map(|ask| ask.id).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert!(asks[0].text.contains("public/set_heartbeat"));
     let channels: usize = asks.iter().map(|ask| ask.text.matches(".100ms").count()).sum();
     assert_eq!(channels, 1200);
-    let streams = currency_streams(&["BTC".into()]);
+    let streams = currency_streams(&["BTC".into()], Follow::default());
     assert!(streams.contains(&"trades.option.BTC.100ms".into()), "{streams:?}");
     assert!(streams.contains(&"instrument.state.option.BTC".into()), "{streams:?}");
 }

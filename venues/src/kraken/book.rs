@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Rules of the venue (Kraken WebSocket API v2, "Book", "Instrument", "Calculate Book Checksum (v2)"):
-//! - A quantity is absolute. Zero removes the level. A price may occur twice in one frame.
+//! - A quantity is absolute. Zero removes the level. A price may occur twice in one
+//!   update. A snapshot begins with the best price.
 //! - The depth is in the acknowledgement. After a frame, levels behind the depth are dropped; the venue
 //!   sends them again when they return.
 //! - Each frame has the CRC32 of the state after it; see `book/checksum.rs`. The digits come from
@@ -22,13 +23,17 @@
 
 use std::borrow::Cow;
 
+use schemas::PairKey;
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::protocol;
-use crate::book::{BookFrame, BookMessage, FrameKind, Level, Precision, level};
+use crate::book::{BookFrame, BookMessage, FrameKind, Level, Order, Precision, entries, level};
+use crate::channel::Follow;
 use crate::fields::{content, integer, scalar, time};
 use crate::malformed::{Malformed, Result, not_json};
+use crate::request::SocketRequest;
 
 #[derive(Deserialize)]
 struct Frame<'a> {
@@ -81,6 +86,29 @@ struct Listed<'a> {
     qty_precision: Option<u32>,
 }
 
+/// The depths that the venue offers.
+pub(super) const DEPTHS: [usize; 5] = [10, 25, 100, 500, 1_000];
+/// The smallest depth that fills a record of the topic `books`.
+pub(super) const DEFAULT_DEPTH: usize = 25;
+
+/// The request that subscribes books, or ends their subscription.
+pub(super) fn request(method: &str, symbols: &[&str], follow: Follow, id: u64) -> String {
+    let depth = follow.depth.unwrap_or(DEFAULT_DEPTH);
+    let mut params = json!({"channel": protocol::BOOK, "symbol": symbols, "depth": depth});
+    if method == "subscribe" {
+        params["snapshot"] = true.into();
+    }
+    json!({"method": method, "params": params, "req_id": id}).to_string()
+}
+
+/// The requests that subscribe the book of one pair again.
+pub(super) fn resubscribe(pair: &PairKey, follow: Follow, first_id: u64) -> Vec<SocketRequest> {
+    let symbol = format!("{}/{}", pair.base, pair.quote);
+    let methods = ["unsubscribe", "subscribe"].into_iter().zip(first_id..);
+    let text = |method, id| request(method, &[&symbol], follow, id);
+    methods.map(|(method, id)| SocketRequest { id, text: text(method, id) }).collect()
+}
+
 /// Appends the book messages of one text frame.
 pub(super) fn parse(text: &str, out: &mut Vec<BookMessage>) -> Result<()> {
     if text.trim_start().starts_with('[') {
@@ -117,19 +145,22 @@ fn push(book: &Book<'_>, kind: FrameKind, out: &mut Vec<BookMessage>) -> Result<
 
 fn book(book: &Book<'_>, kind: FrameKind) -> Result<BookFrame> {
     let checksum = integer("checksum", scalar(book.checksum))?;
+    let is_snapshot = kind == FrameKind::Snapshot;
+    let [bids, asks] = if is_snapshot { Order::SNAPSHOT } else { [Order::Free; 2] };
     Ok(BookFrame {
         kind,
-        bids: levels("bids", book.bids)?,
-        asks: levels("asks", book.asks)?,
+        bids: levels("bids", book.bids, bids)?,
+        asks: levels("asks", book.asks, asks)?,
         span: None,
         checksum: Some(u32::try_from(checksum).map_err(|_| Malformed::BadField("checksum"))?),
         event_time: scalar(book.timestamp).map(|text| time("timestamp", Some(text))).transpose()?,
     })
 }
 
-fn levels(field: &'static str, raw: Option<&RawValue>) -> Result<Vec<Level>> {
-    let entries: Vec<Entry<'_>> = content(field, raw)?;
-    entries.iter().map(|entry| level(scalar(entry.price), scalar(entry.qty))).collect()
+fn levels(field: &'static str, raw: Option<&RawValue>, order: Order) -> Result<Vec<Level>> {
+    let entries: Vec<Entry<'_>> = entries(field, raw)?;
+    let levels = entries.iter().map(|entry| level(scalar(entry.price), scalar(entry.qty)));
+    order.check(field, levels.collect::<Result<_>>()?)
 }
 
 fn precisions(frame: &Frame<'_>, out: &mut Vec<BookMessage>) -> Result<()> {

@@ -28,7 +28,7 @@
 //!
 //! # What this does not do
 //!
-//! Books and candles are ignored; the arrays of version 1 are of an unknown type.
+//! Candles are ignored, and books are read in `book.rs`; the arrays of version 1 are of an unknown type.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -38,15 +38,19 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::NAME;
+use super::{NAME, book};
+use crate::channel::{Channel, Follow};
 use crate::fields::{content, decimal, integer, optional, scalar, side, time};
 use crate::instrument::{Class, Instrument, ListingChange};
 use crate::malformed::{Malformed, Result, not_json};
 use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
 use crate::request::{SocketRequest, chunked};
 
-/// The channels that are subscribed for each symbol.
-const CHANNELS: [&str; 2] = ["trade", "ticker"];
+/// The channels of each symbol.
+const CHANNELS: [(Channel, &str); 3] =
+    [(Channel::Trades, "trade"), (Channel::Ticker, "ticker"), (Channel::Book, BOOK)];
+/// The channel of books.
+pub(super) const BOOK: &str = "book";
 /// The channel of all instruments.
 pub(super) const INSTRUMENT: &str = "instrument";
 
@@ -141,15 +145,35 @@ struct Pair {
 }
 
 /// The streams of symbols: `channel:symbol`.
-pub(super) fn streams(products: &[String]) -> Vec<String> {
-    let names = products.iter().map(|product| canonical(product));
-    names.flat_map(|name| CHANNELS.map(|channel| format!("{channel}:{name}"))).collect()
+pub(super) fn streams(products: &[String], follow: Follow) -> Vec<String> {
+    let of = |product: &String| {
+        let name = canonical(product);
+        let chosen = CHANNELS.into_iter().filter(move |(channel, _)| follow.has(*channel));
+        chosen.map(move |(_, channel)| format!("{channel}:{name}"))
+    };
+    products.iter().flat_map(of).collect()
 }
 
-/// Requests for each channel and chunk of symbols.
-pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest> {
+/// The pair whose book comes over a stream.
+pub(super) fn pair_of_stream(stream: &str) -> Option<PairKey> {
+    let (channel, symbol) = stream.split_once(':')?;
+    (channel == BOOK).then(|| pair(symbol).ok())?
+}
+
+/// The class whose instruments send over a stream. A book gives no events.
+pub(super) fn class_of_stream(stream: &str) -> Option<Class> {
+    (stream != INSTRUMENT && pair_of_stream(stream).is_none()).then_some(Class::Spot)
+}
+
+/// Requests for each channel and chunk of symbols. A connection with books asks for all instruments
+/// first: they have the precision without which no book can be proved.
+pub(super) fn subscribe(streams: &[String], follow: Follow, first_id: u64) -> Vec<SocketRequest> {
     let mut all = Vec::new();
-    for channel in CHANNELS {
+    let has_books = streams.iter().any(|stream| pair_of_stream(stream).is_some());
+    if first_id == 1 && has_books {
+        all.push(listing_request(first_id));
+    }
+    for (_, channel) in CHANNELS {
         let of_channel = streams.iter().filter_map(|stream| stream.split_once(':'));
         let symbols: Vec<String> = of_channel
             .filter(|(name, _)| *name == channel)
@@ -157,11 +181,16 @@ pub(super) fn subscribe(streams: &[String], first_id: u64) -> Vec<SocketRequest>
             .collect();
         let next = first_id + all.len() as u64;
         all.extend(chunked(&symbols, SYMBOLS_A_REQUEST, next, |part, id| {
-            let params = json!({"channel": channel, "symbol": part, "snapshot": true});
+            let symbols = part.iter().map(String::as_str).collect::<Vec<_>>();
+            if channel == BOOK {
+                return book::request("subscribe", &symbols, follow, id);
+            }
+            let params = json!({"channel": channel, "symbol": symbols, "snapshot": true});
             json!({"method": "subscribe", "params": params, "req_id": id}).to_string()
         }));
     }
-    if streams.iter().any(|stream| stream == INSTRUMENT) {
+    let is_asked = first_id == 1 && has_books;
+    if !is_asked && streams.iter().any(|stream| stream == INSTRUMENT) {
         let id = first_id + all.len() as u64;
         all.push(listing_request(id));
     }
@@ -180,7 +209,7 @@ pub(super) fn is_listing(text: &str) -> bool {
     text.contains(r#""channel":"instrument""#) && text.contains(r#""data":"#)
 }
 
-pub(super) fn expected(streams: &[String]) -> Vec<Subscription> {
+pub(super) fn expected(streams: &[String], _: Follow) -> Vec<Subscription> {
     streams
         .iter()
         .filter_map(|stream| match stream.split_once(':') {

@@ -74,7 +74,10 @@ fn a_symbol_that_never_traded_is_passed_on_for_the_processor_to_judge() -> anyho
 fn old_names_are_the_same_pair() -> anyhow::Result<()> {
     assert_eq!(pair("XBT/USD")?, PairKey::new("BTC", "USD", "kraken"));
     assert_eq!(pair("XDG/XBT")?, PairKey::new("DOGE", "BTC", "kraken"));
-    assert_eq!(streams(&["XBT/EUR".into()]), ["trade:BTC/EUR", "ticker:BTC/EUR"]);
+    assert_eq!(
+        streams(&["XBT/EUR".into()], Follow::default()),
+        ["trade:BTC/EUR", "ticker:BTC/EUR"]
+    );
     assert_eq!(pair("XBTUSD"), Err(Malformed::BadProduct("XBTUSD".into())));
     Ok(())
 }
@@ -82,7 +85,7 @@ fn old_names_are_the_same_pair() -> anyhow::Result<()> {
 #[test]
 fn each_symbol_is_acknowledged_or_rejected_by_itself() -> anyhow::Result<()> {
     let ack = r#"{"method":"subscribe","req_id":1,"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true,"time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
-    let granted = expected(&["trade:XBT/USD".into()]);
+    let granted = expected(&["trade:XBT/USD".into()], Follow::default());
     assert_eq!(read(ack)?, [Message::Control(Control::Subscribed(granted))]);
     let rejection = r#"{"error":"Currency pair not supported FOO/USD","method":"subscribe","req_id":1,"success":false,"symbol":"FOO/USD","time_in":"2023-09-25T09:04:31.742599Z","time_out":"2023-09-25T09:04:31.742648Z"}"#;
     let words = "Currency pair not supported FOO/USD";
@@ -140,13 +143,13 @@ fn instruments_are_listed_and_followed() -> anyhow::Result<()> {
 #[test]
 fn requests_are_of_one_channel_and_so_many_symbols() {
     let products: Vec<String> = (0..150).map(|n| format!("A{n}/USD")).collect();
-    let mut streams = streams(&products);
+    let mut streams = streams(&products, Follow::default());
     streams.push(INSTRUMENT.into());
-    let asks = subscribe(&streams, 5);
+    let asks = subscribe(&streams, Follow::default(), 5);
     assert_eq!(asks.iter().map(|ask| ask.id).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
     let count = |text: &str| asks.iter().map(|ask| ask.text.matches(text).count()).sum::<usize>();
     assert_eq!((count("/USD"), count("\"trade\""), count("\"instrument\"")), (300, 2, 1));
-    assert_eq!(expected(&streams).len(), 301);
+    assert_eq!(expected(&streams, Follow::default()).len(), 301);
 }
 
 #[test]

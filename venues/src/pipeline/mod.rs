@@ -7,28 +7,37 @@
 //!             ├─→ malformed ────────────→ Output::DeadLetter
 //!             ├─→ ignored
 //!             └─→ acknowledgement, refusal, request → Control, for the owner of the socket
+//! frame of a book ─→ Books ─┬─→ Output::Quote, Output::Book, Output::BookMark
+//!                           └─→ Control: a snapshot is needed
 //! every message ─→ Count, for metrics
 //! ```
 //!
 //! An exchange may need several connections. Then each connection marks its own clock, and marks
 //! each pair before its first event: an outage of the connection is an outage of its pairs only.
-//! A sole connection marks neither.
+//! A sole connection marks neither. The clock is marked in `quotes` too, if the feed has books.
 //!
 //! Live feeds and replays use the same pipeline.
 //!
-//! Invariant: the mark of a gap precedes the event that proves the gap.
+//! Invariant: the mark of a gap precedes the event that proves the gap, or the quote that ends it.
 
+mod books;
 mod marks;
 mod output;
+mod quotes;
 
 use rustc_hash::FxHashMap;
 use schemas::{Basis, FeedMark, MarketEvent, PairChange, PairKey, Part, Timestamp};
 
+pub use books::{Books, MAX_BOOKS};
 use marks::MAX_PAIRS;
 pub use marks::{Continuity, FeedClock, Healthy, IdGap};
 pub use output::{DeadLetter, Output};
+use quotes::Quotes;
 
+use crate::book::Reason;
+use crate::channel::{Channel, Follow};
 use crate::instrument::{Class, ListingChange};
+use crate::malformed::Malformed;
 use crate::message::{Control, Ignored, Message, Parsed, Subscription};
 use crate::venue::Venue;
 
@@ -52,11 +61,27 @@ pub enum Count {
     Ignored(Ignored),
     /// A gap in dense trade ids.
     Gap,
+    /// A frame of a book.
+    BookFrame,
+    /// A frame of a book whose checksum holds.
+    Checksum,
+    /// A frame after which a book is out of sync.
+    Resync(Reason),
+}
+
+/// A frame that was read for everything but books.
+struct Read {
+    controls: Vec<Control>,
+    /// Its kind is one that books use.
+    has_book: bool,
+    /// It is a dead letter.
+    is_malformed: bool,
 }
 
 /// The frames of one feed, in order.
 pub struct Pipeline {
     venue: Venue,
+    follow: Follow,
     /// The feed's name within the exchange.
     feed: String,
     continuity: Continuity,
@@ -65,16 +90,23 @@ pub struct Pipeline {
     skip_aggregates: bool,
     /// The pairs, by basis, that were marked as carried by this connection; `None` for a sole one.
     carried: Option<FxHashMap<PairKey, [bool; 2]>>,
+    books: Books,
+    quotes: Quotes,
     /// Reused for every frame.
     parsed: Vec<Parsed>,
 }
 
 impl Pipeline {
-    /// The pipeline of the feed of that name.
-    pub fn new(venue: Venue, feed: impl Into<String>) -> Self {
+    /// The pipeline of the feed of that name. It follows the books of all pairs that come, if books are
+    /// followed at all.
+    pub fn new(venue: Venue, feed: impl Into<String>, follow: Follow) -> Self {
+        let feed = feed.into();
         Self {
             venue,
-            feed: feed.into(),
+            follow,
+            books: Books::new(venue, follow),
+            quotes: Quotes::new(feed.clone()),
+            feed,
             continuity: Continuity::default(),
             clock: FeedClock::default(),
             skip_aggregates: false,
@@ -94,12 +126,73 @@ impl Pipeline {
     #[must_use]
     pub fn one_of_several(mut self) -> Self {
         self.carried = Some(FxHashMap::default());
+        self.quotes.one_of_several();
         self
     }
 
-    /// The connection was lost. The ids of the next trades show the trades that were missed.
-    pub fn disconnected(&mut self) {
+    /// Follows the books of these streams, and of no others.
+    #[must_use]
+    pub fn carrying(mut self, streams: &[String]) -> Self {
+        self.carry(streams);
+        self
+    }
+
+    /// Follows the books of further streams, as [`Self::carrying`].
+    pub fn carry(&mut self, streams: &[String]) {
+        self.books.carry(streams);
+    }
+
+    /// The connection was lost. The ids of the next trades show the trades that were missed; each book
+    /// is out of sync.
+    pub fn disconnected(&mut self, received_at: Timestamp, out: &mut Produced) {
         self.clock.reset();
+        let Self { books, quotes, clock, .. } = self;
+        books.disconnect(&mut |step| quotes.step(step, clock, received_at, out));
+    }
+
+    /// Appends the records of a fetched snapshot of a pair's book; returns the messages that concern the
+    /// connection. An answer that is no snapshot is a dead letter, and the snapshot is asked for again.
+    pub fn snapshot(
+        &mut self,
+        pair: &PairKey,
+        body: &str,
+        received_at: Timestamp,
+        out: &mut Produced,
+    ) -> Vec<Control> {
+        let mut controls = Vec::new();
+        let Self { books, quotes, clock, .. } = self;
+        let taken = books.take_snapshot(pair, body, &mut controls, &mut |step| {
+            out.counts.push(Count::BookFrame);
+            quotes.step(step, clock, received_at, out);
+        });
+        self.quotes.flush(&self.books, received_at, out);
+        if let Err(malformed) = taken {
+            out.outputs.push(self.dead_letter(&malformed, body));
+        }
+        controls
+    }
+
+    /// The pair of the only book that has come.
+    pub(crate) fn only_book(&self) -> Option<PairKey> {
+        self.books.only_pair()
+    }
+
+    /// Books without a frame, of the same pairs: for a connection that will replace this one.
+    pub fn fresh_books(&self) -> Books {
+        self.books.fresh()
+    }
+
+    /// Publishes the books of a replacement from here on: a quote for each whose best bid or ask is
+    /// another one, and the loss of each that is not in sync.
+    pub fn take_over(&mut self, books: Books, received_at: Timestamp, out: &mut Produced) {
+        self.books = books;
+        let Self { books, quotes, clock, .. } = self;
+        quotes.take_over(books, clock, received_at, out);
+    }
+
+    /// Ends the input: a book that is out of sync has a gap up to the last receipt.
+    pub fn finish(&mut self, out: &mut Produced) {
+        self.quotes.finish(out);
     }
 
     /// Appends the records of a text frame; returns the messages that concern the connection.
@@ -109,21 +202,60 @@ impl Pipeline {
         received_at: Timestamp,
         out: &mut Produced,
     ) -> Vec<Control> {
+        let Read { mut controls, has_book, is_malformed } = self.read(text, received_at, out);
+        if has_book {
+            let Self { books, quotes, clock, .. } = self;
+            let taken = books.take(text, &mut controls, &mut |step| {
+                out.counts.push(Count::BookFrame);
+                quotes.step(step, clock, received_at, out);
+            });
+            if let Err(malformed) = taken
+                && !is_malformed
+            {
+                out.outputs.push(self.dead_letter(&malformed, text));
+            }
+        }
+        self.quotes.flush(&self.books, received_at, out);
+        controls
+    }
+
+    /// The same without the books: a frame that [`Books::frame`] has taken.
+    pub fn events(
+        &mut self,
+        text: &str,
+        received_at: Timestamp,
+        out: &mut Produced,
+    ) -> Vec<Control> {
+        self.read(text, received_at, out).controls
+    }
+
+    /// Appends the records of a frame that are not of books.
+    fn read(&mut self, text: &str, received_at: Timestamp, out: &mut Produced) -> Read {
         let mut parsed = std::mem::take(&mut self.parsed);
-        let venue = self.venue.as_str();
         // Nearly always empty: no allocation.
         let mut controls = Vec::new();
+        let (mut has_book, mut is_malformed) = (false, false);
         if let Err(malformed) = self.venue.parse(text, received_at, &mut parsed) {
-            out.outputs.push(Output::DeadLetter(DeadLetter::new(venue, &malformed, text)));
+            is_malformed = true;
+            out.outputs.push(self.dead_letter(&malformed, text));
         }
         for Parsed { kind, message } in parsed.drain(..) {
+            has_book |= self.is_of_book(kind);
             if !matches!(message, Message::Clock(_)) {
                 out.counts.push(Count::Received(kind));
             }
             controls.extend(self.message(kind, message, received_at, out));
         }
         self.parsed = parsed;
-        controls
+        Read { controls, has_book, is_malformed }
+    }
+
+    fn is_of_book(&self, kind: &'static str) -> bool {
+        self.follow.has(Channel::Book) && self.venue.adapter().books.kinds.contains(&kind)
+    }
+
+    fn dead_letter(&self, malformed: &Malformed, text: &str) -> Output {
+        Output::DeadLetter(DeadLetter::new(self.venue.as_str(), malformed, text))
     }
 
     fn message(
@@ -139,31 +271,58 @@ impl Pipeline {
             {
                 out.counts.push(Count::Ignored(Ignored::AggregateOfTrades));
             }
+            Message::Event(_, event) if !self.follows(event.basis) => {
+                out.counts.push(Count::Ignored(Ignored::UnusedType));
+            }
             Message::Event(pair, event) => self.event(pair, event, out),
             Message::Heartbeat { pair, time } => {
-                if let Some(healthy) = self.clock.heartbeat(pair, time) {
-                    out.outputs.push(self.clock_mark(healthy, received_at));
-                }
+                let healthy = self.clock.heartbeat(pair, time);
+                self.clock_marks(healthy, received_at, out);
             }
             Message::Clock(time) => {
-                if let Some(healthy) = self.clock.connection(time) {
-                    out.outputs.push(self.clock_mark(healthy, received_at));
-                }
+                let healthy = self.clock.connection(time);
+                self.clock_marks(healthy, received_at, out);
             }
             Message::Alive => {}
-            Message::Control(control) => {
-                match &control {
-                    Control::Subscribed(subscriptions) => self.expect_heartbeats(subscriptions),
+            Message::Control(Control::OnlyDepth { reason, .. })
+                if !self.follow.has(Channel::Book) =>
+            {
+                return Some(Control::Refused(reason));
+            }
+            Message::Control(mut control) => {
+                match &mut control {
+                    Control::Subscribed(subscriptions) => {
+                        if !self.are_asked(subscriptions) {
+                            return None;
+                        }
+                        self.expect_heartbeats(subscriptions);
+                    }
                     Control::Listing(ListingChange::Ended(name)) => {
-                        out.outputs.extend(self.ended(name, received_at));
+                        self.ended(name, received_at, out);
                     }
                     _ => {}
                 }
                 return Some(control);
             }
+            Message::Ignored(_) if self.is_of_book(kind) => {}
             Message::Ignored(reason) => out.counts.push(Count::Ignored(reason)),
         }
         None
+    }
+
+    const fn follows(&self, basis: Basis) -> bool {
+        self.follow.has(match basis {
+            Basis::Trade => Channel::Trades,
+            Basis::Ticker => Channel::Ticker,
+        })
+    }
+
+    /// False for the acknowledgement of a book that is the clock and is not followed.
+    fn are_asked(&self, subscriptions: &[Subscription]) -> bool {
+        let pair_of = self.venue.adapter().books.pair_of_stream;
+        let is_asked =
+            |one: &Subscription| pair_of(&one.channel).is_none_or(|pair| self.books.follows(&pair));
+        subscriptions.is_empty() || subscriptions.iter().any(is_asked)
     }
 
     fn expect_heartbeats(&mut self, subscriptions: &[Subscription]) {
@@ -212,21 +371,31 @@ impl Pipeline {
     }
 
     /// The mark that an instrument has ended: the processor cannot know it otherwise.
-    fn ended(&self, name: &str, received_at: Timestamp) -> Option<Output> {
+    fn ended(&mut self, name: &str, received_at: Timestamp, out: &mut Produced) {
         // A name without a pair has no events either.
-        let pair = self.venue.pair(name).ok()?;
+        let Ok(pair) = self.venue.pair(name) else { return };
+        self.books.forget(&pair);
+        if let Some(mark) = self.quotes.forget(&pair, received_at) {
+            out.outputs.push(Output::BookMark { pair: pair.clone(), mark });
+        }
         let feed = self.feed.clone();
         let mark = FeedMark::of_pair(PairChange::Ended, feed, received_at, received_at);
-        Some(Output::Gap { pair, mark })
+        out.outputs.push(Output::Gap { pair, mark });
     }
 
-    fn clock_mark(&self, healthy: Healthy, received_at: Timestamp) -> Output {
+    /// The marks of the clock, when one is due: to `events`, and to `quotes` if it has books.
+    fn clock_marks(&self, due: Option<Healthy>, received_at: Timestamp, out: &mut Produced) {
+        let Some(healthy) = due else { return };
         let mark = FeedMark {
             healthy_from: Some(healthy.from),
             part: self.carried.as_ref().map(|_| Part::Connection),
             ..FeedMark::healthy(self.feed.clone(), healthy.until, received_at)
         };
-        Output::Mark { exchange: self.venue.as_str(), mark }
+        let exchange = self.venue.as_str();
+        if !self.books.is_empty() {
+            out.outputs.push(Output::BookClock { exchange, mark: mark.clone() });
+        }
+        out.outputs.push(Output::Mark { exchange, mark });
     }
 
     fn gap_mark(&self, pair: PairKey, gap: IdGap, received_at: Timestamp) -> Output {

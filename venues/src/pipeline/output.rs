@@ -1,6 +1,6 @@
 //! The records that a feed produces.
 
-use schemas::{FeedMark, MarketEvent, PairKey, Timestamp};
+use schemas::{Book, FeedMark, MarketEvent, PairKey, Quote, Timestamp};
 
 use crate::malformed::Malformed;
 
@@ -29,6 +29,35 @@ pub enum Output {
         /// The value.
         mark: FeedMark,
     },
+    /// To `quotes`, to the partition of its key.
+    Quote {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        quote: Quote,
+    },
+    /// To `books`, to the partition of its key.
+    Book {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        book: Book,
+    },
+    /// To `quotes`, to the partition of its key: a mark of the book of one pair. It tells the loss of
+    /// its sync, a gap, or the connection that carries it.
+    BookMark {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        mark: FeedMark,
+    },
+    /// To every partition of `quotes`.
+    BookClock {
+        /// The exchange of the feed.
+        exchange: &'static str,
+        /// The value.
+        mark: FeedMark,
+    },
     /// To `dead_letters`.
     DeadLetter(DeadLetter),
 }
@@ -38,7 +67,12 @@ impl Output {
     pub fn received_at(&self) -> Option<Timestamp> {
         match self {
             Self::Event { event, .. } => Some(event.received_at),
-            Self::Mark { mark, .. } | Self::Gap { mark, .. } => Some(mark.received_at),
+            Self::Mark { mark, .. }
+            | Self::Gap { mark, .. }
+            | Self::BookMark { mark, .. }
+            | Self::BookClock { mark, .. } => Some(mark.received_at),
+            Self::Quote { quote, .. } => Some(quote.received_at),
+            Self::Book { book, .. } => Some(book.received_at),
             Self::DeadLetter(_) => None,
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn frames(texts: &[&str]) -> (Vec<Output>, Vec<Control>) {
-    let mut pipeline = Pipeline::new(Venue::Coinbase, "coinbase-0");
+    let mut pipeline = Pipeline::new(Venue::Coinbase, "coinbase-0", Follow::default());
     let mut out = Produced::default();
     let control = texts
         .iter()
@@ -14,7 +14,7 @@ fn frames(texts: &[&str]) -> (Vec<Output>, Vec<Control>) {
 
 #[test]
 fn the_end_of_an_instrument_is_a_mark_of_its_pair() {
-    let mut pipeline = Pipeline::new(Venue::Deribit, "deribit-0");
+    let mut pipeline = Pipeline::new(Venue::Deribit, "deribit-0", Follow::default());
     let state = |state: &str| {
         format!(
             r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"instrument.state.option.BTC","data":{{"timestamp":1553080940000,"state":"{state}","instrument_name":"BTC-22MAR19-4000-C"}}}}}}"#
@@ -66,7 +66,7 @@ fn heartbeats_tell_the_clock_once_they_are_acknowledged() -> anyhow::Result<()> 
 
 #[test]
 fn a_connections_clock_is_told_once_its_subscriptions_stand() {
-    let mut pipeline = Pipeline::new(Venue::Kraken, "kraken-0");
+    let mut pipeline = Pipeline::new(Venue::Kraken, "kraken-0", Follow::default());
     let pong = |second: u8| {
         format!(r#"{{"method":"pong","time_out":"2023-09-25T09:04:{second}.742648Z"}}"#)
     };
@@ -76,7 +76,7 @@ fn a_connections_clock_is_told_once_its_subscriptions_stand() {
     for text in [pong(30), ack.to_owned(), pong(31), pong(31), pong(33)] {
         pipeline.frame(&text, Timestamp(1), &mut out);
     }
-    pipeline.disconnected();
+    pipeline.disconnected(Timestamp(1), &mut out);
     pipeline.frame(&pong(40), Timestamp(1), &mut out);
     let told = out.outputs.iter().filter_map(|output| match output {
         Output::Mark { mark, .. } => Some(mark.healthy_until),
@@ -95,7 +95,7 @@ fn what_cannot_be_read_is_kept_as_it_came() -> anyhow::Result<()> {
 }
 
 fn coinbase(several: bool) -> Pipeline {
-    let pipeline = Pipeline::new(Venue::Coinbase, "coinbase-1");
+    let pipeline = Pipeline::new(Venue::Coinbase, "coinbase-1", Follow::default());
     if several { pipeline.one_of_several() } else { pipeline }
 }
 
@@ -115,7 +115,7 @@ fn marks(pipeline: &mut Pipeline) -> Vec<(Option<PairKey>, FeedMark)> {
         }
     };
     read(pipeline, &[ack.into(), beat(10), beat(20), trade(1), trade(2)]);
-    pipeline.disconnected();
+    pipeline.disconnected(Timestamp(1), &mut Produced::default());
     read(pipeline, &[ack.into(), beat(40), trade(3), beat(50)]);
     out.outputs
         .into_iter()
