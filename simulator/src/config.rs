@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::book::settings::BookSettings;
 use crate::faults::Faults;
 use crate::venue::Venue;
 
@@ -21,6 +22,8 @@ pub struct SimulatorConfig {
     pub tickers_every: Option<Duration>,
     /// The faults.
     pub faults: Faults,
+    /// The order books and their faults.
+    pub books: BookSettings,
 }
 
 impl SimulatorConfig {
@@ -33,6 +36,7 @@ impl SimulatorConfig {
             rate: 50,
             tickers_every: None,
             faults: Faults::default(),
+            books: BookSettings::default(),
         }
     }
 }

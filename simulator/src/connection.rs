@@ -13,10 +13,11 @@ use tokio_tungstenite::{WebSocketStream, accept_async};
 
 use crate::clock;
 use crate::faults::hits;
+use crate::http::Head;
 use crate::market::Trade;
 use crate::reply::Reply;
 use crate::session::Session;
-use crate::shared::{HANDSHAKE_WITHIN, Shared};
+use crate::shared::{Event, HANDSHAKE_WITHIN, Shared};
 
 /// How long a connection that is half open stays so.
 const FOR_EVER: Duration = Duration::from_hours(24);
@@ -38,18 +39,19 @@ impl From<Error> for End {
 }
 
 /// Serves a client; returns the reason for the end.
-pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) -> &'static str {
+pub(crate) async fn serve(socket: TcpStream, head: &Head, shared: Arc<Shared>) -> &'static str {
     let Ok(Ok(socket)) = timeout(HANDSHAKE_WITHIN, accept_async(socket)).await else {
         return "no handshake";
     };
-    let trades = shared.trades.subscribe();
-    let session = Session::new(shared.venue, &shared.credits, shared.faults);
+    let events = shared.events.subscribe();
+    let mut session = Session::new(shared.venue, &shared.service);
+    session.open(&head.path, &head.query(), &shared.market());
     let mut connection =
         Connection { socket, shared, session, matches: 0, held: HashMap::new(), ping: None };
     let within = connection.session.subscribe_within();
     let end = match timeout(within, connection.first_subscription()).await {
         Err(_) => return "did not subscribe in time",
-        Ok(Ok(())) => connection.run(trades).await,
+        Ok(Ok(())) => connection.run(events).await,
         Ok(Err(end)) => Err(end),
     };
     match end {
@@ -82,7 +84,7 @@ impl Connection {
 
     async fn run(
         &mut self,
-        mut trades: broadcast::Receiver<Arc<Trade>>,
+        mut events: broadcast::Receiver<Arc<Event>>,
     ) -> Result<&'static str, End> {
         let mut seconds = every(Duration::from_secs(1));
         let mut pings = every(self.session.ping_every().unwrap_or(FOR_EVER));
@@ -90,13 +92,13 @@ impl Connection {
         let mut changes = self.shared.changes.subscribe();
         loop {
             tokio::select! {
-                trade = trades.recv() => match trade {
-                    Ok(trade) => {
-                        if let Some(why) = self.trade(&trade).await? {
+                event = events.recv() => match event {
+                    Ok(event) => {
+                        if let Some(why) = self.event(&event).await? {
                             return Ok(why);
                         }
-                        // Flushed once the burst is through, not for every trade.
-                        if trades.is_empty() {
+                        // Flushed once the burst is through, not for every event.
+                        if events.is_empty() {
                             self.socket.flush().await?;
                         }
                     }
@@ -124,14 +126,24 @@ impl Connection {
         }
     }
 
+    /// Sends what the client follows of an event; why the connection is to be cut, when it is.
+    async fn event(&mut self, event: &Event) -> Result<Option<&'static str>, End> {
+        match event {
+            Event::Trade(trade) => self.trade(trade).await,
+            Event::Book(update) => {
+                for text in self.session.book(&self.shared.products, update) {
+                    self.socket.feed(Message::text(text)).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
     /// Sends a trade with its faults; why the connection is to be cut, when it is.
     async fn trade(&mut self, trade: &Trade) -> Result<Option<&'static str>, End> {
         let shared = Arc::clone(&self.shared);
         if let Some(ticker) = self.session.ticker(&shared.products, trade) {
             self.socket.feed(Message::text(ticker)).await?;
-        }
-        if let Some(book) = self.session.book(&shared.products, trade) {
-            self.socket.feed(Message::text(book)).await?;
         }
         let Some(matched) = self.session.matched(&shared.products, trade) else {
             return Ok(None);
@@ -210,6 +222,13 @@ impl Connection {
             return self.say(refusal.into()).await;
         }
         let reply = self.session.request(text, &shared.market(), shared.now_us());
+        if !reply.faults.is_empty() {
+            let mut market = shared.market();
+            let now = shared.now_us();
+            for (product, fault) in &reply.faults {
+                market.books_mut().truth_mut().fault(*product, now, *fault);
+            }
+        }
         self.say(reply).await
     }
 

@@ -25,12 +25,48 @@ pub struct Response {
     status: &'static str,
     retry_after: Option<u64>,
     body: Value,
+    form: Form,
 }
+
+/// The form of a body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    /// As JSON.
+    Json,
+    /// A page, as a proxy in front of a venue answers.
+    Page,
+    /// The first half of the JSON, and then the connection closes.
+    Half,
+}
+
+/// The page that stands where JSON should be.
+const PAGE: &str = "<!DOCTYPE html><html><body><h1>Just a moment...</h1></body></html>";
 
 impl Response {
     /// A successful answer with this body.
     pub fn ok(body: Value) -> Self {
-        Self { status: "200 OK", retry_after: None, body }
+        Self { status: "200 OK", retry_after: None, body, form: Form::Json }
+    }
+
+    /// The venue is broken.
+    pub fn broken(body: Value) -> Self {
+        Self { status: "500 Internal Server Error", ..Self::ok(body) }
+    }
+
+    /// The venue is overloaded.
+    pub fn unavailable(body: Value) -> Self {
+        Self { status: "503 Service Unavailable", ..Self::ok(body) }
+    }
+
+    /// A page instead of JSON.
+    pub fn page() -> Self {
+        Self { form: Form::Page, ..Self::ok(Value::Null) }
+    }
+
+    /// The first half of this answer, and then the connection closes.
+    #[must_use]
+    pub fn half(self) -> Self {
+        Self { form: Form::Half, ..self }
     }
 
     /// There is no such thing.
@@ -138,17 +174,22 @@ pub async fn reply(mut socket: TcpStream, answer: &Response, now_us: i64) -> std
     // The request has no body; it is read so that closing does not reset the connection.
     let mut request = vec![0; MAX_HEAD];
     let _ = socket.read(&mut request).await?;
-    let body = answer.body.to_string();
+    let (body, kind) = match answer.form {
+        Form::Page => (PAGE.to_owned(), "text/html; charset=UTF-8"),
+        Form::Json | Form::Half => (answer.body.to_string(), "application/json"),
+    };
+    let sent = if answer.form == Form::Half { body.len() / 2 } else { body.len() };
     let wait = answer.retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
     let date = jiff::Timestamp::from_microsecond(now_us).unwrap_or_default();
     let date = PRINTER.timestamp_to_rfc9110_string(&date).unwrap_or_default();
     let text = format!(
-        "HTTP/1.1 {}\r\nDate: {date}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n{body}",
+        "HTTP/1.1 {}\r\nDate: {date}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n",
         answer.status,
         body.len(),
         wait.unwrap_or_default(),
     );
     socket.write_all(text.as_bytes()).await?;
+    socket.write_all(&body.as_bytes()[..sent]).await?;
     socket.shutdown().await
 }
 

@@ -7,13 +7,15 @@
 //!
 //! ```text
 //! Market ─ one task, every 10 ms ─→ broadcast ─→ connection: session, faults ─→ socket
-//!   └────────────────────── limits, http: listing, history ─────────────────→ socket
+//!   └──────────────── limits, http: listing, history, snapshots ────────────→ socket
 //! ```
 //!
 //! Invariant: this crate does not use the adapters that it tests.
 
+mod best;
 pub mod binance;
 pub mod bitstamp;
+pub mod book;
 mod bucket;
 mod clock;
 pub mod coinbase;
@@ -26,6 +28,7 @@ pub mod kraken;
 pub mod limits;
 pub mod listings;
 pub mod market;
+pub mod product;
 pub mod reply;
 pub mod session;
 mod shared;
@@ -35,5 +38,5 @@ mod venue;
 
 pub use self::config::SimulatorConfig;
 pub use self::listings::ListingChange;
-pub use self::simulator::{Handle, Simulator};
+pub use self::simulator::{Handle, ShownQuote, Simulator};
 pub use self::venue::Venue;

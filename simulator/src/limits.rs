@@ -9,8 +9,9 @@ use std::time::Duration;
 use crate::bucket::TokenBucket;
 use crate::faults::{Faults, hits};
 use crate::http::Response;
+use crate::session::limited;
 use crate::venue::Venue;
-use crate::{binance, bitstamp, coinbase, deribit, kraken};
+use crate::{binance, deribit};
 
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
@@ -29,17 +30,6 @@ const fn bucket(venue: Venue, now_us: i64) -> TokenBucket {
         Venue::Deribit => deribit::requests(now_us),
         // 10,000 in ten minutes.
         Venue::Bitstamp => TokenBucket::new(10_000, 1, 16, now_us),
-    }
-}
-
-/// The answer to a request over the budget.
-pub fn limited(venue: Venue, retry_after: u64) -> Response {
-    match venue {
-        Venue::Coinbase => coinbase::limited(retry_after),
-        Venue::Binance => binance::limited(retry_after),
-        Venue::Kraken => kraken::limited(),
-        Venue::Deribit => deribit::limited(),
-        Venue::Bitstamp => bitstamp::limited(retry_after),
     }
 }
 

@@ -13,65 +13,15 @@ use anyhow::ensure;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::listings;
-use crate::text::decimal;
+use crate::book::publisher::{Publisher, Terms};
+use crate::book::update::Update;
 
-/// Trades that can be looked back at, over all products: some 70 MB.
+pub use crate::product::{Day, Product, Trade};
+
+/// Trades that can be looked back at, over all products: some 80 MB.
 const HISTORY: usize = 400_000;
 /// Trades of each product that can be looked back at whatever their number: a snapshot's.
 const MIN_HISTORY: usize = 50;
-
-/// One trade, in ticks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trade {
-    /// The index of the product.
-    pub product: usize,
-    /// Dense per product.
-    pub id: u64,
-    /// Per product, with other messages of the book in between.
-    pub sequence: u64,
-    /// In price ticks.
-    pub price: i64,
-    /// In size units.
-    pub size: i64,
-    /// The maker bought.
-    pub maker_buys: bool,
-    /// Microseconds since the epoch.
-    pub time_us: i64,
-    /// Two order ids.
-    pub orders: (u128, u128),
-    /// The 24 hours as of this trade.
-    pub day: Day,
-}
-
-/// Rolling statistics of a product, in ticks and size units.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Day {
-    /// Price at its start.
-    pub open: i64,
-    /// Highest price.
-    pub high: i64,
-    /// Lowest price.
-    pub low: i64,
-    /// Sum of sizes.
-    pub volume: i64,
-}
-
-/// A product and where its market stands.
-#[derive(Clone, Debug)]
-pub struct Product {
-    /// The venue's name.
-    pub name: String,
-    /// Fraction digits of a price.
-    pub price_decimals: u8,
-    /// Fraction digits of a size.
-    pub size_decimals: u8,
-    /// The newest trade.
-    pub last: Trade,
-    /// In size units: half of the largest there is.
-    pub typical_size: i64,
-    floor: i64,
-}
 
 /// All products.
 #[derive(Debug)]
@@ -82,6 +32,7 @@ pub struct Market {
     rng: StdRng,
     previous: usize,
     forget_every: Option<u64>,
+    books: Publisher,
 }
 
 impl Market {
@@ -95,7 +46,25 @@ impl Market {
         }
         ensure!(!products.is_empty(), "a market needs a product");
         let history = products.iter().map(|product| [product.last.clone()].into()).collect();
-        Ok(Self { products, history, rng, previous: 0, forget_every: None })
+        let books = Publisher::new(Terms::default(), products.iter().map(|one| &one.last));
+        Ok(Self { products, history, rng, previous: 0, forget_every: None, books })
+    }
+
+    /// A market that shows its books by these terms.
+    #[must_use]
+    pub fn showing(mut self, terms: Terms) -> Self {
+        self.books = Publisher::new(terms, self.products.iter().map(|one| &one.last));
+        self
+    }
+
+    /// The books.
+    pub fn books(&self) -> &Publisher {
+        &self.books
+    }
+
+    /// The books, to let time pass for them.
+    pub fn books_mut(&mut self) -> &mut Publisher {
+        &mut self.books
     }
 
     /// A market whose past lacks the trades whose ids are multiples of this.
@@ -128,6 +97,11 @@ impl Market {
 
     /// Makes the next trade, at `time_us` or at the time of the trade that it shares.
     pub fn trade(&mut self, time_us: i64) -> Trade {
+        self.step(time_us).1
+    }
+
+    /// Makes the next trade; before it stands the update of the book, where it comes with the trade.
+    pub fn step(&mut self, time_us: i64) -> (Option<Update>, Trade) {
         let shared = self.rng.random_ratio(1, 4);
         let index =
             if shared { self.previous } else { self.rng.random_range(0..self.products.len()) };
@@ -136,70 +110,25 @@ impl Market {
         let product = &mut self.products[index];
         let time_us = if shared { product.last.time_us } else { time_us };
         product.advance(time_us, &mut self.rng);
+        let best = product.last.best;
+        product.last.shown =
+            if self.books.shows_at_once() { best } else { self.books.shown(index).trade.best };
         let history = &mut self.history[index];
         if history.len() == depth {
             history.pop_front();
         }
         history.push_back(product.last.clone());
-        product.last.clone()
-    }
-}
-
-impl Product {
-    fn new(index: usize, name: &str, time_us: i64, rng: &mut StdRng) -> Self {
-        let (price, price_decimals, size_decimals, typical_size) = listings::ticks(name);
-        // A market of 50,000 typical trades a day.
-        let day = Day {
-            open: price,
-            high: price,
-            low: price,
-            volume: typical_size.saturating_mul(50_000),
-        };
-        let last = Trade {
-            product: index,
-            id: rng.random_range(1_000..100_000_000),
-            sequence: rng.random_range(1_000_000..10_000_000_000),
-            price,
-            size: typical_size,
-            maker_buys: rng.random(),
-            time_us,
-            orders: (rng.random(), rng.random()),
-            day,
-        };
-        let floor = (price / 4).max(1);
-        Self { name: name.into(), price_decimals, size_decimals, last, floor, typical_size }
-    }
-
-    fn advance(&mut self, time_us: i64, rng: &mut StdRng) {
-        let last = &mut self.last;
-        // Half a basis point either way, and one tick at least.
-        let step = (last.price / 20_000).max(1);
-        last.price = (last.price + rng.random_range(-step..=step)).max(self.floor);
-        last.size = rng.random_range(1..=self.typical_size.saturating_mul(2));
-        last.id += 1;
-        last.sequence += rng.random_range(1..20);
-        last.maker_buys = rng.random();
-        last.time_us = last.time_us.max(time_us);
-        last.orders = (rng.random(), rng.random());
-        last.day.high = last.day.high.max(last.price);
-        last.day.low = last.day.low.min(last.price);
-        last.day.volume = last.day.volume.saturating_add(last.size);
-    }
-
-    /// Ticks of the price as text.
-    pub fn price(&self, ticks: i64) -> String {
-        decimal(ticks, self.price_decimals)
-    }
-
-    /// Units of the size as text.
-    pub fn size(&self, units: i64) -> String {
-        decimal(units, self.size_decimals)
+        let trade = product.last.clone();
+        let is_due = self.books.note(&trade);
+        let update = is_due.then(|| self.books.update(index, time_us)).flatten();
+        (update, trade)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listings;
 
     fn names() -> Vec<String> {
         listings::names(crate::venue::Venue::Coinbase)

@@ -1,5 +1,7 @@
 //! The answer of a venue to one message of a client.
 
+use crate::book::truth::Fault;
+
 /// Texts to send, and whether the venue closes the connection.
 #[derive(Debug, Default)]
 pub struct Reply {
@@ -7,18 +9,20 @@ pub struct Reply {
     pub texts: Vec<String>,
     /// The reason for closing the connection, if the venue closes it.
     pub cut: Option<&'static str>,
+    /// The faults of books in it, with the index of the product.
+    pub faults: Vec<(usize, Fault)>,
 }
 
 impl Reply {
     /// Closes the connection without a text.
     pub fn cut(why: &'static str) -> Self {
-        Self { texts: Vec::new(), cut: Some(why) }
+        Self { cut: Some(why), ..Self::default() }
     }
 }
 
 impl From<Vec<String>> for Reply {
     fn from(texts: Vec<String>) -> Self {
-        Self { texts, cut: None }
+        Self { texts, ..Self::default() }
     }
 }
 

@@ -3,13 +3,33 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::faults::Faults;
+use crate::book::followed::SlowSnapshot;
+use crate::book::update::Update;
 use crate::http::{QueryString, Response};
 use crate::listings::ListingChange;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
 use crate::venue::Venue;
 use crate::{binance, bitstamp, coinbase, deribit, kraken};
+
+/// The terms that are the same for all clients of a venue.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The credits of an address with Deribit.
+    pub credits: Arc<Mutex<deribit::Credits>>,
+    /// The delay of snapshots.
+    pub slow: SlowSnapshot,
+    /// The channels that Coinbase refuses to those it does not know.
+    pub refused: Arc<[String]>,
+}
+
+impl Service {
+    /// Without faults.
+    pub fn new(now_us: i64) -> Self {
+        let credits = Arc::new(Mutex::new(deribit::Credits::new(now_us)));
+        Self { credits, slow: SlowSnapshot::default(), refused: Arc::default() }
+    }
+}
 
 /// The subscriptions of one client.
 #[derive(Debug)]
@@ -18,8 +38,8 @@ pub enum Session {
     Coinbase(coinbase::Session),
     /// With Binance.
     Binance(binance::Session),
-    /// With Kraken. Its books and faults are several times as large as the others' sessions.
-    Kraken(Box<kraken::Session>),
+    /// With Kraken.
+    Kraken(kraken::Session),
     /// With Deribit.
     Deribit(deribit::Session),
     /// With Bitstamp.
@@ -27,14 +47,25 @@ pub enum Session {
 }
 
 impl Session {
-    /// A new client; the faults concern the texts that it receives.
-    pub fn new(venue: Venue, credits: &Arc<Mutex<deribit::Credits>>, faults: Faults) -> Self {
+    /// A new client.
+    pub fn new(venue: Venue, service: &Service) -> Self {
         match venue {
-            Venue::Coinbase => Self::Coinbase(coinbase::Session::default()),
+            Venue::Coinbase => {
+                Self::Coinbase(coinbase::Session::new(Arc::clone(&service.refused), service.slow))
+            }
             Venue::Binance => Self::Binance(binance::Session::default()),
-            Venue::Kraken => Self::Kraken(Box::new(kraken::Session::new(faults))),
-            Venue::Deribit => Self::Deribit(deribit::Session::new(Arc::clone(credits))),
+            Venue::Kraken => Self::Kraken(kraken::Session::new(service.slow)),
+            Venue::Deribit => {
+                Self::Deribit(deribit::Session::new(Arc::clone(&service.credits), service.slow))
+            }
             Venue::Bitstamp => Self::Bitstamp(bitstamp::Session::default()),
+        }
+    }
+
+    /// Subscribes to what the address of the feed names.
+    pub fn open(&mut self, path: &str, query: &QueryString<'_>, market: &Market) {
+        if let Self::Binance(session) = self {
+            session.open(path, query, market);
         }
     }
 
@@ -73,7 +104,7 @@ impl Session {
     /// The answers to a client's message.
     pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Reply {
         match self {
-            Self::Coinbase(session) => session.request(text, market).into(),
+            Self::Coinbase(session) => session.request(text, market, now_us),
             Self::Binance(session) => session.request(text, market, now_us),
             Self::Kraken(session) => session.request(text, market, now_us),
             Self::Deribit(session) => session.request(text, market, now_us),
@@ -99,19 +130,23 @@ impl Session {
     pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
         match self {
             Self::Coinbase(session) => session.ticker(market, trade),
-            // Once a second, whatever trades; and never.
-            Self::Binance(_) | Self::Bitstamp(_) => None,
+            Self::Binance(session) => session.best(market, trade),
+            Self::Bitstamp(_) => None,
             Self::Kraken(session) => session.ticker(market, trade),
             Self::Deribit(session) => session.ticker(market, trade),
         }
     }
 
-    /// The book update of a trade, if this client follows the book.
-    pub fn book(&mut self, market: &[Product], trade: &Trade) -> Option<String> {
-        match self {
-            Self::Kraken(session) => session.book(market, trade),
-            _ => None,
-        }
+    /// The parts of a book's update that this client receives.
+    pub fn book(&mut self, market: &[Product], update: &Update) -> Vec<String> {
+        let one = match self {
+            Self::Coinbase(session) => return session.book(market, update),
+            Self::Binance(session) => return session.book(market, update),
+            Self::Kraken(session) => session.book(market, update),
+            Self::Deribit(session) => session.book(market, update),
+            Self::Bitstamp(session) => session.book(market, update),
+        };
+        one.into_iter().collect()
     }
 
     /// The trade, if this client follows it.
@@ -132,7 +167,7 @@ impl Session {
             Self::Binance(session) => session.beat(market, now_us),
             Self::Kraken(session) => session.beat(),
             Self::Deribit(session) => session.beat(now_us),
-            Self::Bitstamp(session) => session.beat(now_us),
+            Self::Bitstamp(session) => session.beat(market, now_us),
         }
     }
 
@@ -163,7 +198,7 @@ impl Session {
     }
 }
 
-/// The answer to an HTTP request: the listing, or the trades of the past.
+/// The answer to an HTTP request.
 pub fn answer(
     venue: Venue,
     path: &str,
@@ -172,10 +207,49 @@ pub fn answer(
     now_us: i64,
 ) -> Response {
     match venue {
-        Venue::Coinbase => coinbase::answer(path, query, market),
-        Venue::Binance => binance::answer(path, query, market),
-        Venue::Kraken => kraken::answer(path, query, market),
+        Venue::Coinbase => coinbase::answer(path, query, market, now_us),
+        Venue::Binance => binance::answer(path, query, market, now_us),
+        Venue::Kraken => kraken::answer(path, query, market, now_us),
         Venue::Deribit => deribit::answer(path, query, market, now_us),
-        Venue::Bitstamp => bitstamp::answer(path, market),
+        Venue::Bitstamp => bitstamp::answer(path, market, now_us),
+    }
+}
+
+/// The index of the product whose snapshot a request is for, where snapshots are fetched.
+pub(crate) fn snapshot_of(
+    venue: Venue,
+    path: &str,
+    query: &QueryString<'_>,
+    market: &Market,
+) -> Option<usize> {
+    match venue {
+        Venue::Binance => binance::snapshot_of(path, query, market),
+        Venue::Bitstamp => bitstamp::snapshot_of(path, market),
+        Venue::Coinbase | Venue::Kraken | Venue::Deribit => None,
+    }
+}
+
+/// A snapshot from before the market began, where snapshots are fetched.
+pub(crate) fn stale(
+    venue: Venue,
+    query: &QueryString<'_>,
+    market: &Market,
+    index: usize,
+) -> Response {
+    let (product, state) = (&market.products()[index], market.books().first(index));
+    Response::ok(match venue {
+        Venue::Bitstamp => bitstamp::order_book(product, state, state.time_us - 1),
+        _ => binance::depth(product, state, state.sequence() - 1, query),
+    })
+}
+
+/// The answer to a request over the budget.
+pub(crate) fn limited(venue: Venue, retry_after: u64) -> Response {
+    match venue {
+        Venue::Coinbase => coinbase::limited(retry_after),
+        Venue::Binance => binance::limited(retry_after),
+        Venue::Kraken => kraken::limited(),
+        Venue::Deribit => deribit::limited(),
+        Venue::Bitstamp => bitstamp::limited(retry_after),
     }
 }

@@ -1,30 +1,46 @@
 //! The state that all connections of one simulated venue share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
+use crate::book::followed::SlowSnapshot;
+use crate::book::publisher::{Terms, interval_us};
+use crate::book::settings::{BookSettings, SnapshotAnswer};
+use crate::book::truth::Fault;
+use crate::book::update::Update;
 use crate::clock::{self, Stopwatch};
 use crate::config::SimulatorConfig;
-use crate::deribit::{self, Credits};
+use crate::deribit;
 use crate::faults::Faults;
 use crate::http::{Head, Response};
 use crate::limits::{Handshakes, Requests};
 use crate::listings::{self, ListingChange};
 use crate::market::{Market, Product, Trade};
+use crate::session::{self, Service};
 use crate::venue::Venue;
 
 /// A handshake that takes longer is given up.
 pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// Trades that a slow client may be behind before the venue closes its connection.
+/// Events that a slow client may be behind before the venue closes its connection.
 const MAX_BEHIND: usize = 65_536;
 /// Changes of the listing that a client may be behind.
 const MAX_CHANGES: usize = 1024;
+
+/// Something that happens in the market.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The venue shows a new state of a book.
+    Book(Update),
+    /// A trade.
+    Trade(Trade),
+}
 
 /// The market, the limits and the counters of a venue.
 pub(crate) struct Shared {
@@ -35,7 +51,7 @@ pub(crate) struct Shared {
     market: Mutex<Market>,
     /// Names and tick sizes, which do not change.
     pub(crate) products: Vec<Product>,
-    pub(crate) trades: broadcast::Sender<Arc<Trade>>,
+    pub(crate) events: broadcast::Sender<Arc<Event>>,
     pub(crate) changes: broadcast::Sender<ListingChange>,
     pub(crate) tickers_every: Option<Duration>,
     pub(crate) faults: Faults,
@@ -45,7 +61,9 @@ pub(crate) struct Shared {
     pub(crate) halted: AtomicBool,
     /// Guards the counters of HTTP requests; never held across an await.
     requests: Mutex<Requests>,
-    pub(crate) credits: Arc<Mutex<Credits>>,
+    pub(crate) service: Service,
+    /// The answers to the next requests for a snapshot; never held across an await.
+    snapshot_answers: Mutex<VecDeque<SnapshotAnswer>>,
     /// Guards the handshakes of the last minutes, by address; never held across an await.
     handshakes: Mutex<HashMap<IpAddr, Handshakes>>,
     /// Guards the number of connections, by address; never held across an await.
@@ -63,11 +81,22 @@ impl Shared {
         };
         let now = now_us(&faults);
         let market = Market::new(config.seed, &names, now)?.forgetting(faults.forget_every);
+        let faulty = faulty(&config.books, &market)?;
+        let mut market = market.showing(terms(config, faulty));
+        if config.books.truth.is_some() {
+            market.books_mut().truth_mut().keep_lines();
+        }
+        let by_us = i64::try_from(config.books.slow_snapshot.as_micros()).unwrap_or(i64::MAX);
+        let service = Service {
+            slow: SlowSnapshot { product: faulty, by_us },
+            refused: config.books.refuse_channels.clone().into(),
+            ..Service::new(now)
+        };
         Ok(Self {
             venue: config.venue,
             products: market.products().to_vec(),
             market: Mutex::new(market),
-            trades: broadcast::Sender::new(MAX_BEHIND),
+            events: broadcast::Sender::new(MAX_BEHIND),
             changes: broadcast::Sender::new(MAX_CHANGES),
             tickers_every: config.tickers_every,
             faults,
@@ -75,7 +104,8 @@ impl Shared {
             limited: AtomicU32::new(0),
             halted: AtomicBool::new(false),
             requests: Mutex::new(Requests::new(config.venue, now)),
-            credits: Arc::new(Mutex::new(Credits::new(now))),
+            service,
+            snapshot_answers: Mutex::new(config.books.snapshot_answers.clone().into()),
             handshakes: Mutex::default(),
             open: Mutex::default(),
             watch: Stopwatch::start(),
@@ -116,6 +146,44 @@ impl Shared {
         self.requests().refusal(&self.faults, now_us)
     }
 
+    /// The answer to an HTTP request, and the time after which it is sent.
+    pub(crate) fn answer(&self, head: &Head) -> (Response, Duration) {
+        let mut market = self.market();
+        // Read while no update can come between: a snapshot is dated by it.
+        let now = self.now_us();
+        let answer = session::answer(self.venue, &head.path, &head.query(), &market, now);
+        let snapshot = session::snapshot_of(self.venue, &head.path, &head.query(), &market);
+        let slow = self.service.slow;
+        let Some(index) = snapshot.filter(|index| *index == slow.product) else {
+            return (answer, Duration::ZERO);
+        };
+        let mut answers = self.snapshot_answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = answers.pop_front().unwrap_or(SnapshotAnswer::Good);
+        drop(answers);
+        let wait = self.faults.retry_after.as_secs();
+        let error = || Value::String("internal error".into());
+        let answer = match kind {
+            SnapshotAnswer::Good => answer,
+            SnapshotAnswer::Stale => session::stale(self.venue, &head.query(), &market, index),
+            SnapshotAnswer::Limited => session::limited(self.venue, wait),
+            SnapshotAnswer::Banned => Response::banned(Value::Null).after(wait),
+            SnapshotAnswer::Broken => Response::broken(error()),
+            SnapshotAnswer::Unavailable => Response::unavailable(error()),
+            SnapshotAnswer::Html => Response::page(),
+            SnapshotAnswer::Half => answer.half(),
+        };
+        let truth = market.books_mut().truth_mut();
+        match kind {
+            SnapshotAnswer::Good => {}
+            SnapshotAnswer::Stale => truth.fault(index, now, Fault::StaleSnapshot),
+            _ => truth.fault(index, now, Fault::NoSnapshot),
+        }
+        if slow.by_us > 0 {
+            truth.fault(index, now, Fault::SlowSnapshot);
+        }
+        (answer, Duration::from_micros(slow.by_us.unsigned_abs()))
+    }
+
     /// The seconds that a client must wait with its handshake.
     fn handshake_refused(&self, address: IpAddr) -> Option<u64> {
         if takes(&self.limited, self.faults.limit_first) {
@@ -125,6 +193,25 @@ impl Shared {
         let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = handshakes.entry(address).or_insert(limit).admit(self.watch.elapsed()).err();
         refused.map(|wait| wait.as_secs().max(1))
+    }
+}
+
+/// The index of the product whose book has the faults.
+fn faulty(settings: &BookSettings, market: &Market) -> anyhow::Result<usize> {
+    let Some(name) = &settings.faulty_book else { return Ok(0) };
+    market.find(name).with_context(|| {
+        format!("--faulty-book: '{name}' is not in the market; name it in --products")
+    })
+}
+
+fn terms(config: &SimulatorConfig, faulty: usize) -> Terms {
+    Terms {
+        levels: usize::from(config.books.levels),
+        every_us: interval_us(config.venue),
+        faulty,
+        skip_every: config.books.skip_book_every,
+        cross_every: config.books.cross_book_every,
+        faults: config.faults,
     }
 }
 

@@ -9,12 +9,15 @@ use anyhow::Context;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::book::Level;
+use crate::book::truth::{Fault, Quote};
+use crate::book::truth_file::TruthFile;
 use crate::config::SimulatorConfig;
+use crate::connection;
 use crate::http::{self, Head};
 use crate::listings::ListingChange;
 use crate::market::Trade;
-use crate::shared::{HANDSHAKE_WITHIN, Open, Shared};
-use crate::{connection, session};
+use crate::shared::{Event, HANDSHAKE_WITHIN, Open, Shared};
 
 /// How often trades are made, in milliseconds.
 const STEP_MS: u64 = 10;
@@ -24,6 +27,7 @@ pub struct Simulator {
     listener: TcpListener,
     shared: Arc<Shared>,
     rate: u32,
+    truth: Option<TruthFile>,
 }
 
 /// Controls a running simulator.
@@ -55,6 +59,43 @@ impl Handle {
         let text = |trade: &Trade| (trade.id, product.price(trade.price), product.size(trade.size));
         market.history(index).map(text).collect()
     }
+
+    /// The best bids and asks of a product as the venue showed them, oldest first: one for each book
+    /// update that changed them, also if a fault kept the update from the clients.
+    pub fn quotes(&self, product: &str) -> Vec<ShownQuote> {
+        let market = self.0.market();
+        let Some(index) = market.find(product) else { return Vec::new() };
+        let product = &market.products()[index];
+        let level = |level: Level| (product.price(level.price), product.size(level.size));
+        let shown = |Quote { time_us, id, best }: &Quote| ShownQuote {
+            time_us: *time_us,
+            id: *id,
+            bid: level(best.bid),
+            ask: level(best.ask),
+        };
+        market.books().truth().quotes(index).map(shown).collect()
+    }
+
+    /// The faults of a product's book, oldest first, with the venue's time in microseconds.
+    pub fn book_faults(&self, product: &str) -> Vec<(i64, Fault)> {
+        let market = self.0.market();
+        let index = market.find(product);
+        let of = market.books().truth().faults().filter(|made| Some(made.product) == index);
+        of.map(|made| (made.time_us, made.fault)).collect()
+    }
+}
+
+/// The best bid and ask of a product from a time on, as the venue writes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownQuote {
+    /// The venue's time, in microseconds since the epoch.
+    pub time_us: i64,
+    /// The id of the state.
+    pub id: u64,
+    /// Price and size.
+    pub bid: (String, String),
+    /// Price and size.
+    pub ask: (String, String),
 }
 
 impl Simulator {
@@ -64,7 +105,8 @@ impl Simulator {
             format!("cannot listen at {address}: choose another --listen or free the port")
         })?;
         let shared = Shared::new(config)?;
-        Ok(Self { listener, shared: Arc::new(shared), rate: config.rate })
+        let truth = config.books.truth.as_deref().map(TruthFile::create).transpose()?;
+        Ok(Self { listener, shared: Arc::new(shared), rate: config.rate, truth })
     }
 
     /// The address of the feed.
@@ -85,7 +127,7 @@ impl Simulator {
     /// Serves until it is dropped.
     pub async fn run(self) {
         let mut connections = tokio::task::JoinSet::new();
-        connections.spawn(trade(Arc::clone(&self.shared), self.rate));
+        connections.spawn(trade(Arc::clone(&self.shared), self.rate, self.truth));
         loop {
             match self.listener.accept().await {
                 Ok((socket, peer)) => {
@@ -103,24 +145,41 @@ impl Simulator {
     }
 }
 
-/// Makes trades at the rate, for ever. Steps that were missed are made up for.
-async fn trade(shared: Arc<Shared>, rate: u32) {
+/// Makes trades at the rate and shows the books, for ever. Steps that were missed are made up for.
+async fn trade(shared: Arc<Shared>, rate: u32, mut truth: Option<TruthFile>) {
     let mut steps = interval(Duration::from_millis(STEP_MS));
     steps.set_missed_tick_behavior(MissedTickBehavior::Burst);
     // In thousandths of a trade.
     let (mut due, per_step) = (0u64, u64::from(rate) * STEP_MS);
+    // An error means that no client is connected.
+    let send = |event| drop(shared.events.send(Arc::new(event)));
     loop {
         steps.tick().await;
-        if shared.halted.load(Ordering::Relaxed) {
-            continue;
-        }
-        due += per_step;
-        let now = shared.now_us();
-        let mut market = shared.market();
-        while due >= 1000 {
-            due -= 1000;
-            // An error means that no client is connected.
-            let _ = shared.trades.send(Arc::new(market.trade(now)));
+        let lines = {
+            let mut market = shared.market();
+            // Read while no answer can be made: an update is later than all snapshots before it.
+            let now = shared.now_us();
+            if !shared.halted.load(Ordering::Relaxed) {
+                due += per_step;
+            }
+            while due >= 1000 {
+                due -= 1000;
+                let (update, trade) = market.step(now);
+                if let Some(update) = update {
+                    send(Event::Book(update));
+                }
+                send(Event::Trade(trade));
+            }
+            for update in market.books_mut().due(now) {
+                send(Event::Book(update));
+            }
+            market.books_mut().truth_mut().take_lines(&shared.products)
+        };
+        if let Some(file) = &mut truth
+            && let Err(error) = file.append(&lines)
+        {
+            tracing::error!(%error, "cannot write the truth; it is incomplete from here on");
+            truth = None;
         }
     }
 }
@@ -137,12 +196,14 @@ async fn serve(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
         return;
     }
     if !head.upgrade {
-        let answer =
-            session::answer(shared.venue, &head.path, &head.query(), &shared.market(), now);
+        let (answer, delay) = shared.answer(&head);
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
         let _ = timeout(HANDSHAKE_WITHIN, http::reply(socket, &answer, now)).await;
         return;
     }
     tracing::info!(%peer, "client connected");
-    let why = connection::serve(socket, shared).await;
+    let why = connection::serve(socket, &head, shared).await;
     tracing::info!(%peer, why, "client gone");
 }

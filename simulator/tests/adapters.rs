@@ -1,18 +1,17 @@
 //! Each adapter reads what its simulated venue sends, and reads it as the market made it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use serde_json::Value;
-use simulator::deribit::Credits;
-use simulator::faults::Faults;
+use simulator::book::followed::SlowSnapshot;
 use simulator::http::QueryString;
 use simulator::listings;
 use simulator::market::Market;
-use simulator::session::{Session, answer};
+use simulator::session::{Service, Session, answer};
 use venues::history::{HistoryAnswer, MissingTrades};
-use venues::{Class, Control, Message, Parsed, Venue};
+use venues::{Class, Control, Follow, Message, Parsed, Venue};
 
 /// Past any time at which a market begins here.
 const NOW: i64 = 1_618_677_812_000_000;
@@ -54,8 +53,7 @@ impl Bench {
         let simulated = simulated(venue)?;
         let names = listings::names(simulated)[..3].to_vec();
         let market = Market::new(1, &names, NOW - 1_000_000)?;
-        let credits = Arc::new(Mutex::new(Credits::new(NOW)));
-        let session = Session::new(simulated, &credits, Faults::default());
+        let session = Session::new(simulated, &Service::new(NOW));
         Ok(Self { venue, market, session })
     }
 
@@ -74,9 +72,9 @@ impl Bench {
 
     /// Subscribes to everything as our client does; what the adapter reads of the answers.
     fn subscribe(&mut self) -> anyhow::Result<Vec<Message>> {
-        let streams = self.venue.streams(&self.names());
+        let streams = self.venue.streams(&self.names(), Follow::default());
         let mut answers = Vec::new();
-        for ask in (self.venue.adapter().subscriptions.requests)(&streams, 1) {
+        for ask in (self.venue.adapter().subscriptions.requests)(&streams, Follow::default(), 1) {
             answers.extend(self.session.request(&ask.text, &self.market, NOW).texts);
         }
         self.read(&answers)
@@ -107,7 +105,10 @@ fn everything_that_is_asked_is_granted() -> anyhow::Result<()> {
             .flatten()
             .collect();
         let expected = venue.adapter().subscriptions.expected;
-        let mut asked = expected(&venue.streams(&bench.names()));
+        let mut asked =
+            expected(&venue.streams(&bench.names(), Follow::default()), Follow::default());
+        // The book that is Bitstamp's clock is granted to every connection.
+        granted.retain(|one| one.channel != "diff_order_book_btcusd");
         granted.sort();
         asked.sort();
         assert_eq!(granted, asked, "{venue}");
@@ -219,8 +220,8 @@ fn what_is_listed_is_read_and_what_is_past_can_be_asked_for() -> anyhow::Result<
 fn a_refusal_is_read_as_one() -> anyhow::Result<()> {
     for venue in Venue::ALL {
         let bench = Bench::new(venue)?;
-        let streams = venue.streams(&bench.names());
-        let asks = (venue.adapter().subscriptions.requests)(&streams, 1);
+        let streams = venue.streams(&bench.names(), Follow::default());
+        let asks = (venue.adapter().subscriptions.requests)(&streams, Follow::default(), 1);
         let asking = |text: &&String| bench.session.refusal(text).is_some();
         let texts: Vec<_> = asks.iter().map(|ask| &ask.text).collect();
         let text = texts.into_iter().find(asking).ok_or_else(|| anyhow::anyhow!("no ask"))?;
@@ -286,6 +287,10 @@ fn coinbase_message(text: &str) -> anyhow::Result<Parsed> {
     out.pop().ok_or_else(|| anyhow::anyhow!("no message"))
 }
 
+fn coinbase_session() -> simulator::coinbase::Session {
+    simulator::coinbase::Session::new(Arc::default(), SlowSnapshot::default())
+}
+
 fn coinbase_market() -> anyhow::Result<Market> {
     Market::new(1, &["BTC-USD".into(), "SHIB-USD".into()], 1_618_677_810_244_075)
 }
@@ -305,8 +310,8 @@ fn coinbase_refuses_in_its_own_words() -> anyhow::Result<()> {
         (r#"{"type":"greet"}"#, "Failed to subscribe: no products or channels"),
         ("{", "Malformed JSON"),
     ] {
-        let mut session = simulator::coinbase::Session::default();
-        let answers = session.request(ask, &market);
+        let mut session = coinbase_session();
+        let answers = session.request(ask, &market, NOW).texts;
         let parsed = coinbase_message(&answers[0])?;
         assert_eq!(parsed.message, Message::Control(Control::Refused(reason.into())));
         assert!(!session.is_subscribed());
@@ -318,10 +323,11 @@ fn coinbase_refuses_in_its_own_words() -> anyhow::Result<()> {
 fn coinbase_sends_no_trade_from_before_the_subscription() -> anyhow::Result<()> {
     let mut market = coinbase_market()?;
     let early: Vec<_> = (0..10).map(|_| market.trade(1_618_677_811_000_000)).collect();
-    let mut session = simulator::coinbase::Session::default();
+    let mut session = coinbase_session();
     session.request(
         r#"{"type":"subscribe","product_ids":["BTC-USD","SHIB-USD"],"channels":["matches"]}"#,
         &market,
+        NOW,
     );
     assert!(early.iter().all(|trade| session.matched(market.products(), trade).is_none()));
     assert!(session.ticker(market.products(), &market.products()[0].last).is_none());
@@ -334,10 +340,9 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
         let name = listings::names(simulated(venue)?)[0].clone();
         let mut market = Market::new(3, std::slice::from_ref(&name), NOW - 1_000_000)?;
         let first = market.products()[0].last.id.cast_signed();
-        let credits = Arc::new(Mutex::new(Credits::new(NOW)));
-        let mut session = Session::new(simulated(venue)?, &credits, Faults::default());
-        let streams = venue.streams(std::slice::from_ref(&name));
-        for ask in (venue.adapter().subscriptions.requests)(&streams, 1) {
+        let mut session = Session::new(simulated(venue)?, &Service::new(NOW));
+        let streams = venue.streams(std::slice::from_ref(&name), Follow::default());
+        for ask in (venue.adapter().subscriptions.requests)(&streams, Follow::default(), 1) {
             session.request(&ask.text, &market, NOW);
         }
         let mut live = Vec::new();

@@ -9,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use simulator::book::settings::BookSettings;
 use simulator::faults::Faults;
 use simulator::{Simulator, SimulatorConfig, Venue};
 use tokio::net::TcpStream;
@@ -146,6 +147,7 @@ impl Client {
             rate: 1_000,
             seed: 7,
             faults,
+            books: BookSettings { levels: 1000, ..BookSettings::default() },
             ..SimulatorConfig::of(Venue::Kraken)
         };
         let simulator = Simulator::bind("127.0.0.1:0", &config).await?;

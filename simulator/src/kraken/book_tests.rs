@@ -1,6 +1,8 @@
-//! The checksum is the venue's, and whoever applies what is sent has the book that it is over.
+//! The checksum is the venue's, and every client is told the same.
 
 use super::*;
+use crate::book::Side;
+use crate::book::followed::{Followed, Part, SlowSnapshot};
 use crate::market::Market;
 use crate::text::decimal;
 
@@ -45,72 +47,62 @@ fn side(levels: &[(&str, &str)]) -> anyhow::Result<Side> {
 #[test]
 fn the_checksum_is_that_of_the_venues_example() -> anyhow::Result<()> {
     let mut book = Book { bids: side(&BIDS)?, asks: side(&ASKS)? };
-    assert_eq!(book.checksum(), 3_310_070_434);
-    // What is beyond the tenth has no part in it.
+    assert_eq!(checksum(&book), 3_310_070_434);
+    // Levels beyond the tenth have no part in it.
     book.asks.insert(453_000, 1);
     book.bids.insert(452_000, 1);
-    assert_eq!(book.checksum(), 3_310_070_434);
+    assert_eq!(checksum(&book), 3_310_070_434);
     book.bids.insert(452_835, 10_000_001);
-    assert_ne!(book.checksum(), 3_310_070_434);
+    assert_ne!(checksum(&book), 3_310_070_434);
     Ok(())
 }
 
-/// Applies what was sent as a client does.
-fn applied(mut side: Side, sent: &Side) -> Side {
-    side.extend(sent);
-    side.retain(|_, size| *size > 0);
-    side
-}
-
-#[test]
-fn whoever_applies_what_is_sent_and_cuts_to_depth_has_the_book() -> anyhow::Result<()> {
-    // Prices of seven digits; and of four, where a deep book ends before its depth.
-    for (name, depth) in [("BTC/USD", 10), ("BTC/USD", 100), ("SHIB/USD", 10), ("SHIB/USD", 1000)] {
-        let mut market = Market::new(1, &[name.into()], 0)?;
-        let product = market.products()[0].clone();
-        let mut held = Book::at(&product, &product.last, depth);
-        for time in 0..2_000 {
-            let trade = market.trade(time);
-            let next = Book::at(&product, &trade, depth);
-            let (bid, ask) = (next.bids.keys().next_back(), next.asks.keys().next());
-            assert_eq!((bid, ask), (Some(&trade.price), Some(&(trade.price + 1))));
-            assert!(next.asks.len() == depth && next.bids.keys().all(|price| *price > 0));
-            let sent = next.since(&held, depth);
-            held = Book {
-                bids: applied(held.bids, &sent.bids).into_iter().rev().take(depth).collect(),
-                asks: applied(held.asks, &sent.asks).into_iter().take(depth).collect(),
-            };
-            assert_eq!(held, next, "{name}, {depth}");
-        }
+/// The text of an update that a client at depth 10 receives.
+fn sent(followed: &mut Followed, market: &Market, update: &Update) -> Option<String> {
+    let product = &market.products()[0];
+    match followed.part(update)? {
+        Part::Snapshot(depth) => Some(snapshot(product, &update.after, depth)),
+        Part::Changes(depth) => self::update(product, update, depth),
     }
-    Ok(())
-}
-
-#[test]
-fn a_level_that_is_cut_is_not_removed() {
-    let before = Book { asks: Side::from([(11, 1), (13, 1)]), ..Book::default() };
-    let after = Book { asks: Side::from([(11, 1), (12, 1)]), ..Book::default() };
-    assert_eq!(after.since(&before, 2).asks, Side::from([(12, 1)]));
-    assert_eq!(after.since(&before, 3).asks, Side::from([(12, 1), (13, 0)]));
 }
 
 #[test]
 fn every_client_is_told_the_same_of_a_trade() -> anyhow::Result<()> {
     let mut market = Market::new(1, &["BTC/USD".into()], 0)?;
-    let mut early = Books::default();
-    early.follow(&market.products()[0], 10);
+    let mut early = Followed::default();
+    early.follow(0, 10, market.books().shown(0), 0);
+    let mut last = None;
     for time in 0..100 {
-        let trade = market.trade(time);
-        early.update(&market.products()[0], &trade);
+        last = market.step(time).0;
+        let update = last.as_ref().ok_or_else(|| anyhow::anyhow!("it comes with the trade"))?;
+        sent(&mut early, &market, update);
     }
-    let mut late = Books::default();
-    let snapshot = late.follow(&market.products()[0], 10);
-    assert!(snapshot.starts_with(r#"{"channel":"book","type":"snapshot","data":[{"symbol":"#));
-    assert_eq!(late.update(&market.products()[0], &market.products()[0].last), None);
-    let trade = market.trade(100);
-    let [early, late] =
-        [&mut early, &mut late].map(|books| books.update(&market.products()[0], &trade));
-    assert!(early.is_some());
-    assert_eq!(early, late);
+    let mut late = Followed::default();
+    late.follow(0, 10, market.books().shown(0), 0);
+    let text = snapshot(&market.products()[0], market.books().shown(0), 10);
+    assert!(text.starts_with(r#"{"channel":"book","type":"snapshot","data":[{"symbol":"#));
+    assert_eq!(last.and_then(|update| sent(&mut late, &market, &update)), None);
+    let update = market.step(100).0.ok_or_else(|| anyhow::anyhow!("it comes with the trade"))?;
+    let told = [&mut early, &mut late].map(|books| sent(books, &market, &update));
+    assert!(told[0].is_some());
+    assert_eq!(told[0], told[1]);
+    Ok(())
+}
+
+#[test]
+fn a_slow_snapshot_comes_in_the_place_of_a_later_update() -> anyhow::Result<()> {
+    let mut market = Market::new(1, &["BTC/USD".into()], 0)?;
+    let mut slow = Followed::new(SlowSnapshot { product: 0, by_us: 50 });
+    assert!(!slow.follow(0, 10, market.books().shown(0), 0));
+    let mut forms = Vec::new();
+    for time in (0..400).step_by(10) {
+        // Some trades share the time of the one before.
+        let (update, trade) = market.step(time);
+        let update = update.ok_or_else(|| anyhow::anyhow!("it comes with the trade"))?;
+        let text = sent(&mut slow, &market, &update);
+        assert_eq!(text.is_some(), trade.time_us >= 50, "{}", trade.time_us);
+        forms.extend(text.map(|text| text.contains("snapshot")));
+    }
+    assert!(forms[0] && forms.len() > 2 && !forms[1..].contains(&true), "{forms:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The Kraken simulation: version 2 of the feed's protocol, and the HTTP requests.
+//! The Kraken simulation: version 2 of the feed's protocol; the HTTP requests are in `rest.rs`.
 //!
 //! A value without a socket: text in, text out.
 
@@ -7,15 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::faults::Faults;
-use crate::http::{QueryString, Response};
+use crate::book::followed::{Followed, Part, SlowSnapshot};
+use crate::book::truth::Fault;
+use crate::book::update::Update;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
-use crate::text::{decimal, rfc3339};
+use crate::text::rfc3339;
 
 pub mod book;
+mod rest;
 
-use book::{Books, DEPTHS, frame};
+pub use rest::{answer, limited};
+
+use book::{DEPTHS, frame};
 
 /// The channels of one symbol.
 const CHANNELS: [&str; 2] = ["trade", "ticker"];
@@ -23,7 +27,7 @@ const CHANNELS: [&str; 2] = ["trade", "ticker"];
 const INSTRUMENT: &str = "instrument";
 /// Trades of a snapshot.
 const SNAPSHOT: usize = 50;
-/// The channel of books, which our own client does not subscribe.
+/// The channel of books.
 const BOOK: &str = "book";
 
 #[derive(Deserialize)]
@@ -50,13 +54,13 @@ pub struct Session {
     /// The newest trade that each product had when it was subscribed; earlier ones are not sent.
     seen: BTreeMap<usize, u64>,
     follows_instruments: bool,
-    books: Books,
+    books: Followed,
 }
 
 impl Session {
-    /// A session without subscriptions; the faults decide the checksums.
-    pub fn new(faults: Faults) -> Self {
-        Self { books: Books::new(faults), ..Self::default() }
+    /// A session without subscriptions.
+    pub fn new(slow: SlowSnapshot) -> Self {
+        Self { books: Followed::new(slow), ..Self::default() }
     }
 
     /// The texts before the first request.
@@ -98,7 +102,7 @@ impl Session {
                 if params.channel == BOOK =>
             {
                 let stamps = stamps(method, request.req_id, now_us);
-                self.books(method, params, market, &stamps).into()
+                self.books(method, params, market, &stamps, now_us)
             }
             (Some("subscribe"), Some(params)) => {
                 self.subscribe(params, request.req_id, market, now_us)
@@ -168,50 +172,68 @@ impl Session {
         params: &Params,
         market: &Market,
         stamps: &Value,
-    ) -> Vec<String> {
-        let mut texts = Vec::new();
+        now_us: i64,
+    ) -> Reply {
+        let mut reply = Reply::default();
         for symbol in &params.symbol {
+            let mut snapshot = None;
             let done = match (market.find(symbol), method) {
                 (None, _) => Err(format!("Currency pair not supported {symbol}")),
-                (Some(index), "subscribe") => self.follow(&market.products()[index], params),
+                (Some(index), "subscribe") => {
+                    let granted = self.follow(index, params, market, now_us);
+                    granted.map(|(result, is_slow, book)| {
+                        snapshot = book;
+                        reply.faults.extend(is_slow.then_some((index, Fault::SlowSnapshot)));
+                        result
+                    })
+                }
                 (Some(index), _) => self.leave(&market.products()[index]),
             };
-            let (fields, snapshot) = match done {
-                Ok((result, snapshot)) => (json!({"result": result, "success": true}), snapshot),
-                Err(error) => (json!({"error": error, "success": false, "symbol": symbol}), None),
+            let fields = match done {
+                Ok(result) => json!({"result": result, "success": true}),
+                Err(error) => json!({"error": error, "success": false, "symbol": symbol}),
             };
-            texts.push(merged(stamps, fields).to_string());
-            texts.extend(snapshot);
+            reply.texts.push(merged(stamps, fields).to_string());
+            reply.texts.extend(snapshot);
         }
-        texts
+        reply
     }
 
-    /// The granted subscription, and the snapshot if it is wanted; or the reason of the refusal.
+    /// The granted subscription, whether its snapshot comes late, and the snapshot if it comes now;
+    /// or the reason of the refusal.
     fn follow(
         &mut self,
-        product: &Product,
+        index: usize,
         params: &Params,
-    ) -> Result<(Value, Option<String>), String> {
+        market: &Market,
+        now_us: i64,
+    ) -> Result<(Value, bool, Option<String>), String> {
         let (depth, snapshot) =
             (params.depth.unwrap_or(DEPTHS[0]), params.snapshot.unwrap_or(true));
         if !DEPTHS.contains(&depth) {
             return Err("Subscription depth not supported".into());
         }
-        let book = self.books.follow(product, depth);
+        let (product, state) = (&market.products()[index], market.books().shown(index));
+        let is_now = self.books.follow(index, depth, state, now_us);
         let result = json!({"channel": BOOK, "depth": depth, "snapshot": snapshot,
             "symbol": product.name});
-        Ok((result, snapshot.then_some(book)))
+        let book = (snapshot && is_now).then(|| book::snapshot(product, state, depth));
+        Ok((result, !is_now, book))
     }
 
     /// The subscription that was left, or the reason of the refusal.
-    fn leave(&mut self, product: &Product) -> Result<(Value, Option<String>), String> {
+    fn leave(&mut self, product: &Product) -> Result<Value, String> {
         let depth = self.books.leave(product.last.product).ok_or("Subscription Not Found")?;
-        Ok((json!({"channel": BOOK, "depth": depth, "symbol": product.name}), None))
+        Ok(json!({"channel": BOOK, "depth": depth, "symbol": product.name}))
     }
 
-    /// The book update of a trade, if this client follows the book.
-    pub fn book(&mut self, market: &[Product], trade: &Trade) -> Option<String> {
-        self.books.update(&market[trade.product], trade)
+    /// The part of a book's update that this client receives.
+    pub fn book(&mut self, market: &[Product], update: &Update) -> Option<String> {
+        let product = &market[update.product];
+        match self.books.part(update)? {
+            Part::Snapshot(depth) => Some(book::snapshot(product, &update.after, depth)),
+            Part::Changes(depth) => book::update(product, update, depth),
+        }
     }
 
     /// The ticker of a trade, if this client follows it.
@@ -241,76 +263,6 @@ impl Session {
     }
 }
 
-/// `GET /0/public/Trades?pair=&since=&count=`: the trades later than a time, which is in
-/// nanoseconds, or in seconds.
-pub fn answer(path: &str, query: &QueryString<'_>, market: &Market) -> Response {
-    let pair = query.text("pair").unwrap_or_default().replace("%2F", "/");
-    let same = |product: &&Product| product.name == pair || altname(&product.name) == pair;
-    let product = market.products().iter().find(same);
-    let (Some(product), "/0/public/Trades") = (product, path) else {
-        return Response::ok(json!({"error": ["EQuery:Unknown asset pair"]}));
-    };
-    let since = query.number("since").unwrap_or(0);
-    // No time of ours in nanoseconds is so small, and none in seconds so large.
-    let since = if since < 1 << 40 { since.saturating_mul(1_000_000_000) } else { since };
-    let nanos = |trade: &Trade| trade.time_us.cast_unsigned().saturating_mul(1000);
-    let later = |trade: &&Trade| nanos(trade) > since;
-    let count = query.limit(1000, 1000);
-    let trades = market.past(product.last.product).filter(later).take(count);
-    let trades: Vec<&Trade> = trades.collect();
-    let last = trades.last().map_or(since, |trade| nanos(trade));
-    let rows: Vec<Value> = trades
-        .iter()
-        .map(|trade| {
-            // Nine digits, and no float on the way.
-            let seconds = decimal(trade.time_us, 6);
-            let seconds: serde_json::Number =
-                serde_json::from_str(&seconds).unwrap_or_else(|_| 0.into());
-            json!([
-                product.price(trade.price),
-                product.size(trade.size),
-                seconds,
-                if trade.maker_buys { "s" } else { "b" },
-                "m",
-                "",
-                trade.id
-            ])
-        })
-        .collect();
-    let key = longname(&product.name);
-    Response::ok(json!({"error": [], "result": {key: rows, "last": last.to_string()}}))
-}
-
-/// The second is spent: the venue says so with 200, and not for how long.
-pub fn limited() -> Response {
-    Response::ok(json!({"error": ["EAPI:Rate limit exceeded"]}))
-}
-
-/// A pair as requests have it: `XBTUSD`.
-fn altname(name: &str) -> String {
-    let alias = |asset: &str| match asset {
-        "BTC" => "XBT".to_owned(),
-        "DOGE" => "XDG".to_owned(),
-        other => other.to_owned(),
-    };
-    let (base, quote) = name.split_once('/').unwrap_or((name, ""));
-    format!("{}{}", alias(base), alias(quote))
-}
-
-/// A pair as answers have it: the oldest ones by the names of their kind, `XXBTZUSD`.
-fn longname(name: &str) -> String {
-    let oldest = ["BTC/", "ETH/", "LTC/", "XRP/", "XLM/"].iter().any(|base| name.starts_with(base));
-    let (base, quote) = name.split_once('/').unwrap_or((name, ""));
-    let kind = match quote {
-        "BTC" | "ETH" => "X",
-        _ => "Z",
-    };
-    if !oldest || quote.len() != 3 {
-        return altname(name);
-    }
-    format!("X{}{kind}{}", altname(base), altname(quote))
-}
-
 /// The fields of every answer to a request.
 fn stamps(method: &str, req_id: Option<u64>, now_us: i64) -> Value {
     json!({"time_in": rfc3339(now_us), "time_out": rfc3339(now_us), "req_id": req_id, "method": method})
@@ -336,7 +288,11 @@ fn listing(market: &Market) -> String {
         .iter()
         .map(|product| {
             let (base, quote) = product.name.split_once('/').unwrap_or((&product.name, ""));
-            json!({"symbol": product.name, "base": base, "quote": quote, "status": "online"})
+            json!({"symbol": product.name, "base": base, "quote": quote, "status": "online",
+                "price_precision": product.price_decimals, "qty_precision": product.size_decimals,
+                "price_increment": product.price(1).parse::<serde_json::Number>().ok(),
+                "qty_increment": product.size(1).parse::<serde_json::Number>().ok(),
+                "has_index": false, "marginable": false})
         })
         .collect();
     json!({"channel": INSTRUMENT, "type": "snapshot", "data": {"assets": [], "pairs": pairs}})
@@ -358,9 +314,12 @@ fn item(product: &Product, trade: &Trade) -> String {
 
 fn sample(product: &Product, trade: &Trade) -> String {
     format!(
-        r#"{{"symbol":"{}","bid":{price},"bid_qty":{size},"ask":{},"ask_qty":{size},"last":{price},"volume":{},"vwap":{},"low":{},"high":{},"change":{},"change_pct":0.00,"timestamp":"{}"}}"#,
+        r#"{{"symbol":"{}","bid":{},"bid_qty":{},"ask":{},"ask_qty":{},"last":{price},"volume":{},"vwap":{},"low":{},"high":{},"change":{},"change_pct":0.00,"timestamp":"{}"}}"#,
         product.name,
-        product.price(trade.price + 1),
+        product.price(trade.shown.bid.price),
+        product.size(trade.shown.bid.size),
+        product.price(trade.shown.ask.price),
+        product.size(trade.shown.ask.size),
         product.size(trade.day.volume),
         product.price(i64::midpoint(trade.day.low, trade.day.high)),
         product.price(trade.day.low),
@@ -368,6 +327,5 @@ fn sample(product: &Product, trade: &Trade) -> String {
         product.price(trade.price - trade.day.open),
         rfc3339(trade.time_us),
         price = product.price(trade.price),
-        size = product.size(trade.size),
     )
 }

@@ -1,4 +1,4 @@
-//! The Deribit simulation: the feed's protocol and the HTTP requests.
+//! The Deribit simulation: the feed's protocol; the HTTP requests are in `rest.rs`.
 //!
 //! A value without a socket: text in, text out. Requests cost credits, which all connections share.
 //! A client that does not answer a `test_request` is disconnected.
@@ -9,11 +9,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::book::followed::{Followed, Part, SlowSnapshot};
+use crate::book::truth::Fault;
+use crate::book::update::Update;
 use crate::bucket::TokenBucket;
-use crate::http::{QueryString, Response};
 use crate::listings::ListingChange;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
+
+mod frames;
+mod rest;
+
+pub use rest::{answer, limited};
+
+use frames::{error, item, notification, of_kind, result, ticker};
 
 /// The interval of the channels that are served without authentication.
 const INTERVAL: &str = "100ms";
@@ -57,6 +66,7 @@ pub struct Session {
     credits: Arc<Mutex<Credits>>,
     tickers: BTreeSet<usize>,
     trades: BTreeSet<usize>,
+    books: Followed,
     /// Kinds and currencies whose trades, or whose listings, are followed.
     kinds: BTreeSet<String>,
     /// The newest trade that each product had when it was subscribed; earlier ones are not sent.
@@ -67,11 +77,12 @@ pub struct Session {
 
 impl Session {
     /// A client that pays with these credits.
-    pub fn new(credits: Arc<Mutex<Credits>>) -> Self {
+    pub fn new(credits: Arc<Mutex<Credits>>, slow: SlowSnapshot) -> Self {
         Self {
             credits,
             tickers: BTreeSet::new(),
             trades: BTreeSet::new(),
+            books: Followed::new(slow),
             kinds: BTreeSet::new(),
             seen: BTreeMap::new(),
             heartbeat: None,
@@ -80,7 +91,8 @@ impl Session {
 
     /// Something is subscribed.
     pub fn is_subscribed(&self) -> bool {
-        !(self.tickers.is_empty() && self.trades.is_empty() && self.kinds.is_empty())
+        let nothing = self.tickers.is_empty() && self.trades.is_empty() && self.books.is_empty();
+        !(nothing && self.kinds.is_empty())
     }
 
     /// The refusal of a request.
@@ -119,23 +131,35 @@ impl Session {
                 result(request.id, &json!("ok"), now_us).into()
             }
             "public/subscribe" => self.subscribe(&request, market, now_us),
-            "public/unsubscribe" | "public/unsubscribe_all" => {
+            "public/hello" => result(request.id, &json!({"version": "1.2.26"}), now_us).into(),
+            "public/unsubscribe" => {
+                let left: Vec<&str> = channels(&request)
+                    .into_iter()
+                    .filter(|channel| self.leave(channel, market))
+                    .collect();
+                result(request.id, &json!(left), now_us).into()
+            }
+            "public/unsubscribe_all" => {
                 (self.tickers, self.trades, self.kinds) = Default::default();
-                result(request.id, &json!([]), now_us).into()
+                let followed: Vec<usize> = self.books.products().collect();
+                for product in followed {
+                    self.books.leave(product);
+                }
+                result(request.id, &json!("ok"), now_us).into()
             }
             _ => error(request.id, -32_601, "Method not found").into(),
         }
     }
 
     fn subscribe(&mut self, request: &Request, market: &Market, now_us: i64) -> Reply {
-        let asked = request.params["channels"].as_array().cloned().unwrap_or_default();
-        let asked: Vec<&str> = asked.iter().filter_map(Value::as_str).collect();
+        let asked = channels(request);
         if asked.iter().any(|channel| channel.rsplit('.').next() == Some("raw")) {
             let words = "raw_subscriptions_not_available_for_unauthorized";
             return error(request.id, 13_778, words).into();
         }
         let mut granted = Vec::new();
-        let mut texts = Vec::new();
+        let mut reply = Reply::default();
+        let texts = &mut reply.texts;
         for channel in asked {
             let parts: Vec<&str> = channel.split('.').collect();
             match parts[..] {
@@ -151,6 +175,15 @@ impl Session {
                     let Some(index) = market.find(name) else { continue };
                     self.trades.insert(index);
                 }
+                ["book", name, INTERVAL] => {
+                    let Some(index) = market.find(name) else { continue };
+                    let (product, state) = (&market.products()[index], market.books().shown(index));
+                    if self.books.follow(index, usize::MAX, state, now_us) {
+                        texts.push(frames::snapshot(product, state));
+                    } else {
+                        reply.faults.push((index, Fault::SlowSnapshot));
+                    }
+                }
                 ["trades", kind, currency, INTERVAL] => {
                     self.kinds.insert(format!("trades.{kind}.{currency}"));
                 }
@@ -162,7 +195,31 @@ impl Session {
             granted.push(channel);
         }
         texts.insert(0, result(request.id, &json!(granted), now_us));
-        texts.into()
+        reply
+    }
+
+    /// Leaves a channel; false when it was not subscribed.
+    fn leave(&mut self, channel: &str, market: &Market) -> bool {
+        let parts: Vec<&str> = channel.split('.').collect();
+        let index = parts.get(1).and_then(|name| market.find(name));
+        match (&parts[..], index) {
+            (["ticker", _, INTERVAL], Some(index)) => self.tickers.remove(&index),
+            (["trades", _, INTERVAL], Some(index)) => self.trades.remove(&index),
+            (["book", _, INTERVAL], Some(index)) => self.books.leave(index).is_some(),
+            (["trades", kind, currency, INTERVAL], _) => {
+                self.kinds.remove(&format!("trades.{kind}.{currency}"))
+            }
+            _ => self.kinds.remove(channel),
+        }
+    }
+
+    /// The part of a book's update that this client receives.
+    pub fn book(&mut self, market: &[Product], update: &Update) -> Option<String> {
+        let product = &market[update.product];
+        Some(match self.books.part(update)? {
+            Part::Snapshot(_) => frames::snapshot(product, &update.after),
+            Part::Changes(_) => frames::change(product, update),
+        })
     }
 
     /// The ticker of a trade, if this client follows it.
@@ -221,134 +278,8 @@ impl Session {
     }
 }
 
-/// `public/get_instruments`, and the trades of an instrument by number or by time.
-pub fn answer(path: &str, query: &QueryString<'_>, market: &Market, now_us: i64) -> Response {
-    let method = path.strip_prefix("/api/v2/public/").unwrap_or_default();
-    let wrapped = |value: &Value| {
-        let text = result(None, value, now_us);
-        Response::ok(serde_json::from_str(&text).unwrap_or_default())
-    };
-    let index = query.text("instrument_name").and_then(|name| market.find(name));
-    match (method, index) {
-        ("test", _) => wrapped(&json!({"version": "1.2.26"})),
-        ("get_instruments", _) => {
-            let currency = query.text("currency").unwrap_or("any");
-            let of = |product: &&Product| currency == "any" || coin(&product.name) == currency;
-            let listed = market.products().iter().filter(of);
-            wrapped(&listed.map(|product| instrument(&product.name)).collect())
-        }
-        ("get_last_trades_by_instrument", Some(index)) => {
-            let first = query.number("start_seq").unwrap_or(0);
-            let last = query.number("end_seq").unwrap_or(u64::MAX);
-            wrapped(&trades(market, index, query, |trade| (first..=last).contains(&trade.id)))
-        }
-        ("get_last_trades_by_instrument_and_time", Some(index)) => {
-            let first = query.number("start_timestamp").unwrap_or(0);
-            let last = query.number("end_timestamp").unwrap_or(u64::MAX);
-            wrapped(&trades(market, index, query, |trade| {
-                (first..=last).contains(&(trade.time_us / 1000).cast_unsigned())
-            }))
-        }
-        _ => Response::bad_request(json!({"jsonrpc": "2.0",
-            "error": {"code": -32_602, "message": "Invalid params"}})),
-    }
-}
-
-/// Its credits are spent; it does not say when they are there again.
-pub fn limited() -> Response {
-    Response::limited(json!({"jsonrpc": "2.0",
-        "error": {"code": 10_028, "message": "too_many_requests"}}))
-}
-
-fn trades(
-    market: &Market,
-    index: usize,
-    query: &QueryString<'_>,
-    wanted: impl Fn(&Trade) -> bool,
-) -> Value {
-    let product = &market.products()[index];
-    let limit = query.limit(10, 1000);
-    let all: Vec<&Trade> = market.past(index).filter(|trade| wanted(trade)).collect();
-    let ascending = query.text("sorting") == Some("asc");
-    let ordered: Box<dyn Iterator<Item = &&Trade>> =
-        if ascending { Box::new(all.iter()) } else { Box::new(all.iter().rev()) };
-    let rows: Vec<Value> = ordered
-        .take(limit)
-        .filter_map(|trade| serde_json::from_str(&item(product, trade)).ok())
-        .collect();
-    json!({"trades": rows, "has_more": all.len() > limit})
-}
-
-fn instrument(name: &str) -> Value {
-    let kind = kind(name);
-    // Futures are priced in dollars, options in their coin.
-    let quote = if kind == "future" { "USD" } else { coin(name) };
-    let period = if name.ends_with("-PERPETUAL") { "perpetual" } else { "month" };
-    json!({"instrument_name": name, "kind": kind, "base_currency": coin(name),
-        "quote_currency": quote, "settlement_period": period, "is_active": true,
-        "contract_size": 1.0, "tick_size": 0.0001, "min_trade_amount": 0.1,
-        "creation_timestamp": 1_606_129_458_000_i64, "expiration_timestamp": 32_503_708_800_000_i64})
-}
-
-fn kind(name: &str) -> &'static str {
-    match name.split('-').collect::<Vec<_>>()[..] {
-        [_] => "spot",
-        [_, _] => "future",
-        [_, _, _, "C" | "P"] => "option",
-        _ => "option_combo",
-    }
-}
-
-fn coin(name: &str) -> &str {
-    name.split(['-', '_']).next().unwrap_or_default()
-}
-
-fn of_kind(name: &str) -> String {
-    format!("{}.{}", kind(name), coin(name))
-}
-
-fn item(product: &Product, trade: &Trade) -> String {
-    format!(
-        r#"{{"trade_seq":{},"trade_id":"{}","timestamp":{},"tick_direction":0,"price":{price},"mark_price":{price},"instrument_name":"{}","index_price":61837.63,"direction":"{}","amount":{}}}"#,
-        trade.id,
-        trade.sequence,
-        trade.time_us / 1000,
-        product.name,
-        // The taker's.
-        if trade.maker_buys { "sell" } else { "buy" },
-        product.size(trade.size),
-        price = product.price(trade.price),
-    )
-}
-
-fn ticker(product: &Product, trade: &Trade, traded: bool, now_us: i64) -> String {
-    let price = product.price(trade.price);
-    let (last, volume) = if traded {
-        (price.clone(), product.size(trade.day.volume))
-    } else {
-        ("null".into(), "null".into())
-    };
-    let data = format!(
-        r#"{{"timestamp":{},"stats":{{"volume":{volume},"price_change":null,"low":null,"high":null}},"state":"open","settlement_price":{price},"open_interest":1767.5,"min_price":0.0001,"max_price":99999999.0,"mark_price":{price},"last_price":{last},"instrument_name":"{}","index_price":61837.63,"estimated_delivery_price":61837.63,"best_bid_price":{price},"best_bid_amount":2.8,"best_ask_price":{},"best_ask_amount":18.5}}"#,
-        now_us / 1000,
-        product.name,
-        product.price(trade.price + 5),
-    );
-    notification(&format!("ticker.{}.{INTERVAL}", product.name), &data)
-}
-
-fn notification(channel: &str, data: &str) -> String {
-    format!(
-        r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"{channel}","data":{data}}}}}"#
-    )
-}
-
-fn result(id: Option<u64>, value: &Value, now_us: i64) -> String {
-    json!({"jsonrpc": "2.0", "id": id, "result": value, "usIn": now_us, "usOut": now_us,
-        "usDiff": 0, "testnet": true})
-    .to_string()
-}
-
-fn error(id: Option<u64>, code: i64, message: &str) -> String {
-    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}).to_string()
+/// The channels that a request names.
+fn channels(request: &Request) -> Vec<&str> {
+    let channels = request.params["channels"].as_array();
+    channels.into_iter().flatten().filter_map(Value::as_str).collect()
 }

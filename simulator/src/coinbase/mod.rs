@@ -1,21 +1,41 @@
-//! The Coinbase simulation: the feed's protocol and the HTTP requests.
+//! The Coinbase simulation: the feed's protocol; the HTTP requests are in `rest.rs`.
 //!
-//! A value without a socket: text in, text out. The frames have the venue's fields in the venue's
-//! order.
+//! A value without a socket: text in, text out.
+//!
+//! # What this does not do
+//!
+//! `level2` comes in the batches of `level2_batch`. `full` and `user` are refused to every client.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{QueryString, Response};
+use crate::book::followed::{Followed, Part, SlowSnapshot};
+use crate::book::truth::Fault;
+use crate::book::update::Update;
 use crate::market::{Market, Product, Trade};
-use crate::text::{decimal, rfc3339};
+use crate::reply::Reply;
+use crate::text::rfc3339;
+
+mod frames;
+mod rest;
+
+pub use rest::{answer, limited};
+
+use frames::{error, matched, ticker};
 
 /// The channels that are spoken.
-const CHANNELS: [&str; 3] = ["matches", "ticker", "heartbeat"];
+const CHANNELS: [&str; 6] = ["matches", "ticker", "heartbeat", BOOKS[0].0, BOOKS[1].0, BOOKS[2].0];
+/// The channels of order books, and the levels of a side that they send.
+pub const BOOKS: [(&str, usize); 3] =
+    [("level2", usize::MAX), ("level2_batch", usize::MAX), ("level2_50", 50)];
 /// The channels that the venue gives only to those it knows.
-const PRIVATE: [&str; 4] = ["full", "level2", "level3", "user"];
+const PRIVATE: [&str; 3] = ["full", "level3", "user"];
+/// The reason of a refusal to those that it does not know.
+const AUTHENTICATION: &str = "level2, level3, and full channels now require authentication. \
+                              https://docs.cloud.coinbase.com/exchange/docs/websocket-auth";
 
 /// Requests of one client at most: a product in every channel is one pair.
 const MAX_SUBSCRIPTIONS: usize = 10_000;
@@ -48,33 +68,48 @@ pub struct Session {
     /// Channel and index of the product.
     subscriptions: BTreeSet<(&'static str, usize)>,
     /// The newest trade that each product had when it was subscribed; earlier ones are not sent.
-    seen: std::collections::BTreeMap<usize, u64>,
+    seen: BTreeMap<usize, u64>,
+    /// The followed books of each channel of books.
+    books: [Followed; BOOKS.len()],
+    /// Channels of books that need authentication.
+    refused: Arc<[String]>,
 }
 
 impl Session {
+    /// A session without subscriptions, to which these channels are refused.
+    pub fn new(refused: Arc<[String]>, slow: SlowSnapshot) -> Self {
+        let books = BOOKS.map(|_| Followed::new(slow));
+        Self { books, refused, ..Self::default() }
+    }
+
     /// Something is subscribed.
     pub fn is_subscribed(&self) -> bool {
         !self.subscriptions.is_empty()
     }
 
     /// The answers to a client's message. A refused request changes nothing.
-    pub fn request(&mut self, text: &str, market: &Market) -> Vec<String> {
+    pub fn request(&mut self, text: &str, market: &Market, now_us: i64) -> Reply {
         let Ok(request) = serde_json::from_str::<Request>(text) else {
-            return vec![error("Malformed JSON", None)];
+            return error("Malformed JSON", None).into();
         };
         let asked = match asked(&request, market) {
             Ok(asked) => asked,
-            Err(reason) => return vec![error("Failed to subscribe", Some(&reason))],
+            Err(reason) => return error("Failed to subscribe", Some(&reason)).into(),
         };
         match request.kind.as_str() {
-            "subscribe" => self.subscribe(asked, market),
+            "subscribe" => self.subscribe(asked, market, now_us),
             "unsubscribe" => {
                 self.subscriptions.retain(|one| !asked.contains(one));
-                vec![self.acknowledgement(market)]
+                for (channel, product) in asked {
+                    if let Some(place) = place(channel) {
+                        self.books[place].leave(product);
+                    }
+                }
+                self.acknowledgement(market).into()
             }
             other => {
                 let reason = format!("{other} is not a valid type");
-                vec![error("Failed to subscribe", Some(&reason))]
+                error("Failed to subscribe", Some(&reason)).into()
             }
         }
     }
@@ -83,23 +118,53 @@ impl Session {
         &mut self,
         asked: BTreeSet<(&'static str, usize)>,
         market: &Market,
-    ) -> Vec<String> {
+        now_us: i64,
+    ) -> Reply {
         if self.subscriptions.len() + asked.len() > MAX_SUBSCRIPTIONS {
-            return vec![error("Failed to subscribe", Some("too many subscriptions"))];
+            return error("Failed to subscribe", Some("too many subscriptions")).into();
+        }
+        let refused: Vec<_> = asked
+            .iter()
+            .filter(|(channel, _)| self.refused.iter().any(|refused| refused == channel))
+            .map(|(_, product)| (*product, Fault::Refused))
+            .collect();
+        if !refused.is_empty() {
+            let texts = vec![error("Failed to subscribe", Some(AUTHENTICATION))];
+            return Reply { texts, faults: refused, ..Reply::default() };
         }
         let new: Vec<_> = asked.difference(&self.subscriptions).copied().collect();
         self.subscriptions.extend(asked);
-        let mut answers = vec![self.acknowledgement(market)];
+        let mut reply = Reply::from(self.acknowledgement(market));
         for (channel, index) in new {
             let product = &market.products()[index];
+            if let Some(place) = place(channel) {
+                let (state, depth) = (market.books().shown(index), BOOKS[place].1);
+                if self.books[place].follow(index, depth, state, now_us) {
+                    reply.texts.push(frames::snapshot(product, state, depth));
+                } else {
+                    reply.faults.push((index, Fault::SlowSnapshot));
+                }
+                continue;
+            }
             self.seen.insert(index, product.last.id);
             match channel {
-                "ticker" => answers.push(ticker(product, &product.last)),
-                "matches" => answers.push(matched("last_match", product, &product.last)),
+                "ticker" => reply.texts.push(ticker(product, &product.last)),
+                "matches" => reply.texts.push(matched("last_match", product, &product.last)),
                 _ => {}
             }
         }
-        answers
+        reply
+    }
+
+    /// The parts of a book's update that this client receives, one for each channel of books.
+    pub fn book(&mut self, market: &[Product], update: &Update) -> Vec<String> {
+        let product = &market[update.product];
+        let parts = self.books.iter_mut().filter_map(|books| books.part(update));
+        let text = |part| match part {
+            Part::Snapshot(depth) => Some(frames::snapshot(product, &update.after, depth)),
+            Part::Changes(depth) => frames::update(product, update, depth),
+        };
+        parts.filter_map(text).collect()
     }
 
     /// The ticker of a trade, if this client follows it.
@@ -151,39 +216,9 @@ impl Session {
     }
 }
 
-/// `GET /products` and `GET /products/{id}/trades`, newest first.
-pub fn answer(path: &str, query: &QueryString<'_>, market: &Market) -> Response {
-    if path == "/products" {
-        let listed = market.products().iter().map(|product| {
-            let (base, quote) = product.name.split_once('-').unwrap_or((&product.name, ""));
-            json!({"id": product.name, "base_currency": base, "quote_currency": quote,
-                "status": "online", "trading_disabled": false})
-        });
-        return Response::ok(listed.collect::<Value>());
-    }
-    let name = path.strip_prefix("/products/").and_then(|rest| rest.strip_suffix("/trades"));
-    let Some(index) = name.and_then(|name| market.find(name)) else {
-        return Response::not_found(json!({"message": "NotFound"}));
-    };
-    let product = &market.products()[index];
-    let before = query.number("after").unwrap_or(u64::MAX);
-    let limit = query.limit(1000, 1000);
-    let newest = market.past(index).rev().filter(|trade| trade.id < before);
-    Response::ok(
-        newest
-            .take(limit)
-            .map(|trade| {
-                json!({"trade_id": trade.id, "side": if trade.maker_buys { "buy" } else { "sell" },
-                    "size": product.size(trade.size), "price": product.price(trade.price),
-                    "time": rfc3339(trade.time_us)})
-            })
-            .collect::<Value>(),
-    )
-}
-
-/// The requests of a second are spent.
-pub fn limited(retry_after: u64) -> Response {
-    Response::limited(json!({"message": "Public rate limit exceeded"})).after(retry_after)
+/// The place of a channel of books among [`BOOKS`].
+fn place(channel: &str) -> Option<usize> {
+    BOOKS.iter().position(|(name, _)| *name == channel)
 }
 
 /// Channel and product of everything that a request names, or why it cannot be had.
@@ -195,9 +230,7 @@ fn asked(request: &Request, market: &Market) -> Result<BTreeSet<(&'static str, u
             Channel::Products { name, product_ids } => (name, &product_ids[..]),
         };
         if PRIVATE.contains(&name.as_str()) {
-            return Err("level2, level3, and full channels now require authentication. \
-                        https://docs.cloud.coinbase.com/exchange/docs/websocket-auth"
-                .into());
+            return Err(AUTHENTICATION.into());
         }
         let Some(channel) = CHANNELS.into_iter().find(|known| known == name) else {
             return Err(format!("{name} is not a valid channel"));
@@ -211,59 +244,4 @@ fn asked(request: &Request, market: &Market) -> Result<BTreeSet<(&'static str, u
         }
     }
     if asked.is_empty() { Err("no products or channels".into()) } else { Ok(asked) }
-}
-
-fn error(message: &str, reason: Option<&str>) -> String {
-    match reason {
-        Some(reason) => json!({"type": "error", "message": message, "reason": reason}).to_string(),
-        None => json!({"type": "error", "message": message}).to_string(),
-    }
-}
-
-fn matched(kind: &str, product: &Product, trade: &Trade) -> String {
-    format!(
-        r#"{{"type":"{kind}","trade_id":{},"maker_order_id":"{}","taker_order_id":"{}","side":"{}","size":"{}","price":"{}","product_id":"{}","sequence":{},"time":"{}"}}"#,
-        trade.id,
-        uuid(trade.orders.0),
-        uuid(trade.orders.1),
-        if trade.maker_buys { "buy" } else { "sell" },
-        product.size(trade.size),
-        product.price(trade.price),
-        product.name,
-        trade.sequence,
-        rfc3339(trade.time_us),
-    )
-}
-
-fn ticker(product: &Product, trade: &Trade) -> String {
-    let day = trade.day;
-    let eight = |units: i64| {
-        // Volumes always have eight fraction digits, whatever a size has.
-        let padding = "0".repeat(8usize.saturating_sub(usize::from(product.size_decimals)));
-        let text = decimal(units, product.size_decimals);
-        if product.size_decimals == 0 { format!("{text}.{padding}") } else { text + &padding }
-    };
-    format!(
-        r#"{{"type":"ticker","sequence":{},"product_id":"{}","price":"{price}","open_24h":"{}","volume_24h":"{}","low_24h":"{}","high_24h":"{}","volume_30d":"{}","best_bid":"{}","best_bid_size":"{size}","best_ask":"{}","best_ask_size":"{size}","side":"{}","time":"{}","trade_id":{},"last_size":"{size}"}}"#,
-        trade.sequence,
-        product.name,
-        product.price(day.open),
-        eight(day.volume),
-        product.price(day.low),
-        product.price(day.high),
-        eight(day.volume.saturating_mul(27)),
-        product.price(if trade.maker_buys { trade.price } else { trade.price - 1 }),
-        product.price(if trade.maker_buys { trade.price + 1 } else { trade.price }),
-        // The taker's.
-        if trade.maker_buys { "sell" } else { "buy" },
-        rfc3339(trade.time_us),
-        trade.id,
-        price = product.price(trade.price),
-        size = product.size(trade.size),
-    )
-}
-
-fn uuid(id: u128) -> String {
-    let hex = format!("{id:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

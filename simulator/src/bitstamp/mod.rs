@@ -1,15 +1,25 @@
-//! The Bitstamp simulation: the feed's protocol and the HTTP requests.
+//! The Bitstamp simulation: the feed's protocol; the HTTP requests are in `rest.rs`.
 //!
-//! A value without a socket: text in, text out. The order book of a product never changes, but its
-//! channel has a message each second with the venue's time.
+//! A value without a socket: text in, text out. The channel of a book that has not changed for a second
+//! has a message with the venue's time and without a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::http::Response;
+use crate::book::Side;
+use crate::book::followed::Followed;
+use crate::book::update::Update;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
+
+mod rest;
+
+pub use rest::{answer, limited};
+pub(crate) use rest::{order_book, snapshot_of};
+
+/// Microseconds in a second.
+const SECOND: i64 = 1_000_000;
 
 /// The channel of a product's trades begins with this.
 const TRADES: &str = "live_trades_";
@@ -24,6 +34,10 @@ pub struct Session {
     trades: BTreeMap<usize, u64>,
     /// Products of order books, by name: the clock's product may not be in the market.
     books: BTreeSet<String>,
+    /// The books of those that are in the market.
+    followed: Followed,
+    /// The time of the newest update of each of those.
+    updated: BTreeMap<usize, i64>,
 }
 
 impl Session {
@@ -54,7 +68,10 @@ impl Session {
             Some("bts:unsubscribe") => {
                 let product = channel.strip_prefix(TRADES).and_then(|name| market.find(name));
                 product.map(|index| self.trades.remove(&index));
-                self.books.remove(channel.strip_prefix(BOOK).unwrap_or_default());
+                if let Some(name) = channel.strip_prefix(BOOK) {
+                    self.books.remove(name);
+                    market.find(name).map(|index| self.followed.leave(index));
+                }
                 message("bts:unsubscription_succeeded", channel, &json!({})).into()
             }
             _ => error("", "Incorrect JSON format.").into(),
@@ -67,6 +84,10 @@ impl Session {
             self.trades.insert(index, market.products()[index].last.id);
         } else if let Some(name) = channel.strip_prefix(BOOK) {
             self.books.insert(name.to_owned());
+            if let Some(index) = market.find(name) {
+                // The snapshot is fetched.
+                self.followed.follow(index, usize::MAX, market.books().shown(index), 0);
+            }
         } else {
             return error(channel, "Bad subscription string.");
         }
@@ -91,33 +112,42 @@ impl Session {
         })
     }
 
-    /// An order book message of each followed product, without a change.
-    pub fn beat(&self, now_us: i64) -> Reply {
-        let data = json!({"timestamp": (now_us / 1_000_000).to_string(),
-            "microtimestamp": now_us.to_string(), "bids": [], "asks": []});
+    /// The changed levels of an update, if this client follows the book.
+    pub fn book(&mut self, market: &[Product], update: &Update) -> Option<String> {
+        let product = &market[update.product];
+        self.followed.part(update)?;
+        let time = update.after.time_us;
+        self.updated.insert(update.product, time);
+        let changes = update.changes(product, usize::MAX);
+        let side = |side: &Side| levels(product, side);
+        let mut bids = side(&changes.bids);
+        bids.reverse();
+        let data = stamped(time, &bids, &side(&changes.asks));
+        Some(message("data", &format!("{BOOK}{}", product.name), &data))
+    }
+
+    /// An order book message without a change of each followed product that has been quiet.
+    pub fn beat(&self, market: &Market, now_us: i64) -> Reply {
+        let is_quiet = |name: &&String| {
+            let updated = market.find(name).and_then(|index| self.updated.get(&index));
+            updated.is_none_or(|updated| now_us - updated > SECOND)
+        };
+        let data = stamped(now_us, &[], &[]);
         let of = |name: &String| message("data", &format!("{BOOK}{name}"), &data);
-        self.books.iter().map(of).collect::<Vec<_>>().into()
+        self.books.iter().filter(is_quiet).map(of).collect::<Vec<_>>().into()
     }
 }
 
-/// `GET /api/v2/markets/`.
-pub fn answer(path: &str, market: &Market) -> Response {
-    if path != "/api/v2/markets/" {
-        return Response::not_found(json!({"code": "404.001", "reason": "Not found"}));
-    }
-    let listed = market.products().iter().map(|product| {
-        let name = product.name.to_uppercase();
-        let (base, quote) = name.split_at(name.len().saturating_sub(3));
-        json!({"name": format!("{base}/{quote}"), "market_symbol": product.name,
-            "base_currency": base, "counter_currency": quote, "trading": "Enabled"})
-    });
-    Response::ok(listed.collect())
+/// A book message with the venue's time.
+fn stamped(time_us: i64, bids: &[Value], asks: &[Value]) -> Value {
+    json!({"timestamp": (time_us / SECOND).to_string(), "microtimestamp": time_us.to_string(),
+        "bids": bids, "asks": asks})
 }
 
-/// The requests of ten minutes are spent.
-pub fn limited(retry_after: u64) -> Response {
-    let reason = json!({"code": "400.002", "reason": "Request rate limit exceeded"});
-    Response::limited(reason).after(retry_after)
+/// From the lowest price to the highest.
+fn levels(product: &Product, side: &Side) -> Vec<Value> {
+    let level = |(price, size): (&i64, &i64)| json!([product.price(*price), product.size(*size)]);
+    side.iter().map(level).collect()
 }
 
 fn message(event: &str, channel: &str, data: &Value) -> String {
