@@ -17,6 +17,8 @@ use cli::log::Log;
 use cli::secret::Setting;
 use cli::units::{self, Share};
 
+use venues::Channel;
+
 pub use self::simulate::SimulateConfig;
 use crate::feed::backoff::Backoff;
 use crate::feed::capture::Capture;
@@ -233,6 +235,7 @@ impl RunConfig {
             url: self.follow.url(),
             venue: self.follow.venue,
             connection,
+            followed: self.follow.followed(),
             max_streams: self.follow.budget().streams,
             timeouts: Timeouts { stale_after: self.stale_after, quiet_after: self.quiet_after },
             backoff: self.backoff()?,
@@ -258,6 +261,12 @@ impl RunConfig {
         started
             .map(Some)
             .with_context(|| format!("cannot write to {}: choose another --capture", dir.display()))
+    }
+
+    /// The settings of the sink: with books their topics must exist.
+    pub fn sink(&self) -> SinkConfig {
+        let follows_books = self.follow.channels.has(Channel::Book);
+        SinkConfig { follows_books, ..self.kafka.sink() }
     }
 
     /// The waits between connections.
@@ -329,6 +338,7 @@ impl KafkaConfig {
             connect_timeout: self.connect_timeout,
             flush_timeout: self.flush_timeout,
             spool: self.spool_dir.clone().map(|dir| SpoolConfig { dir, max_bytes: self.spool_max }),
+            follows_books: false,
             overrides: Setting::pairs(&self.cluster.settings),
         }
     }

@@ -31,6 +31,13 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
         ("run --venue deribit --currency BTC --products BTC-PERPETUAL", "exclude each other"),
         ("run --venue binance --rotate-after 1s", "--rotate-after must be longer"),
         ("plan --venue kraken --budget-streams 0", "--budget-streams"),
+        ("plan --venue kraken --channels book --depth 20", "only of 10, 25, 100, 500, 1000"),
+        (
+            "plan --venue bitstamp --channels book --depth 20",
+            "bitstamp has books of one depth only",
+        ),
+        ("plan --venue kraken --depth 10", "--depth 10 needs the channel book in --channels"),
+        ("plan --venue kraken --book-products BTC/USD", "--book-products needs the channel book"),
         ("plan --venue kraken --rest-url ftp://x", "--rest-url"),
         ("run --venue coinbase --products BTC-USD --url http://x", "--url http://x must begin"),
         ("run --venue coinbase --products BTC-USD --stale-after 0s", "--stale-after"),
@@ -42,6 +49,10 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
         ("simulate --venue kraken --products BTCUSD", "'BTCUSD' is not a product of kraken"),
         ("simulate --venue deribit --tickers-every 0s", "--tickers-every"),
         ("simulate --venue binance --checksum-every 50", "binance sends no checksums"),
+        ("simulate --venue kraken --snapshot-answers stale", "only binance and bitstamp are asked"),
+        ("simulate --venue kraken --refuse-channels level2", "--refuse-channels: kraken refuses"),
+        ("simulate --refuse-channels matches", "'matches' is none of level2, level2_batch"),
+        ("simulate --products BTC-USD --faulty-book ETH-USD", "--faulty-book: 'ETH-USD'"),
     ] {
         let error = config(arguments).map(|_| ()).map_err(|error| error.to_string());
         let Err(error) = error else { panic!("{arguments} was taken") };
@@ -50,6 +61,9 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
     for arguments in [
         "run",
         "load --keys 0",
+        "simulate --levels 0",
+        "simulate --levels 5001",
+        "simulate --venue binance --snapshot-answers maybe",
         "load --kafka x",
         "load --topic-prefix a/b",
         "replay f --repeat 5",
@@ -57,6 +71,15 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
     ] {
         assert!(config(arguments).is_err(), "{arguments}");
     }
+}
+
+#[test]
+fn an_unknown_channel_is_named_with_those_that_exist() {
+    let error = config("plan --venue kraken --channels trades,candles").map(|_| ());
+    let Err(error) = error.map_err(|error| error.to_string()) else { panic!("it was taken") };
+    let first = error.lines().next().unwrap_or_default();
+    let words = "there is no channel 'candles': name one or more of trades, ticker, book";
+    assert!(first.contains("--channels") && first.contains(words), "{error}");
 }
 
 #[test]
@@ -68,8 +91,13 @@ fn the_usual_invocations_are_taken() -> anyhow::Result<()> {
         "run --venue kraken --products * --rotate-after 1h",
         "run --venue deribit --currency BTC,ETH --budget-connections 4",
         "plan --venue deribit --currency BTC,ETH --listing f",
+        "plan --venue deribit --currency BTC --channels ticker,book --book-products BTC-27DEC24-*",
+        "run --venue coinbase --products BTC-USD,ETH-USD,LTC-USD --channels book",
+        "run --venue binance --products BTCUSDT --channels trades,ticker,book --depth 100",
         "simulate --venue coinbase --listen 127.0.0.1:9201 --disconnect-every 100 --skip-every 7",
         "simulate --venue kraken --checksum-every 50 --checksum-for 10",
+        "simulate --venue binance --snapshot-answers stale,429,half --slow-snapshot 2s",
+        "simulate --refuse-channels level2,level2_batch --levels 100 --cross-book-every 9",
         "simulate --venue deribit --tickers-every 100ms --limit-first 3 --retry-after 2s",
         "replay a b --shuffle-within 5m --repeat 5% --seed 3",
         "replay a --speed 1",

@@ -60,3 +60,24 @@ schemas::named! {
         Stopped = "stopped",
     }
 }
+
+schemas::named! {
+    /// The reason for which there is no snapshot of a book.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum NoSnapshot {
+        /// The venue was rate limiting.
+        Limited = "limited",
+        /// The venue did not answer, or not to the end.
+        Unavailable = "unavailable",
+        /// The venue refused the request.
+        Refused = "refused",
+        /// The answer is too large.
+        TooLarge = "too_large",
+        /// The answer is not a snapshot.
+        Malformed = "malformed",
+        /// The snapshot that follows a subscription did not come.
+        Late = "late",
+        /// Too many requests wait.
+        QueueFull = "queue_full",
+    }
+}

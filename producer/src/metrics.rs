@@ -3,6 +3,8 @@
 //! All label values are constants, and each series exists with zero from the start: otherwise an
 //! alert on a counter that never counted would not fire.
 
+mod books;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +17,7 @@ use schemas::{Basis, Timestamp};
 use venues::pipeline::{Count, Produced};
 use venues::{Class, Ignored, Malformed, UNKNOWN, Venue};
 
+pub use self::books::BookMetrics;
 use crate::labels::{Cause, GaveUp, REFUSED};
 
 /// A metric's name and its help line.
@@ -134,6 +137,8 @@ pub struct Metrics {
     pub backpressure: Counter,
     /// Metrics of the spool and of backfill.
     pub recovery: Recovery,
+    /// Metrics of order books.
+    pub books: BookMetrics,
     /// The lead of this machine's clock over the venue's, by venue.
     pub clock_skew: GaugeVec,
     staleness: GaugeVec,
@@ -256,6 +261,7 @@ impl Metrics {
             undeliverable: to.counter(UNDELIVERABLE)?,
             backpressure: to.add(Counter::new(BACKPRESSURE.0, BACKPRESSURE.1))?,
             recovery: Recovery::new(&to)?,
+            books: BookMetrics::new(&to)?,
             watched: Mutex::default(),
             last_of_class: Default::default(),
             registry: to.0,
@@ -296,6 +302,7 @@ impl Metrics {
         for gauge in [&self.connections, &self.breakers, &self.instruments] {
             gauge.with_label_values(&[name]);
         }
+        self.books.declare(name);
         self.latency.with_label_values(&[name]);
         self.staleness(venue).set(0.0);
         self.clock_skew.with_label_values(&[name]).set(0.0);
@@ -322,6 +329,11 @@ impl Metrics {
                     self.ignored.with_label_values(&[venue, reason.as_str()]).inc();
                 }
                 Count::Gap => self.sequence_gaps.with_label_values(&[venue]).inc(),
+                Count::BookFrame => self.books.frames.with_label_values(&[venue]).inc(),
+                Count::Checksum => self.books.checksums.with_label_values(&[venue]).inc(),
+                Count::Resync(reason) => {
+                    self.books.resyncs.with_label_values(&[venue, reason.as_str()]).inc();
+                }
             }
         }
     }
@@ -386,6 +398,16 @@ mod tests {
             "producer_feed_staleness_seconds{venue=\"coinbase\"} 0",
             "producer_backpressure_seconds_total 0",
             "producer_clock_skew_seconds{venue=\"coinbase\"} 0",
+            "producer_books{venue=\"coinbase\"} 0",
+            "producer_books_out_of_sync{venue=\"coinbase\"} 0",
+            "producer_book_out_of_sync_seconds_total{venue=\"coinbase\"} 0",
+            "producer_book_frames_total{venue=\"coinbase\"} 0",
+            "producer_book_resyncs_total{reason=\"CHECKSUM\",venue=\"coinbase\"} 0",
+            "producer_book_checksums_verified_total{venue=\"coinbase\"} 0",
+            "producer_book_snapshots_fetched_total{venue=\"coinbase\"} 0",
+            "producer_book_snapshots_failed_total{reason=\"limited\",venue=\"coinbase\"} 0",
+            "producer_quotes_published_total{venue=\"coinbase\"} 0",
+            "producer_books_published_total{venue=\"coinbase\"} 0",
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }

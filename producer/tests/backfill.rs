@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use processor::topology::topology;
+use processor::topology::{Named, topology};
 use producer::labels::GaveUp;
 use producer::metrics::Metrics;
 use schemas::topic::Topic;
@@ -134,13 +134,13 @@ fn agree(run: &Run, absent: &Ids) -> anyhow::Result<BTreeMap<(PairKey, i64), usi
 /// The newest candles of each tier that a log gives, without the ids that they counted.
 fn candles(outputs: &[Output]) -> anyhow::Result<BTreeMap<(Topic, CandleKey), Candle>> {
     let codec = Arc::new(Codec::offline());
-    let mut driver = Driver::new(topology(&codec, "")?)?;
+    let mut driver = Driver::new(topology(&codec, "", Named::Prices.into())?)?;
     for output in outputs {
         let (key, value) = match output {
             Output::Event { pair, event } => (pair.clone(), codec.to_bytes(event)),
             Output::Gap { pair, mark } => (pair.clone(), codec.to_bytes(mark)),
             Output::Mark { exchange, mark } => (PairKey::feed(*exchange), codec.to_bytes(mark)),
-            Output::DeadLetter(letter) => anyhow::bail!("{letter:?}"),
+            other => anyhow::bail!("{other:?}"),
         };
         driver.pipe(&Topic::Events.name(""), 0, &codec.to_bytes(&key), Some(&value))?;
     }

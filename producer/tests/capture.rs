@@ -43,12 +43,14 @@ async fn a_capture_replays_to_the_outputs_of_the_live_feed() -> anyhow::Result<(
     files.sort();
     let mut replayed = Vec::new();
     let mut replay = Replay::new(Arc::new(Metrics::new()?));
+    let mut publish = |_, output| {
+        replayed.push(output);
+        Ok(())
+    };
     for file in &files {
-        replay.file(file, &mut |_, output| {
-            replayed.push(output);
-            Ok(())
-        })?;
+        replay.file(file, &mut publish)?;
     }
+    replay.finish(&mut publish)?;
     assert_eq!(files.len(), 1);
     let kinds = |outputs: &[Output]| {
         let count = |kind: fn(&Output) -> bool| outputs.iter().filter(|one| kind(one)).count();

@@ -111,7 +111,12 @@ fn replay(name: &str) -> anyhow::Result<Replayed> {
                 *marked.entry(pair.to_string()).or_insert(0) += missing;
             }
             Output::DeadLetter(letter) => anyhow::bail!("{name}: {letter:?}"),
-            Output::Event { .. } | Output::Mark { .. } => {}
+            Output::Event { .. }
+            | Output::Mark { .. }
+            | Output::Quote { .. }
+            | Output::Book { .. }
+            | Output::BookMark { .. }
+            | Output::BookClock { .. } => {}
         }
         Ok(())
     })?;

@@ -23,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{accept_async, connect_async};
-use venues::Venue;
 use venues::pipeline::Output;
+use venues::{Follow, Venue};
 
 use support::{Bench, NEVER, PATIENCE, REFUSALS, Setup, gap_marks, ids, serve, simulated, trades};
 
@@ -226,8 +226,9 @@ fn currency(option: &str) -> anyhow::Result<Setup> {
     setup.products = vec!["BTC-PERPETUAL".into(), option.into()];
     let deribit = Venue::Deribit.adapter();
     let of_currencies = deribit.listing.currency_streams.context("it lists by currency")?;
-    setup.connection.streams = of_currencies(&["BTC".into()]);
-    setup.connection.streams.extend((deribit.subscriptions.streams_of_listed)("BTC-PERPETUAL"));
+    setup.connection.streams = of_currencies(&["BTC".into()], Follow::default());
+    let of_listed = deribit.subscriptions.streams_of_listed;
+    setup.connection.streams.extend(of_listed("BTC-PERPETUAL", Follow::default()));
     setup.connection.grows = true;
     Ok(setup)
 }

@@ -10,6 +10,7 @@ use schemas::{Codec, Kind};
 use crate::config::KafkaConfig;
 use crate::metrics::Metrics;
 use crate::sink::Sink;
+use crate::sink::config::SinkConfig;
 use crate::sink::start::Start;
 
 /// A broker that does not accept a connection within this time is away.
@@ -17,11 +18,15 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Registers the schemas and connects to Kafka. While Kafka is away, the schema ids that an earlier
 /// start left beside the spool are used. Blocks, and must not be called on a runtime.
-pub(super) fn connect(config: &KafkaConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Sink> {
+pub(super) fn connect(
+    config: &KafkaConfig,
+    sink: &SinkConfig,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Sink> {
     let dir = config.spool_dir.as_deref();
     let remembered = dir.and_then(|dir| Start::read(dir, &config.cluster.topic_prefix));
     let codec = codec(config, remembered.as_ref())?;
-    Ok(Sink::connect(&config.sink(), codec, Arc::clone(metrics))?)
+    Ok(Sink::connect(sink, codec, Arc::clone(metrics))?)
 }
 
 /// The codec of the registered ids; of the remembered ones while the registry cannot be asked.

@@ -39,7 +39,12 @@ impl Tally {
         let kind = match output {
             Output::Event { event, .. } if event.basis == Basis::Trade => "trades",
             Output::Event { .. } => "tickers",
-            Output::Mark { .. } | Output::Gap { .. } => "marks",
+            Output::Quote { .. } => "quotes",
+            Output::Book { .. } => "books",
+            Output::Mark { .. }
+            | Output::Gap { .. }
+            | Output::BookMark { .. }
+            | Output::BookClock { .. } => "marks",
             Output::DeadLetter(_) => "dead_letters",
         };
         *self.counts.entry(kind).or_default() += 1;
@@ -55,8 +60,13 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "events published: {}", self.events)?;
+        let count = |kind| self.counts.get(kind).copied().unwrap_or(0);
         for kind in ["trades", "tickers", "marks", "dead_letters"] {
-            write!(f, ", {kind}: {}", self.counts.get(kind).copied().unwrap_or(0))?;
+            write!(f, ", {kind}: {}", count(kind))?;
+        }
+        // Few inputs have books.
+        for kind in ["quotes", "books"].into_iter().filter(|kind| count(kind) > 0) {
+            write!(f, ", {kind}: {}", count(kind))?;
         }
         Ok(())
     }
@@ -84,7 +94,7 @@ pub(super) fn interruptible(
     work: impl FnOnce(Publisher, &Arc<Metrics>) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new()?);
-    let sink = connect(config, &metrics)?;
+    let sink = connect(config, &config.sink(), &metrics)?;
     let stopping = sink.stopping();
     let publisher = Publisher { sink, tally: Tally::default(), stopping: Arc::clone(&stopping) };
     let (done, finished) = oneshot::channel();

@@ -29,26 +29,29 @@ pub fn replay(config: &ReplayConfig) -> anyhow::Result<()> {
         let mut replay = Replay::new(Arc::clone(metrics));
         let disorder = config.disorder();
         let mut held: Vec<(PairKey, MarketEvent)> = Vec::new();
+        let mut publish = |at, output| match output {
+            Output::Event { pair, event } if disorder.is_some() => {
+                ensure!(
+                    held.len() < MAX_SHUFFLED,
+                    "more than {MAX_SHUFFLED} events cannot be shuffled"
+                );
+                held.push((pair, event));
+                Ok(())
+            }
+            // A mark describes an order that the shuffle changes.
+            Output::Mark { .. } | Output::Gap { .. } if disorder.is_some() => Ok(()),
+            // Books keep their order: each quote replaces the one before it.
+            output => {
+                if let Some(pace) = &mut pace {
+                    pace.wait(at);
+                }
+                publisher.publish(&output)
+            }
+        };
         for file in &config.files {
-            replay.file(file, &mut |at, output| match output {
-                Output::Event { pair, event } if disorder.is_some() => {
-                    ensure!(
-                        held.len() < MAX_SHUFFLED,
-                        "more than {MAX_SHUFFLED} events cannot be shuffled"
-                    );
-                    held.push((pair, event));
-                    Ok(())
-                }
-                // A mark describes an order that the shuffle changes.
-                Output::Mark { .. } | Output::Gap { .. } if disorder.is_some() => Ok(()),
-                output => {
-                    if let Some(pace) = &mut pace {
-                        pace.wait(at);
-                    }
-                    publisher.publish(&output)
-                }
-            })?;
+            replay.file(file, &mut publish)?;
         }
+        replay.finish(&mut publish)?;
         if let Some(disorder) = disorder {
             let mut rng = StdRng::seed_from_u64(config.seed);
             for (pair, event) in shuffle(held, |(_, event)| event.event_time, disorder, &mut rng) {

@@ -25,13 +25,14 @@ use rand::rngs::StdRng;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
-use venues::Venue;
 use venues::pipeline::Output;
+use venues::{Channel, Follow, Venue};
 
 use super::connect::connect;
 use crate::clock;
 use crate::config::RunConfig;
 use crate::feed::backfill::{self, BackfillConfig};
+use crate::feed::books::snapshots::Snapshots;
 use crate::feed::clock_skew::ClockCheck;
 use crate::feed::{Feed, FeedContext};
 use crate::metrics::Metrics;
@@ -56,7 +57,7 @@ pub fn run(config: &RunConfig) -> anyhow::Result<()> {
     let (venue, url) = (config.follow.venue, config.follow.history_url());
     let clock = ClockCheck::new(venue, &url, config.max_clock_skew)?;
     runtime.block_on(clock.check(&metrics))?;
-    let sink = connect(&config.kafka, &metrics)?;
+    let sink = connect(&config.kafka, &config.sink(), &metrics)?;
     let result = runtime.block_on(live(config, &plan, sink, &metrics, &clock));
     runtime.shutdown_background();
     result
@@ -86,8 +87,10 @@ async fn live(
     let (capture, captured) = config.capture()?.unzip();
     let limiter = RateLimiter::new(config.follow.budget());
     let context = FeedContext::new(Arc::clone(metrics), outputs, watching, limiter);
+    let context = context.captured(capture).fetching(snapshots(config)?);
     // Kept by the feeds alone: sink and capture end with the last of them.
-    feeds(config, plan, &context.captured(capture))?;
+    feeds(config, plan, &context)?;
+    drop(context);
     let skewed = tokio::select! {
         ended = &mut finished => {
             ended.context("the sink ended without a word")??;
@@ -127,6 +130,15 @@ fn with_backfill(
     let seed = clock::now_micros().cast_unsigned();
     let fetched = BackfillConfig { venue, rest_url, shutdown, seed };
     backfill::between(fetched, Arc::clone(metrics), outputs)
+}
+
+/// The requests for snapshots of books, where books are followed and their snapshots are fetched.
+fn snapshots(config: &RunConfig) -> anyhow::Result<Option<Snapshots>> {
+    let follow = config.follow.followed().follow;
+    let pace = config.follow.venue.adapter().books.snapshot_pace;
+    let pace = pace.filter(|_| follow.has(Channel::Book));
+    let start = |pace: fn(Follow) -> _| Snapshots::start(config.follow.rest_url(), pace(follow));
+    pace.map(start).transpose().context("cannot make a client of HTTP requests")
 }
 
 /// A task for each connection of the plan.

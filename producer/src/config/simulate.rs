@@ -7,6 +7,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use cli::units;
 use simulator::SimulatorConfig;
+use simulator::book::settings::{BookSettings, MAX_SNAPSHOT_ANSWERS};
+use simulator::coinbase::BOOKS;
 use simulator::faults::Faults;
 use venues::Venue;
 
@@ -35,6 +37,9 @@ pub struct SimulateConfig {
     /// The faults.
     #[command(flatten)]
     pub faults: Faults,
+    /// The order books and their faults.
+    #[command(flatten)]
+    pub books: BookSettings,
 }
 
 impl SimulateConfig {
@@ -54,6 +59,39 @@ impl SimulateConfig {
             "--checksum-every: {} sends no checksums, only kraken does",
             self.venue
         );
+        self.validate_books()
+    }
+
+    fn validate_books(&self) -> anyhow::Result<()> {
+        let (books, venue) = (&self.books, self.venue);
+        if let Some(faulty) = &books.faulty_book {
+            ensure!(
+                self.products.is_empty() || self.products.contains(faulty),
+                "--faulty-book: '{faulty}' is not one of --products"
+            );
+        }
+        ensure!(
+            books.snapshot_answers.is_empty() || [Venue::Binance, Venue::Bitstamp].contains(&venue),
+            "--snapshot-answers: {venue} sends its snapshots over the feed, only binance and \
+             bitstamp are asked for them"
+        );
+        let count = books.snapshot_answers.len();
+        ensure!(
+            count <= MAX_SNAPSHOT_ANSWERS,
+            "--snapshot-answers: {count} answers are too many, name at most {MAX_SNAPSHOT_ANSWERS}"
+        );
+        ensure!(
+            books.refuse_channels.is_empty() || venue == Venue::Coinbase,
+            "--refuse-channels: {venue} refuses no channel, only coinbase does"
+        );
+        let channels = BOOKS.map(|(name, _)| name);
+        for channel in &books.refuse_channels {
+            ensure!(
+                channels.contains(&channel.as_str()),
+                "--refuse-channels: '{channel}' is none of {}",
+                channels.join(", ")
+            );
+        }
         Ok(())
     }
 
@@ -69,6 +107,7 @@ impl SimulateConfig {
             rate: self.rate,
             tickers_every: self.tickers_every,
             faults: self.faults,
+            books: self.books.clone(),
         })
     }
 }

@@ -21,8 +21,6 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use schemas::MarketEvent;
 use tokio::sync::{mpsc, watch};
 use venues::Venue;
@@ -31,6 +29,7 @@ use venues::pipeline::Output;
 
 use crate::clock;
 use crate::feed::backoff::Backoff;
+use crate::feed::http;
 use crate::labels::GaveUp;
 use crate::metrics::Metrics;
 
@@ -38,8 +37,6 @@ use crate::metrics::Metrics;
 const QUEUE: usize = 1024;
 /// Outputs between feed and sink.
 const CHANNEL: usize = 1024;
-/// A request that takes longer has failed.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts of one request.
 const ATTEMPTS: u32 = 6;
 /// The longest first wait after a failure.
@@ -78,7 +75,7 @@ pub fn between(
     let (sender, mut inbox) = mpsc::channel::<Output>(CHANNEL);
     let (gaps, waiting) = mpsc::channel(QUEUE);
     let fetching = Fetching {
-        client: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+        client: http::client()?,
         history,
         backoff: Backoff::new(BACKOFF_FIRST, WAIT_MAX)?,
         rng: StdRng::seed_from_u64(config.seed),
@@ -218,12 +215,10 @@ impl Fetching {
     }
 
     async fn ask(&self, url: &str, missing: &MissingTrades, cursor: i64) -> Attempt {
-        // Coinbase refuses clients without a user agent.
-        let request = self.client.get(url).header("user-agent", "market-producer");
-        let Ok(response) = request.send().await else {
+        let Ok(response) = http::get(&self.client, url).send().await else {
             return Attempt::Later(Duration::ZERO);
         };
-        let (status, wish) = (response.status(), wish(response.headers()));
+        let (status, wish) = (response.status(), http::wish(response.headers()));
         // A broken answer is requested again.
         let Ok(text) = response.text().await else { return Attempt::Later(wish) };
         let reply = (self.history.parse)(missing, cursor, &text, clock::now());
@@ -232,7 +227,7 @@ impl Fetching {
                 tracing::warn!(url, %status, reason, ?wait, "the venue is rate limiting or unavailable");
                 Attempt::Later(wait.max(wish))
             }
-            _ if passes(status) => {
+            _ if http::passes(status) => {
                 tracing::warn!(url, %status, ?wish, "the venue is rate limiting or unavailable");
                 Attempt::Later(wish)
             }
@@ -254,17 +249,4 @@ impl Fetching {
             _ = self.config.shutdown.wait_for(|stop| *stop) => Err(GaveUp::Stopped),
         }
     }
-}
-
-/// A later attempt may succeed.
-fn passes(status: StatusCode) -> bool {
-    // 418 is Binance's for an address that went on after 429.
-    let limited = [StatusCode::TOO_MANY_REQUESTS, StatusCode::IM_A_TEAPOT].contains(&status);
-    limited || status.is_server_error()
-}
-
-/// The time that the venue asks to wait.
-fn wish(headers: &HeaderMap) -> Duration {
-    let wish = headers.get(RETRY_AFTER).and_then(|wish| wish.to_str().ok());
-    Duration::from_secs(wish.and_then(|wish| wish.trim().parse().ok()).unwrap_or(0))
 }

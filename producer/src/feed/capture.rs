@@ -8,7 +8,12 @@
 //! {"at_us":…,"venue":"coinbase","kind":"frame","url":"wss://…","raw":"{\"type\":\"match\",…"}
 //! ```
 //!
-//! Answers to HTTP requests are not captured: a replay of the frames marks the same gaps.
+//! The line `open` has the streams, the channels and the depth of books: a replay follows the same.
+//! With books, a connection that will replace another one has lines of its own, `next_…`, because its
+//! books are read while the other connection is published.
+//!
+//! Of answers to HTTP requests, only snapshots of books are captured: a replay marks the same gaps of
+//! trades and fills none.
 //!
 //! A file is named by the time of its first line, and ends by size or by time. It is a sequence of
 //! zstd frames of a few seconds each: a killed process loses the last one.
@@ -40,6 +45,11 @@ const LEVEL: i32 = 3;
 /// Lines between feed and thread. Small: a disk that does not keep up holds up the feed.
 const CHANNEL: usize = 1024;
 
+/// The end of a file's name.
+const SUFFIX: &str = ".jsonl.zst";
+/// Digits of the time in a file's name: microseconds since the epoch.
+const DIGITS: usize = 16;
+
 schemas::named! {
     /// The kind of a line.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +60,22 @@ schemas::named! {
         Sent = "sent",
         /// The venue sent it.
         Frame = "frame",
+        /// The venue answered it to a request for the snapshot of a book.
+        Http = "http",
+        /// The connection has ended.
+        Closed = "closed",
+        /// These further streams are subscribed.
+        Carry = "carry",
+        /// A connection was made that will replace this one.
+        NextOpen = "next_open",
+        /// The venue sent it over that connection, and it may be of a book.
+        Next = "next",
+        /// The venue answered it to a request of that connection for the snapshot of a book.
+        NextHttp = "next_http",
+        /// It is of that connection and was kept until now; its books have been read.
+        Kept = "kept",
+        /// That connection has taken over.
+        TakeOver = "take_over",
     }
 }
 
@@ -64,6 +90,12 @@ pub struct Line {
     pub url: String,
     /// The text as received.
     pub raw: String,
+}
+
+/// The venue of a file of a capture, by its name: `<venue>-<16 digits>.jsonl.zst`.
+pub fn venue_of_file(name: &str) -> Option<&str> {
+    let (venue, at) = name.strip_suffix(SUFFIX)?.rsplit_once('-')?;
+    (at.len() == DIGITS && at.bytes().all(|one| one.is_ascii_digit())).then_some(venue)
 }
 
 /// The files of one venue.
@@ -95,7 +127,7 @@ impl Files {
             let entry = entry?;
             let name = entry.file_name();
             let own = name.to_str().is_some_and(|name| {
-                name.starts_with(&format!("{venue}-")) && name.ends_with(".jsonl.zst")
+                name.starts_with(&format!("{venue}-")) && name.ends_with(SUFFIX)
             });
             if own {
                 whole.push((entry.path(), entry.metadata()?.len()));
@@ -138,7 +170,7 @@ impl Files {
 
     fn create(&self, at_us: i64) -> io::Result<Open> {
         // A second connection in the same microsecond, or a clock that was set back.
-        let path = |at: i64| self.dir.join(format!("{}-{at:016}.jsonl.zst", self.venue));
+        let path = |at: i64| self.dir.join(format!("{}-{at:0DIGITS$}{SUFFIX}", self.venue));
         let mut free = at_us;
         while path(free).exists() {
             free += 1;

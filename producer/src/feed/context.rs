@@ -7,15 +7,17 @@ use schemas::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::sleep;
 use venues::pipeline::Output;
-use venues::{ListingChange, Venue};
+use venues::{Follow, ListingChange, Venue};
 
 use super::backoff::Backoff;
+use super::books::snapshots::Snapshots;
 use super::capture::{Capture, LineKind};
 use super::session::Timeouts;
 use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
 use crate::plan::ConnectionPlan;
 use crate::plan::budget::RateLimiter;
+use crate::plan::followed::Followed;
 
 /// Listing changes that a feed may be behind: more than any venue lists at once.
 const MAX_CHANGES: usize = 4096;
@@ -47,6 +49,8 @@ pub struct FeedConfig {
     pub venue: Venue,
     /// The name of the feed and its streams.
     pub connection: ConnectionPlan,
+    /// The data that is followed of each product.
+    pub followed: Followed,
     /// The most streams that it may come to have.
     pub max_streams: usize,
     /// Silences after which a connection is given up.
@@ -74,8 +78,24 @@ pub struct FeedContext {
     pub changes: broadcast::Sender<ListingChange>,
     /// The time that the limiter is asked about.
     pub watch: Stopwatch,
+    /// The requests for snapshots of books, if any.
+    pub snapshots: Option<Snapshots>,
     /// The capture of everything read and sent, if any.
     pub capture: Option<Capture>,
+}
+
+impl FeedConfig {
+    /// The channels and the depth of books.
+    pub(super) fn follow(&self) -> Follow {
+        self.followed.follow
+    }
+
+    /// The streams of books.
+    pub(super) fn book_streams(&self) -> Vec<String> {
+        let pair_of = self.venue.adapter().books.pair_of_stream;
+        let streams = self.connection.streams.iter();
+        streams.filter(|stream| pair_of(stream).is_some()).cloned().collect()
+    }
 }
 
 impl FeedContext {
@@ -93,8 +113,15 @@ impl FeedContext {
             limiter: Arc::new(Mutex::new(limiter)),
             changes: broadcast::Sender::new(MAX_CHANGES),
             watch: Stopwatch::start(),
+            snapshots: None,
             capture: None,
         }
+    }
+
+    /// Fetches snapshots of books.
+    #[must_use]
+    pub fn fetching(self, snapshots: Option<Snapshots>) -> Self {
+        Self { snapshots, ..self }
     }
 
     /// Captures everything that is read and sent.

@@ -3,7 +3,7 @@
 //! The feed that carries the listing adds new instruments, as long as it has room. The feed that
 //! has the streams of an ended instrument drops them.
 
-use venues::{ListingChange, Venue};
+use venues::ListingChange;
 
 use super::context::FeedConfig;
 use super::session::Session;
@@ -33,7 +33,7 @@ pub(super) fn apply(
             if !config.connection.grows || follows(config, name) {
                 return;
             }
-            let streams = streams(config.venue, name);
+            let streams = streams(config, name);
             if config.connection.streams.len() + streams.len() > config.max_streams {
                 tracing::warn!(
                     venue,
@@ -48,7 +48,7 @@ pub(super) fn apply(
             instruments.inc();
         }
         ListingChange::Ended(name) => {
-            let ended = streams(config.venue, name);
+            let ended = streams(config, name);
             let before = config.connection.streams.len();
             config.connection.streams.retain(|stream| !ended.contains(stream));
             if config.connection.streams.len() == before {
@@ -63,11 +63,11 @@ pub(super) fn apply(
     }
 }
 
-fn streams(venue: Venue, name: &str) -> Vec<String> {
-    (venue.adapter().subscriptions.streams_of_listed)(name)
+fn streams(config: &FeedConfig, name: &str) -> Vec<String> {
+    config.followed.streams_of_listed(config.venue, name)
 }
 
 /// The streams of an instrument are all subscribed; of a combo there are none.
 fn follows(config: &FeedConfig, name: &str) -> bool {
-    streams(config.venue, name).iter().all(|one| config.connection.streams.contains(one))
+    streams(config, name).iter().all(|one| config.connection.streams.contains(one))
 }

@@ -21,32 +21,38 @@
 
 pub mod backfill;
 pub mod backoff;
+pub mod books;
 pub mod capture;
 pub mod clock_skew;
 mod connection;
 mod context;
+mod http;
 mod listing;
 mod reconnects;
+mod replace;
+mod resync;
 mod rotation;
 pub mod session;
 mod socket;
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use rand::Rng;
 use schemas::Timestamp;
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 use venues::pipeline::{Output, Pipeline, Produced};
-use venues::{Control, ListingChange, Message, Parsed};
+use venues::{Control, ListingChange};
 
+use self::books::SyncGauge;
+use self::books::snapshots::SnapshotClient;
 use self::capture::LineKind;
 use self::connection::Connection;
 pub use self::context::{CircuitBreaker, FeedConfig, FeedContext, RotationConfig};
 use self::reconnects::Reconnects;
-use self::rotation::{Event, Rotation, Step};
+use self::rotation::{Rotation, Step};
 use self::session::{Due, Outcome, Session};
 use self::socket::{Failed, Socket};
 use crate::clock;
@@ -57,8 +63,6 @@ use crate::metrics::LastFrame;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The wait after a rate limit that names none.
 const LIMITED_WAIT: Duration = Duration::from_secs(10);
-/// The wait after a replacement that failed: the old connection goes on.
-const ROTATION_RETRY: Duration = Duration::from_secs(30);
 
 /// The end of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +81,8 @@ pub struct Feed<R> {
     changes: broadcast::Receiver<ListingChange>,
     last_frame: LastFrame,
     reconnects: Reconnects<R>,
+    /// The books in the metrics.
+    sync: SyncGauge,
     /// Reused for every frame.
     produced: Produced,
 }
@@ -85,8 +91,10 @@ impl<R: Rng> Feed<R> {
     /// A feed that writes to the outputs of its context until they shut down.
     pub fn new(config: FeedConfig, context: FeedContext, rng: R) -> Self {
         let name = config.connection.name.clone();
+        let pipeline = Pipeline::new(config.venue, name, config.follow());
         Self {
-            pipeline: Pipeline::new(config.venue, name),
+            pipeline: pipeline.carrying(&config.connection.streams),
+            sync: SyncGauge::new(config.venue, &context.metrics, context.now()),
             changes: context.changes.subscribe(),
             last_frame: context.metrics.watch(),
             reconnects: Reconnects::new(config.backoff, config.breaker, rng),
@@ -106,12 +114,16 @@ impl<R: Rng> Feed<R> {
     /// Reads the feed, over as many connections as it takes.
     pub async fn run(mut self) {
         let venue = self.config.venue.as_str();
+        let books = self.config.book_streams().len();
+        self.sync.set(books, books, self.context.now());
         loop {
             let cause = match self.attempt().await {
-                End::Stop => return,
+                End::Stop => return self.finish().await,
                 End::Again(cause) => cause,
             };
-            self.pipeline.disconnected();
+            if self.disconnected().await.is_err() {
+                return;
+            }
             self.context.metrics.reconnects.with_label_values(&[venue, cause.as_str()]).inc();
             let wait = self.reconnects.wait_after(cause);
             tracing::warn!(
@@ -130,7 +142,7 @@ impl<R: Rng> Feed<R> {
             let stopped = self.context.pause(wait).await;
             breakers.sub(i64::from(paused));
             if stopped {
-                return;
+                return self.finish().await;
             }
         }
     }
@@ -158,7 +170,8 @@ impl<R: Rng> Feed<R> {
             Err(failed) => return End::Again(self.failed(&failed)),
         };
         tracing::info!(venue, feed = self.name(), url = self.config.url, "feed is connected");
-        self.context.line(clock::now(), LineKind::Open, &self.config.url, "").await;
+        let opened = self.opened();
+        self.context.line(clock::now(), LineKind::Open, &self.config.url, &opened).await;
         let mut connection = self.connection(socket);
         let standing = self.context.metrics.connections.with_label_values(&[venue]);
         standing.inc();
@@ -184,10 +197,13 @@ impl<R: Rng> Feed<R> {
     fn connection(&mut self, socket: Socket) -> Connection {
         let since = self.context.now();
         let (venue, streams) = (self.config.venue, &self.config.connection.streams);
-        let session = Session::new(venue, streams, self.config.timeouts, since);
+        let (follow, timeouts) = (self.config.follow(), self.config.timeouts);
+        let session = Session::new(venue, streams, follow, timeouts, since);
         let after = self.config.rotation.after;
         let rotate_at = after.map(|after| since + self.reconnects.rotate_after(after));
-        Connection { socket, session, since, rotate_at }
+        let resyncs = self.resyncs();
+        let snapshots = SnapshotClient::new(self.context.snapshots.clone());
+        Connection { socket, session, since, rotate_at, resyncs, snapshots }
     }
 
     async fn read(&mut self, connection: &mut Connection) -> End {
@@ -199,7 +215,9 @@ impl<R: Rng> Feed<R> {
             if let Some(replacement) = rotation.standing() {
                 replacement.take_slot(&self.context, now);
             }
-            let due = connection.session.next_due();
+            let (books, out_of_sync) = (connection.resyncs.len(), connection.resyncs.out_of_sync());
+            self.sync.set(books, out_of_sync, now);
+            let due = connection.next_due();
             let due = rotation.next_due(connection.rotate_at).map_or(due, |at| at.min(due));
             let end = tokio::select! {
                 frame = connection.socket.next() => {
@@ -214,10 +232,12 @@ impl<R: Rng> Feed<R> {
                 event = rotation.event() => {
                     self.replacement(event, connection, &mut rotation).await
                 }
+                answer = connection.snapshots.answer() => {
+                    self.answered(answer, connection, &mut rotation).await
+                }
                 () = sleep(due.saturating_sub(now)) => self.due(connection, &mut rotation).await,
                 Ok(change) = self.changes.recv() => {
-                    let (config, metrics) = (&mut self.config, &context.metrics);
-                    listing::apply(config, metrics, &change, &mut connection.session);
+                    self.listed(&change, connection).await;
                     Ok(())
                 }
                 () = context.stopped() => Err(End::Stop),
@@ -268,24 +288,65 @@ impl<R: Rng> Feed<R> {
     ) -> Result<Vec<Control>, End> {
         self.last_frame.set(at);
         self.context.line(at, LineKind::Frame, &self.config.url, text).await;
-        let (venue, now) = (self.config.venue, self.context.now());
         let mut produced = std::mem::take(&mut self.produced);
         let controls = self.pipeline.frame(text, at, &mut produced);
+        self.pass_on(produced, connection, rotation).await?;
+        Ok(self.resync(controls, connection))
+    }
+
+    /// Counts records and passes them on.
+    async fn pass_on(
+        &mut self,
+        mut produced: Produced,
+        connection: &mut Connection,
+        rotation: &mut Rotation,
+    ) -> Result<(), End> {
+        let (venue, now) = (self.config.venue, self.context.now());
         self.context.metrics.count(venue, &mut produced);
         for output in produced.outputs.drain(..) {
-            if let Output::Event { pair, event } = &output {
-                connection.session.event(venue.class(pair), now);
-                if rotation.repeats(pair, event) {
-                    self.context.metrics.repeated.with_label_values(&[venue.as_str()]).inc();
-                    continue;
+            match &output {
+                Output::Event { pair, event } => {
+                    connection.session.event(venue.class(pair), now);
+                    if rotation.repeats(pair, event) {
+                        self.context.metrics.repeated.with_label_values(&[venue.as_str()]).inc();
+                        continue;
+                    }
                 }
+                Output::Quote { pair, .. } => self.is_back(pair, connection),
+                _ => {}
             }
-            if self.context.outputs.send(output).await.is_err() {
-                return Err(End::Stop);
-            }
+            self.context.outputs.send(output).await.map_err(|_| End::Stop)?;
         }
         self.produced = produced;
-        Ok(controls)
+        Ok(())
+    }
+
+    /// Passes on the end of a connection.
+    async fn disconnected(&mut self) -> Result<(), End> {
+        let (at, books) = (clock::now(), self.config.book_streams().len());
+        self.context.line(at, LineKind::Closed, &self.config.url, "").await;
+        self.sync.set(books, books, self.context.now());
+        let mut produced = std::mem::take(&mut self.produced);
+        self.pipeline.disconnected(at, &mut produced);
+        self.context.metrics.count(self.config.venue, &mut produced);
+        self.send_all(&mut produced).await?;
+        self.produced = produced;
+        Ok(())
+    }
+
+    /// Passes on the end of the feed.
+    async fn finish(mut self) {
+        let mut produced = std::mem::take(&mut self.produced);
+        self.pipeline.finish(&mut produced);
+        // An error means that the sink has ended first, which is logged.
+        let _ = self.send_all(&mut produced).await;
+    }
+
+    async fn send_all(&self, produced: &mut Produced) -> Result<(), End> {
+        for output in produced.outputs.drain(..) {
+            self.context.outputs.send(output).await.map_err(|_| End::Stop)?;
+        }
+        Ok(())
     }
 
     async fn obey(&mut self, outcome: Outcome, connection: &mut Connection) -> Result<(), End> {
@@ -296,6 +357,7 @@ impl<R: Rng> Feed<R> {
                 let subscriptions = connection.session.granted();
                 tracing::info!(venue, feed, subscriptions, "subscribed");
                 self.reconnects.accepted();
+                connection.resyncs.subscribed(self.context.now());
                 let (now, streams) = (self.context.now(), &self.config.connection.streams);
                 let class_of = self.config.venue.adapter().subscriptions.class_of_stream;
                 for class in streams.iter().filter_map(|stream| class_of(stream)) {
@@ -324,6 +386,7 @@ impl<R: Rng> Feed<R> {
                 self.context.close(wait);
                 return Err(End::Again(Cause::Limited));
             }
+            Outcome::OnlyDepth(depth, reason) => self.change_depth(depth, &reason, connection),
             // The replacement is connected at once, and the old connection is read to its end.
             Outcome::Closing => connection.rotate_at = Some(self.context.now()),
             Outcome::Changed(change) => {
@@ -349,6 +412,7 @@ impl<R: Rng> Feed<R> {
     ) -> Result<(), End> {
         let now = self.context.now();
         self.due_of(connection, now).await?;
+        self.ask_for_snapshots(connection, now);
         match rotation.step(connection.rotate_at, now) {
             Step::Wait => {}
             Step::Connect => self.connect_replacement(connection, rotation, now),
@@ -359,6 +423,10 @@ impl<R: Rng> Feed<R> {
                 self.abandon(connection, rotation);
             }
             rotation.check_granted(now);
+        }
+        if let Some((replacement, books)) = rotation.standing_books() {
+            replacement.resyncs.learn(|pair| books.is_in_sync(pair));
+            self.ask_for_snapshots(replacement, now);
         }
         Ok(())
     }
@@ -391,99 +459,9 @@ impl<R: Rng> Feed<R> {
                     return Err(End::Again(Cause::Refused));
                 }
                 self.reconnects.accepted();
+                connection.resyncs.subscribed(self.context.now());
                 Ok(())
             }
         }
-    }
-
-    /// Connects the replacement, as soon as the rate limiter admits it.
-    fn connect_replacement(
-        &self,
-        connection: &mut Connection,
-        rotation: &mut Rotation,
-        now: Duration,
-    ) {
-        let admitted = self.context.limiter().attempt(now);
-        if let Err(wait) = admitted {
-            connection.rotate_at = Some(now + wait);
-            return;
-        }
-        let venue = self.config.venue.as_str();
-        tracing::info!(venue, feed = self.name(), "the connection is being replaced");
-        rotation.connect(socket::connect(self.config.url.clone()).boxed());
-    }
-
-    /// Handles an event of the replacement.
-    async fn replacement(
-        &mut self,
-        event: Event,
-        connection: &mut Connection,
-        rotation: &mut Rotation,
-    ) -> Result<(), End> {
-        match event {
-            Event::Connected(connected) => match *connected {
-                Ok(socket) => rotation.connected(self.connection(socket)),
-                Err(failed) => {
-                    self.failed(&failed);
-                    self.abandon(connection, rotation);
-                }
-            },
-            Event::Frame(Some(Ok(Frame::Text(text)))) => match self.keep(text, rotation).await {
-                Err(_) => self.abandon(connection, rotation),
-                Ok(true) => return self.take_over(connection, rotation).await,
-                Ok(false) => {}
-            },
-            Event::Frame(Some(Ok(frame))) if !frame.is_close() => {
-                if let Some(replacement) = rotation.standing() {
-                    replacement.session.frame(false, self.context.now());
-                }
-            }
-            Event::Frame(_) => self.abandon(connection, rotation),
-        }
-        Ok(())
-    }
-
-    /// Keeps a frame of the replacement and handles its controls; true when no more can be kept.
-    async fn keep(&mut self, text: Utf8Bytes, rotation: &mut Rotation) -> Result<bool, End> {
-        let Some(replacement) = rotation.standing() else { return Ok(false) };
-        let (now, at) = (self.context.now(), clock::now());
-        replacement.session.frame(true, now);
-        let mut parsed: Vec<Parsed> = Vec::new();
-        // A malformed frame is counted when it is published.
-        let _ = self.config.venue.parse(&text, at, &mut parsed);
-        for Parsed { message, .. } in parsed {
-            if let Message::Control(control) = message {
-                let outcome = replacement.session.accept(control, now);
-                self.obey(outcome, replacement).await?;
-            }
-        }
-        rotation.check_granted(now);
-        Ok(rotation.keep(at, text))
-    }
-
-    /// The replacement takes over: its kept frames are published, without the events that the old
-    /// connection brought.
-    async fn take_over(
-        &mut self,
-        connection: &mut Connection,
-        rotation: &mut Rotation,
-    ) -> Result<(), End> {
-        let Some((mut old, kept)) = rotation.take_over(connection) else { return Ok(()) };
-        // The close of the old socket is not waited for.
-        tokio::spawn(async move { old.close(None).await });
-        for (at, text) in kept {
-            self.publish(&text, at, connection, rotation).await?;
-        }
-        rotation.took_over(self.context.now());
-        let venue = self.config.venue.as_str();
-        self.context.metrics.rotations.with_label_values(&[venue]).inc();
-        tracing::info!(venue, feed = self.name(), "the connection is replaced");
-        Ok(())
-    }
-
-    /// Drops the replacement; another one follows later.
-    fn abandon(&self, connection: &mut Connection, rotation: &mut Rotation) {
-        rotation.abandon();
-        connection.rotate_at = Some(self.context.now() + ROTATION_RETRY);
     }
 }

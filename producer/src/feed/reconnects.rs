@@ -22,6 +22,11 @@ impl<R: Rng> Reconnects<R> {
         Self { backoff, breaker, rng, refusals: 0 }
     }
 
+    /// A seed for the jitter of other waits.
+    pub(super) fn seed(&mut self) -> u64 {
+        self.rng.random()
+    }
+
     /// The wait before the next attempt: longer each time, and long after too many refusals.
     pub(super) fn wait_after(&mut self, cause: Cause) -> Duration {
         let wait = self.backoff.next(&mut self.rng);

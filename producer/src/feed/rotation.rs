@@ -10,8 +10,12 @@
 //! only the old one is parsed, so ids never seem to jump. Events that both connections brought are
 //! dropped from the new one, also when it was read later than the old one.
 //!
+//! Order books are no events: each connection has its own, and those of the new one are read as they
+//! come. The new connection takes over once they are in sync, so there is no gap.
+//!
 //! A value: the feed connects, sends and parses.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,7 +24,9 @@ use futures_util::StreamExt;
 use rustc_hash::FxHashSet;
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
+use venues::pipeline::Books;
 
+use super::books::snapshots::Answer;
 use super::connection::Connection;
 use super::socket::{Failed, Socket};
 
@@ -30,6 +36,13 @@ const MAX_KEPT: usize = 200_000;
 /// Events are compared with those of the old connection for this long after it ended: more than a
 /// socket that is read late may be behind.
 const COMPARED_FOR: Duration = Duration::from_mins(1);
+
+/// The longest wait for the books of a new connection. More books than can be fetched in this time are
+/// marked as out of sync at the take-over.
+const BOOKS_WITHIN: Duration = Duration::from_mins(1);
+
+/// The socket, the kept frames and the books of a take-over.
+type Taken = (Socket, Vec<(Timestamp, Utf8Bytes)>, Books);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Socket, Failed>> + Send>>;
 
@@ -51,7 +64,12 @@ enum Replacement {
 struct Standing {
     connection: Connection,
     kept: Vec<(Timestamp, Utf8Bytes)>,
-    /// Set once every subscription is granted.
+    books: Books,
+    /// The books that are not in sync yet.
+    unready: BTreeSet<PairKey>,
+    /// The time until which they are waited for; set once every subscription is granted.
+    latest: Option<Duration>,
+    /// Set once they are in sync.
     takes_over_at: Option<Duration>,
 }
 
@@ -59,6 +77,8 @@ struct Standing {
 pub(super) enum Event {
     Connected(Box<Result<Socket, Failed>>),
     Frame(Option<Result<Frame, Error>>),
+    /// The answer to a request for the snapshot of one of its books.
+    Answer(Answer),
 }
 
 /// The next step of a rotation.
@@ -76,9 +96,9 @@ impl Rotation {
         Self { overlap, replacement: Replacement::None, seen: SeenEvents::default() }
     }
 
-    /// Every subscription is granted to the replacement: it can take over at any time.
+    /// Every subscription is granted to the replacement: it can take over when the old one ends.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(&self.replacement, Replacement::Standing(it) if it.takes_over_at.is_some())
+        matches!(&self.replacement, Replacement::Standing(it) if it.connection.session.is_complete())
     }
 
     /// Waits for an event of the replacement. Cancel safe.
@@ -87,7 +107,11 @@ impl Rotation {
             Replacement::None => pending().await,
             Replacement::Connecting(connecting) => Event::Connected(Box::new(connecting.await)),
             Replacement::Standing(standing) => {
-                Event::Frame(standing.connection.socket.next().await)
+                let Connection { socket, snapshots, .. } = &mut standing.connection;
+                tokio::select! {
+                    frame = socket.next() => Event::Frame(frame),
+                    answer = snapshots.answer() => Event::Answer(answer),
+                }
             }
         }
     }
@@ -98,8 +122,9 @@ impl Rotation {
             Replacement::None => rotate_at,
             Replacement::Connecting(_) => None,
             Replacement::Standing(standing) => {
-                let due = standing.connection.session.next_due();
-                Some(standing.takes_over_at.map_or(due, |at| at.min(due)))
+                let due = standing.connection.next_due();
+                let step = standing.takes_over_at.or(standing.latest);
+                Some(step.map_or(due, |at| at.min(due)))
             }
         }
     }
@@ -126,9 +151,21 @@ impl Rotation {
         self.replacement = Replacement::Connecting(connecting);
     }
 
-    /// The replacement is connected; its frames are kept.
-    pub(super) fn connected(&mut self, connection: Connection) {
-        let standing = Standing { connection, kept: Vec::new(), takes_over_at: None };
+    /// The replacement is connected; its frames are kept, and `books` are those of the pairs.
+    pub(super) fn connected(
+        &mut self,
+        connection: Connection,
+        books: Books,
+        pairs: BTreeSet<PairKey>,
+    ) {
+        let standing = Standing {
+            connection,
+            kept: Vec::new(),
+            books,
+            unready: pairs,
+            latest: None,
+            takes_over_at: None,
+        };
         self.replacement = Replacement::Standing(Box::new(standing));
     }
 
@@ -140,12 +177,31 @@ impl Rotation {
         }
     }
 
-    /// Schedules the take-over once every subscription is granted.
+    /// The replacement and its books, once it is connected.
+    pub(super) fn standing_books(&mut self) -> Option<(&mut Connection, &mut Books)> {
+        match &mut self.replacement {
+            Replacement::Standing(standing) => {
+                let Standing { connection, books, .. } = &mut **standing;
+                Some((connection, books))
+            }
+            _ => None,
+        }
+    }
+
+    /// Schedules the take-over once every subscription is granted and every book is in sync.
     pub(super) fn check_granted(&mut self, now: Duration) {
-        if let Replacement::Standing(standing) = &mut self.replacement
-            && standing.connection.session.is_complete()
-        {
-            standing.takes_over_at.get_or_insert(now + self.overlap);
+        let Replacement::Standing(standing) = &mut self.replacement else { return };
+        if standing.takes_over_at.is_some() || !standing.connection.session.is_complete() {
+            return;
+        }
+        let soon = now + self.overlap;
+        let latest = *standing.latest.get_or_insert(soon + BOOKS_WITHIN);
+        let books = &standing.books;
+        standing.unready.retain(|pair| !books.is_in_sync(pair));
+        if standing.unready.is_empty() {
+            standing.takes_over_at = Some(soon);
+        } else if now >= latest {
+            standing.takes_over_at = Some(now);
         }
     }
 
@@ -156,16 +212,13 @@ impl Rotation {
         standing.kept.len() >= MAX_KEPT
     }
 
-    /// Puts the replacement in the place of `connection`; the old socket, and the kept frames.
-    pub(super) fn take_over(
-        &mut self,
-        connection: &mut Connection,
-    ) -> Option<(Socket, Vec<(Timestamp, Utf8Bytes)>)> {
+    /// Puts the replacement in the place of `connection`; the old socket, and what the new one has.
+    pub(super) fn take_over(&mut self, connection: &mut Connection) -> Option<Taken> {
         let replacement = std::mem::replace(&mut self.replacement, Replacement::None);
         let Replacement::Standing(mut standing) = replacement else { return None };
         std::mem::swap(connection, &mut standing.connection);
         self.seen.state = State::Comparing;
-        Some((standing.connection.socket, standing.kept))
+        Some((standing.connection.socket, standing.kept, standing.books))
     }
 
     /// The kept frames are parsed; more events that both connections have may be on their way.

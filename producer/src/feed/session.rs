@@ -13,11 +13,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use venues::{Adapter, Class, Control, ListingChange, SocketRequest, Subscription, Venue};
+use schemas::PairKey;
+use venues::{Adapter, Class, Control, Follow, ListingChange, SocketRequest, Subscription, Venue};
 
 /// A request that is not answered in this time was not granted: a venue answers within
 /// milliseconds, and a longer wait would leave an unnoticed gap.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Sent requests that are remembered, to be sent again when the venue puts them off. Beyond it all are
+/// forgotten: books that are subscribed over and over would fill memory.
+const MAX_SENT: usize = 4096;
 
 /// The silences after which a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub enum Outcome {
     Closing,
     /// An instrument came or went.
     Changed(ListingChange),
+    /// The venue offers books of this depth only.
+    OnlyDepth(usize, String),
 }
 
 /// The state of one connection.
@@ -72,6 +78,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Session {
     adapter: &'static Adapter,
+    follow: Follow,
     timeouts: Timeouts,
     waiting: VecDeque<SocketRequest>,
     sent: FxHashMap<u64, SocketRequest>,
@@ -91,10 +98,17 @@ pub struct Session {
 
 impl Session {
     /// A connection that begins now and subscribes these streams.
-    pub fn new(venue: Venue, streams: &[String], timeouts: Timeouts, now: Duration) -> Self {
+    pub fn new(
+        venue: Venue,
+        streams: &[String],
+        follow: Follow,
+        timeouts: Timeouts,
+        now: Duration,
+    ) -> Self {
         let adapter = venue.adapter();
         let mut session = Self {
             adapter,
+            follow,
             timeouts,
             waiting: VecDeque::new(),
             sent: FxHashMap::default(),
@@ -116,16 +130,34 @@ impl Session {
     /// Subscribes further streams.
     pub fn add(&mut self, streams: &[String]) {
         let subscriptions = &self.adapter.subscriptions;
-        let requests = (subscriptions.requests)(streams, self.next_id);
+        let requests = (subscriptions.requests)(streams, self.follow, self.next_id);
+        self.missing.extend((subscriptions.expected)(streams, self.follow));
+        self.complete = false;
+        self.ask(requests);
+    }
+
+    /// Subscribes the book of a pair again: the venue answers with a snapshot.
+    pub fn resubscribe(&mut self, pair: &PairKey) {
+        self.ask((self.adapter.books.resubscribe)(pair, self.follow, self.next_id));
+    }
+
+    /// Subscribes these streams of books, of which the venue offers this depth only.
+    pub fn change_depth(&mut self, streams: &[String], depth: usize) {
+        for refused in (self.adapter.subscriptions.expected)(streams, self.follow) {
+            self.missing.remove(&refused);
+        }
+        self.follow.depth = Some(depth);
+        self.add(streams);
+    }
+
+    fn ask(&mut self, requests: Vec<SocketRequest>) {
         self.next_id += requests.len() as u64;
         self.waiting.extend(requests);
-        self.missing.extend((subscriptions.expected)(streams));
-        self.complete = false;
     }
 
     /// No longer waits for a stream: its instrument has ended.
     pub fn drop_stream(&mut self, stream: &str) {
-        for ended in (self.adapter.subscriptions.expected)(&[stream.to_owned()]) {
+        for ended in (self.adapter.subscriptions.expected)(&[stream.to_owned()], self.follow) {
             self.missing.remove(&ended);
         }
     }
@@ -183,8 +215,11 @@ impl Session {
             self.slot = None;
             let request = self.waiting.pop_front()?;
             let text = request.text.clone();
+            if self.sent.len() >= MAX_SENT {
+                self.sent.clear();
+            }
             self.sent.insert(request.id, request);
-            if self.waiting.is_empty() {
+            if self.waiting.is_empty() && !self.complete {
                 self.answer_by = Some(now + ANSWER_WITHIN);
             }
             return Some(Due::Send(text));
@@ -239,6 +274,9 @@ impl Session {
             Control::Reply(text) => return Outcome::Send(text),
             Control::Closing => return Outcome::Closing,
             Control::Listing(change) => return Outcome::Changed(change),
+            Control::OnlyDepth { depth, reason } => return Outcome::OnlyDepth(depth, reason),
+            // Of the pipeline: the feed acts on them.
+            Control::Resync { .. } | Control::Refresh(_) => {}
         }
         Outcome::Go
     }

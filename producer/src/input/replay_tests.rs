@@ -53,7 +53,8 @@ fn a_replay_gives_the_same_outputs_every_time() -> anyhow::Result<()> {
     let path = test_data::file("binance/20210404_ws.jsonl.zst")?;
     let (first, _) = replayed(&path)?;
     assert_eq!(first, replayed(&path)?.0);
-    assert_eq!(first.len(), 1_910);
+    let events = first.iter().filter(|(_, output)| matches!(output, Output::Event { .. }));
+    assert_eq!(events.count(), 1_910);
     Ok(())
 }
 
@@ -85,7 +86,11 @@ fn every_capture_of_a_venue_replays_without_a_dead_letter() -> anyhow::Result<()
             match output {
                 Output::Event { event, .. } if event.basis == Basis::Trade => prints += 1,
                 Output::Event { .. } => tickers += 1,
-                Output::Mark { .. } => {}
+                Output::Mark { .. }
+                | Output::Quote { .. }
+                | Output::Book { .. }
+                | Output::BookMark { .. }
+                | Output::BookClock { .. } => {}
                 lost @ (Output::Gap { .. } | Output::DeadLetter(_)) => bail!("{lost:?}"),
             }
             Ok(())

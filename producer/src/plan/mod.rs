@@ -5,12 +5,17 @@
 //! share only the limits, so one that fails does not disturb the others.
 
 pub mod budget;
+pub mod followed;
 mod instruments;
 pub mod selection;
 
 use std::fmt;
 use std::time::Duration;
-use venues::{Class, Instrument, Limits, Venue};
+
+use schemas::PairKey;
+use venues::{Channel, Class, Follow, Instrument, Limits, Venue};
+
+use self::followed::Followed;
 
 /// Streams that the first connection leaves free for what is listed while it stands: the largest
 /// daily listing of Deribit is some 60 options for each currency.
@@ -38,11 +43,20 @@ pub struct ConnectionPlan {
     pub grows: bool,
 }
 
+impl ConnectionPlan {
+    /// The pairs whose books come over the connection.
+    pub fn books(&self, venue: Venue) -> impl Iterator<Item = PairKey> {
+        let pair_of = venue.adapter().books.pair_of_stream;
+        self.streams.iter().filter_map(move |stream| pair_of(stream))
+    }
+}
+
 /// All connections of one venue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     venue: Venue,
     budget: Limits,
+    follow: Follow,
     /// Instruments of each class.
     instruments: Vec<(Class, usize)>,
     /// The connections.
@@ -74,22 +88,30 @@ pub enum NoPlan {
 
 impl Plan {
     /// The plan for the wanted instruments.
-    pub fn new(venue: Venue, wanted: &Wanted, budget: Limits) -> Result<Self, NoPlan> {
+    pub fn new(
+        venue: Venue,
+        wanted: &Wanted,
+        followed: &Followed,
+        budget: Limits,
+    ) -> Result<Self, NoPlan> {
         let adapter = venue.adapter();
         let (products, first, streams) = match wanted {
-            Wanted::Products(products) => (products.clone(), Vec::new(), venue.streams(products)),
+            Wanted::Products(products) => {
+                (products.clone(), Vec::new(), followed.streams(venue, products))
+            }
             Wanted::Everything(listed) => {
                 let products = names(listed);
                 let changes = adapter.listing.change_streams.iter().map(|&one| one.to_owned());
-                let streams = venue.streams(&products);
+                let streams = followed.streams(venue, &products);
                 (products, changes.collect(), streams)
             }
             Wanted::Currencies(currencies, listed) => {
                 let products = names(listed);
                 let of_currencies = adapter.listing.currency_streams;
-                let first = of_currencies.map_or_else(Vec::new, |streams| streams(currencies));
-                let of_listed = adapter.subscriptions.streams_of_listed;
-                let streams = products.iter().flat_map(|name| of_listed(name)).collect();
+                let first =
+                    of_currencies.map_or_else(Vec::new, |of| of(currencies, followed.follow));
+                let of_listed = |name: &String| followed.streams_of_listed(venue, name);
+                let streams = products.iter().flat_map(of_listed).collect();
                 (products, first, streams)
             }
         };
@@ -110,7 +132,7 @@ impl Plan {
             |class_of: Class| products.iter().filter(|name| class(name) == class_of).count();
         let instruments = Class::ALL.map(|class| (class, count(class)));
         let instruments = instruments.into_iter().filter(|(_, count)| *count > 0).collect();
-        Ok(Self { venue, budget, instruments, connections })
+        Ok(Self { venue, budget, follow: followed.follow, instruments, connections })
     }
 
     /// Instruments in all.
@@ -120,7 +142,12 @@ impl Plan {
 
     /// Requests that subscribe the streams of a connection.
     fn requests(&self, line: &ConnectionPlan) -> usize {
-        (self.venue.adapter().subscriptions.requests)(&line.streams, 1).len()
+        (self.venue.adapter().subscriptions.requests)(&line.streams, self.follow, 1).len()
+    }
+
+    /// Order books of all connections.
+    pub fn books(&self) -> usize {
+        self.connections.iter().map(|line| line.books(self.venue).count()).sum()
     }
 
     /// Requests that begin all connections.
@@ -131,6 +158,26 @@ impl Plan {
     /// The time of the requests at the venue's pace.
     pub fn time_to_subscribe(&self) -> Duration {
         self.budget.pace() * u32::try_from(self.messages()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Plan {
+    /// The books, and the time of their first snapshots.
+    fn show_books(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, books) = (self.books(), &self.venue.adapter().books);
+        let depth = self.follow.depth.or(books.default_depth);
+        let depth =
+            depth.map_or_else(|| "all levels".to_owned(), |depth| format!("{depth} levels"));
+        write!(f, "  {count} books of {depth} a side, ")?;
+        match books.snapshot_pace {
+            None => writeln!(f, "snapshots are sent with the subscription"),
+            Some(pace) => {
+                let pace = pace(self.follow);
+                let all = pace * u32::try_from(count).unwrap_or(u32::MAX);
+                let rate = 1.0 / pace.as_secs_f64();
+                writeln!(f, "snapshots are fetched in {all:.1?} at {rate:.1} a second")
+            }
+        }
     }
 }
 
@@ -207,7 +254,8 @@ impl fmt::Display for Plan {
             self.messages(),
             self.time_to_subscribe(),
             f64::from(self.budget.messages_in_10s) / 10.0,
-        )
+        )?;
+        if self.follow.has(Channel::Book) { self.show_books(f) } else { Ok(()) }
     }
 }
 
@@ -227,7 +275,8 @@ mod tests {
         listed.extend(Venue::Deribit.instruments(&bodies[1])?);
         let currencies = vec!["BTC".to_owned(), "ETH".to_owned()];
         let wanted = Wanted::Currencies(currencies, listed);
-        let plan = Plan::new(Venue::Deribit, &wanted, Venue::Deribit.adapter().limits)?;
+        let limits = Venue::Deribit.adapter().limits;
+        let plan = Plan::new(Venue::Deribit, &wanted, &Followed::default(), limits)?;
         assert_eq!(plan.instruments(), 423 + 499);
         let tickers = plan.connections.iter().flat_map(|line| &line.streams);
         assert_eq!(tickers.filter(|stream| stream.starts_with("ticker.")).count(), 922);
@@ -238,28 +287,76 @@ mod tests {
     }
 
     #[test]
+    fn books_are_streams_of_their_own_and_may_be_chosen() -> anyhow::Result<()> {
+        let products =
+            ["BTC-PERPETUAL", "BTC-27DEC24-50000-C", "BTC-27DEC24-60000-P", "BTC-1JAN21"];
+        let wanted = Wanted::Products(products.map(str::to_owned).to_vec());
+        let (venue, limits) = (Venue::Deribit, Venue::Deribit.adapter().limits);
+        let books = |names: &[&str]| {
+            let book_products = names.iter().map(|&name| name.to_owned()).collect();
+            let followed = Followed { follow: Follow::ALL, book_products };
+            Plan::new(venue, &wanted, &followed, limits)
+        };
+        let streams = |plan: &Plan| plan.connections[0].streams.len();
+        for (names, count) in [
+            (&[][..], 4),
+            (&["BTC-27DEC24-*"], 2),
+            (&["BTC-PERPETUAL", "BTC-1*"], 2),
+            (&["BTC"], 0),
+        ] {
+            let plan = books(names)?;
+            assert_eq!((plan.books(), streams(&plan)), (count, 8 + count), "{names:?}");
+        }
+        let shown = books(&["BTC-PERPETUAL"])?.to_string();
+        let words = "1 books of all levels a side, snapshots are sent with the subscription";
+        assert!(shown.contains(words), "{shown}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_plan_tells_the_time_of_the_first_snapshots() -> anyhow::Result<()> {
+        let products = vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()];
+        let wanted = Wanted::Products(products);
+        let limits = Venue::Binance.adapter().limits;
+        for (depth, words) in [
+            (None, "2 books of 1000 levels a side, snapshots are fetched in 2.0s at 1.0 a second"),
+            (Some(100), "2 books of 100 levels a side, snapshots are fetched in 200.0ms at 10.0 a"),
+            (Some(5000), "2 books of 5000 levels a side, snapshots are fetched in 10.0s at 0.2 a"),
+        ] {
+            let followed = Follow { depth, ..Follow::ALL }.into();
+            let shown = Plan::new(Venue::Binance, &wanted, &followed, limits)?.to_string();
+            assert!(shown.contains(words), "{shown}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused_with_the_way_out() {
         let products = (0..100).map(|n| format!("A{n}-USD")).collect();
         let budget = Limits { streams: 10, connections: 5, ..Venue::Coinbase.adapter().limits };
-        let error = Plan::new(Venue::Coinbase, &Wanted::Products(products), budget);
+        let follow = Followed::default();
+        let error = Plan::new(Venue::Coinbase, &Wanted::Products(products), &follow, budget);
         let Err(error) = error else { panic!("it was planned") };
         assert!(error.to_string().contains("need 10 connections"), "{error}");
-        let none = Plan::new(Venue::Kraken, &Wanted::Everything(Vec::new()), budget);
+        let none = Plan::new(Venue::Kraken, &Wanted::Everything(Vec::new()), &follow, budget);
         assert_eq!(none, Err(NoPlan::Nothing));
     }
 
     proptest! {
         #[test]
         fn every_stream_is_on_one_connection_and_none_has_too_many(
-            count in 1usize..400, each in 1usize..100,
+            count in 1usize..400, each in 1usize..100, has_books: bool,
         ) {
             let products: Vec<String> = (0..count).map(|n| format!("A{n}/USD")).collect();
             let budget = Limits { streams: each, connections: 10_000, ..Venue::Kraken.adapter().limits };
-            let plan = Plan::new(Venue::Kraken, &Wanted::Products(products.clone()), budget)?;
+            let follow = if has_books { Follow::ALL } else { Follow::default() };
+            let (wanted, followed) = (Wanted::Products(products.clone()), follow.into());
+            let plan = Plan::new(Venue::Kraken, &wanted, &followed, budget)?;
             let all: Vec<_> = plan.connections.iter().flat_map(|line| line.streams.clone()).collect();
             let unique: BTreeSet<_> = all.iter().cloned().collect();
             prop_assert_eq!(all.len(), unique.len());
-            prop_assert_eq!(unique, Venue::Kraken.streams(&products).into_iter().collect());
+            prop_assert_eq!(unique, Venue::Kraken.streams(&products, follow).into_iter().collect());
+            prop_assert_eq!(plan.books(), if has_books { count } else { 0 });
             prop_assert!(plan.connections.iter().all(|line| line.streams.len() <= each));
         }
     }

@@ -7,8 +7,9 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use cli::lines::{self, Lines};
 use cli::units;
-use venues::{Instrument, Limits, Venue, recording};
+use venues::{Channel, Channels, Follow, Instrument, Limits, Venue, recording};
 
+use super::followed::Followed;
 use super::instruments;
 use super::{Plan, Wanted};
 
@@ -27,10 +28,20 @@ pub struct FollowConfig {
     /// Currencies, comma separated, of which everything is followed; Deribit needs one.
     #[arg(long, env = "PRODUCER_CURRENCY", value_delimiter = ',')]
     pub currency: Vec<String>,
+    /// Channels of each product, comma separated: trades, ticker, book.
+    #[arg(long, env = "PRODUCER_CHANNELS", default_value_t = Channels::default())]
+    pub channels: Channels,
+    /// Levels of a side of each book, one of the venue's depths; the venue's default without it.
+    #[arg(long, env = "PRODUCER_DEPTH", value_name = "LEVELS")]
+    pub depth: Option<usize>,
+    /// Products whose books are followed, comma separated; NAME* is all that begin so, such as
+    /// BTC-27DEC24-*. All followed products without it.
+    #[arg(long, env = "PRODUCER_BOOK_PRODUCTS", value_name = "NAMES", value_delimiter = ',')]
+    pub book_products: Vec<String>,
     /// Address of the feed, ws:// or wss://, such as a simulator's; the venue's own without it.
     #[arg(long, env = "PRODUCER_URL")]
     pub url: Option<String>,
-    /// Address of HTTP requests for listings and missed trades; the host of --url if only that is
+    /// Address of HTTP requests for listings, snapshots of books and missed trades; the host of --url if only that is
     /// given, else the venue's own.
     #[arg(long, env = "PRODUCER_REST_URL")]
     pub rest_url: Option<String>,
@@ -81,6 +92,7 @@ impl FollowConfig {
             !self.lists_by_currency() || !self.named().is_empty() || !self.currency.is_empty(),
             "--venue {venue} needs --currency, such as BTC,ETH, or --products"
         );
+        self.validate_books()?;
         let url = self.url();
         ensure!(
             url.starts_with("ws://") || url.starts_with("wss://"),
@@ -97,6 +109,32 @@ impl FollowConfig {
         ensure!(budget.attempts > 0, "--budget-attempts must be 1 at least");
         ensure!(!budget.window.is_zero(), "--budget-window must be longer than nothing");
         Ok(())
+    }
+
+    /// Checks the rules of order books.
+    fn validate_books(&self) -> anyhow::Result<()> {
+        let (venue, has_books) = (self.venue, self.channels.has(Channel::Book));
+        let depths = venue.adapter().books.depths;
+        if let Some(depth) = self.depth {
+            ensure!(has_books, "--depth {depth} needs the channel book in --channels");
+            let list = depths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            ensure!(!depths.is_empty(), "--depth {depth}: {venue} has books of one depth only");
+            ensure!(
+                depths.contains(&depth),
+                "--depth {depth}: {venue} has no such books, only of {list}"
+            );
+        }
+        ensure!(
+            has_books || self.book_products.is_empty(),
+            "--book-products needs the channel book in --channels"
+        );
+        Ok(())
+    }
+
+    /// The data that is followed of each product.
+    pub fn followed(&self) -> Followed {
+        let follow = Follow { channels: self.channels, depth: self.depth };
+        Followed { follow, book_products: self.book_products.clone() }
     }
 
     fn lists_by_currency(&self) -> bool {
@@ -158,7 +196,7 @@ impl FollowConfig {
         } else {
             Wanted::Products(self.named().to_vec())
         };
-        let plan = Plan::new(self.venue, &wanted, self.budget());
+        let plan = Plan::new(self.venue, &wanted, &self.followed(), self.budget());
         plan.with_context(|| format!("there is no plan for {}", self.venue))
     }
 

@@ -30,6 +30,8 @@ pub struct SinkConfig {
     pub flush_timeout: Duration,
     /// The spool, if records wait on disk.
     pub spool: Option<SpoolConfig>,
+    /// Books are followed: their topics must exist.
+    pub follows_books: bool,
     /// Further settings of the client.
     pub overrides: Vec<(String, String)>,
 }

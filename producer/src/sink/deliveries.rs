@@ -18,7 +18,7 @@ use crate::labels::EXCHANGES;
 use crate::metrics::Metrics;
 use crate::sink::client::is_denied;
 use crate::sink::outbox::Delivered;
-use crate::sink::parcel::Tag;
+use crate::sink::parcel::{PairTopic, Tag, Target};
 use crate::sink::refused::{Refusals, Refused};
 
 /// Counts the outcome of each record.
@@ -27,9 +27,11 @@ pub(crate) struct Deliveries {
     /// By label.
     published: Vec<IntCounter>,
     /// By label.
+    quotes: Vec<IntCounter>,
+    /// By label.
+    books: Vec<IntCounter>,
+    /// By label.
     latency: Vec<Histogram>,
-    /// Names of the topics, for the labels of what arrived.
-    events: String,
     /// Told of every record that came out of the spool.
     pub(crate) delivered: Delivered,
     /// The records that Kafka refused.
@@ -41,13 +43,14 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Counts records of `events` and dead letters, and reports spooled ones to `delivered`.
-    pub(crate) fn new(metrics: Arc<Metrics>, events: String, delivered: Delivered) -> Self {
+    /// Counts delivered records, and reports spooled ones to `delivered`.
+    pub(crate) fn new(metrics: Arc<Metrics>, delivered: Delivered) -> Self {
         Self {
             published: EXCHANGES.map(|label| metrics.published.with_label_values(&[label])).into(),
+            quotes: EXCHANGES.map(|label| metrics.books.quotes.with_label_values(&[label])).into(),
+            books: EXCHANGES.map(|label| metrics.books.books.with_label_values(&[label])).into(),
             latency: EXCHANGES.map(|label| metrics.latency.with_label_values(&[label])).into(),
             metrics,
-            events,
             delivered,
             refusals: Refusals::default(),
             denials: ConnectionRefusal::default(),
@@ -82,13 +85,7 @@ impl ProducerContext for Deliveries {
             Err((error, message)) => (message, Some(error)),
         };
         match error {
-            None if message.topic() == self.events => {
-                self.published[tag.label].inc();
-                if let Some(received) = tag.received {
-                    self.latency[tag.label].observe(clock::seconds(received, clock::now()));
-                }
-            }
-            None => {}
+            None => self.arrived(&tag),
             // Purged at the stop: the record is in the spool, or reported as undelivered.
             Some(error) if is_purged(error) => {}
             // No record of the topic is taken: the sink ends, and the spool keeps what it has.
@@ -122,6 +119,23 @@ impl ProducerContext for Deliveries {
         // Last: an empty queue means that everything before it is counted.
         self.metrics.queue_bytes.sub(size(message.key(), message.payload()));
         self.metrics.queue_messages.dec();
+    }
+}
+
+impl Deliveries {
+    /// Counts a record that the broker has, and its time since the socket.
+    fn arrived(&self, tag: &Tag) {
+        let (Target::Key(topic) | Target::Partition(topic, _)) = tag.target else { return };
+        let counter = match topic {
+            PairTopic::Events => &self.published,
+            PairTopic::Quotes => &self.quotes,
+            // A book is published when its second is over, so its age is not a latency.
+            PairTopic::Books => return self.books[tag.label].inc(),
+        };
+        counter[tag.label].inc();
+        if let Some(received) = tag.received {
+            self.latency[tag.label].observe(clock::seconds(received, clock::now()));
+        }
     }
 }
 

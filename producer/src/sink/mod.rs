@@ -26,6 +26,7 @@ pub mod config;
 mod deliveries;
 pub mod outbox;
 pub mod parcel;
+mod publish;
 mod refused;
 pub mod spool;
 pub mod start;
@@ -37,19 +38,17 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use schemas::avro::Record;
 use schemas::topic::Topic;
 use schemas::{Codec, FeedMark, PairKey, Timestamp};
-use streams::dead_letter;
-use venues::pipeline::{DeadLetter, Output};
 
 use self::client::{settings, topics};
 use self::config::{Result, SinkConfig, SinkError};
 use self::deliveries::{Deliveries, size};
 use self::outbox::{Delivered, Outbox};
-use self::parcel::{Parcel, Tag, Target};
+use self::parcel::{PairTopic, Parcel, Tag, Target};
 use self::refused::{Refused, Remedy};
 use self::spool::Push;
+use self::start::Partitions;
 use crate::clock::{self, Stopwatch};
 use crate::labels::{EXCHANGES, REFUSED};
 use crate::metrics::Metrics;
@@ -70,9 +69,10 @@ pub struct Sink {
     address: String,
     codec: Codec,
     metrics: Arc<Metrics>,
-    events: String,
+    /// The names of the topics of pairs, in the order of [`PairTopic::ALL`].
+    topics: [String; PairTopic::ALL.len()],
     dead_letters: String,
-    partitions: i32,
+    partitions: Partitions,
     flush_timeout: Duration,
     outbox: Option<Outbox>,
     /// The receive time of the record that is being published.
@@ -88,10 +88,9 @@ impl Sink {
     /// Connects, and makes sure that the topics exist. With a spool that has seen Kafka before, a
     /// Kafka that is away is no reason not to begin.
     pub fn connect(config: &SinkConfig, codec: Codec, metrics: Arc<Metrics>) -> Result<Self> {
-        let events = Topic::Events.name(&config.topic_prefix);
         let dead_letters = Topic::DeadLetters.name(&config.topic_prefix);
         let delivered = Delivered::default();
-        let context = Deliveries::new(Arc::clone(&metrics), events.clone(), delivered.clone());
+        let context = Deliveries::new(Arc::clone(&metrics), delivered.clone());
         let client: ThreadedProducer<Deliveries> = settings(config)
             .create_with_context(context)
             .map_err(|error| SinkError::Settings(error.to_string()))?;
@@ -109,7 +108,7 @@ impl Sink {
             client,
             codec,
             metrics,
-            events,
+            topics: PairTopic::ALL.map(|topic| topic.topic().name(&config.topic_prefix)),
             dead_letters,
             flush_timeout: config.flush_timeout,
             received: None,
@@ -122,48 +121,6 @@ impl Sink {
     /// Set to true, it ends every wait for a full queue.
     pub fn stopping(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stopping)
-    }
-
-    /// Queues a live record: the time from its receipt to Kafka's acknowledgement is measured.
-    pub fn publish_live(&mut self, output: &Output) -> Result<()> {
-        self.received = output.received_at();
-        let published = self.publish(output);
-        self.received = None;
-        published
-    }
-
-    /// Queues one output, waiting while the queue is full.
-    pub fn publish(&mut self, output: &Output) -> Result<()> {
-        match output {
-            Output::Event { pair, event } => self.event(pair, event),
-            Output::Mark { exchange, mark } => {
-                self.encode(&PairKey::feed(*exchange), mark);
-                (0..self.partitions).try_for_each(|partition| {
-                    self.send(Target::Partition(partition), exchange, Vec::new())
-                })
-            }
-            Output::Gap { pair, mark } => self.event(pair, mark),
-            Output::DeadLetter(letter) => self.dead_letter(letter),
-        }
-    }
-
-    /// Queues a record of `events` whose key is in the wire format already.
-    pub fn publish_keyed<R: Record>(
-        &mut self,
-        key: &[u8],
-        value: &R,
-        exchange: &str,
-    ) -> Result<()> {
-        self.key.clear();
-        self.key.extend_from_slice(key);
-        self.value.clear();
-        self.codec.encode(value, &mut self.value);
-        self.send(Target::Key, exchange, Vec::new())
-    }
-
-    /// A key in the wire format.
-    pub fn key(&self, pair: &PairKey) -> Vec<u8> {
-        self.codec.to_bytes(pair)
     }
 
     /// Waits until the broker has everything that was queued. What it does not take in time is kept
@@ -241,30 +198,6 @@ impl Sink {
         Ok(())
     }
 
-    fn event<R: Record>(&mut self, pair: &PairKey, event: &R) -> Result<()> {
-        self.encode(pair, event);
-        self.send(Target::Key, &pair.exchange, Vec::new())
-    }
-
-    fn encode<R: Record>(&mut self, pair: &PairKey, value: &R) {
-        self.key.clear();
-        self.codec.encode(pair, &mut self.key);
-        self.value.clear();
-        self.codec.encode(value, &mut self.value);
-    }
-
-    fn dead_letter(&mut self, letter: &DeadLetter) -> Result<()> {
-        self.metrics.dead_letters.with_label_values(&[letter.venue, letter.reason]).inc();
-        tracing::debug!(venue = letter.venue, reason = letter.detail, "dead letter");
-        let cut = dead_letter::cut(&[], Some(letter.raw.as_bytes()), dead_letter::MAX_BYTES);
-        self.value.clear();
-        self.value.extend_from_slice(cut.value.unwrap_or_default());
-        let length = letter.raw.len().to_string();
-        let mut headers = letter.headers(&length);
-        headers.extend(cut.headers.iter().map(|(name, text)| (*name, &text[..])));
-        self.send(Target::DeadLetters, letter.venue, headers)
-    }
-
     /// Sends the key and value that stand in the buffers.
     fn send(&mut self, target: Target, venue: &str, headers: Vec<(&str, &str)>) -> Result<()> {
         let outbox = self.outbox.take();
@@ -296,6 +229,8 @@ impl Sink {
     }
 
     /// Puts a record into the spool, waiting while that is full, and marks the feed that had to wait.
+    /// Books need no mark: a venue that drops a slow connection ends it, and a lost frame breaks the
+    /// proof of its book.
     fn spool(&self, outbox: &mut Outbox, parcel: &Parcel<'_>) -> Result<()> {
         let Some(stopped) = self.keep(outbox, parcel)? else {
             return self.pump(outbox);
@@ -310,8 +245,8 @@ impl Sink {
         };
         let (key, value) =
             (self.codec.to_bytes(&PairKey::feed(parcel.venue)), self.codec.to_bytes(&mark));
-        for partition in 0..self.partitions {
-            let target = Target::Partition(partition);
+        for partition in 0..self.partitions.events {
+            let target = Target::Partition(PairTopic::Events, partition);
             let venue = parcel.venue;
             let mark = Parcel { target, venue, key: &key, value: &value, headers: Vec::new() };
             self.keep(outbox, &mark)?;
@@ -403,13 +338,15 @@ impl Sink {
     /// Offers a record to the client's queue; false when that is full.
     fn offer(&self, parcel: &Parcel<'_>, tag: Tag) -> Result<bool> {
         self.check_denials()?;
-        let dead = parcel.target == Target::DeadLetters;
-        let topic = if dead { &self.dead_letters } else { &self.events };
+        let topic = match parcel.target {
+            Target::DeadLetters => &self.dead_letters,
+            Target::Key(topic) | Target::Partition(topic, _) => &self.topics[topic as usize],
+        };
         let mut record = BaseRecord::with_opaque_to(topic, Box::new(tag)).payload(parcel.value);
-        if !dead || !parcel.key.is_empty() {
+        if parcel.target != Target::DeadLetters || !parcel.key.is_empty() {
             record = record.key(parcel.key);
         }
-        if let Target::Partition(partition) = parcel.target {
+        if let Target::Partition(_, partition) = parcel.target {
             record = record.partition(partition);
         }
         if !parcel.headers.is_empty() {

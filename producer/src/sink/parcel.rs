@@ -1,31 +1,105 @@
 //! A record on its way to Kafka, and its format in the spool.
 //!
 //! ```text
-//! version | target | venue | key | value | (name, text)*      as Avro longs, strings and bytes
-//! target  -2 dead letters, -1 events by key, else the partition of events
+//! 1 | target | venue | key | value | (name, text)*           as Avro longs, strings and bytes
+//!     target  -2 dead letters, -1 events by key, else the partition of events
+//! 2 | topic | target | venue | key | value | (name, text)*
+//!     topic   1 quotes, 2 books
+//!     target  -1 by key, else the partition
 //! ```
 //!
-//! The format is self-contained: a later process can publish the record without other state.
+//! The format is self-contained: a later process can publish the record without other state. Records of
+//! books have a version of their own, so an older producer reads a spool without them.
 
 use schemas::Timestamp;
 use schemas::avro::{self, Reader};
+use schemas::topic::Topic;
 
 use crate::labels;
 
-/// The form of the bytes.
+/// The form of events and dead letters.
 const VERSION: i64 = 1;
+/// The form of records whose topic is named.
+const VERSION_WITH_TOPIC: i64 = 2;
+/// The target of a dead letter.
+const DEAD_LETTERS: i64 = -2;
+/// The target of a record that goes to the partition of its key.
+const BY_KEY: i64 = -1;
 /// Headers that a record may have.
 const MAX_HEADERS: i64 = 16;
+
+/// A topic whose records have a pair or an exchange as key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairTopic {
+    /// Trades, price samples and marks.
+    Events,
+    /// Quotes and marks of books.
+    Quotes,
+    /// The best levels of books.
+    Books,
+}
+
+impl PairTopic {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Events, Self::Quotes, Self::Books];
+
+    /// The topic in the table of topics.
+    pub const fn topic(self) -> Topic {
+        match self {
+            Self::Events => Topic::Events,
+            Self::Quotes => Topic::Quotes,
+            Self::Books => Topic::Books,
+        }
+    }
+
+    /// The topic of a number in the spool.
+    fn numbered(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| *topic as i64 == number)
+    }
+}
 
 /// The destination of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To `events`, by key.
-    Key,
-    /// To `events`, to this partition.
-    Partition(i32),
+    /// To the topic, by key.
+    Key(PairTopic),
+    /// To the topic, to this partition.
+    Partition(PairTopic, i32),
     /// To `dead_letters`, the value alone.
     DeadLetters,
+}
+
+impl Target {
+    fn write(self, out: &mut Vec<u8>) {
+        let (topic, target) = match self {
+            Self::DeadLetters => (PairTopic::Events, DEAD_LETTERS),
+            Self::Key(topic) => (topic, BY_KEY),
+            Self::Partition(topic, partition) => (topic, i64::from(partition)),
+        };
+        if topic == PairTopic::Events {
+            avro::long(out, VERSION);
+        } else {
+            avro::long(out, VERSION_WITH_TOPIC);
+            avro::long(out, topic as i64);
+        }
+        avro::long(out, target);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let topic = match reader.long().ok()? {
+            VERSION => PairTopic::Events,
+            VERSION_WITH_TOPIC => PairTopic::numbered(reader.long().ok()?)?,
+            _ => return None,
+        };
+        match reader.long().ok()? {
+            DEAD_LETTERS => (topic == PairTopic::Events).then_some(Self::DeadLetters),
+            BY_KEY => Some(Self::Key(topic)),
+            partition => {
+                let partition = i32::try_from(partition).ok().filter(|p| *p >= 0)?;
+                Some(Self::Partition(topic, partition))
+            }
+        }
+    }
 }
 
 /// A record and all that is needed to publish it.
@@ -47,15 +121,7 @@ impl<'a> Parcel<'a> {
     /// The bytes in the spool.
     pub fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.key.len() + self.value.len() + 32);
-        avro::long(&mut out, VERSION);
-        avro::long(
-            &mut out,
-            match self.target {
-                Target::DeadLetters => -2,
-                Target::Key => -1,
-                Target::Partition(partition) => i64::from(partition),
-            },
-        );
+        self.target.write(&mut out);
         avro::string(&mut out, self.venue);
         avro::bytes(&mut out, self.key);
         avro::bytes(&mut out, self.value);
@@ -70,14 +136,7 @@ impl<'a> Parcel<'a> {
     /// Out of the spool; `None` when another version wrote it.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        if reader.long().ok()? != VERSION {
-            return None;
-        }
-        let target = match reader.long().ok()? {
-            -2 => Target::DeadLetters,
-            -1 => Target::Key,
-            partition => Target::Partition(i32::try_from(partition).ok().filter(|p| *p >= 0)?),
-        };
+        let target = Target::read(&mut reader)?;
         let venue = text(&mut reader)?;
         let (key, value) = (reader.bytes().ok()?, reader.bytes().ok()?);
         let count = reader.long().ok().filter(|count| (0..=MAX_HEADERS).contains(count))?;
@@ -123,13 +182,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_parcel_survives(
-            partition in -2i32..1000, venue: String, key: Vec<u8>, value: Vec<u8>,
+            partition in -2i32..1000, topic in 0usize..3, venue: String, key: Vec<u8>, value: Vec<u8>,
             headers in prop::collection::vec(any::<(String, String)>(), 0..5),
         ) {
+            let topic = PairTopic::ALL[topic];
             let target = match partition {
                 -2 => Target::DeadLetters,
-                -1 => Target::Key,
-                partition => Target::Partition(partition),
+                -1 => Target::Key(topic),
+                partition => Target::Partition(topic, partition),
             };
             let headers = headers.iter().map(|(name, text)| (&name[..], &text[..])).collect();
             let parcel = Parcel { target, venue: &venue, key: &key, value: &value, headers };
@@ -141,5 +201,20 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = Parcel::read(&bytes);
         }
+    }
+
+    #[test]
+    fn events_keep_the_form_that_older_producers_read() {
+        let first = |target| {
+            let parcel = Parcel { target, venue: "v", key: b"k", value: b"w", headers: Vec::new() };
+            parcel.write()[..3].to_vec()
+        };
+        // Zigzag: 1 is 2, 2 is 4, -1 is 1, -2 is 3.
+        assert_eq!(first(Target::Key(PairTopic::Events)), [2, 1, 2]);
+        assert_eq!(first(Target::Partition(PairTopic::Events, 3)), [2, 6, 2]);
+        assert_eq!(first(Target::DeadLetters), [2, 3, 2]);
+        assert_eq!(first(Target::Key(PairTopic::Quotes)), [4, 2, 1]);
+        assert_eq!(first(Target::Key(PairTopic::Books)), [4, 4, 1]);
+        assert_eq!(first(Target::Partition(PairTopic::Quotes, 3)), [4, 2, 6]);
     }
 }

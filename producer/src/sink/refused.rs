@@ -149,9 +149,11 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::parcel::PairTopic;
 
     fn refused(bytes: usize, of_batch: bool) -> Refused {
-        let tag = Tag { target: Target::Key, label: 0, number: 7, received: None, sendings: 0 };
+        let target = Target::Key(PairTopic::Quotes);
+        let tag = Tag { target, label: 0, number: 7, received: None, sendings: 0 };
         Refused {
             key: b"key".to_vec(),
             value: vec![1; bytes],

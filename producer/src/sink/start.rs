@@ -1,7 +1,8 @@
 //! The state of the last start, kept beside the spool.
 //!
 //! ```text
-//! DIR/start    {"topic_prefix", "partitions", "schema_ids", "schemas_crc"}   rewritten at each start
+//! DIR/start    {"topic_prefix", "partitions", "quotes", "schema_ids", "schemas_crc"}
+//!              rewritten at each start
 //! ```
 //!
 //! A producer that restarts while Kafka is away uses this state and continues to spool. State of
@@ -24,12 +25,24 @@ const AWAY_AFTER: Duration = Duration::from_secs(1);
 /// The file's name.
 const NAME: &str = "start";
 
+/// The partitions of the topics that records of every partition go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partitions {
+    /// Of `events`.
+    #[serde(rename = "partitions")]
+    pub events: i32,
+    /// Of `quotes`; `None` where the topics of books do not exist.
+    #[serde(default)]
+    pub quotes: Option<i32>,
+}
+
 /// The state that a start leaves for the next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     topic_prefix: String,
-    /// Partitions of `events`.
-    pub partitions: i32,
+    /// The partitions.
+    #[serde(flatten)]
+    pub partitions: Partitions,
     /// The id of each schema, in the order of [`Kind::ALL`].
     schema_ids: [i32; Kind::ALL.len()],
     /// The checksum of the schemas' texts: another program may have others.
@@ -38,7 +51,7 @@ pub struct Start {
 
 impl Start {
     /// The state of this start.
-    pub fn new(topic_prefix: &str, partitions: i32, codec: &Codec) -> Self {
+    pub fn new(topic_prefix: &str, partitions: Partitions, codec: &Codec) -> Self {
         Self {
             topic_prefix: topic_prefix.into(),
             partitions,
@@ -51,7 +64,7 @@ impl Start {
     pub fn read(dir: &Path, topic_prefix: &str) -> Option<Self> {
         let start: Self = serde_json::from_slice(&fs::read(dir.join(NAME)).ok()?).ok()?;
         let fits = start.topic_prefix == topic_prefix && start.schemas_crc == schemas_crc();
-        (fits && start.partitions > 0).then_some(start)
+        (fits && start.partitions.events > 0).then_some(start)
     }
 
     /// Writes the state to `dir`, atomically.
@@ -70,20 +83,22 @@ impl Start {
     }
 }
 
-/// The partitions of `events`: as Kafka says, which `ask` asks for so long, or as an earlier start
-/// has left it.
+/// The partitions of the topics: as Kafka says, which `ask` asks for so long, or as an earlier start
+/// has left it. The topics of books have to exist only where books are followed.
 pub fn partitions(
     config: &SinkConfig,
     codec: &Codec,
     ask: impl FnOnce(Duration) -> Result<BTreeMap<String, i32>>,
-) -> Result<i32> {
+) -> Result<Partitions> {
     let prefix = &config.topic_prefix;
     let dir = config.spool.as_ref().map(|spool| spool.dir.as_path());
     let remembered = dir.and_then(|dir| Start::read(dir, prefix));
     let patience = config.connect_timeout;
     let patience = if remembered.is_some() { patience.min(AWAY_AFTER) } else { patience };
     let found = match (ask(patience), remembered) {
-        (Err(error @ (SinkError::Unreachable { .. } | SinkError::Denied { .. })), Some(start)) => {
+        (Err(error @ (SinkError::Unreachable { .. } | SinkError::Denied { .. })), Some(start))
+            if start.partitions.quotes.is_some() || !config.follows_books =>
+        {
             tracing::warn!(%error, "kafka is away: records are kept until it is back");
             return Ok(start.partitions);
         }
@@ -94,7 +109,11 @@ pub fn partitions(
         found.get(&name).copied().ok_or(SinkError::MissingTopic(name))
     };
     count(Topic::DeadLetters)?;
-    let partitions = count(Topic::Events)?;
+    let quotes = count(Topic::Books).and_then(|_| count(Topic::Quotes));
+    let partitions = Partitions {
+        events: count(Topic::Events)?,
+        quotes: if config.follows_books { Some(quotes?) } else { quotes.ok() },
+    };
     let write = |dir| Start::new(prefix, partitions, codec).write(dir);
     dir.map_or(Ok(()), write).map_err(|error| SinkError::Spool(error.to_string()))?;
     Ok(partitions)
@@ -115,7 +134,8 @@ mod tests {
     #[test]
     fn what_was_learned_serves_the_same_prefix_and_the_same_schemas() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
-        let start = Start::new("a.", 4, &Codec::offline());
+        let partitions = Partitions { events: 4, quotes: Some(3) };
+        let start = Start::new("a.", partitions, &Codec::offline());
         assert_eq!(Start::read(dir.path(), "a."), None);
         start.write(dir.path())?;
         assert_eq!(Start::read(dir.path(), "a."), Some(start.clone()));

@@ -11,11 +11,16 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{Offset, TopicPartitionList};
 use schemas::{Decimal, MarketEvent};
+use streams::dead_letter;
 use venues::Malformed;
+use venues::pipeline::{DeadLetter, Output};
 
 use super::*;
 use crate::sink::config::SpoolConfig;
 
+#[cfg(test)]
+#[path = "books_tests.rs"]
+mod books;
 #[cfg(test)]
 #[path = "refused_tests.rs"]
 mod refused;
@@ -41,6 +46,7 @@ fn config(servers: &str) -> SinkConfig {
         connect_timeout: Duration::from_secs(10),
         flush_timeout: Duration::from_secs(30),
         spool: None,
+        follows_books: false,
         overrides: vec![("reconnect.backoff.max.ms".into(), "200".into())],
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use producer::feed::backfill::{self, BackfillConfig};
 use producer::feed::backoff::Backoff;
+use producer::feed::books::snapshots::Snapshots;
 use producer::feed::capture::Capture;
 use producer::feed::session::Timeouts;
 use producer::feed::{CircuitBreaker, Feed, FeedConfig, FeedContext, RotationConfig};
@@ -18,13 +19,14 @@ use producer::plan::budget::RateLimiter;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use schemas::Basis;
+use simulator::book::settings::BookSettings;
 use simulator::faults::Faults;
 use simulator::{Handle, Simulator, SimulatorConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use venues::pipeline::Output;
-use venues::{Limits, Venue};
+use venues::{Follow, Limits, Venue};
 
 /// A test that has not seen what it waits for by then has failed. Longer than anything lasts here.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -54,10 +56,12 @@ pub(crate) struct Setup {
     pub(crate) venue: Venue,
     pub(crate) products: Vec<String>,
     pub(crate) connection: ConnectionPlan,
+    pub(crate) follow: Follow,
     pub(crate) seed: u64,
     /// Trades a second of its products.
     pub(crate) rate: u32,
     pub(crate) faults: Faults,
+    pub(crate) books: BookSettings,
     pub(crate) stale_after: Duration,
     pub(crate) rotation: RotationConfig,
     /// What the feed misses is fetched.
@@ -69,14 +73,16 @@ impl Setup {
     /// Two products of a venue with nothing wrong.
     pub(crate) fn of(venue: Venue) -> anyhow::Result<Self> {
         let products = simulated(venue)?.majors().map(str::to_owned).to_vec();
-        let streams = venue.streams(&products);
+        let streams = venue.streams(&products, Follow::default());
         Ok(Self {
             venue,
             products,
             connection: ConnectionPlan { name: format!("{venue}-0"), streams, grows: false },
+            follow: Follow::default(),
             seed: 7,
             rate: 1_000,
             faults: Faults::default(),
+            books: BookSettings::default(),
             stale_after: NEVER,
             rotation: RotationConfig { after: None, overlap: NEVER },
             fetches: false,
@@ -89,6 +95,7 @@ impl Setup {
             url,
             venue: self.venue,
             connection: self.connection.clone(),
+            followed: self.follow.into(),
             max_streams: 100,
             timeouts: Timeouts { stale_after: self.stale_after, quiet_after: NEVER },
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
@@ -100,8 +107,8 @@ impl Setup {
 
 /// A simulator, and a feed that listens to it.
 pub(crate) struct Bench {
-    venue: Venue,
-    products: Vec<String>,
+    pub(crate) venue: Venue,
+    pub(crate) products: Vec<String>,
     outputs: mpsc::Receiver<Output>,
     context: FeedContext,
     pub(crate) metrics: Arc<Metrics>,
@@ -137,20 +144,23 @@ impl Bench {
             products: setup.products.clone(),
             rate: setup.rate,
             faults: setup.faults,
+            books: setup.books.clone(),
             ..SimulatorConfig::of(simulated(setup.venue)?)
         };
         let (url, simulator, serving) = serve(&config).await?;
         let (mut sender, outputs) = mpsc::channel(16);
         let (shutdown, watching) = watch::channel(false);
         let venue = setup.venue;
+        let path = venue.adapter().endpoints.rest_path;
+        let rest_url = format!("{}{path}", url.replacen("ws", "http", 1));
+        let snapshots = Snapshots::start(rest_url.clone(), Duration::from_millis(5))?;
         if setup.fetches {
-            let path = venue.adapter().endpoints.rest_path;
-            let rest_url = format!("{}{path}", url.replacen("ws", "http", 1));
             let config = BackfillConfig { venue, rest_url, shutdown: watching.clone(), seed: 1 };
             sender = backfill::between(config, Arc::clone(&metrics), sender)?;
         }
         let config = setup.feed(url)?;
         let context = context(sender, watching).captured(setup.capture);
+        let context = context.fetching(Some(snapshots));
         let feed = Feed::new(config, context.clone(), StdRng::seed_from_u64(1));
         let feed = tokio::spawn(feed.run());
         let products = setup.products;
