@@ -68,8 +68,69 @@ ALTER TABLE ohlc_1d ADD COLUMN IF NOT EXISTS complete boolean GENERATED ALWAYS A
     status <> 'OPEN' AND NOT gap AND NOT partial_start
     AND coalesce(missing_trades, 0) = 0 AND coalesce(coverage_ms, 0) >= 86400000) STORED;
 
+-- The top of the book of each pair. An empty side is null, never zero, and so is each value that needs both sides.
+CREATE TABLE IF NOT EXISTS top_of_book (
+    base             text            NOT NULL,
+    quote            text            NOT NULL,
+    exchange         text            NOT NULL,
+    bid              numeric(38, 18),
+    bid_size         numeric(38, 18),
+    ask              numeric(38, 18),
+    ask_size         numeric(38, 18),
+    spread           numeric(38, 18),
+    mid              numeric(38, 18),
+    microprice       numeric(38, 18),
+    imbalance        numeric(38, 18),
+    max_spread       numeric(38, 18),
+    mid_mean_10      numeric(38, 18),
+    sequence         bigint,
+    -- OUT_OF_SYNC: the values are those of the last book that was proved.
+    state            text            NOT NULL CHECK (state IN ('IN_SYNC', 'OUT_OF_SYNC')),
+    event_time       timestamptz     NOT NULL,
+    received_at      timestamptz     NOT NULL,
+    PRIMARY KEY (base, quote, exchange)
+);
+
+-- What spreads of all lengths have. Gone with the session that applies this file.
+CREATE TEMP TABLE spread (
+    base             text            NOT NULL,
+    quote            text            NOT NULL,
+    exchange         text            NOT NULL,
+    open_time        timestamptz     NOT NULL,
+    updates          bigint          NOT NULL,
+    -- Null: no quote of the window has both sides.
+    spread_min       numeric(38, 18),
+    spread_max       numeric(38, 18),
+    spread_max_abs   numeric(38, 18),
+    spread_mean      numeric(38, 18),
+    mid_open         numeric(38, 18),
+    mid_high         numeric(38, 18),
+    mid_low          numeric(38, 18),
+    mid_close        numeric(38, 18),
+    mid_mean         numeric(38, 18),
+    mid_mean_10      numeric(38, 18),
+    microprice       numeric(38, 18),
+    imbalance        numeric(38, 18),
+    -- Null: the feed says nothing about its health.
+    coverage_ms      bigint,
+    gap              boolean         NOT NULL,
+    status           text            NOT NULL CHECK (status IN ('OPEN', 'CLOSED', 'REVISED')),
+    revision         int             NOT NULL,
+    PRIMARY KEY (base, quote, exchange, open_time)
+);
+CREATE TABLE IF NOT EXISTS spreads_1m (LIKE spread INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS spreads_1h (LIKE spread INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS spreads_1d (LIKE spread INCLUDING ALL);
+DROP TABLE pg_temp.spread;
+
 -- "Newest across pairs", and the deletion of old rows by whoever wants it.
 CREATE INDEX IF NOT EXISTS latest_event_time ON latest (event_time DESC);
 CREATE INDEX IF NOT EXISTS ohlc_1m_open_time ON ohlc_1m (open_time DESC);
 CREATE INDEX IF NOT EXISTS ohlc_1h_open_time ON ohlc_1h (open_time DESC);
 CREATE INDEX IF NOT EXISTS ohlc_1d_open_time ON ohlc_1d (open_time DESC);
+CREATE INDEX IF NOT EXISTS top_of_book_event_time ON top_of_book (event_time DESC);
+-- "Which books are out of sync": few rows of many.
+CREATE INDEX IF NOT EXISTS top_of_book_out_of_sync ON top_of_book (exchange) WHERE state = 'OUT_OF_SYNC';
+CREATE INDEX IF NOT EXISTS spreads_1m_open_time ON spreads_1m (open_time DESC);
+CREATE INDEX IF NOT EXISTS spreads_1h_open_time ON spreads_1h (open_time DESC);
+CREATE INDEX IF NOT EXISTS spreads_1d_open_time ON spreads_1d (open_time DESC);

@@ -14,6 +14,8 @@ BEYOND_A_SCHEMA = (
     "from: is after to",
     "cursor: not a cursor of this server",
     "channel latest has no interval",
+    "channel quotes has no interval",
+    "channel book has no interval",
 )
 # A schema counts characters, and a name is measured in bytes.
 TOO_MANY_BYTES = ("must be 1 to 128 bytes", "is not * or 1 to 128 bytes")

@@ -4,6 +4,8 @@
 
 import { CandlestickSeries, ColorType, CrosshairMode, createChart, createSeriesMarkers }
   from "/page/vendor/lightweight-charts.standalone.production.mjs";
+import { createBook } from "/page/book.js";
+import { by, colour, element, setText } from "/page/dom.js";
 
 const SHOWN = 300; // Rows of the table; more are a search away.
 const HISTORY = 300; // Candles that are fetched for a chart.
@@ -15,12 +17,12 @@ const PRICES = 1;
 const LENGTH = { "1m": 60_000, "1h": 3_600_000, "1d": 86_400_000 };
 const LONGEST_PAUSE = 240; // Windows in a row without a candle that the chart gives room to.
 
-const by = (id) => document.getElementById(id);
 const pairs = new Map(); // key -> { row, previous, element }
 const view = { sort: "pair", descending: false, search: "", exchange: "", chosen: null, interval: "1m" };
 const tokens = new Map(); // subscription -> resume token
 let candles = new Map(); // open time -> row
 let candleId = 1;
+let lastId = PRICES; // Of a subscription.
 let candlesPending = 0;
 let socket = null;
 let attempts = 0;
@@ -29,23 +31,14 @@ let lastHeard = 0;
 let lastMessageWasLive = false;
 let clockSkew = 0; // The server's clock less ours.
 let health = null;
+let exchanges = []; // Rows of /v1/exchanges: the sync of books.
 let healthFailed = false;
 let saidTrouble = ""; // What was announced last.
 const samples = []; // Histograms as they were, for the last minute.
 
 const now = () => Date.now() + clockSkew;
+const newId = () => lastId += 1;
 const keyOf = (row) => `${row.base}\u0000${row.quote}\u0000${row.exchange}`;
-
-function element(tag, text, className) {
-  const made = document.createElement(tag);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 
 // Exact: by the digits, not by what a double makes of them. Prices are never negative.
 function compareDecimals(a, b) {
@@ -92,15 +85,7 @@ function stored(name, value) {
 function showTheme() {
   by("theme").setAttribute("aria-pressed", String(isDark()));
   chart.restyle();
-}
-
-// A custom property of two colours is resolved only where it is used.
-function colour(name) {
-  const probe = by("announce");
-  probe.style.color = `var(--${name})`;
-  const resolved = getComputedStyle(probe).color;
-  probe.style.color = "";
-  return resolved;
+  book.restyle();
 }
 
 // ---- Prices ------------------------------------------------------------------------------------
@@ -393,6 +378,7 @@ function choose(row, byHand) {
   if (byHand) announce(`Candles of ${row.base}-${row.quote} on ${row.exchange}`);
   chart.another();
   loadCandles();
+  book.choose(view.chosen);
 }
 
 // Hears of changes first and reads history then: what a change says is never older.
@@ -402,7 +388,7 @@ function loadCandles() {
   drawCandles();
   if (candleId > PRICES) say({ op: "unsubscribe", id: candleId });
   tokens.delete(candleId);
-  candleId += 1;
+  candleId = newId();
   subscribeCandles();
   fetchHistory(candleId, view.chosen, view.interval);
 }
@@ -456,6 +442,7 @@ function connect() {
     const resume = tokens.get(PRICES);
     say({ op: "subscribe", id: PRICES, channel: "latest", ...(resume && { resume }) });
     subscribeCandles();
+    book.subscribe();
   });
   opened.addEventListener("message", (event) => { if (opened === socket) take(JSON.parse(event.data)); });
   opened.addEventListener("close", (event) => { if (opened === socket) lost(event.reason); });
@@ -479,6 +466,7 @@ function take(message) {
       setConnection("live");
       if (message.id === PRICES) { message.rows.forEach(takePrice); draw(); }
       else if (message.id === candleId) takeCandles(message.rows);
+      else book.take(message);
       if (message.resume) tokens.set(message.id, message.resume);
       break;
     case "gone":
@@ -489,7 +477,8 @@ function take(message) {
     case "heartbeat":
       clockSkew = Date.parse(message.time) - Date.now();
       for (const channel of message.channels) {
-        if (channel.interval === null) tokens.set(PRICES, channel.resume);
+        if (channel.channel === "latest") tokens.set(PRICES, channel.resume);
+        else if (channel.channel !== "candles") book.heartbeat(channel);
         else if (channel.interval === view.interval && tokens.has(candleId)) tokens.set(candleId, channel.resume);
       }
       break;
@@ -516,6 +505,8 @@ async function lookAtHealth() {
   try {
     const answer = await fetch("/v1/health", { cache: "no-store" });
     if (!answer.ok) throw new Error(String(answer.status));
+    const listed = await fetch("/v1/exchanges", { cache: "no-store" });
+    if (listed.ok) exchanges = (await listed.json()).exchanges;
     health = await answer.json();
     healthFailed = false;
     clockSkew = Date.parse(health.time) - Date.now();
@@ -532,6 +523,7 @@ function showFeeds() {
   const lines = health.feeds.map((feed) => {
     const line = element("li");
     line.append(element("span", feed.exchange, "name"), element("span", feed.state, `state ${feed.state}`), element("span", `heard of ${duration(feed.age_ms)} ago`, "note"));
+    line.append(...syncOf(feed.exchange));
     if (feed.last_gap_from) {
       const times = [feed.last_gap_from, feed.last_gap_until].map((time) => time ? time.slice(11, 19) : "now");
       line.append(element("span", `last gap ${times.join(" to ")} UTC: ${feed.last_gap_reason}`, "note"));
@@ -539,6 +531,20 @@ function showFeeds() {
     return line;
   });
   by("feeds").replaceChildren(...lines.length ? lines : [element("li", "No feed has been heard of.", "note")]);
+}
+
+// The books of an exchange, where some are followed.
+function syncOf(exchange) {
+  const row = exchanges.find((row) => row.exchange === exchange);
+  if (!row?.books) return [];
+  const total = `${count(row.books)} ${row.books === 1 ? "book" : "books"}`;
+  if (!row.books_out_of_sync) return [element("span", `${total} in sync`, "state live sync")];
+  const names = row.out_of_sync.map((pair) => `${pair.base}-${pair.quote}`);
+  const more = row.books_out_of_sync > names.length ? " …" : "";
+  return [
+    element("span", `${count(row.books_out_of_sync)} of ${total} out of sync`, "state dead sync"),
+    element("span", names.join(", ") + more, "note"),
+  ];
 }
 
 const sum = (labelled) => labelled ? Object.values(labelled).reduce((a, b) => a + b, 0) : null;
@@ -626,6 +632,14 @@ function showBanner() {
   setText(by("age"), age == null ? "" : `newest price ${duration(age)} old`);
 }
 
+// A pair in the address, as BASE-QUOTE@EXCHANGE after the #, is chosen at once: also one that has a book and no price.
+function chooseByAddress() {
+  let text = "";
+  try { text = decodeURIComponent(location.hash); } catch { /* Not an address of this page. */ }
+  const [, base, quote, exchange] = /^#(.+)-([^-@]+)@([^@]+)$/.exec(text) ?? [];
+  if (exchange) choose({ base, quote, exchange }, false);
+}
+
 // ---- Start -------------------------------------------------------------------------------------
 
 const saved = stored("theme");
@@ -647,6 +661,8 @@ for (const button of document.querySelectorAll("[data-interval]")) {
     chart.another();
     chart.restyle();
     loadCandles();
+    book.setInterval(view.interval);
+    book.restyle();
   });
 }
 document.querySelector("details").addEventListener("toggle", drawCandles);
@@ -656,7 +672,10 @@ setInterval(() => {
   if (socket && lastHeard && Date.now() - lastHeard > SILENCE_MS) { const dead = socket; lost("silence"); dead.close(); }
   showBanner();
 }, 1_000);
+const book = createBook({ say, announce, tokens, newId });
 showTheme();
 drawCandles();
+chooseByAddress();
+addEventListener("hashchange", chooseByAddress);
 connect();
 lookAtHealth();

@@ -1,6 +1,7 @@
 //! The flags, their environment variables, and the rules that they obey.
 
 mod http;
+mod migrate;
 mod pairs;
 mod query;
 mod reset;
@@ -21,13 +22,15 @@ use streams::store::Engine;
 
 pub use ::cli::kafka::{Kafka, SchemaRegistry};
 pub use http::{Http, read_token};
+pub use migrate::MigrateCommand;
 pub use pairs::{ChangePairs, Pairs};
-pub use query::{CandlesQuery, Format, Query, Server, Source};
-pub use reset::{Named, ResetCommand};
+pub use query::{BookQuery, CandlesQuery, Format, Query, Server, Source, SpreadsQuery};
+pub use reset::ResetCommand;
 
 use crate::api::{HistoryUrl, stream};
 use crate::compute::Printed;
 use crate::operators::Interval;
+use crate::topology::{Named, Topologies};
 
 /// Turns market events into latest prices and candles, exactly once.
 #[derive(Debug, Parser)]
@@ -71,6 +74,9 @@ pub enum Command {
     /// Compute a sub-topology anew: delete its offsets and create its output topics again, while no member
     /// runs. Members then need new state directories.
     Reset(ResetCommand),
+    /// Move the application to topics with another number of partitions, under another prefix, while no
+    /// member runs.
+    Migrate(MigrateCommand),
 }
 
 /// Settings shared by `run` and `serve`.
@@ -126,6 +132,10 @@ pub struct Serve {
     /// Where state stores live; each process needs its own.
     #[arg(long, env = "STATE_DIR", default_value = ".run/state/view")]
     pub state_dir: PathBuf,
+    /// The sub-topologies to follow, separated by commas: prices and quotes. Only their topics need to
+    /// exist.
+    #[arg(long, env = "PROCESSOR_TOPOLOGIES", default_value_t = Topologies::ALL)]
+    pub topologies: Topologies,
 }
 
 /// `processor run`.
@@ -140,8 +150,8 @@ pub struct Run {
     /// Settings of the HTTP server.
     #[command(flatten)]
     pub http: Http,
-    /// Put before the name of `events` instead of the prefix of every topic: several installations
-    /// may compute from the same events.
+    /// Put before the names of `events`, `quotes` and `books` instead of the prefix of every topic: several
+    /// installations may compute from the same input.
     #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
     pub input_prefix: Option<String>,
     /// The consumer group, and the prefix of transactional ids.
@@ -185,6 +195,14 @@ pub struct Run {
     /// effect.
     #[arg(long, env = "RESET_OFFSETS", value_enum)]
     pub reset_offsets: Option<Reset>,
+    /// The sub-topologies to run, separated by commas: prices (latest prices and candles) and quotes
+    /// (newest quotes and spreads of order books). Only their topics need to exist.
+    #[arg(long, env = "PROCESSOR_TOPOLOGIES", default_value_t = Topologies::PRICES)]
+    pub topologies: Topologies,
+    /// Sub-topologies that the group has run and that nobody shall run any more, separated by commas.
+    /// Without it a member that lacks one of them does not start.
+    #[arg(long, env = "REMOVED_TOPOLOGIES")]
+    pub removed_topologies: Option<Topologies>,
 }
 
 /// See [`ResetOffsets`].
@@ -320,9 +338,19 @@ impl Run {
                 Reset::Earliest => ResetOffsets::Earliest,
                 Reset::Latest => ResetOffsets::Latest,
             }),
+            removed_sources: self.removed_sources(),
             dead_letters_topic: Topic::DeadLetters.name(&self.kafka.topic_prefix),
             kafka: Setting::pairs(&self.kafka.settings),
         }
+    }
+}
+
+impl Run {
+    /// The topics that the removed sub-topologies read.
+    fn removed_sources(&self) -> Vec<String> {
+        let prefix = self.input_prefix.as_ref().unwrap_or(&self.kafka.topic_prefix);
+        let is_removed = |named: &Named| self.removed_topologies.is_some_and(|one| one.has(*named));
+        Named::ALL.into_iter().filter(is_removed).map(|named| named.source().name(prefix)).collect()
     }
 }
 

@@ -1,10 +1,10 @@
-//! The intervals of candles, and the first instant of each window.
+//! The intervals of candles and spreads, and the first instant of each window.
 
 use schemas::Timestamp;
 use schemas::topic::Topic;
 use streams::window::TumblingWindows;
 
-/// The interval of a candle. UTC, aligned to the epoch, as with all venues.
+/// The interval of a candle or of spreads. UTC, aligned to the epoch, as with all venues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interval {
     /// One minute.
@@ -48,6 +48,15 @@ impl Interval {
             Self::Minute => Topic::Ohlc1m,
             Self::Hour => Topic::Ohlc1h,
             Self::Day => Topic::Ohlc1d,
+        }
+    }
+
+    /// The topic of its spreads.
+    pub const fn spreads_topic(self) -> Topic {
+        match self {
+            Self::Minute => Topic::Spreads1m,
+            Self::Hour => Topic::Spreads1h,
+            Self::Day => Topic::Spreads1d,
         }
     }
 

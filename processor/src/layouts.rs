@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use schemas::avro::{self, Reader};
-use schemas::{Basis, CandleKey, Codec, Kind, LatestPrice, PairKey, Timestamp};
+use schemas::avro::{self, Reader, Record};
+use schemas::{
+    Basis, Book, CandleKey, Codec, Kind, LatestPrice, PairKey, Spread, SpreadKey, Timestamp,
+    TopOfBook,
+};
 use streams::{Layout, Retention};
 
 use crate::interval::Interval;
 use crate::operators::{FeedState, Window};
-use crate::store_keys::{self, candle_key, read_candle_key};
+use crate::store_keys::{self, candle_key, read_candle_key, read_spread_key, spread_key};
 
 /// The version of the candle keys. Stores of another version are ignored and restored from the
 /// topic.
@@ -33,12 +36,27 @@ fn pairs<V>(codec: &Arc<Codec>, layout: Layout<V>) -> Layout<V> {
     )
 }
 
-/// The newest price by pair.
-pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
+/// Records as they are, by pair.
+fn records_by_pair<R: Record + 'static>(codec: &Arc<Codec>, topic: String) -> Layout<R> {
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    let encode = move |latest: &LatestPrice, out: &mut Vec<u8>| writer.encode(latest, out);
+    let encode = move |record: &R, out: &mut Vec<u8>| writer.encode(record, out);
     let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
     pairs(codec, Layout::new(topic, encode, decode))
+}
+
+/// The newest price by pair.
+pub fn latest(codec: &Arc<Codec>, topic: String) -> Layout<LatestPrice> {
+    records_by_pair(codec, topic)
+}
+
+/// The newest quote by pair.
+pub fn top_of_book(codec: &Arc<Codec>, topic: String) -> Layout<TopOfBook> {
+    records_by_pair(codec, topic)
+}
+
+/// The best levels by pair.
+pub fn books(codec: &Arc<Codec>, topic: String) -> Layout<Book> {
+    records_by_pair(codec, topic)
 }
 
 /// The state of each exchange's feed.
@@ -83,6 +101,40 @@ pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<W
         },
     );
     match store_keys::kept_segments(interval) {
+        Some(segments) => layout.with_retention(Retention::of_segments(segments)),
+        None => layout,
+    }
+}
+
+/// Spreads of one interval by segment, pair and time; `prefix` is that of the topics' names. A store
+/// keeps a window as long as its topic does.
+pub fn spreads(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Spread> {
+    let topic = interval.spreads_topic();
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let encode = move |spread: &Spread, out: &mut Vec<u8>| writer.encode(spread, out);
+    let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
+    let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
+    let layout = Layout::new(topic.name(prefix), encode, decode).with_keys(
+        move |key, out| {
+            let (pair, time) = read_spread_key(key).ok_or("not a key of spreads")?;
+            writer.header(Kind::SpreadKey, out);
+            out.extend_from_slice(pair);
+            avro::long(out, time.0);
+            Ok(())
+        },
+        move |key, out| {
+            let body = reader.body::<SpreadKey>(key).map_err(text)?;
+            let mut rest = Reader::new(&body);
+            // The pair has the same bytes in both; the body is one whole key.
+            for _ in 0..3 {
+                rest.bytes().map_err(text)?;
+            }
+            let pair = &body[..body.len() - rest.rest().len()];
+            spread_key(interval, pair, Timestamp(rest.long().map_err(text)?), out);
+            Ok(())
+        },
+    );
+    match store_keys::kept_segments_of(interval, topic) {
         Some(segments) => layout.with_retention(Retention::of_segments(segments)),
         None => layout,
     }

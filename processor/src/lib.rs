@@ -1,6 +1,6 @@
-//! The processor: `events` in, `latest` and candles out.
+//! The processor: `events` and `quotes` in; newest prices, candles, newest quotes and spreads out.
 //!
-//! Read [`topology`] first: it is one page, and all other modules follow from it.
+//! Read [`topology`] first: it has a page for each sub-topology, and all other modules follow from it.
 
 pub mod api;
 pub mod cli;
@@ -8,6 +8,7 @@ pub mod compute;
 pub mod config;
 pub mod interval;
 pub mod layouts;
+pub mod migrate;
 pub mod operators;
 pub mod store_keys;
 pub mod topology;

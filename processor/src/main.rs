@@ -13,10 +13,11 @@ use processor::api::{
     self, ConnectionLimits, ConnectionMetrics, History, ReadService, router, stream,
 };
 use processor::config::{
-    Candles, ChangePairs, Cli, Command, Compute, CreateTopics, Http, Kafka, Named, Pairs, Query,
+    Candles, ChangePairs, Cli, Command, Compute, CreateTopics, Http, Kafka, Pairs, Query,
     ResetCommand, Run, Serve, Stores, TopicsCommand,
 };
-use processor::{cli, compute, topology};
+use processor::topology::{self, Topologies};
+use processor::{cli, compute, migrate};
 use prometheus::Registry;
 use rustls::ServerConfig;
 use schemas::topic::Topic;
@@ -48,6 +49,7 @@ fn start(arguments: Cli) -> Result<()> {
         Command::Pairs(Pairs::Reset(config)) => change_pairs(PairChange::Reset, &config),
         Command::Pairs(Pairs::End(config)) => change_pairs(PairChange::Ended, &config),
         Command::Reset(config) => reset(&config),
+        Command::Migrate(config) => migrate::run(&config, &mut std::io::stdout().lock()),
     }
 }
 
@@ -57,7 +59,8 @@ fn run(config: &Run) -> Result<()> {
     tracing::info!(?config, "starting");
     let process = Process::new(&config.kafka, &config.stores, &config.http)?;
     let input_prefix = config.input_prefix.as_ref().unwrap_or(&config.kafka.topic_prefix);
-    let (topology, metrics) = (process.topology(input_prefix)?, process.metrics()?);
+    let topologies = config.topologies;
+    let (topology, metrics) = (process.topology(input_prefix, topologies)?, process.metrics()?);
     let app = App::new(&topology, engine, metrics, process.queries(), process.stop.clone())?;
     process.serve_while(move || app.run())
 }
@@ -67,7 +70,7 @@ fn view(config: &Serve) -> Result<()> {
     engine.validate()?;
     tracing::info!(?config, "starting");
     let process = Process::new(&config.kafka, &config.stores, &config.http)?;
-    let topology = process.topology(&config.kafka.topic_prefix)?;
+    let topology = process.topology(&config.kafka.topic_prefix, config.topologies)?;
     let metrics = process.metrics()?;
     let view = View::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
     process.serve_while(move || view.run())
@@ -109,8 +112,9 @@ impl Process {
         Ok(Self { listener, topic_prefix, service, routes, tls, limits, connections, stop })
     }
 
-    fn topology(&self, input_prefix: &str) -> streams::Result<Topology> {
-        topology::topology_from(&self.service.codec, input_prefix, &self.topic_prefix)
+    fn topology(&self, input_prefix: &str, topologies: Topologies) -> streams::Result<Topology> {
+        let codec = &self.service.codec;
+        topology::topology_from(codec, input_prefix, &self.topic_prefix, topologies)
     }
 
     fn metrics(&self) -> Result<Metrics> {
@@ -201,10 +205,10 @@ fn change_pairs(change: PairChange, config: &ChangePairs) -> Result<()> {
 fn reset(config: &ResetCommand) -> Result<()> {
     let prefix = &config.kafka.topic_prefix;
     let input_prefix = config.input_prefix.as_ref().unwrap_or(prefix);
-    let topology = topology::topology_from(&Arc::new(Codec::offline()), input_prefix, prefix)?;
-    let source = match config.sub_topology {
-        Named::Prices => Topic::Events.name(input_prefix),
-    };
+    let codec = Arc::new(Codec::offline());
+    // All of them, so that tasks have the numbers that they have in a group of all.
+    let topology = topology::topology_from(&codec, input_prefix, prefix, Topologies::ALL)?;
+    let source = config.sub_topology.source().name(input_prefix);
     let of = topology.of_source(&source).with_context(|| format!("nothing reads {source}"))?;
     let kafka = Setting::pairs(&config.kafka.settings);
     let application = ResetConfig {

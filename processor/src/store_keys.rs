@@ -6,6 +6,9 @@
 //!
 //! topic  candle  header | base | quote | exchange | basis | open_time  (Avro CandleKey)
 //! store  candle  n n n n n n | base | quote | exchange | b | t t t t t t t t
+//!
+//! topic  spread  header | base | quote | exchange | open_time          (Avro SpreadKey)
+//! store  spread  n n n n n n | base | quote | exchange | t t t t t t t t
 //! ```
 //!
 //! `b` is 0 for TRADE and 1 for TICKER. `t` is `open_time` big-endian with its sign bit flipped, so
@@ -17,8 +20,8 @@
 //! cost is one look-up per segment of a range.
 
 use schemas::avro::{self, Reader, Record};
-use schemas::topic::Cleanup;
-use schemas::{Basis, CandleKey, Codec, Kind, PairKey, Timestamp};
+use schemas::topic::{Cleanup, Topic};
+use schemas::{Basis, CandleKey, Codec, Kind, PairKey, SpreadKey, Timestamp};
 use streams::Retention;
 
 use crate::interval::Interval;
@@ -29,8 +32,10 @@ pub const SEGMENT: i64 = 32;
 pub use streams::retention::PREFIX;
 /// Added to a segment's number so that it is never negative. The shortest segment has 2^20 ms.
 const MIDDLE: i64 = 1 << 47;
+/// Bytes of a time at the end of a store key.
+const TIME: usize = 8;
 /// Bytes of basis and time at the end of a candle's store key.
-const SUFFIX: usize = 9;
+const SUFFIX: usize = 1 + TIME;
 
 /// A store key with the header of its schema: the topic key of a pair.
 pub fn with_header(codec: &Codec, kind: Kind, body: &[u8]) -> Vec<u8> {
@@ -90,9 +95,16 @@ pub const fn segment(interval: Interval, time: Timestamp) -> u64 {
     (time.0.div_euclid(segment_length(interval)) + MIDDLE).cast_unsigned()
 }
 
-/// The segments that cover what the interval's topic holds; `None` where that is everything.
+/// The segments that cover what the interval's topic of candles holds; `None` where that is
+/// everything.
 pub fn kept_segments(interval: Interval) -> Option<u64> {
-    match interval.topic().cleanup() {
+    kept_segments_of(interval, interval.topic())
+}
+
+/// The segments that cover what a topic of windows of that interval holds; `None` where that is
+/// everything.
+pub fn kept_segments_of(interval: Interval, topic: Topic) -> Option<u64> {
+    match topic.cleanup() {
         Cleanup::CompactDelete(time) => {
             let segments =
                 time.as_millis().div_ceil(segment_length(interval).unsigned_abs().into());
@@ -129,8 +141,17 @@ pub fn candle_key(
     out.extend_from_slice(&segment_prefix(interval, open_time));
     out.extend_from_slice(pair);
     out.push(basis_byte(basis));
-    let ordered = open_time.0.cast_unsigned() ^ (1 << 63);
-    out.extend_from_slice(&ordered.to_be_bytes());
+    out.extend_from_slice(&ordered(open_time));
+}
+
+/// A time whose bytes are in the order of time.
+fn ordered(time: Timestamp) -> [u8; TIME] {
+    (time.0.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn read_ordered(bytes: &[u8]) -> Option<Timestamp> {
+    let ordered = u64::from_be_bytes(bytes.try_into().ok()?);
+    Some(Timestamp((ordered ^ (1 << 63)).cast_signed()))
 }
 
 /// Pair, basis and time of a candle's store key.
@@ -142,14 +163,33 @@ pub fn read_candle_key(key: &[u8]) -> Option<(&[u8], Basis, Timestamp)> {
         1 => Basis::Ticker,
         _ => return None,
     };
-    let ordered = u64::from_be_bytes(suffix[1..].try_into().ok()?);
-    Some((pair, basis, Timestamp((ordered ^ (1 << 63)).cast_signed())))
+    Some((pair, basis, read_ordered(&suffix[1..])?))
 }
 
 /// The typed key of a candle's store key.
 pub fn typed_candle_key(key: &[u8]) -> Option<CandleKey> {
     let (pair, basis, open_time) = read_candle_key(key)?;
     Some(CandleKey { pair: read_pair(pair)?, basis, open_time })
+}
+
+/// Appends the store key of a pair's spreads.
+pub fn spread_key(interval: Interval, pair: &[u8], open_time: Timestamp, out: &mut Vec<u8>) {
+    out.extend_from_slice(&segment_prefix(interval, open_time));
+    out.extend_from_slice(pair);
+    out.extend_from_slice(&ordered(open_time));
+}
+
+/// Pair and time of the store key of spreads.
+pub fn read_spread_key(key: &[u8]) -> Option<(&[u8], Timestamp)> {
+    let (_, key) = key.split_at_checked(PREFIX)?;
+    let (pair, time) = key.split_at_checked(key.len().checked_sub(TIME)?)?;
+    Some((pair, read_ordered(time)?))
+}
+
+/// The typed key of the store key of spreads.
+pub fn typed_spread_key(key: &[u8]) -> Option<SpreadKey> {
+    let (pair, open_time) = read_spread_key(key)?;
+    Some(SpreadKey { pair: read_pair(pair)?, open_time })
 }
 
 #[cfg(test)]
@@ -173,6 +213,22 @@ mod tests {
             };
             let first = key(a);
             prop_assert_eq!(read_candle_key(&first), Some((&pair[..], basis, Timestamp(a))));
+            prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+        }
+
+        #[test]
+        fn keys_of_spreads_survive_and_lie_in_the_order_of_time(
+            base in "[A-Z0-9-]{1,20}", a: i64, b: i64,
+            interval in prop::sample::select(&Interval::ALL[..]),
+        ) {
+            let pair = PairKey::new(base, "USD", "coinbase");
+            let key = |time| {
+                let mut out = Vec::new();
+                spread_key(interval, &pair_key(&pair), Timestamp(time), &mut out);
+                out
+            };
+            let typed = SpreadKey { pair: pair.clone(), open_time: Timestamp(a) };
+            prop_assert_eq!(typed_spread_key(&key(a)), Some(typed));
             prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
         }
 
@@ -205,6 +261,7 @@ mod tests {
         #[test]
         fn arbitrary_keys_never_panic(bytes: Vec<u8>) {
             let _ = typed_candle_key(&bytes);
+            let _ = typed_spread_key(&bytes);
         }
     }
 }

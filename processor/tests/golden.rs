@@ -7,25 +7,22 @@
 //! Times count from 2024-01-01, so that windows are easy to see: `t=1d0h00m05.250`. A command that
 //! processes something commits it and prints what was written.
 
-use std::error::Error;
+mod script;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use processor::operators::Seen;
-use processor::topology::topology;
+use processor::topology::{Named, topology};
 use schemas::topic::Topic;
 use schemas::{
     Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairChange,
     PairKey, TakerSide, Timestamp,
 };
+use script::{EPOCH, Outcome, clock, pair, time};
 use streams::{Driver, SinkRecord};
-
-type Outcome<T = String> = Result<T, Box<dyn Error>>;
-
-/// 2024-01-01T00:00:00Z.
-const EPOCH: i64 = 1_704_067_200_000;
 
 test_each_file::test_each_path! { in "processor/tests/candles" as candles => run }
 
@@ -47,7 +44,7 @@ struct Script {
 impl Script {
     fn new() -> streams::Result<Self> {
         let codec = Arc::new(Codec::offline());
-        let driver = Driver::new(topology(&codec, "")?)?;
+        let driver = Driver::new(topology(&codec, "", Named::Prices.into())?)?;
         Ok(Self { codec, driver, quiet: false })
     }
 
@@ -213,34 +210,6 @@ fn show_candle(key: &CandleKey, candle: &Candle) -> Outcome {
         write!(out, " ids={}", ranges.join(","))?;
     }
     Ok(out)
-}
-
-fn pair(text: &str) -> Outcome<PairKey> {
-    let (pair, exchange) = text.split_once('@').unwrap_or((text, "coinbase"));
-    let (base, quote) = pair.split_once('-').ok_or("BASE-QUOTE")?;
-    Ok(PairKey::new(base, quote, exchange))
-}
-
-/// `[DAYd]HhMmS[.MS]`, or `msMILLISECONDS` since 1970.
-fn time(text: &str) -> Outcome<i64> {
-    if let Some(raw) = text.strip_prefix("ms") {
-        return Ok(raw.parse()?);
-    }
-    let (days, rest) = text.split_once('d').unwrap_or(("0", text));
-    let parts: Vec<&str> = rest.split(['h', 'm', '.']).collect();
-    let number =
-        |index: usize| -> Outcome<i64> { Ok(parts.get(index).map_or(Ok(0), |part| part.parse())?) };
-    let seconds = (days.parse::<i64>()? * 24 + number(0)?) * 3600 + number(1)? * 60 + number(2)?;
-    Ok(EPOCH + seconds * 1000 + number(3)?)
-}
-
-fn clock(time: Timestamp) -> String {
-    let ms = time.0 - EPOCH;
-    let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    let (h, m, s, ms) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
-    let day = if days == 0 { String::new() } else { format!("{days}d") };
-    let fraction = if ms == 0 { String::new() } else { format!(".{ms:03}") };
-    format!("{day}{h:02}:{m:02}:{s:02}{fraction}")
 }
 
 impl Runner for Script {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use processor::interval::Interval;
 use processor::store_keys::{read_candle_key, segment_start};
-use processor::topology::{store_name, topology};
+use processor::topology::{Named, store_name, topology};
 use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::topic::Topic;
@@ -79,7 +79,7 @@ struct World {
 impl World {
     fn new() -> Outcome<Self> {
         let codec = Arc::new(Codec::offline());
-        let driver = Driver::new(topology(&codec, "")?)?;
+        let driver = Driver::new(topology(&codec, "", Named::Prices.into())?)?;
         Ok(Self { codec, driver, now: EPOCH })
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use processor::operators::{FeedState, Window};
-use processor::topology::{store_name, topology_in_steps};
+use processor::topology::{Named, store_name, topology_in_steps};
 use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::topic::Topic;
@@ -156,7 +156,8 @@ fn text(error: impl std::fmt::Display) -> String {
 impl World {
     fn new(step_windows: usize) -> Result<Self, String> {
         let codec = Arc::new(Codec::offline());
-        let topology = topology_in_steps(&codec, "", "", step_windows).map_err(text)?;
+        let topology =
+            topology_in_steps(&codec, "", "", Named::Prices.into(), step_windows).map_err(text)?;
         let driver = Driver::new(topology).map_err(text)?;
         Ok(Self { codec, driver })
     }

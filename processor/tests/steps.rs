@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use processor::operators::STEP_WINDOWS;
-use processor::topology::topology_in_steps;
+use processor::topology::{Named, topology_in_steps};
 use schemas::avro::Record;
 use schemas::topic::Topic;
 use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
@@ -40,7 +40,13 @@ struct World {
 
 impl World {
     fn new(step_windows: usize) -> Outcome<Self> {
-        let topology = topology_in_steps(&Arc::new(Codec::offline()), "", "", step_windows)?;
+        let topology = topology_in_steps(
+            &Arc::new(Codec::offline()),
+            "",
+            "",
+            Named::Prices.into(),
+            step_windows,
+        )?;
         let mut world = Self { codec: Codec::offline(), driver: Driver::new(topology)? };
         for minute in 0..MINUTES {
             for pair in 0..PAIRS {

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use schemas::{FeedMark, LatestPrice, Timestamp};
+use schemas::{BookState, FeedMark, LatestPrice, PairKey, Timestamp, TopOfBook};
 use serde::Serialize;
 
 use super::error::Result;
@@ -38,14 +38,29 @@ pub(super) enum Health {
     Dead,
 }
 
-/// The prices and the feed of one exchange.
+/// Pairs whose books are out of sync and that are named: a screen full. The count has all of them.
+const MAX_NAMED: usize = 20;
+
+/// The prices, the books and the feed of one exchange.
 #[derive(Debug, Default)]
 pub(super) struct ExchangeState {
     pub(super) pairs: usize,
+    pub(super) books: BookStates,
     pub(super) last_event: Option<Timestamp>,
     pub(super) last_receipt: Option<Timestamp>,
     pub(super) mark: Option<FeedMark>,
     pub(super) gap: Option<LastGap>,
+}
+
+/// The states of the books of one exchange.
+#[derive(Debug, Default)]
+pub(super) struct BookStates {
+    /// Pairs with quotes.
+    pub(super) pairs: usize,
+    /// Pairs whose book is out of sync.
+    pub(super) out_of_sync: usize,
+    /// The first [`MAX_NAMED`] of them in the order of the stores.
+    pub(super) named: Vec<PairKey>,
 }
 
 /// The last gap of a feed that is not filled.
@@ -80,6 +95,20 @@ impl ExchangeState {
         self.pairs += 1;
         self.last_event = self.last_event.max(Some(latest.event_time));
         self.last_receipt = self.last_receipt.max(Some(latest.received_at));
+    }
+
+    /// Adds the top of a book. A quote is an event: an exchange whose quotes move is live.
+    pub(super) fn top(&mut self, pair: PairKey, top: &TopOfBook) {
+        self.last_event = self.last_event.max(Some(top.event_time));
+        self.last_receipt = self.last_receipt.max(Some(top.received_at));
+        self.books.pairs += 1;
+        if top.state == BookState::InSync {
+            return;
+        }
+        self.books.out_of_sync += 1;
+        if self.books.named.len() < MAX_NAMED {
+            self.books.named.push(pair);
+        }
     }
 
     /// Takes a mark. Every partition has the marks, and may be behind another.
@@ -163,6 +192,7 @@ mod tests {
             last_receipt: Some(Timestamp(last_event)),
             mark: Some(FeedMark::healthy("1", Timestamp(healthy_until), Timestamp(received_at))),
             gap: None,
+            books: BookStates::default(),
         }
     }
 

@@ -13,6 +13,9 @@
 //! not find a pair, the answer lists the partitions that were searched. Each answer states its age.
 
 mod answer;
+mod book_reader;
+mod book_reads;
+mod book_rows;
 mod budget;
 mod clock;
 mod connections;
@@ -24,6 +27,7 @@ mod history;
 mod metrics;
 mod openapi;
 mod page;
+mod pair_store;
 mod params;
 mod partition_hints;
 mod rate;
@@ -31,6 +35,7 @@ mod read_service;
 mod reads;
 mod routes;
 mod rows;
+mod segments;
 pub mod store_reader;
 pub mod stream;
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/", part!("index.html", HTML))
         .route("/page/page.css", part!("page.css", CSS))
         .route("/page/page.js", part!("page.js", SCRIPT))
+        .route("/page/book.js", part!("book.js", SCRIPT))
+        .route("/page/dom.js", part!("dom.js", SCRIPT))
         .route("/page/icon.svg", part!("icon.svg", SVG))
         .route(CHARTS, part!("vendor/lightweight-charts.standalone.production.mjs", SCRIPT))
         .route("/page/vendor/LICENSE", part!("vendor/lightweight-charts.LICENSE", TEXT))

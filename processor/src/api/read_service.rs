@@ -14,6 +14,7 @@ use streams::store::{Committed, Moment};
 use tokio::sync::Semaphore;
 
 use super::answer::{ReadRequest, Representation};
+use super::book_reader::BookReader;
 use super::budget::Budget;
 use super::error::{Refusal, Result};
 use super::exchange_cache::ExchangeCache;
@@ -52,6 +53,8 @@ pub struct ReadService {
     pub budget: Budget,
     /// The partitions in which pairs were last found.
     pub(super) partition_hints: Arc<PartitionHints>,
+    /// The partitions in which the quotes of pairs were last found.
+    pub(super) quote_hints: Arc<PartitionHints>,
     /// The exchanges that were gathered last.
     pub(super) exchange_cache: Arc<ExchangeCache>,
 }
@@ -60,7 +63,7 @@ impl ReadService {
     /// A service on the process's clocks.
     pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry, budget: Budget) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
-        let (partition_hints, exchange_cache) = (Arc::default(), Arc::default());
+        let (partition_hints, quote_hints, exchange_cache) = Default::default();
         let (history, now, moment) = (None, clock::now, clock::moment);
         Self {
             queries,
@@ -72,6 +75,7 @@ impl ReadService {
             reads,
             budget,
             partition_hints,
+            quote_hints,
             exchange_cache,
         }
     }
@@ -93,8 +97,13 @@ impl ReadService {
             let _permit = permit;
             let now = (self.now)();
             let readers = self.readers();
-            let mut reading =
-                ReadContext { service: &self, readers, now, extent: Extent::default() };
+            let mut reading = ReadContext {
+                service: &self,
+                readers,
+                books: None,
+                now,
+                extent: Extent::default(),
+            };
             let found = route(&mut reading);
             let extent = std::mem::take(&mut reading.extent);
             // Taken at the end: after a pause of the process, a time from the beginning would be
@@ -127,8 +136,10 @@ fn within(max_lag: Option<u64>, extent: &Extent, now: Moment) -> Result<()> {
 
 /// One read: the stores at its beginning.
 pub(super) struct ReadContext<'a> {
-    service: &'a ReadService,
+    pub(super) service: &'a ReadService,
     readers: Vec<(i32, StoreReader)>,
+    /// The stores of `quotes`, once the read has used them.
+    pub(super) books: Option<Vec<(i32, BookReader)>>,
     /// The time at its beginning.
     pub(super) now: Timestamp,
     /// The extent of what it has read.

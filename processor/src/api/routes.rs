@@ -19,7 +19,7 @@ use super::error::{Refusal, Result};
 use super::guard::{AccessPolicy, Guard, MAX_BODY, allowed, in_time};
 use super::metrics::{RouteMetrics, watch};
 use super::read_service::ReadService;
-use super::reads::{bases, candles, exchanges, latest};
+use super::reads::{bases, book, candles, exchanges, latest, quotes, spreads};
 use super::{openapi, page};
 
 /// The size from which an answer is compressed: a smaller one fits in one packet.
@@ -62,10 +62,13 @@ pub fn router(
 }
 
 /// The reads. A test compares them with `openapi.json`.
-pub(super) fn reads() -> [(&'static str, MethodRouter<ReadService>); 6] {
+pub(super) fn reads() -> [(&'static str, MethodRouter<ReadService>); 9] {
     [
         ("/v1/latest", get(latest::one).post(latest::many)),
         ("/v1/candles", get(candles::candles)),
+        ("/v1/quotes", get(quotes::one).post(quotes::many)),
+        ("/v1/book", get(book::book)),
+        ("/v1/spreads", get(spreads::spreads)),
         ("/v1/exchanges", get(exchanges::exchanges)),
         ("/v1/exchanges/{exchange}/pairs", get(exchanges::pairs)),
         ("/v1/bases/{base}", get(bases::base)),

@@ -12,16 +12,14 @@ use streams::runtime::Queries;
 use streams::store::Committed;
 use streams::{Error, Result, Task};
 
+use super::pair_store::PairStore;
+use super::segments::{Segments, WindowRange};
 use crate::operators::{Interval, Window, merge};
 use crate::store_keys;
 use crate::topology::store_name;
 
 /// Minutes that may be open at once: that of the newest event and the one before.
 const OPEN_MINUTES: usize = 2;
-/// Pairs per page.
-const PAGE: usize = 4096;
-/// No store key is greater.
-const AFTER_ALL: [u8; 1] = [0xff];
 
 /// A range of candles of one pair.
 #[derive(Clone, Copy, Debug)]
@@ -36,15 +34,6 @@ pub struct CandleRange {
     pub to: Timestamp,
     /// The maximum number, the oldest first.
     pub limit: usize,
-}
-
-impl CandleRange {
-    /// Whether the range has more windows than `limit`. Such a range often begins before the first
-    /// candle.
-    fn is_open_ended(&self) -> bool {
-        let windows = self.to.0.saturating_sub(self.from.0) / self.interval.length_ms();
-        usize::try_from(windows).is_ok_and(|windows| windows > self.limit)
-    }
 }
 
 /// The stores of one partition.
@@ -101,52 +90,23 @@ impl StoreReader {
         }
     }
 
-    fn corrupt(topic: Topic, reason: impl std::fmt::Display) -> Error {
-        Error::Corrupt(format!("store {}: {reason}", store_name(topic)))
+    fn by_pair(&self) -> PairStore<'_> {
+        PairStore::new(&self.codec, &self.latest, Topic::Latest)
     }
 
     /// The pairs whose store keys begin with `prefix`, in key order.
     pub fn pairs(&self, prefix: &[u8]) -> Result<Vec<PairKey>> {
-        self.each_price(prefix, |pair, _| Ok(pair))
+        self.by_pair().pairs(prefix)
     }
 
     /// The newest prices of the pairs whose store keys begin with `prefix`, in key order.
     pub fn prices(&self, prefix: &[u8]) -> Result<Vec<(PairKey, LatestPrice)>> {
-        self.each_price(prefix, |pair, value| {
-            let latest = self.codec.decode(value);
-            Ok((pair, latest.map_err(|error| Self::corrupt(Topic::Latest, error))?))
-        })
-    }
-
-    fn each_price<T>(
-        &self,
-        prefix: &[u8],
-        read: impl Fn(PairKey, &[u8]) -> Result<T>,
-    ) -> Result<Vec<T>> {
-        let (mut found, mut from) = (Vec::new(), prefix.to_vec());
-        let to = store_keys::after_prefix(prefix);
-        loop {
-            let page = self.latest.range(&from, &to, PAGE)?;
-            for (key, value) in &page {
-                let pair = store_keys::read_pair(key)
-                    .ok_or_else(|| Self::corrupt(Topic::Latest, "a key is not a pair"))?;
-                found.push(read(pair, value)?);
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => {
-                    from.clone_from(key);
-                    from.push(0);
-                }
-                _ => return Ok(found),
-            }
-        }
+        self.by_pair().values(prefix)
     }
 
     /// The newest price of a pair.
     pub fn latest(&self, pair: &PairKey) -> Result<Option<LatestPrice>> {
-        let bytes = self.latest.get(&store_keys::pair_key(pair))?;
-        let decode = |bytes: Vec<u8>| self.codec.decode(&bytes);
-        bytes.map(decode).transpose().map_err(|error| Self::corrupt(Topic::Latest, error))
+        self.by_pair().get(pair)
     }
 
     /// The candles of a pair within a range, oldest first.
@@ -163,57 +123,23 @@ impl StoreReader {
 
     fn stored(&self, pair: &PairKey, range: CandleRange) -> Result<BTreeMap<Timestamp, Candle>> {
         let pair = store_keys::pair_key(pair);
-        let mut found = BTreeMap::new();
-        let mut from =
-            if range.is_open_ended() { self.next_segment(range, range.from)? } else { range.from };
-        while from < range.to && found.len() < range.limit {
-            let to = store_keys::segment_end(range.interval, from).min(range.to);
-            let part = CandleRange { from, to, limit: range.limit - found.len(), ..range };
-            let candles = self.segment(&pair, part)?;
-            // Where the pair has no candles, years may pass until the next candle of any pair.
-            let go_on = !candles.is_empty() || to == range.to;
-            from = if go_on { to } else { self.next_segment(range, to)? };
-            found.extend(candles);
-        }
-        Ok(found)
-    }
-
-    /// Candles of a pair within one segment of its store.
-    fn segment(&self, pair: &[u8], range: CandleRange) -> Result<Vec<(Timestamp, Candle)>> {
-        let topic = range.interval.topic();
-        let key = |time| {
-            let mut key = Vec::new();
-            store_keys::candle_key(range.interval, pair, range.basis, time, &mut key);
-            key
+        let segments = Segments {
+            store: self.tier(range.interval),
+            interval: range.interval,
+            topic: range.interval.topic(),
+            key: |time| {
+                let mut key = Vec::new();
+                store_keys::candle_key(range.interval, &pair, range.basis, time, &mut key);
+                key
+            },
+            time: |key| store_keys::read_candle_key(key).map(|(_, _, time)| time),
         };
-        let mut to = key(Timestamp(range.to.0.saturating_sub(1)));
-        // Just past the last instant, in the same segment.
-        to.push(0);
-        let pairs = self.tier(range.interval).range(&key(range.from), &to, range.limit)?;
-        let decoded = pairs.into_iter().map(|(key, value)| {
-            let time = Self::open_time(topic, &key)?;
+        let windows = WindowRange { from: range.from, to: range.to, limit: range.limit };
+        segments.read(windows, |value| {
             let candle: Candle =
-                self.codec.decode(&value).map_err(|error| Self::corrupt(topic, error))?;
-            let window = Window::read(candle).map_err(|error| Self::corrupt(topic, error))?;
-            Ok((time, window.candle))
-        });
-        decoded.collect()
-    }
-
-    /// The start of the next segment that has candles of any pair, from `from` on; the end of the
-    /// range if there is none.
-    fn next_segment(&self, range: CandleRange, from: Timestamp) -> Result<Timestamp> {
-        let prefix = store_keys::segment_prefix(range.interval, from);
-        let first = self.tier(range.interval).range(&prefix, &AFTER_ALL, 1)?;
-        let Some((key, _)) = first.first() else { return Ok(range.to) };
-        let time = Self::open_time(range.interval.topic(), key)?;
-        Ok(store_keys::segment_start(range.interval, time).max(from))
-    }
-
-    fn open_time(topic: Topic, key: &[u8]) -> Result<Timestamp> {
-        let (_, _, time) = store_keys::read_candle_key(key)
-            .ok_or_else(|| Self::corrupt(topic, "a key is not a candle's"))?;
-        Ok(time)
+                self.codec.decode(value).map_err(|error| segments.corrupt(error))?;
+            Ok(Window::read(candle).map_err(|error| segments.corrupt(error))?.candle)
+        })
     }
 
     fn add_open_minutes(

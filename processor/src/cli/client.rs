@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use reqwest::Certificate;
-use reqwest::blocking::{Client as Http, RequestBuilder};
+use anyhow::{Context as _, Result, anyhow};
+use reqwest::blocking::{Client as Http, RequestBuilder, Response};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, StatusCode};
 use serde_json::Value;
 
 use crate::config::{Format, Server, read_token};
 
-/// Longer than the server's own timeout.
+/// Longer than the server's own timeout, and than several heartbeats of a stream: it bounds each read.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The client of a server.
+/// The client of a server. Clones share its connections.
+#[derive(Clone)]
 pub(super) struct ApiClient {
     http: Http,
     url: String,
@@ -64,12 +65,25 @@ impl ApiClient {
         self.answer(self.http.post(format!("{}{path}", self.url)).json(body), format)
     }
 
+    /// The answer without end of `/v1/events`, as it comes.
+    pub(super) fn events(&self, query: &[(&str, String)]) -> Result<Response> {
+        let response = self.send(self.http.get(format!("{}/v1/events", self.url)).query(query))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        Err(refused(status, &response.text()?))
+    }
+
+    fn send(&self, request: RequestBuilder) -> Result<Response> {
+        request.send().with_context(|| {
+            format!("{} does not answer: is a processor running there? set --url", self.url)
+        })
+    }
+
     fn answer(&self, request: RequestBuilder, format: Format) -> Result<ApiAnswer> {
         let accept = if format == Format::Csv { "text/csv" } else { "application/json" };
-        let sent = request.header(ACCEPT, accept).send();
-        let response = sent.with_context(|| {
-            format!("{} does not answer: is a processor running there? set --url", self.url)
-        })?;
+        let response = self.send(request.header(ACCEPT, accept))?;
         let status = response.status();
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
@@ -79,7 +93,12 @@ impl ApiClient {
         if status.is_success() {
             return Ok(ApiAnswer { body, next_cursor, positions });
         }
-        let said: Value = serde_json::from_str(&body).unwrap_or_default();
-        bail!("{}: {}", status.as_u16(), said["error"].as_str().unwrap_or("no reason given"))
+        Err(refused(status, &body))
     }
+}
+
+/// The server's reason for refusing a request.
+fn refused(status: StatusCode, body: &str) -> anyhow::Error {
+    let said: Value = serde_json::from_str(body).unwrap_or_default();
+    anyhow!("{}: {}", status.as_u16(), said["error"].as_str().unwrap_or("no reason given"))
 }

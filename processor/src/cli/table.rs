@@ -34,7 +34,7 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => NOTHING.into(),
         // Control characters of a server must not reach the terminal.

@@ -1,4 +1,5 @@
-//! The topology as one task with stores in memory: outputs of feeds in, records of topics out.
+//! The topology as one task of each sub-topology with stores in memory: outputs of feeds in, records of
+//! topics out.
 //!
 //! Time is that of the recording: a record has the time at which its frame was received. The same
 //! outputs in the same order give the same records, byte for byte.
@@ -17,12 +18,12 @@ use streams::{Task, Topology};
 use venues::pipeline::{self, Output};
 
 use crate::api::store_reader::StoreReader;
-use crate::topology;
+use crate::topology::{self, Topologies};
 
 /// Bytes of decoded state between two commits.
 const CACHE_MAX_BYTES: usize = 256 << 20;
-/// The only task: every topic has one partition here.
-const TASK: TaskId = TaskId::new(0, 0);
+/// Every topic has one partition here.
+const PARTITION: i32 = 0;
 
 /// A record as a topic would hold it.
 pub(super) struct Written<'a> {
@@ -46,13 +47,30 @@ impl<'a> Written<'a> {
 /// Gets each record in the order written.
 pub(super) type Take<'a> = dyn FnMut(&Written<'_>) -> Result<()> + 'a;
 
-/// A task and what it has set apart.
-pub(super) struct Computation {
-    codec: Arc<Codec>,
-    topology: Topology,
+/// The task of one sub-topology.
+struct Part {
     task: Task,
     batch: Batch,
     next: Offset,
+}
+
+impl Part {
+    fn new(topology: &Topology, id: usize) -> Result<Self> {
+        let of = TaskId::new(id, PARTITION);
+        let store = |_| Arc::new(Committed::new(Box::new(MemoryStore::default())));
+        let stores = topology.sub_topology(of.sub_topology).stores().iter().map(store).collect();
+        let mut task = Task::new(topology, of, stores, CACHE_MAX_BYTES)?;
+        task.run(None);
+        Ok(Self { task, batch: Batch::default(), next: Offset(0) })
+    }
+}
+
+/// The tasks and what they have set apart.
+pub(super) struct Computation {
+    codec: Arc<Codec>,
+    topology: Topology,
+    /// In the order of the sub-topologies.
+    parts: Vec<Part>,
     commit_every: usize,
     /// Lines and frames that could not be read.
     malformed: u64,
@@ -65,23 +83,11 @@ pub(super) struct Computation {
 impl Computation {
     pub(super) fn new(commit_every: usize) -> Result<Self> {
         let codec = Arc::new(Codec::offline());
-        let topology = topology::topology(&codec, "")?;
-        let stores = topology.stores();
-        let stores =
-            stores.map(|_| Arc::new(Committed::new(Box::new(MemoryStore::default())))).collect();
-        let mut task = Task::new(&topology, TASK, stores, CACHE_MAX_BYTES)?;
-        task.run(None);
-        Ok(Self {
-            codec,
-            topology,
-            task,
-            batch: Batch::default(),
-            next: Offset(0),
-            commit_every,
-            malformed: 0,
-            invalid: 0,
-            late: 0,
-        })
+        let topology = topology::topology(&codec, "", Topologies::ALL)?;
+        // A table has no task that computes.
+        let computed = topology.sub_topologies().iter().take_while(|one| !one.is_table()).count();
+        let parts = (0..computed).map(|id| Part::new(&topology, id)).collect::<Result<_>>()?;
+        Ok(Self { codec, topology, parts, commit_every, malformed: 0, invalid: 0, late: 0 })
     }
 
     /// Adds an output that was received at a time; commits when enough records wait.
@@ -92,11 +98,17 @@ impl Computation {
         take: &mut Take<'_>,
     ) -> Result<()> {
         match output {
-            Output::Event { pair, event } => self.event(at, pair, event, take),
+            Output::Event { pair, event } => self.record(Topic::Events, at, pair, event, take),
             Output::Mark { exchange, mark } => {
-                self.event(at, &PairKey::feed(*exchange), mark, take)
+                self.record(Topic::Events, at, &PairKey::feed(*exchange), mark, take)
             }
-            Output::Gap { pair, mark } => self.event(at, pair, mark, take),
+            Output::Gap { pair, mark } => self.record(Topic::Events, at, pair, mark, take),
+            Output::Quote { pair, quote } => self.record(Topic::Quotes, at, pair, quote, take),
+            Output::BookMark { pair, mark } => self.record(Topic::Quotes, at, pair, mark, take),
+            Output::BookClock { exchange, mark } => {
+                self.record(Topic::Quotes, at, &PairKey::feed(*exchange), mark, take)
+            }
+            Output::Book { pair, book } => self.record(Topic::Books, at, pair, book, take),
             Output::DeadLetter(letter) => {
                 self.malformed += 1;
                 refused(letter, take)
@@ -104,48 +116,57 @@ impl Computation {
         }
     }
 
-    fn event<R: Record>(
+    /// Writes a record of an input topic, and gives it to the task that reads the topic, if one does.
+    fn record<R: Record>(
         &mut self,
+        topic: Topic,
         at: schemas::Timestamp,
         pair: &PairKey,
         value: &R,
         take: &mut Take<'_>,
     ) -> Result<()> {
         let (key, value) = (self.codec.to_bytes(pair), self.codec.to_bytes(value));
-        take(&Written::new(Topic::Events.base_name(), &key, Some(&value)))?;
-        self.batch.push(self.next, Timestamp(at.0), &key, Some(&value));
-        self.next = self.next.next();
-        if self.batch.len() < self.commit_every { Ok(()) } else { self.commit(take) }
+        take(&Written::new(topic.base_name(), &key, Some(&value)))?;
+        let of = self.topology.of_source(topic.base_name());
+        let Some(part) = of.and_then(|id| self.parts.get_mut(id.0)) else {
+            return Ok(());
+        };
+        part.batch.push(part.next, Timestamp(at.0), &key, Some(&value));
+        part.next = part.next.next();
+        if part.batch.len() < self.commit_every { Ok(()) } else { self.commit(take) }
     }
 
     /// Processes all that waits and commits it.
     pub(super) fn commit(&mut self, take: &mut Take<'_>) -> Result<()> {
-        self.task.add_records(std::mem::take(&mut self.batch));
-        while self.task.process()? {}
-        let commit = self.task.prepare_commit()?;
-        let shape = self.topology.sub_topology(TASK.sub_topology);
-        for (store, changes) in shape.stores().iter().zip(&commit.changes) {
-            for change in changes.iter() {
-                let record = Written::new(&store.topic, change.topic_key, change.value);
-                take(&Written { order: change.store_key, ..record })?;
+        for Part { task, batch, .. } in &mut self.parts {
+            task.add_records(std::mem::take(batch));
+            while task.process()? {}
+            let shape = self.topology.sub_topology(task.id().sub_topology);
+            let commit = task.prepare_commit()?;
+            for (store, changes) in shape.stores().iter().zip(&commit.changes) {
+                for change in changes.iter() {
+                    let record = Written::new(&store.topic, change.topic_key, change.value);
+                    take(&Written { order: change.store_key, ..record })?;
+                }
             }
-        }
-        for (topic, records) in shape.sinks().iter().zip(&commit.outputs) {
-            self.late += records.len();
-            for record in records {
-                take(&Written::new(topic, &record.key, record.value.as_deref()))?;
+            for (topic, records) in shape.sinks().iter().zip(&commit.outputs) {
+                self.late += records.len();
+                for record in records {
+                    take(&Written::new(topic, &record.key, record.value.as_deref()))?;
+                }
             }
+            self.invalid += commit.dead_letters.len();
+            for letter in &commit.dead_letters {
+                dropped(shape.source(), letter, take)?;
+            }
+            task.post_commit();
         }
-        self.invalid += commit.dead_letters.len();
-        for letter in &commit.dead_letters {
-            dropped(letter, take)?;
-        }
-        self.task.post_commit();
         Ok(())
     }
 
+    /// A reader of candles and prices.
     pub(super) fn reader(&self) -> StoreReader {
-        StoreReader::of_task(&self.task)
+        StoreReader::of_task(&self.parts[0].task)
     }
 
     /// Logs how many records are in no candle, if there are any.
@@ -156,7 +177,7 @@ impl Computation {
                 malformed,
                 invalid,
                 late,
-                "records are in no candle: print dead_letters (malformed, invalid) and late"
+                "records are in no candle and no spread: print dead_letters (malformed, invalid) and late"
             );
         }
     }
@@ -172,11 +193,11 @@ fn refused(letter: &pipeline::DeadLetter, take: &mut Take<'_>) -> Result<()> {
 }
 
 /// A record that the task dropped, as the processor publishes it.
-fn dropped(letter: &DeadLetter, take: &mut Take<'_>) -> Result<()> {
+fn dropped(source: &str, letter: &DeadLetter, take: &mut Take<'_>) -> Result<()> {
     let cut = cut(&letter.key, letter.value.as_deref(), dead_letter::MAX_BYTES);
-    let [partition, offset] = [TASK.partition.to_string(), letter.offset.to_string()];
+    let [partition, offset] = [PARTITION.to_string(), letter.offset.to_string()];
     let mut headers = vec![
-        ("topic", Topic::Events.base_name()),
+        ("topic", source),
         ("partition", &partition),
         ("offset", &offset),
         ("reason", letter.reason),

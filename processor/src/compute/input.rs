@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use cli::lines::{self, Lines};
 use schemas::Timestamp;
 use venues::pipeline::{Output, Produced};
-use venues::recording::{self, Format, Recording};
+use venues::recording::{self, Format, Receipt, Recording};
 
 /// Lines between two lines of progress: some seconds.
 const PROGRESS_LINES: u64 = 1_000_000;
@@ -62,15 +62,20 @@ pub(super) fn read(path: &Path, add: &mut Add<'_>) -> Result<()> {
             none => none.insert(begin(path, &line).with_context(place)?),
         };
         let receipt = recording.line(&line, &mut produced).with_context(place)?;
-        produced.counts.clear();
-        for output in produced.outputs.drain(..) {
-            add(receipt.at, &output).with_context(place)?;
-        }
+        pass_on(receipt, &mut produced, add).with_context(place)?;
         if number.is_multiple_of(PROGRESS_LINES) {
             tracing::info!(file = %shown, lines = number, "computing");
         }
     }
-    Ok(())
+    let Some(mut recording) = recording else { return Ok(()) };
+    let receipt = recording.finish(&mut produced);
+    pass_on(receipt, &mut produced, add)
+        .with_context(|| format!("cannot compute the end of {shown}, after line {number}"))
+}
+
+fn pass_on(receipt: Receipt, produced: &mut Produced, add: &mut Add<'_>) -> Result<()> {
+    produced.counts.clear();
+    produced.outputs.drain(..).try_for_each(|output| add(receipt.at, &output))
 }
 
 /// The recording of a file that begins with `line`.

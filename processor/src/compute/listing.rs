@@ -14,7 +14,7 @@ use schemas::PairKey;
 use venues::pipeline::Output;
 use venues::recording;
 
-/// The listed pairs, and the pairs of events that are not among them.
+/// The listed pairs, and the pairs of records that are not among them.
 #[derive(Default)]
 pub(super) struct Listing {
     pairs: FxHashSet<PairKey>,
@@ -44,9 +44,9 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Notes an event of a pair that is not listed. Exchanges without a listing are not checked.
+    /// Notes an event or a quote of a pair that is not listed. Exchanges without a listing are not checked.
     pub(super) fn check(&mut self, output: &Output) {
-        if let Output::Event { pair, .. } = output
+        if let Output::Event { pair, .. } | Output::Quote { pair, .. } = output
             && self.exchanges.contains(&*pair.exchange)
             && !self.pairs.contains(pair)
             && !self.unlisted.contains(pair)

@@ -11,6 +11,7 @@ mod candles;
 mod computation;
 mod input;
 mod listing;
+mod marks;
 mod print;
 
 use std::io::Write;

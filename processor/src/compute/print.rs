@@ -3,6 +3,7 @@
 //! ```text
 //! {"key":{…},"value":{…}}                     a record; "value":null is a tombstone
 //! {"key":…,"value":…,"headers":{"reason":…}}  a dead letter
+//! {"key":…,"value":{"kind","part","reason","from_us","until_us"}}  a mark
 //! ```
 //!
 //! `schemas::json` has the form of keys and values. Bytes that are no record of our schemas are a
@@ -15,19 +16,17 @@ use std::str::FromStr;
 use anyhow::{Error, Result};
 use schemas::json::{self, RecordJson};
 use schemas::topic::Topic;
-use schemas::{Codec, Kind};
+use schemas::{Codec, FeedMark};
 
 use super::computation::Written;
-
-/// The name of the view of feed marks, which have no topic of their own.
-const MARKS: &str = "marks";
+use super::marks::{self, MARKS};
 
 /// The records to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Printed {
     /// Those of a topic.
     Topic(Topic),
-    /// The feed marks among the events.
+    /// The feed marks among the events, and the gaps among the quotes.
     Marks,
 }
 
@@ -80,6 +79,7 @@ impl<'a, W: Write> Printer<'a, W> {
         if !self.is_printed(record) {
             return Ok(());
         }
+        let order = self.order(record);
         let Some(last) = &mut self.last else {
             let line = self.line(record.key, record.value, &record.headers);
             return Ok(self.out.write_all(line.as_bytes())?);
@@ -90,19 +90,32 @@ impl<'a, W: Write> Printer<'a, W> {
             value: record.value.map(<[u8]>::to_vec),
             headers: headers.map(|(name, text)| ((*name).into(), (*text).into())).collect(),
         };
-        last.insert(record.order.to_vec(), kept);
+        last.insert(order, kept);
         Ok(())
     }
 
     fn is_printed(&self, record: &Written<'_>) -> bool {
         match self.printed {
-            Printed::Topic(topic) => record.topic == topic.base_name(),
-            Printed::Marks => {
-                let kind = record.value.and_then(|value| self.codec.own(value));
-                record.topic == Topic::Events.base_name()
-                    && matches!(kind, Some((Kind::FeedMark, _)))
+            Printed::Topic(topic) if record.topic == topic.base_name() => {
+                // The marks among the quotes are printed as marks.
+                topic != Topic::Quotes || self.mark(record).is_none()
             }
+            Printed::Topic(_) => false,
+            Printed::Marks => self.mark(record).is_some_and(|mark| marks::is_shown(record, &mark)),
         }
+    }
+
+    /// The mark in a record.
+    fn mark(&self, record: &Written<'_>) -> Option<FeedMark> {
+        record.value.and_then(|value| marks::mark(value, &self.codec))
+    }
+
+    /// The order of the final print, and the records that replace each other. A gap of trades does not
+    /// replace one of the book.
+    fn order(&self, record: &Written<'_>) -> Vec<u8> {
+        let mark = (self.printed == Printed::Marks).then(|| self.mark(record)).flatten();
+        let part = mark.as_ref().and_then(marks::part).unwrap_or_default();
+        [record.order, part.as_bytes()].concat()
     }
 
     /// Prints the last records, if they were kept.
@@ -118,7 +131,11 @@ impl<'a, W: Write> Printer<'a, W> {
         let mut line = String::from("{\"key\":");
         self.bytes(Some(key).filter(|key| !key.is_empty()), &mut line);
         line.push_str(",\"value\":");
-        self.bytes(value, &mut line);
+        let mark = value.filter(|_| self.printed == Printed::Marks);
+        match mark.and_then(|value| marks::mark(value, &self.codec)) {
+            Some(mark) => marks::write(&mark, &mut line),
+            None => self.bytes(value, &mut line),
+        }
         for (index, (name, text)) in headers.iter().enumerate() {
             line.push_str(if index == 0 { ",\"headers\":{" } else { "," });
             json::string(name.as_ref(), &mut line);
@@ -132,7 +149,7 @@ impl<'a, W: Write> Printer<'a, W> {
     fn bytes(&self, bytes: Option<&[u8]>, line: &mut String) {
         let Some(bytes) = bytes else { return line.push_str("null") };
         let own = self.codec.own(bytes);
-        let written = own.and_then(|(kind, body)| self.json.write(kind, body, line).ok());
+        let written = own.and_then(|(kind, body)| self.json.write_public(kind, body, line).ok());
         if written.is_none() {
             json::base64(bytes, line);
         }

@@ -61,6 +61,19 @@ pub enum Query {
     },
     /// The candles of a pair.
     Candles(Box<CandlesQuery>),
+    /// The top of the book of pairs: best bid and ask, spread, mid, and the state of the book.
+    Quotes {
+        /// BASE-QUOTE@EXCHANGE.
+        #[arg(required = true, value_parser = pair)]
+        pairs: Vec<PairKey>,
+        /// The server and the format.
+        #[command(flatten)]
+        source: Source,
+    },
+    /// The book of a pair: best bid and ask, spread, largest spread, mean of the last ten mids, levels.
+    Book(Box<BookQuery>),
+    /// The spreads of a pair over windows of time.
+    Spreads(Box<SpreadsQuery>),
     /// The exchanges and the health of their feeds.
     Exchanges {
         /// The server and the format.
@@ -95,6 +108,51 @@ pub struct CandlesQuery {
     pub basis: String,
     /// Without candles that are still open.
     #[arg(long)]
+    pub closed: bool,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query book`.
+#[derive(Args, Clone, Debug)]
+pub struct BookQuery {
+    /// BASE-QUOTE@EXCHANGE.
+    #[arg(value_parser = pair)]
+    pub pair: PairKey,
+    /// Levels of each side, 1 to 25.
+    #[arg(long, env = "BOOK_DEPTH", default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=25))]
+    pub depth: u32,
+    /// Show each change: redrawn on a terminal, a line for each change elsewhere.
+    #[arg(long, env = "BOOK_WATCH")]
+    pub watch: bool,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query spreads`.
+#[derive(Args, Clone, Debug)]
+pub struct SpreadsQuery {
+    /// BASE-QUOTE@EXCHANGE.
+    #[arg(value_parser = pair)]
+    pub pair: PairKey,
+    /// The length of the windows: 1m, 1h or 1d.
+    #[arg(long, env = "SPREADS_INTERVAL", default_value = "1m", value_parser = ["1m", "1h", "1d"])]
+    pub interval: String,
+    /// The beginning of the range, RFC 3339 or milliseconds.
+    #[arg(long, env = "SPREADS_FROM")]
+    pub from: Option<String>,
+    /// The end of the range, exclusive.
+    #[arg(long, env = "SPREADS_TO")]
+    pub to: Option<String>,
+    /// The maximum number, the oldest first.
+    #[arg(long, env = "SPREADS_LIMIT", default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Without windows that are still open.
+    #[arg(long, env = "SPREADS_CLOSED")]
     pub closed: bool,
     /// The server and the format.
     #[command(flatten)]

@@ -1,15 +1,9 @@
 //! The flags of `processor reset`.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{Kafka, topic_prefix};
-
-/// The sub-topologies.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Named {
-    /// Latest prices and candles, from `events`.
-    Prices,
-}
+use crate::topology::Named;
 
 /// `processor reset`.
 #[derive(Args, Clone, Debug)]
@@ -23,7 +17,7 @@ pub struct ResetCommand {
     /// The consumer group, as for `processor run`.
     #[arg(long, env = "APPLICATION_ID", default_value = "processor")]
     pub application_id: String,
-    /// Put before the name of `events` instead of the prefix of every topic, as for `processor run`.
+    /// Put before the names of `events`, `quotes` and `books` instead of the prefix of every topic, as for `processor run`.
     #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
     pub input_prefix: Option<String>,
     /// Where Kafka is.

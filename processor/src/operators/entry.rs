@@ -68,7 +68,8 @@ impl Entry {
     }
 }
 
-fn failure(error: DecodeError) -> Failure {
+/// The treatment of a record that cannot be decoded.
+pub(super) fn failure(error: DecodeError) -> Failure {
     match error {
         DecodeError::Unavailable(reason) => {
             Failure::Stop(Error::Unavailable(format!("schema registry: {reason}")))
@@ -103,7 +104,7 @@ pub fn entry(
                 return Err(Failure::Drop("invalid_key"));
             }
             let mut mark = codec.decode(value).map_err(failure)?;
-            check_mark(&key, &mark, record)?;
+            check_mark(&key, &mark, record, &[Part::Trades, Part::Tickers])?;
             cut(&mut mark.reason);
             Ok(Entry::Mark { feed: feed.into(), mark })
         }
@@ -123,25 +124,30 @@ fn check(event: &MarketEvent, record: &SourceRecord<'_>) -> Result<(), Failure> 
     check_time(event.event_time, event.received_at, record)
 }
 
-/// Refuses a mark that contradicts itself.
+/// Refuses a mark that contradicts itself; `of_pairs` are the parts of the topic's marks of pairs.
 ///
 /// | field | rule |
 /// |---|---|
 /// | times | as those of an event (`bad_time`); a gap's end is exclusive |
 /// | `feed` | a name of at most [`MAX_PART_BYTES`] |
-/// | `healthy_from` | not after `healthy_until`, unless the mark is of a carrier |
+/// | `healthy_from` | not after `healthy_until`, unless the mark is of a pair's part |
 /// | `gap_from`, `gap_until` | both or none, in order |
 /// | `missing`, `first_missing_id` | at least one is missing, and the last id exists |
-/// | `part` | a connection's mark is the exchange's, a carrier's is a pair's |
+/// | `part` | a connection's mark is the exchange's, one of `of_pairs` is a pair's |
 /// | `state` | empty: only the changelog has it |
-fn check_mark(key: &PairKey, mark: &FeedMark, record: &SourceRecord<'_>) -> Result<(), Failure> {
+pub(super) fn check_mark(
+    key: &PairKey,
+    mark: &FeedMark,
+    record: &SourceRecord<'_>,
+    of_pairs: &[Part],
+) -> Result<(), Failure> {
     let of_feed = key.base.is_empty() && key.quote.is_empty();
     let last_of_gap = mark.gap_until.map(|until| Timestamp(until.0.saturating_sub(1)));
     let times = [Some(mark.healthy_until), mark.healthy_from, mark.gap_from, last_of_gap];
     let mut times = times.into_iter().flatten();
     times.try_for_each(|time| check_time(time, mark.received_at, record))?;
     let in_order = |from: Option<Timestamp>, until| from.is_none_or(|from| from <= until);
-    let is_carrier = matches!(mark.part, Some(Part::Trades | Part::Tickers));
+    let is_carrier = mark.part.is_some_and(|part| of_pairs.contains(&part));
     let is_gap = match (mark.gap_from, mark.gap_until) {
         (Some(from), Some(until)) => from < until,
         (from, until) => from.is_none() && until.is_none(),
@@ -158,7 +164,7 @@ fn check_mark(key: &PairKey, mark: &FeedMark, record: &SourceRecord<'_>) -> Resu
 }
 
 /// Cuts a text to [`MAX_REASON_BYTES`].
-fn cut(reason: &mut String) {
+pub(super) fn cut(reason: &mut String) {
     reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
 }
 
@@ -170,7 +176,7 @@ fn cut(reason: &mut String) {
 /// refuses one that is ahead of its own clock by more than `message.timestamp.after.max.ms`, an
 /// hour by default. A clock that is wrong by less passes: `processor pairs reset` repairs the
 /// effect.
-fn check_time(
+pub(super) fn check_time(
     time: Timestamp,
     received_at: Timestamp,
     record: &SourceRecord<'_>,

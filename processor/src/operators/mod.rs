@@ -4,17 +4,20 @@
 
 mod candles;
 mod entry;
+mod feed;
 mod latest;
 mod pairs;
+mod quotes;
 mod rules;
+mod windows_over;
 
 pub use crate::interval::Interval;
-pub use candles::{
-    CandleStores, Candles, Carrier, FeedState, Gap, STEP_WINDOWS, Seen, Window, merge, single,
-};
+pub use candles::{CandleStores, Candles, Seen, Window, merge, single};
 pub use entry::{Entry, entry};
+pub use feed::{Carrier, Content, FeedState, Gap, STEP_WINDOWS};
 pub use latest::LatestPrices;
 pub use pairs::{Pair, PairCache};
+pub use quotes::{QuoteEntry, QuoteStores, Quotes, merge_spreads, quote_entry};
 pub use rules::{REVISION_HORIZON_MS, is_closed};
 
 /// The result of taking a record.

@@ -40,6 +40,11 @@ pub fn is_closed(interval: Interval, start: Timestamp, clock: Timestamp) -> bool
     })
 }
 
+/// The beginning of the first minute that has not closed by `clock`.
+pub(super) fn first_open_minute(clock: Timestamp) -> Timestamp {
+    Interval::Minute.start(Timestamp(clock.0.saturating_sub(GRACE_MS)))
+}
+
 /// Whether some minute closes between two readings of a clock.
 #[inline]
 pub(super) fn closes_minute(from: Timestamp, to: Timestamp) -> bool {

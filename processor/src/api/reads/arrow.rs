@@ -1,37 +1,25 @@
-//! Candles as an Apache Arrow IPC stream, which pandas and polars read without parsing.
+//! Candles and spreads as an Apache Arrow IPC stream, which pandas and polars read without parsing.
 //!
 //! Decimals are `decimal128(38, 18)` and times are milliseconds in UTC.
 
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
+    Array as _, ArrayRef, BooleanArray, Decimal128Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMillisecondArray,
 };
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, Field, Schema};
 use schemas::decimal::{PRECISION, SCALE};
 
-use crate::api::rows::{CandleRow, Number};
+use crate::api::book_rows::SpreadRow;
+use crate::api::rows::{CandleRow, Number, Time};
 
 /// The candles as one batch.
 pub(super) fn stream(rows: &[CandleRow]) -> Result<Vec<u8>, ArrowError> {
-    let batch = batch(rows)?;
-    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-    writer.write(&batch)?;
-    writer.into_inner()
-}
-
-/// A column: its name, whether it has nulls, and its values.
-type Column = (&'static str, bool, ArrayRef);
-/// A column of decimals, and the field of a row that it holds.
-type Decimals = (&'static str, fn(&CandleRow) -> Option<Number>);
-
-fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
-    let open_time = rows.iter().map(|row| row.open_time.0.0);
-    let open_time = TimestampMillisecondArray::from_iter_values(open_time).with_timezone("UTC");
-    let mut columns: Vec<Column> = vec![("open_time", false, Arc::new(open_time))];
-    let decimals: [Decimals; 8] = [
+    let mut table = Table::new(rows);
+    table.time("open_time", |row| row.open_time);
+    table.decimals(&[
         ("open", |row| row.open),
         ("high", |row| row.high),
         ("low", |row| row.low),
@@ -40,33 +28,105 @@ fn batch(rows: &[CandleRow]) -> Result<RecordBatch, ArrowError> {
         ("quote_volume", |row| row.quote_volume),
         ("taker_buy_base", |row| row.taker_buy_base),
         ("taker_buy_quote", |row| row.taker_buy_quote),
-    ];
-    for (name, get) in decimals {
-        columns.push((name, true, Arc::new(decimal(rows.iter().map(get))?)));
+    ])?;
+    table.long("trades", false, |row| Some(row.trades));
+    table.text("status", |row| row.status);
+    table.int("revision", |row| row.revision);
+    table.flag("gap", |row| row.gap);
+    table.long("coverage_ms", true, |row| row.coverage_ms);
+    table.flag("partial_start", |row| row.partial_start);
+    table.long("missing_trades", true, |row| row.missing_trades);
+    table.flag("complete", |row| row.complete);
+    table.flag("filled", |row| row.filled == Some(true));
+    table.write()
+}
+
+/// The spreads as one batch.
+pub(super) fn spreads(rows: &[SpreadRow]) -> Result<Vec<u8>, ArrowError> {
+    let mut table = Table::new(rows);
+    table.time("open_time", |row| row.open_time);
+    table.long("updates", false, |row| Some(row.updates));
+    table.decimals(&[
+        ("spread_min", |row| row.spread_min),
+        ("spread_max", |row| row.spread_max),
+        ("spread_max_abs", |row| row.spread_max_abs),
+        ("spread_mean", |row| row.spread_mean),
+        ("mid_open", |row| row.mid_open),
+        ("mid_high", |row| row.mid_high),
+        ("mid_low", |row| row.mid_low),
+        ("mid_close", |row| row.mid_close),
+        ("mid_mean", |row| row.mid_mean),
+        ("mid_mean_10", |row| row.mid_mean_10),
+        ("microprice", |row| row.microprice),
+        ("imbalance", |row| row.imbalance),
+    ])?;
+    table.long("coverage_ms", true, |row| row.coverage_ms);
+    table.flag("gap", |row| row.gap);
+    table.text("status", |row| Some(row.status));
+    table.int("revision", |row| Some(row.revision));
+    table.write()
+}
+
+/// A column of decimals, and the field of a row that it holds.
+type Decimals<R> = (&'static str, fn(&R) -> Option<Number>);
+
+/// Columns made of rows, in the order in which they are added.
+struct Table<'a, R> {
+    rows: &'a [R],
+    fields: Vec<Field>,
+    columns: Vec<ArrayRef>,
+}
+
+impl<'a, R> Table<'a, R> {
+    const fn new(rows: &'a [R]) -> Self {
+        Self { rows, fields: Vec::new(), columns: Vec::new() }
     }
-    let long = |get: fn(&CandleRow) -> Option<i64>| -> ArrayRef {
-        Arc::new(rows.iter().map(get).collect::<Int64Array>())
-    };
-    let boolean = |get: fn(&CandleRow) -> Option<bool>| -> ArrayRef {
-        Arc::new(rows.iter().map(get).collect::<BooleanArray>())
-    };
-    let status: StringArray = rows.iter().map(|row| row.status).collect();
-    let revision: Int32Array = rows.iter().map(|row| row.revision).collect();
-    columns.extend([
-        ("trades", false, long(|row| Some(row.trades))),
-        ("status", true, Arc::new(status) as ArrayRef),
-        ("revision", true, Arc::new(revision)),
-        ("gap", false, boolean(|row| Some(row.gap))),
-        ("coverage_ms", true, long(|row| row.coverage_ms)),
-        ("partial_start", false, boolean(|row| Some(row.partial_start))),
-        ("missing_trades", true, long(|row| row.missing_trades)),
-        ("complete", false, boolean(|row| Some(row.complete))),
-        ("filled", false, boolean(|row| Some(row.filled == Some(true)))),
-    ]);
-    let field =
-        |(name, nullable, array): &Column| Field::new(*name, array.data_type().clone(), *nullable);
-    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
-    RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, _, a)| a).collect())
+
+    fn add(&mut self, name: &str, nullable: bool, column: ArrayRef) {
+        self.fields.push(Field::new(name, column.data_type().clone(), nullable));
+        self.columns.push(column);
+    }
+
+    fn time(&mut self, name: &str, get: fn(&R) -> Time) {
+        let times = self.rows.iter().map(|row| get(row).0.0);
+        let times = TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC");
+        self.add(name, false, Arc::new(times));
+    }
+
+    fn decimals(&mut self, columns: &[Decimals<R>]) -> Result<(), ArrowError> {
+        for (name, get) in columns {
+            let column = decimal(self.rows.iter().map(get))?;
+            self.add(name, true, Arc::new(column));
+        }
+        Ok(())
+    }
+
+    fn long(&mut self, name: &str, nullable: bool, get: fn(&R) -> Option<i64>) {
+        let column: Int64Array = self.rows.iter().map(get).collect();
+        self.add(name, nullable, Arc::new(column));
+    }
+
+    fn int(&mut self, name: &str, get: fn(&R) -> Option<i32>) {
+        let column: Int32Array = self.rows.iter().map(get).collect();
+        self.add(name, true, Arc::new(column));
+    }
+
+    fn text(&mut self, name: &str, get: fn(&R) -> Option<&'static str>) {
+        let column: StringArray = self.rows.iter().map(get).collect();
+        self.add(name, true, Arc::new(column));
+    }
+
+    fn flag(&mut self, name: &str, get: fn(&R) -> bool) {
+        let column: BooleanArray = self.rows.iter().map(|row| Some(get(row))).collect();
+        self.add(name, false, Arc::new(column));
+    }
+
+    fn write(self) -> Result<Vec<u8>, ArrowError> {
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(self.fields)), self.columns)?;
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+        writer.write(&batch)?;
+        writer.into_inner()
+    }
 }
 
 fn decimal(values: impl Iterator<Item = Option<Number>>) -> Result<Decimal128Array, ArrowError> {
@@ -78,7 +138,6 @@ fn decimal(values: impl Iterator<Item = Option<Number>>) -> Result<Decimal128Arr
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::Array as _;
     use arrow_array::cast::AsArray as _;
     use arrow_array::types::Decimal128Type;
     use arrow_schema::DataType;

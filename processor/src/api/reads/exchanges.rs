@@ -1,4 +1,4 @@
-//! `/v1/exchanges`: the feed's health and the pairs of each exchange.
+//! `/v1/exchanges`: the feed's health, the pairs of each exchange, and the books that are out of sync.
 //!
 //! The list of exchanges comes from every pair. It is gathered at most ten times a second; the
 //! answer states its age.
@@ -20,7 +20,7 @@ use crate::api::exchange_cache::{ByExchange, ExchangeState, Health};
 use crate::api::extent::Extent;
 use crate::api::params::{MAX_LAG, part};
 use crate::api::read_service::{ReadContext, ReadService};
-use crate::api::rows::{AsText, SeenRow, Time};
+use crate::api::rows::{AsText, PairRow, SeenRow, Time};
 
 /// Pairs of one answer: more than the largest venue lists.
 const MAX_PAIRS: usize = 10_000;
@@ -38,11 +38,23 @@ struct ExchangeRow {
     last_gap_from: Option<Time>,
     last_gap_until: Option<Time>,
     last_gap_reason: Option<String>,
+    /// Pairs whose books are followed, and those of them that are out of sync.
+    books: usize,
+    books_out_of_sync: usize,
+}
+
+/// A row as JSON, which also names pairs.
+#[derive(Serialize)]
+struct NamedRow<'a> {
+    #[serde(flatten)]
+    row: ExchangeRow,
+    /// The first pairs whose books are out of sync.
+    out_of_sync: Vec<PairRow<'a>>,
 }
 
 #[derive(Serialize)]
-struct Exchanges {
-    exchanges: Vec<ExchangeRow>,
+struct Exchanges<'a> {
+    exchanges: Vec<NamedRow<'a>>,
 }
 
 impl ExchangeRow {
@@ -62,6 +74,8 @@ impl ExchangeRow {
             last_gap_from: gap.map(|gap| AsText(gap.from)),
             last_gap_until: gap.map(|gap| AsText(gap.until)),
             last_gap_reason: gap.map(|gap| gap.reason.clone()),
+            books: known.books.pairs,
+            books_out_of_sync: known.books.out_of_sync,
         }
     }
 }
@@ -79,12 +93,13 @@ pub(crate) async fn exchanges(
         let now = reading.now;
         let (known, extent) = cache.get(now, may_be_kept, || gather(reading))?;
         reading.extent.merge(extent);
-        let row =
-            |(name, known): (&String, &ExchangeState)| ExchangeRow::new(name.clone(), known, now);
-        let rows: Vec<_> = known.iter().map(row).collect();
+        let rows = known.iter().map(|(name, known)| NamedRow {
+            row: ExchangeRow::new(name.clone(), known, now),
+            out_of_sync: known.books.named.iter().map(PairRow::from).collect(),
+        });
         match format {
-            MediaType::Csv => Representation::csv(rows.into_iter()),
-            _ => Representation::json(&Exchanges { exchanges: rows }),
+            MediaType::Csv => Representation::csv(rows.map(|named| named.row)),
+            _ => Representation::json(&Exchanges { exchanges: rows.collect() }),
         }
     };
     service.read(ask, route).await
@@ -99,6 +114,9 @@ fn gather(reading: &mut ReadContext<'_>) -> Result<(ByExchange, Extent)> {
         for (pair, latest) in reader.prices(&[])? {
             known.entry(pair.exchange).or_default().price(&latest);
         }
+    }
+    for (pair, top) in reading.tops()? {
+        known.entry(pair.exchange.clone()).or_default().top(pair, &top);
     }
     Ok((known, reading.extent.clone()))
 }

@@ -50,6 +50,18 @@ impl PairName {
     }
 }
 
+/// The pairs of a body, at most [`MAX_PAIRS`], each with valid names.
+pub(super) fn checked_pairs(
+    body: Result<Json<Vec<PairName>>, JsonRejection>,
+) -> Result<Vec<PairKey>> {
+    let Json(asked) = body?;
+    if asked.len() > MAX_PAIRS {
+        let reason = format!("body: {} pairs, of at most {MAX_PAIRS}", asked.len());
+        return Err(Refusal::bad(reason));
+    }
+    asked.into_iter().map(PairName::pair).collect()
+}
+
 #[derive(Serialize)]
 struct Many<'a> {
     found: Vec<LatestRow<'a>>,
@@ -65,12 +77,7 @@ pub(crate) async fn many(
 ) -> Result<Response> {
     ask.params.only(&[])?;
     let format = ask.format(&FORMATS)?;
-    let Json(asked) = body?;
-    if asked.len() > MAX_PAIRS {
-        let reason = format!("body: {} pairs, of at most {MAX_PAIRS}", asked.len());
-        return Err(Refusal::bad(reason));
-    }
-    let pairs = asked.into_iter().map(PairName::pair).collect::<Result<Vec<_>, _>>()?;
+    let pairs = checked_pairs(body)?;
     let route = move |reading: &mut ReadContext<'_>| {
         let mut many = Many { found: Vec::new(), missing: Vec::new() };
         for pair in &pairs {

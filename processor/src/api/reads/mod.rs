@@ -6,10 +6,14 @@
 //! | `/v1/candles` | `candles`; `fill` adds windows without trades, `arrow` writes Arrow IPC |
 //! | `/v1/exchanges`, `/v1/exchanges/{exchange}/pairs` | `exchanges` |
 //! | `/v1/bases/{base}` | `bases` |
+//! | `/v1/quotes`, `/v1/book`, `/v1/spreads` | `quotes`, `book`, `spreads` |
 
 mod arrow;
 pub(super) mod bases;
+pub(super) mod book;
 pub(super) mod candles;
 pub(super) mod exchanges;
 mod fill;
 pub(super) mod latest;
+pub(super) mod quotes;
+pub(super) mod spreads;

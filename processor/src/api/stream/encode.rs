@@ -1,14 +1,25 @@
 //! Updates as JSON: decimals and times are strings, as in every answer.
 
-use schemas::{Candle, CandleKey, LatestPrice, PairKey};
+use schemas::{Book, Candle, CandleKey, LatestPrice, PairKey, TopOfBook};
 use serde::Serialize;
 
+use crate::api::book_rows::{BookRow, QuoteRow};
 use crate::api::rows::{AsText, CandleRow, LatestRow, Time};
 use crate::operators::Interval;
 
 /// Appends the newest price of a pair.
 pub(super) fn latest(pair: &PairKey, latest: &LatestPrice, out: &mut String) {
     append(&LatestRow::new(pair, latest), out);
+}
+
+/// Appends the top of a pair's book.
+pub(super) fn quote(pair: &PairKey, top: &TopOfBook, out: &mut String) {
+    append(&QuoteRow::new(pair, top), out);
+}
+
+/// Appends a pair's book, with every level of its record.
+pub(super) fn book(pair: &PairKey, book: &Book, out: &mut String) {
+    append(&BookRow::new(pair, book, usize::MAX, None), out);
 }
 
 #[derive(Serialize)]

@@ -16,15 +16,24 @@ pub(super) enum Channel {
     Latest,
     /// Candles.
     Candles(Interval),
+    /// The top of each book.
+    Quotes,
+    /// The book of each pair.
+    Book,
 }
 
+/// The number of channels.
+pub(super) const CHANNELS: usize = 6;
+
 impl Channel {
-    /// Every channel.
-    pub(super) const ALL: [Self; 4] = [
+    /// Every channel. A resume token has the index, so a new channel is added at the end.
+    pub(super) const ALL: [Self; CHANNELS] = [
         Self::Latest,
         Self::Candles(Interval::Minute),
         Self::Candles(Interval::Hour),
         Self::Candles(Interval::Day),
+        Self::Quotes,
+        Self::Book,
     ];
 
     /// Its index in [`Self::ALL`].
@@ -34,6 +43,8 @@ impl Channel {
             Self::Candles(Interval::Minute) => 1,
             Self::Candles(Interval::Hour) => 2,
             Self::Candles(Interval::Day) => 3,
+            Self::Quotes => 4,
+            Self::Book => 5,
         }
     }
 
@@ -42,6 +53,8 @@ impl Channel {
         match self {
             Self::Latest => Topic::Latest,
             Self::Candles(interval) => interval.topic(),
+            Self::Quotes => Topic::TopOfBook,
+            Self::Book => Topic::Books,
         }
     }
 
@@ -57,14 +70,15 @@ impl Channel {
 
     /// Parses the name of a channel and the interval.
     pub(super) fn parse(name: &str, interval: Option<&str>) -> Result<Self, String> {
-        if name == Self::Latest.name() {
+        let without_interval = [Self::Latest, Self::Quotes, Self::Book];
+        if let Some(channel) = without_interval.into_iter().find(|channel| channel.name() == name) {
             return match interval {
-                None => Ok(Self::Latest),
+                None => Ok(channel),
                 Some(_) => Err(format!("channel {name} has no interval")),
             };
         }
         if name != Self::Candles(Interval::Minute).name() {
-            return Err(format!("channel is not {} or candles", Self::Latest.name()));
+            return Err("channel is not latest, candles, quotes or book".into());
         }
         let interval = interval.unwrap_or(Interval::Minute.as_str());
         let interval = Interval::parse(interval).ok_or("interval is not 1m, 1h or 1d")?;
@@ -76,14 +90,25 @@ impl Channel {
         match self {
             Self::Latest => Topic::Latest.base_name(),
             Self::Candles(_) => "candles",
+            Self::Quotes => "quotes",
+            Self::Book => "book",
         }
     }
 
     /// The length of its candles, if it has candles.
     pub(super) const fn interval(self) -> Option<Interval> {
         match self {
-            Self::Latest => None,
             Self::Candles(interval) => Some(interval),
+            Self::Latest | Self::Quotes | Self::Book => None,
+        }
+    }
+
+    /// Rows of one snapshot. A book has fifty levels, so the limit keeps its snapshot within the bytes
+    /// that may wait for a client.
+    pub(super) const fn max_rows(self) -> usize {
+        match self {
+            Self::Book => 1_000,
+            Self::Latest | Self::Candles(_) | Self::Quotes => 20_000,
         }
     }
 }

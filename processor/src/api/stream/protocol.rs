@@ -255,6 +255,8 @@ mod tests {
             (r#"{"op":"subscribe","id":1,"channel":"trades"}"#, "channel"),
             (r#"{"op":"subscribe","id":1,"channel":"latest","interval":"1m"}"#, "interval"),
             (r#"{"op":"subscribe","id":1,"channel":"candles","interval":"2m"}"#, "interval"),
+            (r#"{"op":"subscribe","id":1,"channel":"quotes","interval":"1m"}"#, "interval"),
+            (r#"{"op":"subscribe","id":1,"channel":"books"}"#, "candles, quotes or book"),
             (r#"{"op":"subscribe","id":1,"channel":"latest","base":""}"#, "base"),
             (r#"{"op":"unsubscribe"}"#, "id"),
             (r#"{"op":"dance","id":1}"#, "op"),

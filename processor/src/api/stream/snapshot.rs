@@ -1,22 +1,25 @@
 //! Rows read from the stores: snapshots, the missed changes of a client that resumes, and live
 //! hours.
+//!
+//! A snapshot has at most [`Channel::max_rows`] rows. A wider pattern gets so many, and a warning is
+//! logged.
 
 use std::sync::Arc;
 
 use schemas::{Basis, CandleKey, Codec, PairKey, Timestamp};
 use streams::runtime::Queries;
+use streams::store::Committed;
 use streams::{Error, Result};
 
 use super::encode;
 use super::pattern::{Channel, Pattern};
 use super::recent_changes::Key;
 use crate::api::budget::{Budget, SharedText};
+use crate::api::pair_store::PairStore;
 use crate::api::store_reader::{CandleRange, StoreReader};
 use crate::operators::Interval;
 use crate::store_keys;
 
-/// Rows of one snapshot. A wider pattern gets so many, and a warning is logged.
-pub(super) const MAX_ROWS: usize = 20_000;
 /// Bytes of one message, beyond which the next one begins, so that a client's other messages are
 /// not delayed.
 const MAX_PART: usize = 64 << 10;
@@ -50,8 +53,9 @@ impl Rows {
         self.count == 0
     }
 
-    fn is_full(&self) -> bool {
-        self.count >= MAX_ROWS
+    /// Whether a snapshot of the channel holds no more rows.
+    fn is_full(&self, channel: Channel) -> bool {
+        self.count >= channel.max_rows()
     }
 
     /// The text of the only row.
@@ -68,53 +72,123 @@ impl Rows {
     }
 }
 
-/// The stores of this process at one moment.
+/// The stores of this process at one moment, by partition.
 pub(super) struct LocalStores {
     codec: Arc<Codec>,
-    /// By partition.
+    /// Prices and candles.
     here: Vec<(i32, StoreReader)>,
+    /// The tops of books, whose partitions are those of `quotes`.
+    tops: Vec<(i32, Arc<Committed>)>,
+    /// Books: a table, of which each process has every partition.
+    books: Vec<(i32, Arc<Committed>)>,
 }
 
 impl LocalStores {
     /// Takes the stores.
     pub(super) fn new(queries: &Queries, codec: &Arc<Codec>) -> Self {
-        let here = StoreReader::of_partitions(queries, codec);
-        Self { codec: Arc::clone(codec), here }
+        Self {
+            codec: Arc::clone(codec),
+            here: StoreReader::of_partitions(queries, codec),
+            tops: queries.stores(Channel::Quotes.store()),
+            books: queries.stores(Channel::Book.store()),
+        }
     }
 
     fn reader(&self, partition: i32) -> Option<&StoreReader> {
         self.here.iter().find(|(known, _)| *known == partition).map(|(_, reader)| reader)
     }
 
-    /// The partitions.
-    pub(super) fn partitions(&self) -> Vec<i32> {
-        self.here.iter().map(|(partition, _)| *partition).collect()
+    /// The partitions of a channel's store.
+    pub(super) fn partitions(&self, channel: Channel) -> Vec<i32> {
+        match channel {
+            Channel::Latest | Channel::Candles(_) => {
+                self.here.iter().map(|(partition, _)| *partition).collect()
+            }
+            Channel::Quotes => self.tops.iter().map(|(partition, _)| *partition).collect(),
+            Channel::Book => self.books.iter().map(|(partition, _)| *partition).collect(),
+        }
+    }
+
+    /// The store of a channel in a partition.
+    fn store(&self, channel: Channel, partition: i32) -> Result<Option<&Committed>> {
+        let stores = match channel {
+            Channel::Latest | Channel::Candles(_) => {
+                let reader = self.reader(partition);
+                return reader.map(|reader| reader.store(channel.topic())).transpose();
+            }
+            Channel::Quotes => &self.tops,
+            Channel::Book => &self.books,
+        };
+        Ok(stores.iter().find(|(known, _)| *known == partition).map(|(_, store)| &**store))
     }
 
     /// Adds the rows that match a pattern. Returns the number of pairs read.
     pub(super) fn snapshot(&self, pattern: &Pattern, rows: &mut Rows) -> Result<usize> {
+        let (looked_at, left_out) = match pattern.channel {
+            Channel::Latest | Channel::Candles(_) => self.prices(pattern, rows)?,
+            Channel::Quotes => self.by_pair(pattern, &self.tops, rows)?,
+            Channel::Book => self.by_pair(pattern, &self.books, rows)?,
+        };
+        if left_out > 0 {
+            tracing::warn!(left_out, "a snapshot was cut short: the pattern is too wide");
+        }
+        Ok(looked_at)
+    }
+
+    /// Adds prices or candles. Returns the pairs read, and those that no longer fit.
+    fn prices(&self, pattern: &Pattern, rows: &mut Rows) -> Result<(usize, usize)> {
         let (mut looked_at, mut left_out) = (0, 0);
-        // The keys begin with the base and the quote.
-        let base = pattern.base.as_deref();
-        let prefix = base.map(|base| store_keys::pair_prefix(base, pattern.quote.as_deref()));
+        let prefix = prefix(pattern);
         for (_, reader) in &self.here {
             let pairs = match pattern.pair() {
                 Some(pair) => vec![pair],
-                None => reader.pairs(prefix.as_deref().unwrap_or_default())?,
+                None => reader.pairs(&prefix)?,
             };
             looked_at += pairs.len();
             for pair in pairs.iter().filter(|pair| pattern.matches(pair)) {
-                if rows.is_full() {
+                if rows.is_full(pattern.channel) {
                     left_out += 1;
                 } else {
                     Self::newest(reader, pattern.channel, pair, rows)?;
                 }
             }
         }
-        if left_out > 0 {
-            tracing::warn!(left_out, "a snapshot was cut short: the pattern is too wide");
+        Ok((looked_at, left_out))
+    }
+
+    /// Adds the values of stores whose keys are pairs. Returns the pairs read, and those that no longer
+    /// fit.
+    fn by_pair(
+        &self,
+        pattern: &Pattern,
+        stores: &[(i32, Arc<Committed>)],
+        rows: &mut Rows,
+    ) -> Result<(usize, usize)> {
+        let (channel, prefix) = (pattern.channel, prefix(pattern));
+        let (mut looked_at, mut left_out) = (0, 0);
+        for (partition, store) in stores {
+            let store = PairStore::new(&self.codec, store, channel.topic());
+            let mut add = |pair: PairKey, value: &[u8]| {
+                looked_at += 1;
+                if !pattern.matches(&pair) {
+                    return Ok(());
+                }
+                if rows.is_full(channel) {
+                    left_out += 1;
+                    return Ok(());
+                }
+                self.row(*partition, &ChangedKey::Pair(channel, pair), Some(value), rows)
+            };
+            match pattern.pair() {
+                Some(pair) => {
+                    if let Some(value) = store.bytes(&pair)? {
+                        add(pair, &value)?;
+                    }
+                }
+                None => store.visit(&prefix, add)?,
+            }
         }
-        Ok(looked_at)
+        Ok((looked_at, left_out))
     }
 
     /// Adds the newest price of a pair, or its two newest candles.
@@ -152,9 +226,9 @@ impl LocalStores {
     ) -> Result<()> {
         for (partition, key) in keys {
             let Some(changed) = ChangedKey::read(pattern.channel, key) else { continue };
-            let reader = self.reader(*partition);
-            let Some(reader) = reader.filter(|_| pattern.matches(changed.pair())) else { continue };
-            let value = reader.store(pattern.channel.topic())?.get(key)?;
+            let store = self.store(pattern.channel, *partition)?;
+            let Some(store) = store.filter(|_| pattern.matches(changed.pair())) else { continue };
+            let value = store.get(key)?;
             self.row(*partition, &changed, value.as_deref(), rows)?;
         }
         Ok(())
@@ -170,11 +244,19 @@ impl LocalStores {
     ) -> Result<()> {
         let corrupt = |error: schemas::DecodeError| Error::Corrupt(error.to_string());
         match (key, value) {
-            (ChangedKey::Pair(pair), Some(value)) => {
+            (ChangedKey::Pair(Channel::Quotes, pair), Some(value)) => {
+                let top = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::quote(pair, &top, out));
+            }
+            (ChangedKey::Pair(Channel::Book, pair), Some(value)) => {
+                let book = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::book(pair, &book, out));
+            }
+            (ChangedKey::Pair(_, pair), Some(value)) => {
                 let latest = self.codec.decode(value).map_err(corrupt)?;
                 rows.push(|out| encode::latest(pair, &latest, out));
             }
-            (ChangedKey::Pair(pair), None) => rows.push(|out| encode::deleted(pair, None, out)),
+            (ChangedKey::Pair(_, pair), None) => rows.push(|out| encode::deleted(pair, None, out)),
             (ChangedKey::Candle(Interval::Minute, key), Some(value)) => {
                 let candle = self.codec.decode(value).map_err(corrupt)?;
                 rows.push(|out| encode::candle(Interval::Minute, key, &candle, out));
@@ -208,10 +290,18 @@ impl LocalStores {
     }
 }
 
+/// The beginning of the store keys of the pairs that a pattern can match: keys begin with the base and
+/// the quote.
+fn prefix(pattern: &Pattern) -> Vec<u8> {
+    let base = pattern.base.as_deref();
+    let prefix = base.map(|base| store_keys::pair_prefix(base, pattern.quote.as_deref()));
+    prefix.unwrap_or_default()
+}
+
 /// A store key, parsed.
 pub(super) enum ChangedKey {
-    /// The key of a newest price.
-    Pair(PairKey),
+    /// The key of a channel that has one value for each pair.
+    Pair(Channel, PairKey),
     /// The key of a candle.
     Candle(Interval, CandleKey),
 }
@@ -220,7 +310,9 @@ impl ChangedKey {
     /// Parses a key of a channel's store.
     pub(super) fn read(channel: Channel, key: &[u8]) -> Option<Self> {
         match channel {
-            Channel::Latest => store_keys::read_pair(key).map(Self::Pair),
+            Channel::Latest | Channel::Quotes | Channel::Book => {
+                store_keys::read_pair(key).map(|pair| Self::Pair(channel, pair))
+            }
             Channel::Candles(interval) => {
                 store_keys::typed_candle_key(key).map(|key| Self::Candle(interval, key))
             }
@@ -230,7 +322,7 @@ impl ChangedKey {
     /// Its pair.
     pub(super) const fn pair(&self) -> &PairKey {
         match self {
-            Self::Pair(pair) => pair,
+            Self::Pair(_, pair) => pair,
             Self::Candle(_, key) => &key.pair,
         }
     }

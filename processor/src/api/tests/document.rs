@@ -131,7 +131,8 @@ const HANDSHAKE: [(&str, &str); 4] = [
 
 /// A request of an operation that has an answer.
 fn good<'a>(path: &'a str, method: &'a str) -> Asked<'a> {
-    let named = ["/v1/latest", "/v1/candles"].contains(&path) && method == "get";
+    let of_a_pair = ["/v1/latest", "/v1/candles", "/v1/quotes", "/v1/book", "/v1/spreads"];
+    let named = of_a_pair.contains(&path) && method == "get";
     let query = match path {
         "/v1/events" => "channel=latest",
         _ if named => BTC,

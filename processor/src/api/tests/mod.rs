@@ -1,5 +1,7 @@
 //! Requests and answers of each route.
 
+mod books;
+mod commands;
 mod document;
 mod guards;
 mod hostile;
@@ -7,5 +9,6 @@ mod ranges;
 mod reads;
 mod refusals;
 mod sockets;
+mod spreads;
 mod tls;
 mod world;

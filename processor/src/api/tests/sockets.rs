@@ -56,7 +56,17 @@ impl Server {
         limits: ConnectionLimits,
         tls: Option<std::sync::Arc<rustls::ServerConfig>>,
     ) -> Outcome<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), routes, limits, tls).await
+    }
+
+    /// The same at an address, whose last server has ended.
+    pub(super) async fn start_at(
+        address: SocketAddr,
+        routes: Router,
+        limits: ConnectionLimits,
+        tls: Option<std::sync::Arc<rustls::ServerConfig>>,
+    ) -> Outcome<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let metrics = ConnectionMetrics::new(&Registry::new())?;
         let (stop, stopped) = oneshot::channel();

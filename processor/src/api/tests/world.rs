@@ -8,10 +8,11 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use prometheus::Registry;
+use schemas::avro::Record;
 use schemas::topic::Topic;
-use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Timestamp};
+use schemas::{Codec, Decimal, FeedMark, MarketEvent, PairKey, Proof, Quote, Timestamp};
 use serde_json::Value;
-use streams::record::{Batch, Offset, TaskId};
+use streams::record::{Batch, Offset, SubTopologyId, TaskId};
 use streams::runtime::{Queries, Stop};
 use streams::store::{Committed, MemoryStore, Moment};
 use streams::{Task, Topology};
@@ -19,7 +20,7 @@ use tower::ServiceExt as _;
 
 use crate::api::store_reader::StoreReader;
 use crate::api::{AccessPolicy, Budget, ReadService, router, stream};
-use crate::topology::topology;
+use crate::topology::{Topologies, store_name, topology};
 
 pub(super) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -38,25 +39,25 @@ pub(super) const fn minute(minute: i64) -> i64 {
     EPOCH + minute * 60_000
 }
 
-pub(super) struct World {
-    codec: Arc<Codec>,
-    topology: Topology,
+/// One task, and its stores by name.
+struct Part {
     task: Task,
+    names: Vec<String>,
     next: i64,
-    /// The memory of its readers.
-    pub(super) budget: Budget,
 }
 
-impl World {
-    pub(super) fn new() -> Outcome<Self> {
-        let codec = Arc::new(Codec::offline());
-        let topology = topology(&codec, "")?;
-        let store = |_| Arc::new(Committed::new(Box::new(MemoryStore::default())));
-        let stores = topology.stores().map(store).collect();
-        let mut task = Task::new(&topology, TaskId::new(0, 0), stores, 1 << 20)?;
+impl Part {
+    fn new(topology: &Topology, of: SubTopologyId) -> Outcome<Self> {
+        let specs = topology.sub_topology(of).stores();
+        let names = specs.iter().map(|spec| spec.name.clone()).collect();
+        let mut task = Task::new(
+            topology,
+            TaskId::new(of.0, 0),
+            specs.iter().map(|_| store()).collect(),
+            1 << 20,
+        )?;
         task.run(None);
-        let budget = Budget::new(64 << 20);
-        Ok(Self { codec, topology, task, next: 0, budget })
+        Ok(Self { task, names, next: 0 })
     }
 
     fn pipe(&mut self, key: &[u8], value: &[u8], time: i64) -> Outcome {
@@ -71,9 +72,83 @@ impl World {
         Ok(())
     }
 
+    /// The stores with their names.
+    fn stores(&self) -> impl Iterator<Item = (&str, &Arc<Committed>)> {
+        self.names.iter().map(String::as_str).zip(self.task.stores())
+    }
+}
+
+fn store() -> Arc<Committed> {
+    Arc::new(Committed::new(Box::new(MemoryStore::default())))
+}
+
+pub(super) struct World {
+    codec: Arc<Codec>,
+    prices: Part,
+    quotes: Part,
+    /// The table `books`.
+    books: Arc<Committed>,
+    /// The memory of its readers.
+    pub(super) budget: Budget,
+}
+
+impl World {
+    pub(super) fn new() -> Outcome<Self> {
+        let codec = Arc::new(Codec::offline());
+        let topology = topology(&codec, "", Topologies::ALL)?;
+        let part = |topic: Topic| {
+            let of = topology.of_source(topic.base_name()).ok_or("no such source")?;
+            Part::new(&topology, of)
+        };
+        let (prices, quotes) = (part(Topic::Events)?, part(Topic::Quotes)?);
+        let budget = Budget::new(64 << 20);
+        Ok(Self { codec, prices, quotes, books: store(), budget })
+    }
+
+    /// A quote with sizes of one; a side without a price is empty.
+    pub(super) fn quote(
+        &mut self,
+        pair: (&str, &str, &str),
+        [bid, ask]: [Option<&str>; 2],
+        time: i64,
+    ) -> Outcome {
+        let key = self.codec.to_bytes(&PairKey::new(pair.0, pair.1, pair.2));
+        let price = |text: Option<&str>| text.map(str::parse::<Decimal>).transpose();
+        let (bid, ask) = (price(bid)?, price(ask)?);
+        let quote = Quote {
+            bid,
+            bid_size: bid.map(|_| Decimal::ONE),
+            ask,
+            ask_size: ask.map(|_| Decimal::ONE),
+            ..Quote::empty(Proof::None, Timestamp(time))
+        };
+        let value = self.codec.to_bytes(&quote);
+        self.quotes.pipe(&key, &value, time)
+    }
+
+    /// A mark of a pair's book: out of sync since `from`, and until a time if it is over.
+    pub(super) fn lost_sync(
+        &mut self,
+        pair: (&str, &str, &str),
+        from: i64,
+        until: Option<i64>,
+    ) -> Outcome {
+        let now = until.unwrap_or(from);
+        let mark = FeedMark {
+            part: Some(schemas::Part::Book),
+            reason: "SEQUENCE_GAP".into(),
+            gap_from: until.map(|_| Timestamp(from)),
+            gap_until: until.map(Timestamp),
+            ..FeedMark::healthy("1", Timestamp(from), Timestamp(now))
+        };
+        let key = self.codec.to_bytes(&PairKey::new(pair.0, pair.1, pair.2));
+        let value = self.codec.to_bytes(&mark);
+        self.quotes.pipe(&key, &value, now)
+    }
+
     /// Reads its stores.
     pub(super) fn reader(&self) -> StoreReader {
-        StoreReader::of_task(&self.task)
+        StoreReader::of_task(&self.prices.task)
     }
 
     /// A trade of one unit.
@@ -81,7 +156,7 @@ impl World {
         let key = self.codec.to_bytes(&PairKey::new(pair.0, pair.1, pair.2));
         let event = MarketEvent::trade(price.parse()?, Decimal::ONE, Timestamp(time));
         let value = self.codec.to_bytes(&event);
-        self.pipe(&key, &value, time)
+        self.prices.pipe(&key, &value, time)
     }
 
     /// A feed's clock.
@@ -99,20 +174,35 @@ impl World {
     fn marked(&mut self, exchange: &str, mark: &FeedMark) -> Outcome {
         let key = self.codec.to_bytes(&PairKey::feed(exchange));
         let value = self.codec.to_bytes(mark);
-        self.pipe(&key, &value, mark.received_at.0)
+        self.prices.pipe(&key, &value, mark.received_at.0)
+    }
+
+    /// Every store with its name.
+    fn stores(&self) -> impl Iterator<Item = (&str, &Arc<Committed>)> {
+        let books = (store_name(Topic::Books), &self.books);
+        self.prices.stores().chain(self.quotes.stores()).chain([books])
+    }
+
+    /// Puts a value into the store of a topic.
+    pub(super) fn put(&self, topic: Topic, key: &[u8], value: &impl Record) {
+        let value = self.codec.to_bytes(value);
+        let found = self.stores().find(|(name, _)| *name == store_name(topic));
+        if let Some((_, store)) = found {
+            store.commit(std::iter::once((key, Some(&value[..]))));
+        }
     }
 
     /// The stores say that they are so old.
     pub(super) fn is_of(&self, next: i64, time: i64) {
-        for store in self.task.stores() {
+        for (_, store) in self.stores() {
             store.freshness().claims(Offset(next));
             store.freshness().complete(moment(time));
         }
     }
 
     pub(super) fn service(&self) -> ReadService {
-        let names = self.topology.stores().map(|spec| spec.name.clone());
-        let queries = Queries::of_partition(names.zip(self.task.stores().iter().cloned()));
+        let stores = self.stores().map(|(name, store)| (name.to_owned(), Arc::clone(store)));
+        let queries = Queries::of_partition(stores);
         let service = ReadService::new(
             queries,
             Arc::clone(&self.codec),
@@ -219,6 +309,7 @@ pub(super) fn small() -> Outcome<World> {
     world.trade(("BTC", "EUR", "kraken"), "90", minute(1))?;
     world.mark("coinbase", minute(6), NOW.0 - 1_000)?;
     world.mark("kraken", minute(3) + 500, NOW.0 - 60_000)?;
+    super::books::fill(&world)?;
     world.is_of(42, NOW.0 - 250);
     Ok(world)
 }

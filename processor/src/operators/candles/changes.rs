@@ -26,13 +26,13 @@ use schemas::{Basis, Candle, FeedMark, LatestPrice, PairChange, Status, Timestam
 use streams::Context;
 use streams::punctuation::{PunctuationType, Schedule};
 
-use super::feed::FeedState;
 use super::feeds::{Feeds, MarkCause};
 use super::index::PairIndex;
 use super::tables::Tables;
 use super::window::{Window, add_to_parent};
 use super::windows::{BASES, Windows};
 use crate::interval::Interval;
+use crate::operators::feed::FeedState;
 use crate::operators::pairs::exchange_of;
 use crate::operators::rules::{ENDED_KEPT_MS, LAST_WORDS_MS, REVISION_HORIZON_MS, is_closed};
 use crate::operators::{Entry, Result};

@@ -19,16 +19,11 @@ use schemas::{Basis, FeedMark, LatestPrice, MarketEvent, Status, Timestamp};
 use streams::Context;
 use streams::store::{StoreEntry, StoreHandle, ValueRef};
 
-use super::feed::{Carrier, FeedState, Gap, GapLookup, PairFeed, Span, Work, union};
 use super::windows::{BASES, WindowStart, Windows};
 use crate::interval::Interval;
-use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
+use crate::operators::feed::{Carrier, FeedState, FeedStates, Gap, GapLookup, Span, union};
+use crate::operators::pairs::{AFTER_ALL, exchange_of};
 use crate::operators::{CandleStores, Entry, Pair, Result};
-
-/// Exchanges per page when an unfinished mark is searched.
-const PAGE: usize = 256;
-/// Above the store keys of all feeds, below those of pairs.
-const AFTER_FEEDS: [u8; 2] = [0, 1];
 
 /// The reason to update a window's marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,39 +36,36 @@ pub(super) enum MarkCause {
     FeedChanged,
 }
 
-/// An exchange, as the last part of a key, and the rest of its mark.
-pub(super) type Unfinished = (Box<[u8]>, Work);
-
 /// The states of feeds and of pairs, and the newest prices, whose times are the pairs' clocks.
 pub(super) struct Feeds {
     latest: StoreHandle<LatestPrice>,
-    states: StoreHandle<FeedState>,
-    /// The key of the last look-up, kept to reuse its memory.
-    key: Vec<u8>,
+    states: FeedStates,
 }
 
 impl Feeds {
     /// The tables of a task.
     pub(super) fn new(stores: &CandleStores) -> Self {
-        Self { latest: stores.latest.clone(), states: stores.feeds.clone(), key: Vec::new() }
+        Self { latest: stores.latest.clone(), states: FeedStates::new(stores.feeds.clone()) }
     }
 
     /// The state of an exchange's feed.
     pub(super) fn exchange(&mut self, exchange: &[u8]) -> Result<StoreEntry<'_, FeedState>> {
-        self.key.clear();
-        self.key.extend_from_slice(&NO_PAIR);
-        self.key.extend_from_slice(exchange);
-        Ok(self.states.entry(&self.key)?)
+        self.states.exchange(exchange)
+    }
+
+    /// The states of all feeds and pairs.
+    pub(super) const fn states(&mut self) -> &mut FeedStates {
+        &mut self.states
     }
 
     /// The clock of an exchange's feed.
     pub(super) fn clock(&mut self, exchange: &[u8]) -> Result<Option<Timestamp>> {
-        Ok(self.exchange(exchange)?.as_ref().and_then(FeedState::clock))
+        self.states.clock(exchange)
     }
 
     /// The own state of a pair.
     pub(super) fn pair(&self, pair: &[u8]) -> Result<StoreEntry<'_, FeedState>> {
-        Ok(self.states.entry(pair)?)
+        self.states.pair(pair)
     }
 
     /// The newest price of a pair.
@@ -84,7 +76,7 @@ impl Feeds {
     /// Deletes a pair's newest price and own state.
     pub(super) fn delete_pair(&self, pair: &[u8]) -> Result<()> {
         self.latest.remove(pair)?;
-        Ok(self.states.remove(pair)?)
+        Ok(self.states.store().remove(pair)?)
     }
 
     /// The time of the newest event of a pair.
@@ -117,7 +109,7 @@ impl Feeds {
         event: &MarketEvent,
         (start, end): Span,
     ) -> Result<(Option<Timestamp>, GapLookup)> {
-        let feed = self.states.get_near(&pair.in_feeds, pair.feed())?;
+        let feed = self.states.store().get_near(&pair.in_feeds, pair.feed())?;
         let look_up = |feed: ValueRef<'_, FeedState>| {
             (feed.clock(), feed.look_up(pair.key(), event, start, end))
         };
@@ -131,37 +123,8 @@ impl Feeds {
         event: &MarketEvent,
         (start, end): Span,
     ) -> Result<GapLookup> {
-        let own = self.states.get(pair)?;
+        let own = self.states.store().get(pair)?;
         Ok(own.map(|own| own.look_up(pair, event, start, end)).unwrap_or_default())
-    }
-
-    /// The part of a pair's own state that concerns a window. It is looked up only if the exchange
-    /// has several connections, or some pair's own state may have a gap.
-    fn pair_feed(&mut self, pair: &[u8], start: Timestamp) -> Result<PairFeed> {
-        let may_add = |feed: &FeedState| feed.has_connections() || feed.has_spilled(start);
-        if !self.exchange(exchange_of(pair))?.as_ref().is_some_and(may_add) {
-            return Ok(PairFeed::default());
-        }
-        Ok(self.states.get(pair)?.as_deref().map(FeedState::pair_feed).unwrap_or_default())
-    }
-
-    /// An exchange with an unfinished mark, and the rest of it.
-    pub(super) fn find_work(&self) -> Result<Option<Unfinished>> {
-        let mut from = NO_PAIR.to_vec();
-        loop {
-            let feeds = self.states.range(&from, &AFTER_FEEDS, PAGE)?;
-            let Some((last, _)) = feeds.last() else {
-                return Ok(None);
-            };
-            from.clone_from(last);
-            from.push(0);
-            let rest = feeds.into_iter().find_map(|(key, feed)| {
-                feed.work().map(|work| (exchange_of(&key).into(), work.clone()))
-            });
-            if rest.is_some() {
-                return Ok(rest);
-            }
-        }
     }
 
     // Marks of feeds.
@@ -196,43 +159,13 @@ impl Feeds {
         mark: &FeedMark,
         mut gap: Gap,
     ) -> Result<bool> {
-        let spilled =
-            self.exchange(exchange)?.as_ref().is_some_and(|feed| feed.has_spilled(gap.until));
-        if spilled && !gap.pair.is_empty() && self.pair_knows(&gap)? {
+        if self.states.has_spilled(exchange, &gap)? {
             return Ok(false);
         }
         gap.missing -= self.count_seen(windows, &gap)?;
-        let mut feed = self.exchange(exchange)?;
-        let known = feed.get_or_insert_with(|| FeedState::new(mark));
-        let added = known.add(gap);
-        let (spilled, forgot) = (known.spill(), known.overflow());
-        drop(feed);
-        let forgot_spilled = spilled.map_or(Ok(false), |gap| self.spill(exchange, mark, gap))?;
-        if forgot || forgot_spilled {
-            context.count("gap_overflow");
-        }
-        if added {
-            context.count("gap");
-        }
-        Ok(added)
-    }
-
-    /// Whether the own state of a gap's pair has it.
-    fn pair_knows(&self, gap: &Gap) -> Result<bool> {
-        let own = Gap { pair: Box::default(), ..gap.clone() };
-        Ok(self.states.get(&gap.pair)?.is_some_and(|feed| feed.knows(&own)))
-    }
-
-    /// Moves a gap for which its exchange has no room into its pair's own state. Returns whether
-    /// that state forgot one.
-    fn spill(&mut self, exchange: &[u8], mark: &FeedMark, mut gap: Gap) -> Result<bool> {
-        let pair = std::mem::take(&mut gap.pair);
-        let clock = self.newest(&pair)?.max(self.clock(exchange)?);
-        let mut own = self.pair(&pair)?;
-        let own = own.get_or_insert_with(|| FeedState::new(mark));
-        own.forget_old(clock.unwrap_or_default());
-        own.add(gap);
-        Ok(own.overflow())
+        let latest = &self.latest;
+        let newest = |pair: &[u8]| Ok(latest.get(pair)?.map(|latest| latest.event_time));
+        self.states.add_gap(context, exchange, mark, gap, newest)
     }
 
     /// The number of a gap's ids that have been counted, because they came before its mark.
@@ -282,9 +215,9 @@ impl Feeds {
         let Some(from) = mark.healthy_from else {
             return Ok(0);
         };
-        let carriers = self.pair_feed(pair, from)?.carriers;
+        let carriers = self.states.pair_feed(pair, from)?.carriers;
         let own = carriers.iter().filter(|one| one.connection == mark.feed);
-        let bases: BTreeSet<Basis> = own.map(|one| one.basis).collect();
+        let bases: BTreeSet<Basis> = own.filter_map(|one| one.content.basis()).collect();
         let bases: Vec<Basis> = bases.into_iter().collect();
         self.mark_span(windows, pair, (from, mark.healthy_until), &bases, newest)
     }
@@ -353,7 +286,7 @@ impl Feeds {
         cause: MarkCause,
     ) -> Result<()> {
         let end = Timestamp(start.0 + interval.length_ms());
-        let own = self.pair_feed(pair, start)?;
+        let own = self.states.pair_feed(pair, start)?;
         let marks = |feed: &FeedState| feed.marks(pair, basis, &own, (start, end));
         let Some(marks) = self.exchange(exchange_of(pair))?.as_ref().map(marks) else {
             return Ok(());

@@ -11,7 +11,7 @@ use std::ops::Bound;
 use schemas::LatestPrice;
 use streams::store::StoreHandle;
 
-use super::feed::FeedState;
+use crate::operators::feed::FeedState;
 use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
 use crate::operators::{CandleStores, Pair, Result};
 

@@ -18,9 +18,9 @@
 //!
 //! ```text
 //! mod (this file)  events ──┬─► tables    a clock closes windows; minutes reach their hour and day
-//! steps            marks  ──┤      ├─► windows   the three tables of windows
+//! pairs            marks  ──┤      ├─► windows   the three tables of windows
 //! changes          resets ──┘      └─► feeds     the states of feeds, and their marks on windows
-//! idle     silence    └─► index            └─► feed/   one state: clock, stretches, gaps, carriers
+//! idle     silence    └─► index            └─► ../feed/   one state: clock, stretches, gaps, carriers
 //! ```
 //!
 //! Invariants:
@@ -29,22 +29,19 @@
 //! - The same log gives the same candles, byte for byte, in batches of any size.
 
 mod changes;
-mod feed;
 mod feeds;
 mod idle;
 mod index;
 mod merge;
+mod pairs;
 mod seen;
-mod steps;
 mod stores;
 mod tables;
 mod window;
 mod windows;
 
-pub use feed::{Carrier, FeedState, Gap};
 pub use merge::{merge, single};
 pub use seen::Seen;
-pub use steps::STEP_WINDOWS;
 pub use stores::CandleStores;
 pub use window::Window;
 
@@ -52,6 +49,7 @@ use schemas::{FeedMark, MarketEvent, Timestamp};
 use streams::punctuation::Schedule;
 use streams::{Context, Processor};
 
+use super::feed::MarkSteps;
 use super::pairs::NO_PAIR;
 use super::rules::{REVISION_HORIZON_MS, is_closed};
 use super::{Entry, Pair, Result};
@@ -59,8 +57,8 @@ use crate::interval::Interval;
 use crate::store_keys;
 use feeds::MarkCause;
 use index::PairIndex;
+use pairs::CandlePairs;
 use seen::Seeing;
-use steps::MarkSteps;
 use tables::{ClockAdvance, Tables};
 use windows::{Added, EventMinute};
 
@@ -159,7 +157,7 @@ impl Candles {
     ) -> Result<()> {
         let Self { tables, index, steps } = self;
         if key.starts_with(&NO_PAIR) {
-            return steps.take_mark(context, tables, index, key, mark);
+            return steps.take_mark(context, &mut CandlePairs { tables, index }, key, mark);
         }
         match mark.change {
             Some(change) => changes::apply(context, tables, index, key, (mark, change)),
@@ -198,6 +196,7 @@ impl Processor for Candles {
     }
 
     fn resume(&mut self, context: &mut Context<'_, Entry>) -> Result<()> {
-        self.steps.resume(context, &mut self.tables, &mut self.index)
+        let Self { tables, index, steps } = self;
+        steps.resume(context, &mut CandlePairs { tables, index })
     }
 }

@@ -3,7 +3,8 @@
 use schemas::LatestPrice;
 use streams::store::StoreHandle;
 
-use super::{FeedState, Window};
+use super::Window;
+use crate::operators::FeedState;
 
 /// The stores of a task: those of the candles, and the latest prices as their clock.
 #[derive(Clone)]

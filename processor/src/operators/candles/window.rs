@@ -2,9 +2,9 @@
 
 use schemas::{Candle, Status};
 
-use super::feed::WindowMarks;
 use super::merge::merge;
 use super::seen::Seen;
+use crate::operators::feed::WindowMarks;
 
 /// A candle and the ids that it has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]

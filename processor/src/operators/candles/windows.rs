@@ -8,21 +8,19 @@ use schemas::{Basis, Candle, MarketEvent, Status, Timestamp};
 use streams::retention::ExpiryClock;
 use streams::store::{StoreEntry, StoreHandle};
 
-use super::feed::Span;
 use super::merge::{is_too_large, merge};
 use super::seen::Seeing;
 use super::window::Window;
 use crate::interval::Interval;
+use crate::operators::feed::Span;
 use crate::operators::pairs::AFTER_ALL;
-use crate::operators::rules::REVISION_HORIZON_MS;
+pub(super) use crate::operators::windows_over::WindowStart;
+use crate::operators::windows_over::existing;
 use crate::operators::{CandleStores, Pair, Result};
 use crate::store_keys;
 
 /// The bases of a pair, which have windows of their own.
 pub(super) const BASES: [Basis; 2] = [Basis::Trade, Basis::Ticker];
-
-/// A window of a pair and basis: its interval and its start.
-pub(super) type WindowStart = (Interval, Timestamp);
 
 /// The three tables.
 pub(super) struct Windows {
@@ -148,8 +146,7 @@ impl Windows {
     }
 
     /// The windows of a pair over a span that may exist, and the number of parents looked up to
-    /// find them. A parent that does not exist has no closed minute, so its minutes are left out,
-    /// except the last two, which may be open.
+    /// find them.
     pub(super) fn over(
         &mut self,
         pair: &[u8],
@@ -157,30 +154,7 @@ impl Windows {
         span: Span,
         newest: Timestamp,
     ) -> Result<(Vec<WindowStart>, usize)> {
-        let (mut parents, mut found) = (0, Vec::new());
-        for day in starts(Interval::Day, span, newest) {
-            parents += 1;
-            if self.entry(pair, basis, (Interval::Day, day))?.is_some() {
-                found.push((Interval::Day, day));
-            }
-        }
-        let days = found.len();
-        for hour in starts(Interval::Hour, span, newest) {
-            let day = (Interval::Day, Interval::Day.start(hour));
-            if found[..days].contains(&day) {
-                parents += 1;
-                if self.entry(pair, basis, (Interval::Hour, hour))?.is_some() {
-                    found.push((Interval::Hour, hour));
-                }
-            }
-        }
-        let hours: Vec<Timestamp> = found[days..].iter().map(|(_, start)| *start).collect();
-        let last = Interval::Minute.start(newest);
-        let may_be_open = Timestamp(last.0 - Interval::Minute.length_ms());
-        let minutes = starts(Interval::Minute, span, newest)
-            .filter(|&at| at >= may_be_open || hours.contains(&Interval::Hour.start(at)));
-        found.extend(minutes.map(|start| (Interval::Minute, start)));
-        Ok((found, parents))
+        existing(span, newest, |window| Ok(self.entry(pair, basis, window)?.is_some()))
     }
 
     /// Deletes a pair's windows that begin after a time; returns their number.
@@ -223,18 +197,4 @@ impl Windows {
         let time = first.first().and_then(|(key, _)| store_keys::read_candle_key(key));
         Ok(time.map(|(_, _, time)| store_keys::segment_start(interval, time)))
     }
-}
-
-/// The starts of the windows over a span, up to the newest event and within the horizon, which
-/// bounds them to a day of minutes.
-fn starts(
-    interval: Interval,
-    (from, until): Span,
-    newest: Timestamp,
-) -> impl Iterator<Item = Timestamp> {
-    let from = from.max(Timestamp(newest.0.saturating_sub(REVISION_HORIZON_MS)));
-    let first = interval.start(from);
-    let until = until.min(Timestamp(newest.0.saturating_add(1)));
-    let step = interval.length_ms();
-    (0..).map(move |index: i64| Timestamp(first.0 + index * step)).take_while(move |s| *s < until)
 }

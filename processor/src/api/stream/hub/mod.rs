@@ -33,7 +33,7 @@ use super::client_queue::{
 };
 use super::groups::{Groups, updates};
 use super::metrics::StreamMetrics;
-use super::pattern::{Channel, Pattern};
+use super::pattern::{CHANNELS, Channel, Pattern};
 use super::protocol::{self, Frame, Frames, Resume};
 use super::recent_changes::{Key, RecentChanges};
 use super::resume_token::digest;
@@ -92,7 +92,7 @@ struct Hub {
     listener: Option<Listener>,
     changes: RecentChanges,
     /// By channel.
-    dirty: [FxHashMap<Key, Dirty>; 4],
+    dirty: [FxHashMap<Key, Dirty>; CHANNELS],
     /// The dirty keys in the order of their first change; a key that is clean again is skipped.
     order: VecDeque<(Channel, Key)>,
     /// Partitions whose changes were not received one by one, so that clients need a snapshot.
@@ -192,9 +192,9 @@ impl Hub {
                 self.dirty.iter_mut().for_each(FxHashMap::clear);
                 self.order.clear();
                 self.changes.forget_all(self.tick + 1);
-                let everywhere = LocalStores::new(&self.queries, &self.codec).partitions();
+                let stores = LocalStores::new(&self.queries, &self.codec);
                 for channel in Channel::ALL {
-                    self.unknown.entry(channel).or_default().extend(&everywhere);
+                    self.unknown.entry(channel).or_default().extend(stores.partitions(channel));
                 }
             }
         }
@@ -367,7 +367,7 @@ impl Hub {
         }
     }
 
-    fn heartbeat(&self, tokens: &[Arc<str>; 4]) -> Frame {
+    fn heartbeat(&self, tokens: &[Arc<str>; CHANNELS]) -> Frame {
         let channels = Channel::ALL.map(|channel| {
             let offsets = self.changes.offsets(channel).into_iter();
             let positions: serde_json::Map<String, serde_json::Value> =

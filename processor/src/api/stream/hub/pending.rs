@@ -36,10 +36,10 @@ impl Hub {
         while self.scans.has_room() {
             let Some(mut client) = self.scans.turn() else { return };
             let stores = LocalStores::new(&self.queries, &self.codec);
-            let here = stores.partitions();
             let mut scans = Vec::new();
             for _ in 0..MAX_SCANS_PER_JOB {
                 let Some(pattern) = self.scans.next(client) else { break };
+                let here = stores.partitions(pattern.channel);
                 self.plan(&pattern, &here, &mut scans);
                 let is_wide = scans.iter().any(|(read, what)| {
                     matches!(what, ScanTarget::All) && read.pattern.pair().is_none()

@@ -15,6 +15,9 @@ use crate::operators::single;
 use crate::store_keys;
 
 #[cfg(test)]
+#[path = "book_tests.rs"]
+mod books;
+#[cfg(test)]
 #[path = "snapshot_tests.rs"]
 mod snapshots;
 
@@ -23,7 +26,7 @@ struct World {
     hub: Hub,
     /// In place of the scanners.
     ends: ScannerEnds,
-    stores: [Arc<Committed>; 4],
+    stores: [Arc<Committed>; CHANNELS],
     next: i64,
 }
 

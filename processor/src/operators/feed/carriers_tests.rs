@@ -1,7 +1,7 @@
 //! Coverage of pairs on several connections, against a model of every millisecond.
 
 use proptest::prelude::*;
-use schemas::Part;
+use schemas::{Basis, Part};
 
 use super::*;
 
@@ -34,7 +34,11 @@ fn clock(connection: usize, from: i64, until: i64) -> FeedMark {
 }
 
 fn carrier(connection: usize, since: i64) -> Carrier {
-    Carrier { basis: Basis::Trade, since: Timestamp(since), connection: connection.to_string() }
+    Carrier {
+        content: Content::Trades,
+        since: Timestamp(since),
+        connection: connection.to_string(),
+    }
 }
 
 fn feed(tellings: &[Told]) -> FeedState {
@@ -134,7 +138,7 @@ fn trades_and_samples_of_a_pair_may_come_over_different_connections() {
     let feed = feed(&[(0, 0, 60), (1, 0, 20)]);
     let mut carriers = Vec::new();
     carriers::add(&mut carriers, carrier(0, 0));
-    carriers::add(&mut carriers, Carrier { basis: Basis::Ticker, ..carrier(1, 0) });
+    carriers::add(&mut carriers, Carrier { content: Content::Samples, ..carrier(1, 0) });
     assert_eq!(covered(&feed, &carriers, Basis::Trade, 0, 60), Some(60));
     assert_eq!(covered(&feed, &carriers, Basis::Ticker, 0, 60), Some(20));
 }

@@ -6,7 +6,7 @@
 //!                     first_missing_id, missing           counts down as the ids arrive
 //!
 //! state bytes  version | forgotten_until | stretches (from, length)* | gaps*     as Avro longs
-//!   version 2: | connections (name, stretches)* | carriers (ticker?, since, connection)*
+//!   version 2: | connections (name, stretches)* | carriers (content, since, connection)*
 //!   version 3: | spilled_until | overflow_until | work?
 //! ```
 //!
@@ -27,16 +27,22 @@
 
 mod carriers;
 mod gap;
+mod merged;
+mod states;
+mod steps;
 mod stretches;
 mod work;
 
-pub use carriers::Carrier;
+pub use carriers::{Carrier, Content};
 pub use gap::Gap;
+pub(super) use states::FeedStates;
+pub use steps::STEP_WINDOWS;
+pub(super) use steps::{MarkSteps, MarkedPairs};
 pub(super) use stretches::{Span, union};
 pub(super) use work::{Stage, Work};
 
 use schemas::avro::{self, Reader};
-use schemas::{Basis, FeedMark, MarketEvent, PairChange, Timestamp};
+use schemas::{FeedMark, MarketEvent, PairChange, Timestamp};
 
 use stretches::{Stretches, count, write_count};
 
@@ -61,7 +67,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// states or unfinished work.
 const VERSIONS: [i64; 3] = [1, 2, 3];
 
-/// The marks of a candle.
+/// The marks of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is said, or kept back, on its own")]
 pub struct WindowMarks {
@@ -268,11 +274,11 @@ impl FeedState {
         self.work = work.map(Box::new);
     }
 
-    /// The healthy spans of the connection that carried the basis; of any connection where that is
+    /// The healthy spans of the connection that carried the content; of any connection where that is
     /// not known.
-    fn healthy(&self, carriers: &[Carrier], basis: Basis) -> Vec<Span> {
+    fn healthy(&self, carriers: &[Carrier], content: Content) -> Vec<Span> {
         let mut spans = self.stretches.spans().to_vec();
-        let terms = carriers::terms(carriers, basis);
+        let terms = carriers::terms(carriers, content);
         for (name, part) in &self.connections {
             if terms.is_empty() {
                 spans.extend(part.spans());
@@ -355,7 +361,7 @@ impl FeedState {
         for gap in &self.gaps {
             let lost = event.trade_id.is_some_and(|id| gap.lost(id));
             let over = gap.overlaps(start, end);
-            if (lost || over) && gap.concerns(pair, event.basis) {
+            if (lost || over) && gap.concerns(pair, event.basis.into()) {
                 near.id |= lost;
                 near.window |= over;
             }
@@ -367,18 +373,19 @@ impl FeedState {
     pub(super) fn marks(
         &self,
         pair: &[u8],
-        basis: Basis,
+        content: impl Into<Content>,
         own: &PairFeed,
         (start, end): Span,
     ) -> WindowMarks {
+        let content = content.into();
         let gaps = self.gaps.iter().chain(&own.gaps);
         let over: Vec<&Gap> =
-            gaps.filter(|gap| gap.overlaps(start, end) && gap.concerns(pair, basis)).collect();
+            gaps.filter(|gap| gap.overlaps(start, end) && gap.concerns(pair, content)).collect();
         let counted = over.iter().filter(|gap| gap.ids.is_some());
         let missing = counted.map(|gap| gap.missing).reduce(i64::saturating_add);
         let told = |stretches: &Stretches| !stretches.spans().is_empty();
         let told = told(&self.stretches) || self.connections.iter().any(|(_, part)| told(part));
-        let healthy = self.healthy(&own.carriers, basis);
+        let healthy = self.healthy(&own.carriers, content);
         let coverage = told.then(|| covered(&healthy, &over, (start, end)));
         let begins_healthy = healthy.iter().any(|&(a, b)| a <= start && start < b);
         WindowMarks {

@@ -7,7 +7,9 @@
 //! Invariant: of the ids at least one and at most all are missing.
 
 use schemas::avro::{self, Reader};
-use schemas::{Basis, FeedMark, Timestamp};
+use schemas::{FeedMark, Timestamp};
+
+use super::carriers::Content;
 
 /// A gap of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +51,11 @@ impl Gap {
         self.ids.is_some() && self.missing <= 0
     }
 
-    /// Whether it concerns candles of that pair and basis. Dense ids are those of trades, so they
-    /// do not concern samples.
-    pub(super) fn concerns(&self, pair: &[u8], basis: Basis) -> bool {
-        let of_basis = basis == Basis::Trade || self.ids.is_none();
-        of_basis && (self.pair.is_empty() || *self.pair == *pair)
+    /// Whether it concerns windows of that pair and content. Dense ids are those of trades, so they
+    /// do not concern anything else.
+    pub(super) fn concerns(&self, pair: &[u8], content: Content) -> bool {
+        let of_content = content == Content::Trades || self.ids.is_none();
+        of_content && (self.pair.is_empty() || *self.pair == *pair)
     }
 
     pub(super) fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {

@@ -1,0 +1,80 @@
+//! READ THIS FIRST: the whole computation on one page.
+//!
+//! ```text
+//! events ──► prices   latest, ohlc_1m, ohlc_1h, ohlc_1d, late            tasks 0_n
+//! quotes ──► quotes   top_of_book, spreads_1m, spreads_1h, spreads_1d    tasks 1_n
+//! books  ──► a table that readers use
+//! ```
+//!
+//! Each sub-topology has a page of its own, `topology/prices.rs` and `topology/quotes.rs`. They share
+//! no store. Each store publishes its changes once: the topic that
+//! consumers read is the changelog that restores the store.
+
+mod prices;
+mod quotes;
+mod selection;
+
+use std::sync::Arc;
+
+use schemas::Codec;
+use schemas::topic::Topic;
+use streams::{Result, Topology};
+
+pub use selection::{Named, Topologies};
+
+use crate::operators::STEP_WINDOWS;
+
+/// The name of a topic's store: the topic's own, without the prefix.
+pub const fn store_name(topic: Topic) -> &'static str {
+    topic.base_name()
+}
+
+/// The parts that each sub-topology is wired with.
+struct Wiring {
+    codec: Arc<Codec>,
+    /// Before the names of the topics that producers write.
+    input_prefix: String,
+    /// Before the names of all others.
+    prefix: String,
+    step_windows: usize,
+}
+
+/// The chosen sub-topologies over topics whose names begin with `prefix`.
+pub fn topology(codec: &Arc<Codec>, prefix: &str, topologies: Topologies) -> Result<Topology> {
+    topology_from(codec, prefix, prefix, topologies)
+}
+
+/// The same, with the input topics of another prefix.
+pub fn topology_from(
+    codec: &Arc<Codec>,
+    input_prefix: &str,
+    prefix: &str,
+    topologies: Topologies,
+) -> Result<Topology> {
+    topology_in_steps(codec, input_prefix, prefix, topologies, STEP_WINDOWS)
+}
+
+/// [`topology_from`] with another bound on the windows per step of a mark. Tests use it to show that the
+/// bound changes no record.
+pub fn topology_in_steps(
+    codec: &Arc<Codec>,
+    input_prefix: &str,
+    prefix: &str,
+    topologies: Topologies,
+    step_windows: usize,
+) -> Result<Topology> {
+    let wiring = Wiring {
+        codec: Arc::clone(codec),
+        input_prefix: input_prefix.to_owned(),
+        prefix: prefix.to_owned(),
+        step_windows,
+    };
+    Topology::new(move |builder| {
+        if topologies.has(Named::Prices) {
+            prices::wire(builder, &wiring);
+        }
+        if topologies.has(Named::Quotes) {
+            quotes::wire(builder, &wiring);
+        }
+    })
+}
