@@ -88,8 +88,8 @@ page: up build ## The page in a browser, and pictures of it in target/page: live
 	@infra/install.sh chromium:chromium
 	@infra/with-addresses.sh cargo test --release --workspace --locked --test page
 
-clients: up build ## What others read with: Python, kcat, psql, pandas, polars
-	@infra/with-addresses.sh cargo test --release --workspace --locked --test clients
+clients: up build ## What others read with: Python, kcat, psql, pandas, polars, ccxt, go-binance
+	@infra/with-addresses.sh cargo test --release --workspace --locked --test clients --test exchanges
 
 sim: ## The simulation over many seeds (SEEDS=10000)
 	@SIM_SEEDS=$(or $(SEEDS),10000) cargo test --release --locked --workspace --test simulation

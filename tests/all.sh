@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-beside=(tidy marks simulation errors venues security standby positions)
+beside=(tidy marks simulation errors exchanges venues security standby positions)
 alone=(spool outage)
 log=${RUN_DIR:-.run}/test-beside.log
 # Tests of the whole system are as many programs already.

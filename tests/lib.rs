@@ -7,6 +7,7 @@
 //! | `broker` | exactly once through crashes and rebalances, dead letters, restore |
 //! | `chaos` | whatever breaks under load, nothing is lost and nothing doubled |
 //! | `errors` | each reaction to an error, by faults injected into single requests |
+//! | `exchanges` | clients of the exchanges that others wrote read the simulators, number by number |
 //! | `guarantee` | killed between outputs and offsets: exactly once doubles nothing, at least once shows |
 //! | `library` | `streams` as a program of somebody else's |
 //! | `infra` | connectors, tables, topics, rules and panels say what the code says |
@@ -23,7 +24,7 @@
 //! | `tidy` | the norms of the repository |
 //! | `venues` | every venue under every fault: what is in `events` is what was traded, less what is marked |
 //!
-//! All but `errors`, `marks`, `simulation` and `tidy` need the real stack: `make up`, or `make test` which
+//! All but `errors`, `exchanges`, `marks`, `simulation` and `tidy` need the real stack: `make up`, or `make test` which
 //! does it. A test that
 //! does not find it fails and says so; none is skipped.
 //!

@@ -1,14 +1,11 @@
 //! The engine without this product: the library's own example, as a program on the real broker.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use prometheus::Registry;
 use streams::record::SourceRecord;
-use streams::runtime::{
-    App, AppConfig, GroupProtocol, Guarantee, Metrics, Queries, Stop, TopicSpec, create_topics,
-};
+use streams::runtime::{App, AppConfig, Metrics, Queries, Stop, TopicSpec, create_topics};
 use streams::store::StoreHandle;
 use streams::{Context, Failure, Layout, Processor, Topology};
 use tests::support::stack::kafka;
@@ -134,28 +131,8 @@ fn with_table(words: &Words, queries: &Queries, stop: &Stop) -> Result<App> {
         lines.process(builder, |stores| Keep(stores.get(&kept)));
         builder.table("facts", bytes(facts.clone()));
     })?;
-    let config = AppConfig {
-        application_id: words.group(),
-        bootstrap_servers: words.servers.clone(),
-        state_dir: words.folder().join("state"),
-        threads: 1,
-        processing_guarantee: Guarantee::ExactlyOnceV2,
-        group_protocol: GroupProtocol::Classic,
-        group_instance_id: None,
-        commit_interval: Duration::from_millis(100),
-        cache_max_bytes: 16 << 20,
-        overlay_max_bytes: 16 << 20,
-        flush_interval: Duration::from_secs(1),
-        store_cache_bytes: 16 << 20,
-        store_engine: None,
-        restore_max_bytes: 64 << 20,
-        transaction_timeout: Duration::from_secs(10),
-        session_timeout: Duration::from_secs(15),
-        standby: false,
-        reset_offsets: None,
-        dead_letters_topic: dead,
-        kafka: Vec::new(),
-    };
+    let state = words.folder().join("state");
+    let config = AppConfig::new(words.group(), words.servers.clone(), state, dead);
     let metrics = Metrics::new("tables", &Registry::new())?;
     Ok(App::new(&topology, config, metrics, queries.clone(), stop.clone())?)
 }

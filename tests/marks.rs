@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use processor::topology::topology_in_steps;
+use processor::topology::{Named, topology_in_steps};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::topic::Topic;
@@ -208,7 +208,7 @@ impl World {
 fn product(world: &mut World) -> Result<(Outputs, BTreeMap<&'static str, u64>)> {
     let codec = Arc::clone(&world.codec);
     let step = STEP_WINDOWS[usize::try_from(world.seed)? % STEP_WINDOWS.len()];
-    let mut driver = Driver::new(topology_in_steps(&codec, "", "", step)?)?;
+    let mut driver = Driver::new(topology_in_steps(&codec, "", "", Named::Prices.into(), step)?)?;
     // Written when all of it had happened.
     let written = world.now;
     for (key, value) in std::mem::take(&mut world.log) {

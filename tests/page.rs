@@ -4,6 +4,9 @@
 //! It needs Chromium, which `make test` installs. What it has seen is in `target/page`, for a person to
 //! look at.
 
+#[path = "page/books.rs"]
+mod books;
+
 use anyhow::{Context as _, Result, ensure};
 use tests::support::Installation;
 use tests::support::browser::{Browser, installed};
@@ -13,6 +16,8 @@ use tests::support::venue::Simulated;
 use venues::Venue;
 
 /// No row without text, and as many candles as the chart says.
+/// Prices and order books.
+const BOTH: [&str; 2] = ["--topologies", "prices,quotes"];
 const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \
     [...document.querySelectorAll('#rows td:nth-child(3)')].every((cell) => /^[0-9.]+$/.test(cell.textContent))";
 const HAS_CHART: &str = "Number(document.getElementById('chart').dataset.candles) > 0 && \
@@ -59,7 +64,8 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     )?;
     let installation = Installation::new("page")?;
     // Patient: while it stands still, its group waits for it.
-    let (mut member, mut view) = installation.member_and_view(&["--session-timeout", "3m"], &[])?;
+    let patient = [&["--session-timeout", "3m"], &BOTH[..]].concat();
+    let (mut member, mut view) = installation.member_and_view(&patient, &[])?;
     let mut browser = Browser::start(&program, installation.folder())?;
 
     // Nothing yet.
@@ -72,10 +78,11 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     let products = ["BTC-USD", "ETH-USD", "SOL-EUR", "DOGE-USD"];
     let rate = ["--rate", "40"];
     let venue = Simulated::start(&installation, Venue::Coinbase, &products, 1, &rate)?;
-    let feed = venue.follow(&installation, &[])?;
+    let feed = venue.follow(&installation, &["--channels", "trades,ticker,book"])?;
     is_live_at_every_width(&mut browser, &page(&mut view)?)?;
     shows_what_is_served(&mut browser)?;
     works_by_keyboard(&mut browser)?;
+    books::are_shown(&installation, &mut browser, &page(&mut view)?)?;
 
     // A member shows its own work.
     browser.open(&page(&mut member)?, 1280, 900)?;
@@ -115,7 +122,8 @@ fn rebalances(
     member: &mut Member,
 ) -> Result<()> {
     member.process.signal("STOP")?;
-    let mut second = installation.member("two", &[&IMPATIENT[..], &["--standby"]].concat())?;
+    let mut second =
+        installation.member("two", &[&IMPATIENT[..], &BOTH, &["--standby"]].concat())?;
     browser.open(&page(&mut second)?, 1280, 900)?;
     browser.until(HAS_PRICES)?;
     browser.until(HAS_CHART)?;

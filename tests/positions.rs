@@ -1,8 +1,12 @@
 //! Where a member goes on: without its group's offsets, behind a topic's moved start, and past a record
 //! that is larger than anything it may write.
 
+#[path = "positions/migration.rs"]
+mod migration;
 #[path = "bad_input/refusal.rs"]
 mod refusal;
+#[path = "positions/topologies.rs"]
+mod topologies;
 
 use std::collections::BTreeMap;
 

@@ -49,7 +49,9 @@ fn left(from: &Path, copy: &Path, codec: &Codec) -> Result<Spooled> {
     let (mut spool, mut trades) = (Spool::open(copy, u64::MAX)?, Spooled::new());
     while let Some(record) = spool.peek()? {
         let parcel = Parcel::read(&record.bytes).context("a record of another version")?;
-        if parcel.target == Target::Key && codec.kind(parcel.value)? == Some(Kind::MarketEvent) {
+        if matches!(parcel.target, Target::Key(_))
+            && codec.kind(parcel.value)? == Some(Kind::MarketEvent)
+        {
             let event: MarketEvent = codec.decode(parcel.value)?;
             let pair = codec.decode(parcel.key)?;
             trades.entry(pair).or_default().extend(event.trade_id);

@@ -19,10 +19,21 @@ use source::Source;
 /// Lines of a file that are not tests.
 const MAX_LINES: usize = 500;
 /// A further trait needs a second real implementation, and a line here. `Group` and `Topics` are the
-/// outside of a worker: a follower has the second only.
-const TRAITS: [&str; 5] = ["Group", "Processor", "Record", "Store", "Topics"];
+/// outside of a worker: a follower has the second only. `MarkedPairs` are those of candles and of quotes.
+const TRAITS: [&str; 6] = ["Group", "MarkedPairs", "Processor", "Record", "Store", "Topics"];
 /// Topic names that are no everyday words.
-const TOPICS: [&str; 5] = ["latest", "ohlc_1m", "ohlc_1h", "ohlc_1d", "processor-feeds-changelog"];
+const TOPICS: [&str; 10] = [
+    "latest",
+    "ohlc_1m",
+    "ohlc_1h",
+    "ohlc_1d",
+    "processor-feeds-changelog",
+    "top_of_book",
+    "spreads_1m",
+    "spreads_1h",
+    "spreads_1d",
+    "processor-quote-feeds-changelog",
+];
 /// What is built, stored or downloaded, and no part of the repository.
 const NOT_OURS: [&str; 4] = ["target", ".run", ".git", "node_modules"];
 

@@ -149,28 +149,16 @@ impl World {
     }
 
     fn config(&self) -> AppConfig {
+        let servers = self.mock.bootstrap_servers();
         AppConfig {
-            application_id: APPLICATION.into(),
-            bootstrap_servers: self.mock.bootstrap_servers(),
-            state_dir: self.folder.path().into(),
-            threads: 1,
             processing_guarantee: self.guarantee,
             group_protocol: self.protocol,
-            group_instance_id: None,
-            commit_interval: Duration::from_millis(100),
-            cache_max_bytes: 1 << 20,
-            overlay_max_bytes: 1 << 20,
             flush_interval: Duration::from_millis(100),
-            store_cache_bytes: 1 << 20,
-            store_engine: None,
-            restore_max_bytes: 64 << 20,
             transaction_timeout: Duration::from_secs(8),
             session_timeout: Duration::from_secs(10),
-            standby: false,
             // The mock cluster keeps no offsets of a transaction: each worker but the first has lost them.
             reset_offsets: Some(ResetOffsets::Earliest),
-            dead_letters_topic: DEAD_LETTERS.into(),
-            kafka: Vec::new(),
+            ..AppConfig::new(APPLICATION, servers, self.folder.path(), DEAD_LETTERS)
         }
     }
 

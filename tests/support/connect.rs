@@ -133,6 +133,9 @@ fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)>
     }
     let topic = Topic::SUNK.into_iter().find(|topic| topic.base_name() == table);
     let topic = topic.unwrap_or(Topic::Events);
+    if let Some((columns, rows)) = outputs.books.rows(topic) {
+        return Ok((query(table, columns), rows));
+    }
     let length_ms = match topic {
         Topic::Ohlc1m => 60_000,
         Topic::Ohlc1h => 3_600_000,
@@ -154,7 +157,10 @@ const CANDLE: &str = "base quote exchange basis open_time open high low close ba
                       missing_trades complete";
 /// Those of them that are decimals.
 const DECIMALS: &str = "price size base_volume_24h quote_volume_24h open high low close \
-                        base_volume quote_volume taker_buy_base taker_buy_quote";
+                        base_volume quote_volume taker_buy_base taker_buy_quote bid bid_size ask \
+                        ask_size spread mid microprice imbalance max_spread mid_mean_10 spread_min \
+                        spread_max spread_max_abs spread_mean mid_open mid_high mid_low mid_close \
+                        mid_mean";
 
 /// Numbers as short as their text is, times as milliseconds.
 fn query(table: &str, columns: &str) -> String {

@@ -33,7 +33,8 @@ pub fn is_beyond(a: i128, b: i128) -> bool {
     (a / cut).checked_mul(b / cut).is_none_or(|product| product.unsigned_abs() >= 10u128.pow(38))
 }
 
-fn half_to_even(digits: i128, cut: i128) -> i128 {
+/// The quotient, half to even.
+pub fn half_to_even(digits: i128, cut: i128) -> i128 {
     let (whole, twice) = (digits.div_euclid(cut), 2 * digits.rem_euclid(cut));
     whole + i128::from(twice > cut || (twice == cut && whole % 2 != 0))
 }

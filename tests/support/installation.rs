@@ -28,8 +28,21 @@ const CATCH_UP: Duration = Duration::from_mins(2);
 const COPIES: usize = 3;
 
 /// Where a processor writes for readers.
-const OUTPUTS: [Topic; 6] =
-    [Topic::Latest, Topic::Ohlc1m, Topic::Ohlc1h, Topic::Ohlc1d, Topic::Late, Topic::DeadLetters];
+const OUTPUTS: [Topic; 10] = [
+    Topic::Latest,
+    Topic::Ohlc1m,
+    Topic::Ohlc1h,
+    Topic::Ohlc1d,
+    Topic::Late,
+    Topic::DeadLetters,
+    Topic::TopOfBook,
+    Topic::Spreads1m,
+    Topic::Spreads1h,
+    Topic::Spreads1d,
+];
+
+/// The beginning of the names of the tasks of `events`.
+const OF_EVENTS: &str = "0_";
 
 /// The settings of a member that tests of crashes need: dead members are given up in seconds.
 pub const IMPATIENT: [&str; 4] = ["--session-timeout", "6s", "--transaction-timeout", "5s"];
@@ -133,7 +146,8 @@ impl Installation {
         self.start_by(behind, "producer", &[arguments, &addresses].concat())
     }
 
-    fn addresses(&self) -> [&str; 6] {
+    /// The flags of the addresses and the prefix.
+    pub fn addresses(&self) -> [&str; 6] {
         [
             "--bootstrap-servers",
             &self.stack.bootstrap_servers,
@@ -206,14 +220,19 @@ impl Installation {
 
     /// Waits until the group has committed every record of `events`, while these members run.
     pub fn caught_up(&self, members: &mut [&mut Member]) -> Result<()> {
-        let (bootstrap, events) = (&self.stack.bootstrap_servers, self.topic(Topic::Events));
-        let ends = topics::ends(bootstrap, &events)?;
+        self.caught_up_with(Topic::Events, members)
+    }
+
+    /// The same of another source, such as `quotes`.
+    pub fn caught_up_with(&self, source: Topic, members: &mut [&mut Member]) -> Result<()> {
+        let (bootstrap, topic) = (&self.stack.bootstrap_servers, self.topic(source));
+        let ends = topics::ends(bootstrap, &topic)?;
         let mut seen = Vec::new();
-        wait_until("the group to reach the end of events", CATCH_UP, || {
+        wait_until(&format!("the group to reach the end of {topic}"), CATCH_UP, || {
             for member in &mut *members {
                 member.process.alive()?;
             }
-            seen = topics::committed(bootstrap, &self.application_id(), &events)?;
+            seen = topics::committed(bootstrap, &self.application_id(), &topic)?;
             Ok((seen == ends).then_some(()))
         })
         .with_context(|| {
@@ -340,13 +359,11 @@ impl Member {
         Ok(lines.filter_map(pair).collect())
     }
 
-    /// The partitions that it has, by its log.
+    /// The partitions of `events` that it has, by its log.
     pub fn owned(&self) -> Result<BTreeSet<i32>> {
-        let partition = |task: String| {
-            let (_, partition) = task.split_once('_').context("a task without a partition")?;
-            Ok(partition.parse()?)
-        };
-        owned_tasks(&self.process.log()?).into_iter().map(partition).collect()
+        let tasks = owned_tasks(&self.process.log()?);
+        let of_events = tasks.iter().filter_map(|task| task.strip_prefix(OF_EVENTS));
+        of_events.map(|partition| Ok(partition.parse()?)).collect()
     }
 
     /// [`Self::owned`], once there are any.
@@ -356,27 +373,26 @@ impl Member {
         })
     }
 
-    /// How many records it restored when it last got a partition, by partition.
+    /// How many records it restored when it last got a partition of `events`, by partition.
     pub fn restored(&self) -> Result<BTreeMap<i32, u64>> {
         Ok(self.restores()?.into_iter().collect())
     }
 
-    /// Partition and records of each time that it restored one, in order.
+    /// Partition and records of each time that it restored one of `events`, in order.
     pub fn restores(&self) -> Result<Vec<(i32, u64)>> {
         let lines = self.process.lines(" restored task=")?;
         let field = |line: &str, name: &str| -> Result<String> {
             let value = line.split(&format!(" {name}=")).nth(1).context("no such field")?;
             Ok(value.split(' ').next().unwrap_or_default().trim_matches('"').to_owned())
         };
-        lines
-            .iter()
-            .map(|line| {
-                let task = field(line, "task")?;
-                let partition = task.rsplit(['_', '-']).next().unwrap_or_default().parse();
-                let partition = partition.with_context(|| format!("no partition in {line}"))?;
-                Ok((partition, field(line, "restored")?.parse()?))
-            })
-            .collect()
+        let mut restores = Vec::new();
+        for line in &lines {
+            if let Some(partition) = field(line, "task")?.strip_prefix(OF_EVENTS) {
+                let partition = partition.parse().with_context(|| line.clone())?;
+                restores.push((partition, field(line, "restored")?.parse()?));
+            }
+        }
+        Ok(restores)
     }
 
     /// SIGTERM: it commits, leaves, and ends well.

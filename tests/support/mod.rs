@@ -1,5 +1,6 @@
 //! The parts of a test on the real stack.
 
+pub mod books;
 pub mod broker;
 pub mod browser;
 pub mod cluster;
@@ -17,8 +18,10 @@ pub mod process;
 pub mod proxy;
 pub mod recordings;
 pub mod socket;
+pub mod spreads;
 pub mod stack;
 pub mod topics;
+pub mod truth;
 pub mod venue;
 pub mod wait;
 pub mod words;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use schemas::topic::Topic;
 use schemas::{Candle, CandleKey, Codec, LatestPrice, MarketEvent, PairKey};
 
+use super::books::Books;
 use super::topics::Record;
 
 /// Records that were set apart, and how often each: it must be once.
@@ -28,6 +29,8 @@ pub struct Outputs {
     pub late: SetApart,
     /// Records in `dead_letters`, by where they come from.
     pub dead_letters: SetApart,
+    /// The outputs of `quotes`, which the fold of `events` does not have.
+    pub books: Books,
 }
 
 impl Outputs {
@@ -39,6 +42,9 @@ impl Outputs {
                 continue;
             }
             let value = record.value.as_deref().context("a tombstone")?;
+            if self.books.add(codec, topic, record)? {
+                continue;
+            }
             if topic == Topic::Latest {
                 let newest = (record.partition, codec.decode(value)?);
                 put(&mut self.latest, codec.decode(&record.key)?, newest)?;

@@ -67,6 +67,14 @@ impl Process {
         Ok(String::from_utf8_lossy(&fs::read(&self.log)?).into_owned())
     }
 
+    /// Whole lines that it has printed so far.
+    pub fn output(&self) -> Result<String> {
+        let out = fs::read(self.log.with_extension("out"))?;
+        let mut text = String::from_utf8_lossy(&out).into_owned();
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        Ok(text)
+    }
+
     /// Lines of the log that hold `words`.
     pub fn lines(&self, words: &str) -> Result<Vec<String>> {
         let log = self.log()?;
