@@ -37,7 +37,8 @@ class View(sides.Ours):
         os.makedirs(self.state, exist_ok=True)
 
     def command(self):
-        return [os.path.join(stack.BIN, "processor"), "serve", "--topic-prefix", self.prefix, "--state-dir", self.state,
+        return [os.path.join(stack.BIN, "processor"), "serve", "--topologies", "prices", "--topic-prefix", self.prefix,
+                "--state-dir", self.state,
                 "--listen", self.address, "--rate", "0", *self.extra]
 
     @property

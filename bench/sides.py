@@ -94,7 +94,8 @@ class Ours(Side):
         stack.create_topics(self.prefix, self.partitions)
 
     def command(self):
-        return [os.path.join(stack.BIN, "processor"), "run", "--topic-prefix", self.prefix, "--input-prefix", self.input,
+        # The peer computes prices only.
+        return [os.path.join(stack.BIN, "processor"), "run", "--topologies", "prices", "--topic-prefix", self.prefix, "--input-prefix", self.input,
                 "--application-id", self.prefix + "app", "--state-dir", self.state, "--listen", f"127.0.0.1:{self.port}",
                 "--threads", str(self.threads), "--commit-interval", f"{self.commit_ms}ms", *self.extra]
 

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""The simulator of Deribit with all its options, and a producer with Kafka behind. `make venues`.
+"""Simulated venues, and a producer with Kafka behind. `make venues`.
 
-Every instrument sends its ticker each 100 ms and the market trades beside. Measured are what the producer
-takes in and Kafka acknowledges, what that costs the producer's process, and how long a message takes
-from the socket to Kafka's acknowledgement.
+Deribit with all its options: every instrument sends its ticker each 100 ms and the market trades beside.
+Measured are what the producer takes in and Kafka acknowledges, what that costs the producer's process, and
+how long a message takes from the socket to Kafka's acknowledgement.
+
+Order books of Coinbase and Binance, with a member behind: the cost of a book frame at the producer and of a
+quote at the processor, and the time from the socket to the commit of `top_of_book`.
 """
 import argparse
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +23,12 @@ import report
 import stack
 
 LATENCY = "producer_publish_latency_seconds"
+VISIBLE = "processor_end_to_end_latency_seconds"
+# For each venue of the books: how many of its products, trades a second over all of them, and where it lists them.
+BOOKS = {
+    "coinbase": (50, 2_000, "/products", lambda listed: [one["id"] for one in listed]),
+    "binance": (20, 500, "/api/v3/exchangeInfo", lambda listed: [one["symbol"] for one in listed["symbols"]]),
+}
 # Schemas, the listing, four connections, and the subscriptions of each.
 WARM_UP_S = 10
 
@@ -42,11 +53,11 @@ def total(metrics, name, label=""):
     return sum(value for series, value in metrics.items() if series.split("{")[0] == name and label in series)
 
 
-def quantile(before, after, share):
+def quantile(before, after, share, name=LATENCY):
     """Seconds below which this share of the latencies lies, straight between two bounds of a histogram."""
     bounds = {}
     for series, value in after.items():
-        if series.startswith(LATENCY + "_bucket"):
+        if series.startswith(name + "_bucket"):
             bound = float(series.split('le="')[1].split('"')[0])
             bounds[bound] = bounds.get(bound, 0) + value - before.get(series, 0)
     wanted, low, below = share * bounds[float("inf")], 0.0, 0.0
@@ -56,8 +67,8 @@ def quantile(before, after, share):
         low, below = bound, count
 
 
-def start(arguments, log):
-    return subprocess.Popen([os.path.join(stack.BIN, "producer"), *arguments], env=stack.addresses(), stdout=subprocess.DEVNULL, stderr=log)
+def start(arguments, log, program="producer"):
+    return subprocess.Popen([os.path.join(stack.BIN, program), *arguments], env=stack.addresses(), stdout=subprocess.DEVNULL, stderr=log)
 
 
 def measured(prefix, options, log):
@@ -94,21 +105,101 @@ def measured(prefix, options, log):
                 process.wait(60)
 
 
+def ended(processes):
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
+
+
+def listed(venue, log):
+    """The names of the simulated products of a venue."""
+    count, _, path, names = BOOKS[venue]
+    port = free_port()
+    simulator = start(["simulate", "--venue", venue, "--listen", f"127.0.0.1:{port}"], log)
+    answer = []
+
+    def is_listed():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as body:
+                answer.extend(names(json.load(body))[:count])
+        except OSError:
+            return False
+        return True
+
+    try:
+        stack.wait_until("a listing", is_listed, 0.2, simulator)
+    finally:
+        ended([simulator])
+    return ",".join(answer)
+
+
+def measured_books(venue, prefix, options, log):
+    _, rate, _, _ = BOOKS[venue]
+    products, state = listed(venue, log), os.path.join(stack.RESULTS, f"{prefix}state")
+    port, metrics_port, member_port = free_port(), free_port(), free_port()
+    processes = []
+    try:
+        processes.append(start(["simulate", "--venue", venue, "--listen", f"127.0.0.1:{port}", "--products", products, "--rate", str(rate)], log))
+        time.sleep(1)
+        member = start(["run", "--topologies", "quotes", "--topic-prefix", prefix, "--application-id", prefix + "quotes", "--state-dir", state,
+                        "--listen", f"127.0.0.1:{member_port}"], log, "processor")
+        producer = start(["run", "--venue", venue, "--products", products, "--channels", "book", "--url", f"ws://127.0.0.1:{port}",
+                          "--metrics", f"127.0.0.1:{metrics_port}", "--topic-prefix", prefix], log)
+        processes += [member, producer]
+        quotes = lambda: total(scrape(member_port), "processor_records_processed_total")
+        stack.wait_until("quotes", lambda: quotes() > 1_000, 0.2, producer)
+        time.sleep(WARM_UP_S)
+        before, processed, began = scrape(metrics_port), scrape(member_port), time.monotonic()
+        cpu = [figures.cpu_s(process.pid) for process in (producer, member)]
+        time.sleep(options.seconds)
+        after, seconds = scrape(metrics_port), time.monotonic() - began
+        came = scrape(member_port)
+        cpu = [figures.cpu_s(process.pid) - used for process, used in zip((producer, member), cpu)]
+        grown = lambda name, label="": total(after, name, label) - total(before, name, label)
+        frames = grown("producer_book_frames_total")
+        records = total(came, "processor_records_processed_total") - total(processed, "processor_records_processed_total")
+        return {
+            "venue": venue, "books": int(total(after, "producer_books")), "seconds": seconds, "frames_per_s": frames / seconds,
+            "records_per_s": records / seconds, "cpu_us_per_frame": cpu[0] * 1e6 / frames, "cpu_us_per_record": cpu[1] * 1e6 / records,
+            **{f"p{share}_ms": quantile(processed, came, share / 100, VISIBLE) * 1000 for share in (50, 99)},
+            "resyncs": int(grown("producer_book_resyncs_total")), "dead_letters": int(grown("producer_dead_letters_total")),
+        }
+    finally:
+        ended(reversed(processes))
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def print_books(rows):
+    print("\n| venue | books | frames/s | records/s of quotes | producer, CPU-us/frame | processor, CPU-us/record | socket to top_of_book p50, ms "
+          "| p99, ms | resyncs | dead letters |\n|---|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['venue']} | {row['books']} | {row['frames_per_s']:,.0f} | {row['records_per_s']:,.0f} | {row['cpu_us_per_frame']:.1f} "
+              f"| {row['cpu_us_per_record']:.1f} | {row['p50_ms']:.0f} | {row['p99_ms']:.0f} | {row['resyncs']} | {row['dead_letters']} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rate", type=int, default=500, help="trades a second over all instruments")
     parser.add_argument("--every-ms", type=int, default=100, help="between two tickers of an instrument")
+    parser.add_argument("--only", choices=["options", "books"])
     options = parser.parse_args()
     prefix = stack.name("venues")
     os.makedirs(stack.RESULTS, exist_ok=True)
     try:
         stack.create_topics(prefix)
         with open(os.path.join(stack.RESULTS, "venues.log"), "w") as log:
-            row = measured(prefix, options, log)
+            row = None if options.only == "books" else measured(prefix, options, log)
+            books = [] if options.only == "options" else [measured_books(venue, prefix, options, log) for venue in BOOKS]
     finally:
         stack.delete_topics(prefix)
-    report.write("venues.json", {"machine": report.machine(), "options": vars(options), "result": row})
+    report.write("venues.json", {"machine": report.machine(), "options": vars(options), "result": row, "books": books})
+    if books:
+        print_books(books)
+    is_clean = not any(row["resyncs"] or row["dead_letters"] for row in books)
+    if row is None:
+        return 0 if is_clean else 1
     print("\n| instruments | connections | messages/s | events/s | acknowledged records/s | CPU-us/message | cores of producer, simulator, broker "
           "| socket to Kafka p50, ms | p99, ms | reconnects | gaps | dead letters |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
     print(f"| {row['instruments']:,} | {row['connections']} | {row['messages_per_s']:,.0f} | {row['events_per_s']:,.0f} | {row['published_per_s']:,.0f} "
@@ -116,7 +207,7 @@ def main():
           f"| {row['p99_ms']:.1f} | {row['reconnects']} | {row['gaps']} | {row['dead_letters']} |")
     # A gap or a reconnect says that it did not keep up.
     kept_up = row["instruments"] > 1300 and not (row["reconnects"] or row["gaps"] or row["dead_letters"])
-    return 0 if kept_up else 1
+    return 0 if kept_up and is_clean else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use processor::topology::{Named, topology};
 use producer::input::load::{Ids, Load, Pick};
 use schemas::topic::Topic;
 use schemas::{Codec, Timestamp};
@@ -39,7 +40,7 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let codec = Arc::new(Codec::offline());
-    let mut driver = Driver::new(processor::topology::topology(&codec, "")?)?;
+    let mut driver = Driver::new(topology(&codec, "", Named::Prices.into())?)?;
     let load = Load {
         events: options.events,
         keys: options.keys,
