@@ -46,22 +46,27 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// A producer whose first failure is the answer of every later call.
+/// A producer of one topic. Its first failure is the answer of every later call.
 pub(super) struct Writer<'a> {
     bootstrap_servers: &'a str,
+    topic: &'a str,
     producer: BaseProducer<Deliveries>,
 }
 
 impl<'a> Writer<'a> {
     /// A producer without a transaction.
-    pub(super) fn new(bootstrap_servers: &'a str, settings: &[(String, String)]) -> Result<Self> {
+    pub(super) fn new(
+        bootstrap_servers: &'a str,
+        settings: &[(String, String)],
+        topic: &'a str,
+    ) -> Result<Self> {
         admin::check_access(bootstrap_servers, settings)?;
         let mut client = admin::settings(bootstrap_servers, settings);
         client
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", TIMEOUT.as_millis().to_string());
         let producer = client.create_with_context(Deliveries::default());
-        Ok(Self { bootstrap_servers, producer: producer.map_err(errors::setting)? })
+        Ok(Self { bootstrap_servers, topic, producer: producer.map_err(errors::setting)? })
     }
 
     /// Hands over one record, which `record` makes again while the queue has no room. A record in the
@@ -92,12 +97,12 @@ impl<'a> Writer<'a> {
 
     fn failed(&self, error: &KafkaError) -> Error {
         let way_out = error.rdkafka_error_code().and_then(errors::way_out);
-        let servers = self.bootstrap_servers;
+        let Self { bootstrap_servers, topic, .. } = self;
         Error::Unavailable(match way_out {
-            Some(way_out) => format!("nothing is written: {error}; {way_out}"),
+            Some(way_out) => format!("nothing is written to {topic}: {error}; {way_out}"),
             None => format!(
-                "the records were not all written: {error}; is Kafka at {servers}? it is safe to \
-                 repeat the command"
+                "the records were not all written to {topic}: {error}; is Kafka at \
+                 {bootstrap_servers}? it is safe to repeat the command"
             ),
         })
     }
@@ -110,7 +115,7 @@ pub fn write_records(
     topic: &str,
     records: &[NewRecord],
 ) -> Result<()> {
-    let writer = Writer::new(bootstrap_servers, settings)?;
+    let writer = Writer::new(bootstrap_servers, settings, topic)?;
     for record in records {
         writer.write(|| {
             let new = BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition);

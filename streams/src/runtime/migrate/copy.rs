@@ -57,8 +57,8 @@ pub(super) fn store(
     placement: &Placement<'_>,
 ) -> Result<u64> {
     let config = &migration.config;
-    let writer = Writer::new(config.bootstrap_servers, config.kafka)?;
     let [from, to] = &moved.topics;
+    let writer = Writer::new(config.bootstrap_servers, config.kafka, to)?;
     let mut shared = Shared::default();
     let count = read_all(&migration.client, (from, moved.partitions), |record| {
         let key = record.key().unwrap_or_default();
