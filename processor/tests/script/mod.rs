@@ -4,7 +4,7 @@ use std::error::Error;
 
 use schemas::{PairKey, Timestamp};
 
-/// What a command gives.
+/// The output of a command.
 pub(crate) type Outcome<T = String> = Result<T, Box<dyn Error>>;
 
 /// 2024-01-01T00:00:00Z, from which times count.

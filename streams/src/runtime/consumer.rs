@@ -430,7 +430,7 @@ mod tests {
     use super::*;
     use crate::topology::Builder;
 
-    /// What a busy machine takes to join and to lose a group.
+    /// The time in which a busy machine joins and loses a group.
     const BOUND: Duration = Duration::from_mins(2);
 
     fn next_rebalance(member: &GroupConsumer) -> Result<Rebalance> {

@@ -153,7 +153,7 @@ fn books_that_are_in_sync_without_a_quote_are_not_asked_for() {
 }
 
 proptest! {
-    /// Whatever happens, a book that is out of sync is not forgotten, and is asked for one at a time.
+    /// After any steps a book that is out of sync is still known, and is asked for one at a time.
     #[test]
     fn a_book_that_is_out_of_sync_always_has_a_next_step(
         sent: bool, events in proptest::collection::vec((0u8..7, 0usize..3, 0u64..40), 1..200),

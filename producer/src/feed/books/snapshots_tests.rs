@@ -23,7 +23,7 @@ struct Server {
     most: Arc<AtomicUsize>,
 }
 
-/// What the requests of a server share.
+/// The state that all requests of a server have in common.
 #[derive(Clone)]
 struct Shared {
     watch: Stopwatch,

@@ -140,7 +140,7 @@ impl<'a> Migration<'a> {
             verify::is_equal(self, store, placement, count)?;
             copied += count;
         }
-        // What came meanwhile would be in neither application.
+        // Records of the meantime would be in neither application.
         self.is_processed(&old)?;
         self.begin(&new, &stream_times)?;
         Ok(copied)

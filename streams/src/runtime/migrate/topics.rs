@@ -25,12 +25,17 @@ pub(super) fn read_all(
     let mut client = client.clone();
     // Assigning needs a name; nothing is ever committed under it.
     client.set("group.id", format!("{topic}-migration"));
-    client.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
-    let reader: BaseConsumer = client.create().map_err(errors::setting)?;
+    client.set("enable.partition.eof", "true");
+    // It also sees the ends of transactions that are open.
+    let probe = client.clone().set("isolation.level", "read_uncommitted").create();
+    let probe: BaseConsumer = probe.map_err(errors::setting)?;
+    let reader = client.set("isolation.level", "read_committed").create();
+    let reader: BaseConsumer = reader.map_err(errors::setting)?;
     let mut list = TopicPartitionList::new();
     let mut open = 0;
     for partition in 0..partitions {
-        let (first, end) = ends(&client, topic, partition)?;
+        let ends = probe.fetch_watermarks(topic, partition, ANSWER);
+        let (first, end) = ends.map_err(errors::plain)?;
         wait_decided(&reader, topic, partition, end)?;
         if first < end {
             list.add_partition_offset(topic, partition, Offset::Beginning)
@@ -59,12 +64,4 @@ pub(super) fn read_all(
         }
     }
     Ok(count)
-}
-
-/// The first offset, and the end with records of transactions that are open.
-fn ends(client: &ClientConfig, topic: &str, partition: i32) -> Result<(i64, i64)> {
-    let mut client = client.clone();
-    let probe: BaseConsumer =
-        client.set("isolation.level", "read_uncommitted").create().map_err(errors::setting)?;
-    probe.fetch_watermarks(topic, partition, ANSWER).map_err(errors::plain)
 }
