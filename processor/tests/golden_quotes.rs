@@ -228,23 +228,11 @@ impl Runner for Script {
                 String::new()
             }
             "commit" => self.commit()?,
-            // The totals of the counters.
-            "counted" => {
-                self.driver.counted().iter().fold(String::new(), |mut out, (what, count)| {
-                    let _ = writeln!(out, "{what} {count}");
-                    out
-                })
-            }
-            "flush" => {
-                self.driver.flush_stores()?;
-                String::new()
-            }
             "crash" => {
                 let restored = self.driver.crash()?;
                 format!("restored {restored} records\n{}", self.commit()?)
             }
-            "lose-disk" => format!("restored {} records\n", self.driver.lose_disk()?),
-            other => return Err(format!("unknown command {other}").into()),
+            other => script::engine(&mut self.driver, other)?,
         };
         args.reject_next()?;
         Ok(out)

@@ -1,8 +1,10 @@
-//! The words that golden scripts share: pairs and times.
+//! The words that golden scripts share: pairs, times, and the commands of the engine.
 
 use std::error::Error;
+use std::fmt::Write as _;
 
 use schemas::{PairKey, Timestamp};
+use streams::Driver;
 
 /// The output of a command.
 pub(crate) type Outcome<T = String> = Result<T, Box<dyn Error>>;
@@ -38,4 +40,21 @@ pub(crate) fn clock(time: Timestamp) -> String {
     let day = if days == 0 { String::new() } else { format!("{days}d") };
     let fraction = if ms == 0 { String::new() } else { format!(".{ms:03}") };
     format!("{day}{h:02}:{m:02}:{s:02}{fraction}")
+}
+
+/// A command that is the same in every script: the totals of the counters, or a change of the stores on
+/// disk.
+pub(crate) fn engine(driver: &mut Driver, command: &str) -> Outcome {
+    match command {
+        "counted" => Ok(driver.counted().iter().fold(String::new(), |mut out, (what, count)| {
+            let _ = writeln!(out, "{what} {count}");
+            out
+        })),
+        "flush" => {
+            driver.flush_stores()?;
+            Ok(String::new())
+        }
+        "lose-disk" => Ok(format!("restored {} records\n", driver.lose_disk()?)),
+        other => Err(format!("unknown command {other}").into()),
+    }
 }
