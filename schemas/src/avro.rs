@@ -77,6 +77,11 @@ pub fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut 
     }
 }
 
+/// So many `["null", …]` that are null.
+pub fn nulls(out: &mut Vec<u8>, count: usize) {
+    out.resize(out.len() + count, 0);
+}
+
 /// Appends an array: one block of all items, unless there is none.
 pub fn array<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
     if !items.is_empty() {
@@ -187,6 +192,17 @@ impl<'a> Reader<'a> {
             1 => read(self).map(Some),
             _ => Err(Malformed),
         }
+    }
+
+    /// Passes over so many `["null", …]` that are all null; does nothing when one is not.
+    #[inline]
+    pub fn nulls(&mut self, count: usize) -> bool {
+        let Some((nulls, rest)) = self.0.split_at_checked(count) else { return false };
+        let are_null = nulls.iter().all(|byte| *byte == 0);
+        if are_null {
+            self.0 = rest;
+        }
+        are_null
     }
 
     /// An array of at most `most` items. Other writers may split it into blocks, with or without

@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -66,13 +67,18 @@ impl From<Malformed> for DecodeError {
     }
 }
 
+/// The first branch of a union on the wire: null, in all of ours.
+const NULL: u8 = 0;
+
 /// Asks for a schema by id: its text, `None` when there is none, an error when nobody could say.
 pub type Lookup = dyn Fn(i32) -> Result<Option<String>, String> + Send + Sync;
 
 /// A schema that is not one of ours.
 enum Foreign {
-    /// A version of one of ours.
-    Version(Kind, Box<apache_avro::Schema>),
+    /// One of ours without its last fields, so many: each of them may be null, and is.
+    Shorter(Kind, usize),
+    /// A version of one of ours, and ours as the reference implementation resolves it.
+    Version(Kind, Box<[apache_avro::Schema; 2]>),
     /// Something else.
     Other,
 }
@@ -171,17 +177,19 @@ impl Codec {
         }
         let (id, _) = split(bytes)?;
         Ok(match &*self.foreign(id)? {
-            Foreign::Version(kind, _) => Some(*kind),
+            Foreign::Shorter(kind, _) | Foreign::Version(kind, _) => Some(*kind),
             Foreign::Other => None,
         })
     }
 
     fn resolve<R: Record>(&self, id: i32, body: &[u8], kind: Kind) -> Result<R, DecodeError> {
         match &*self.foreign(id)? {
-            Foreign::Version(found, writer) if *found == kind => {
-                resolve_version(writer, kind, body)
+            Foreign::Shorter(found, lacking) if *found == kind => {
+                let nulls = std::iter::repeat_n(NULL, *lacking);
+                Ok(read_all(&body.iter().copied().chain(nulls).collect::<Vec<_>>())?)
             }
-            Foreign::Version(..) | Foreign::Other => {
+            Foreign::Version(found, schemas) if *found == kind => resolve_version(schemas, body),
+            Foreign::Shorter(..) | Foreign::Version(..) | Foreign::Other => {
                 Err(DecodeError::WrongSchema(id, kind.as_str()))
             }
         }
@@ -226,8 +234,26 @@ impl Foreign {
             let full = name.fullname(None);
             Kind::ALL.into_iter().find(|kind| full == format!("market.{}", kind.as_str()))
         });
-        kind.map_or(Self::Other, |kind| Self::Version(kind, Box::new(schema)))
+        let ours = kind.and_then(|kind| Some((kind, resolvable(kind.schema()).ok()?)));
+        let Some((kind, ours)) = ours else { return Self::Other };
+        match lacking_fields(&schema, &ours) {
+            Some(lacking) => Self::Shorter(kind, lacking),
+            None => Self::Version(kind, Box::new([schema, ours])),
+        }
     }
+}
+
+/// How many of our last fields the writer lacks, if that is the only difference and all of them are
+/// null without a value: a log of years is then read as fast as our own records.
+fn lacking_fields(writer: &apache_avro::Schema, ours: &apache_avro::Schema) -> Option<usize> {
+    use apache_avro::Schema::{Null, Record, Union};
+    let (Record(writer), Record(ours)) = (writer, ours) else { return None };
+    let (shared, lacking) = ours.fields.split_at_checked(writer.fields.len())?;
+    let same = shared.iter().zip(&writer.fields);
+    let is_null = |schema: &apache_avro::Schema| matches!(schema, Union(union) if union.variants().first() == Some(&Null));
+    let is_shorter = same.into_iter().all(|(a, b)| a.name == b.name && a.schema == b.schema)
+        && lacking.iter().all(|field| field.default == Some(Value::Null) && is_null(&field.schema));
+    is_shorter.then_some(lacking.len())
 }
 
 fn split(bytes: &[u8]) -> Result<(i32, &[u8]), DecodeError> {
@@ -247,18 +273,31 @@ fn read_all<R: Record>(body: &[u8]) -> Result<R, Malformed> {
 /// Avro's schema resolution by the reference implementation, whose result is written with our
 /// schema and then read like any other record. Slow, and rare.
 fn resolve_version<R: Record>(
-    writer: &apache_avro::Schema,
-    kind: Kind,
-    mut body: &[u8],
+    [writer, ours]: &[apache_avro::Schema; 2],
+    body: &[u8],
 ) -> Result<R, DecodeError> {
     let corrupt = |_| DecodeError::Corrupt;
-    let ours = resolvable(kind.schema()).map_err(corrupt)?;
-    let value = apache_avro::from_avro_datum(writer, &mut body, Some(&ours)).map_err(corrupt)?;
-    if !body.is_empty() {
+    let mut body = Whole { rest: body, is_cut: false };
+    let value = apache_avro::from_avro_datum(writer, &mut body, Some(ours)).map_err(corrupt)?;
+    if !body.rest.is_empty() || body.is_cut {
         return Err(DecodeError::Corrupt);
     }
-    let rewritten = apache_avro::to_avro_datum(&ours, value).map_err(corrupt)?;
+    let rewritten = apache_avro::to_avro_datum(ours, value).map_err(corrupt)?;
     Ok(read_all(&rewritten)?)
+}
+
+/// Bytes that remember a read past their end: the reference implementation takes the end for a null
+/// or an empty string.
+struct Whole<'a> {
+    rest: &'a [u8],
+    is_cut: bool,
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.is_cut |= into.len() > self.rest.len();
+        self.rest.read(into)
+    }
 }
 
 /// The schema with its decimals as the bytes that they are. The reference implementation refuses to

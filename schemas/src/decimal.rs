@@ -197,6 +197,9 @@ impl FromStr for Decimal {
         };
         let (digits, exponent) = split_exponent(rest)?;
         let (units, digits_after_point) = read_digits(digits)?;
+        if exponent.unsigned_abs() > MAX_EXPONENT.unsigned_abs() {
+            return Err(ParseDecimalError::OutOfRange);
+        }
         let shift = SCALE.cast_signed() + exponent - digits_after_point;
         let magnitude = scale(units, shift).ok_or(ParseDecimalError::OutOfRange)?;
         let value = i128::try_from(magnitude).map_err(|_| ParseDecimalError::OutOfRange)?;
@@ -212,9 +215,6 @@ fn split_exponent(text: &[u8]) -> Result<(&[u8], i32), ParseDecimalError> {
         .ok()
         .and_then(|exponent| exponent.parse::<i32>().ok())
         .ok_or(ParseDecimalError::Malformed)?;
-    if exponent.abs() > MAX_EXPONENT {
-        return Err(ParseDecimalError::OutOfRange);
-    }
     Ok((&text[..at], exponent))
 }
 
@@ -294,10 +294,14 @@ mod tests {
         ] {
             assert_eq!(decimal(text).map(|d| d.to_string()), Ok(shown.to_owned()), "{text}");
         }
-        for text in ["", ".", "-", "1..2", "1,5", "NaN", "0.-10000", "1e", "0x1", " 1", "١"] {
+        for text in
+            ["", ".", "-", "1..2", "1,5", "NaN", "0.-10000", "1e", "0x1", " 1", "١", "abce99"]
+        {
             assert_eq!(decimal(text), Err(ParseDecimalError::Malformed), "{text}");
         }
-        for text in ["100000000000000000000", "0.0000000000000000001", "1e99", "1e-99999"] {
+        for text in
+            ["100000000000000000000", "0.0000000000000000001", "1e99", "1e-99999", "1e-2147483648"]
+        {
             assert_eq!(decimal(text), Err(ParseDecimalError::OutOfRange), "{text}");
         }
     }

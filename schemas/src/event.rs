@@ -38,8 +38,52 @@ crate::named! {
     }
 }
 
+/// What few trades have. It stands apart, because most events have none of it and pay for its size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TradeDetails {
+    /// Implied volatility of an option's trade, in percent.
+    pub iv: Option<Decimal>,
+    /// The exchange's index of the currency at the trade.
+    pub index_price: Option<Decimal>,
+    /// The liquidated side, in the exchange's words: `M`, `T` or `MT`.
+    pub liquidation: Option<String>,
+    /// The block trade that it is part of.
+    pub block_trade_id: Option<String>,
+    /// The combo that it is a leg of.
+    pub combo_id: Option<String>,
+}
+
+impl TradeDetails {
+    /// The fields of the schema.
+    const FIELDS: usize = 5;
+
+    /// The details of an event; `None` without any.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for value in [self.iv, self.index_price] {
+            avro::optional(out, value, avro::decimal);
+        }
+        for text in [&self.liquidation, &self.block_trade_id, &self.combo_id] {
+            avro::optional(out, text.as_deref(), avro::string);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            iv: reader.optional(Reader::decimal)?,
+            index_price: reader.optional(Reader::decimal)?,
+            liquidation: reader.optional(owned)?,
+            block_trade_id: reader.optional(owned)?,
+            combo_id: reader.optional(owned)?,
+        })
+    }
+}
+
 /// One trade print or price sample of the pair in its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarketEvent {
     /// In units of the quote.
     pub price: Decimal,
@@ -63,6 +107,8 @@ pub struct MarketEvent {
     pub received_at: Timestamp,
     /// Trade or sample.
     pub basis: Basis,
+    /// What few trades have; `None` where this one has nothing of it.
+    pub details: Option<Box<TradeDetails>>,
 }
 
 /// Bits of a sample's digest. With the milliseconds until the year 2248 above it, a number fills 63.
@@ -86,17 +132,18 @@ impl MarketEvent {
             event_time: time,
             received_at: time,
             basis: Basis::Trade,
+            details: None,
         }
     }
 
     /// A price sample with nothing optional.
-    pub const fn sample(price: Decimal, time: Timestamp) -> Self {
+    pub fn sample(price: Decimal, time: Timestamp) -> Self {
         Self { size: None, basis: Basis::Ticker, ..Self::trade(price, Decimal::ZERO, time) }
     }
 
     /// The event with the exchange's own volumes of 24 hours, as far as it tells them.
     #[must_use]
-    pub const fn with_volumes(self, base: Option<Decimal>, quote: Option<Decimal>) -> Self {
+    pub fn with_volumes(self, base: Option<Decimal>, quote: Option<Decimal>) -> Self {
         let known = base.is_some() || quote.is_some();
         Self {
             base_volume_24h: base,
@@ -123,12 +170,12 @@ impl MarketEvent {
     ///
     /// ```
     /// use schemas::{Decimal, MarketEvent, Timestamp};
-    /// let sample = MarketEvent::sample(Decimal::ONE, Timestamp(1_700_000_000_000));
-    /// let resent = MarketEvent { received_at: Timestamp(1_700_000_009_000), ..sample };
-    /// assert_eq!(sample.identity(), resent.identity());
-    /// let next = MarketEvent { base_volume_24h: Some(Decimal::ONE), ..sample };
-    /// assert_ne!(sample.identity(), next.identity());
-    /// assert_eq!(MarketEvent { sequence: Some(7), ..sample }.identity(), Some(7));
+    /// let sample = || MarketEvent::sample(Decimal::ONE, Timestamp(1_700_000_000_000));
+    /// let resent = MarketEvent { received_at: Timestamp(1_700_000_009_000), ..sample() };
+    /// assert_eq!(sample().identity(), resent.identity());
+    /// let next = MarketEvent { base_volume_24h: Some(Decimal::ONE), ..sample() };
+    /// assert_ne!(sample().identity(), next.identity());
+    /// assert_eq!(MarketEvent { sequence: Some(7), ..sample() }.identity(), Some(7));
     /// ```
     pub fn identity(&self) -> Option<i64> {
         self.id().or_else(|| (self.basis == Basis::Ticker).then(|| self.digest()))
@@ -170,6 +217,10 @@ impl Record for MarketEvent {
         avro::long(out, self.event_time.0);
         avro::long(out, self.received_at.0);
         avro::long(out, self.basis as i64);
+        match &self.details {
+            Some(details) => details.write(out),
+            None => avro::nulls(out, TradeDetails::FIELDS),
+        }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -190,6 +241,15 @@ impl Record for MarketEvent {
             event_time: Timestamp(reader.long()?),
             received_at: Timestamp(reader.long()?),
             basis: reader.symbol(&[Basis::Trade, Basis::Ticker])?,
+            details: if reader.nulls(TradeDetails::FIELDS) {
+                None
+            } else {
+                TradeDetails::read(reader)?.boxed()
+            },
         })
     }
+}
+
+fn owned(reader: &mut Reader<'_>) -> Result<String, Malformed> {
+    reader.string().map(str::to_owned)
 }

@@ -26,6 +26,18 @@ crate::named! {
         SpreadKey = "SpreadKey",
         /// `spread.avsc`
         Spread = "Spread",
+        /// `ticker.avsc`
+        Ticker = "Ticker",
+        /// `instrument.avsc`
+        Instrument = "Instrument",
+        /// `option_state.avsc`
+        OptionState = "OptionState",
+        /// `option_minute_key.avsc`
+        OptionMinuteKey = "OptionMinuteKey",
+        /// `option_minute.avsc`
+        OptionMinute = "OptionMinute",
+        /// `derivative.avsc`
+        Derivative = "Derivative",
     }
 }
 
@@ -44,6 +56,12 @@ impl Kind {
             Self::TopOfBook => include_str!("../avro/top_of_book.avsc"),
             Self::SpreadKey => include_str!("../avro/spread_key.avsc"),
             Self::Spread => include_str!("../avro/spread.avsc"),
+            Self::Ticker => include_str!("../avro/ticker.avsc"),
+            Self::Instrument => include_str!("../avro/instrument.avsc"),
+            Self::OptionState => include_str!("../avro/option_state.avsc"),
+            Self::OptionMinuteKey => include_str!("../avro/option_minute_key.avsc"),
+            Self::OptionMinute => include_str!("../avro/option_minute.avsc"),
+            Self::Derivative => include_str!("../avro/derivative.avsc"),
         }
     }
 }

@@ -320,8 +320,8 @@ fn reason(text: &str) -> String {
     message.map_or_else(|| text.chars().take(SHOWN).collect(), str::to_owned)
 }
 
-/// Every subject and its schema: key and value of each topic (`TopicNameStrategy`), and the feed
-/// marks, which share a topic with the events or the quotes, by topic and record name.
+/// Every subject and its schema: key and value of each topic (`TopicNameStrategy`), and by topic and
+/// record name what shares a topic with its values: feed marks and the facts of instruments.
 fn subjects(prefix: &str) -> Vec<(String, Kind)> {
     let mut subjects = Vec::new();
     for topic in Topic::ALL {
@@ -331,8 +331,10 @@ fn subjects(prefix: &str) -> Vec<(String, Kind)> {
             subjects.push((format!("{name}-value"), value));
         }
     }
-    for topic in Topic::MARKED {
-        subjects.push((format!("{}-market.FeedMark", topic.name(prefix)), Kind::FeedMark));
+    let marked = Topic::MARKED.into_iter().map(|topic| (topic, Kind::FeedMark));
+    let listed = Topic::LISTED.into_iter().map(|topic| (topic, Kind::Instrument));
+    for (topic, kind) in marked.chain(listed) {
+        subjects.push((format!("{}-market.{}", topic.name(prefix), kind.as_str()), kind));
     }
     subjects
 }

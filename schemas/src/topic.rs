@@ -57,12 +57,21 @@ crate::named! {
         Spreads1d = "spreads_1d",
         /// Private to the processor: how far each feed of quotes is known to be healthy.
         QuoteFeeds = "processor-quote-feeds-changelog",
+        /// Tickers of options, futures and perpetuals, the facts of instruments and the marks of their
+        /// feeds, as they came.
+        OptionTickers = "option_tickers",
+        /// The newest ticker of each option, with its facts.
+        Options = "options",
+        /// The last ticker of each option in each minute.
+        Options1m = "options_1m",
+        /// The newest ticker of each future and perpetual, with its facts.
+        Derivatives = "derivatives",
     }
 }
 
 impl Topic {
     /// The topics that Connect sinks into a table of the same name.
-    pub const SUNK: [Self; 8] = [
+    pub const SUNK: [Self; 11] = [
         Self::Latest,
         Self::Ohlc1m,
         Self::Ohlc1h,
@@ -71,10 +80,16 @@ impl Topic {
         Self::Spreads1m,
         Self::Spreads1h,
         Self::Spreads1d,
+        Self::Options,
+        Self::Options1m,
+        Self::Derivatives,
     ];
 
     /// The topics that hold feed marks beside records of another schema.
-    pub const MARKED: [Self; 2] = [Self::Events, Self::Quotes];
+    pub const MARKED: [Self; 3] = [Self::Events, Self::Quotes, Self::OptionTickers];
+
+    /// The topics that hold the facts of instruments beside records of another schema.
+    pub const LISTED: [Self; 1] = [Self::OptionTickers];
 
     /// The name without a prefix.
     pub const fn base_name(self) -> &'static str {
@@ -99,6 +114,10 @@ impl Topic {
             Self::Spreads1m | Self::Spreads1h | Self::Spreads1d => {
                 Some((Kind::SpreadKey, Kind::Spread))
             }
+            Self::OptionTickers => Some((Kind::PairKey, Kind::Ticker)),
+            Self::Options => Some((Kind::PairKey, Kind::OptionState)),
+            Self::Options1m => Some((Kind::OptionMinuteKey, Kind::OptionMinute)),
+            Self::Derivatives => Some((Kind::PairKey, Kind::Derivative)),
             Self::DeadLetters => None,
         }
     }
@@ -111,9 +130,13 @@ impl Topic {
         match self {
             // One record a frame: a tenfold of the trades.
             Self::Quotes => Cleanup::Delete(DAY),
-            Self::Events | Self::Late => Cleanup::Delete(DAY.saturating_mul(7)),
+            Self::Events | Self::Late | Self::OptionTickers => {
+                Cleanup::Delete(DAY.saturating_mul(7))
+            }
             Self::DeadLetters => Cleanup::Delete(DAY.saturating_mul(30)),
-            Self::Ohlc1m | Self::Spreads1m => Cleanup::CompactDelete(DAY.saturating_mul(30)),
+            Self::Ohlc1m | Self::Spreads1m | Self::Options1m => {
+                Cleanup::CompactDelete(DAY.saturating_mul(30))
+            }
             Self::Ohlc1h | Self::Spreads1h => Cleanup::CompactDelete(DAY.saturating_mul(730)),
             Self::Latest
             | Self::Ohlc1d
@@ -121,7 +144,9 @@ impl Topic {
             | Self::Books
             | Self::TopOfBook
             | Self::Spreads1d
-            | Self::QuoteFeeds => Cleanup::Compact,
+            | Self::QuoteFeeds
+            | Self::Options
+            | Self::Derivatives => Cleanup::Compact,
         }
     }
 

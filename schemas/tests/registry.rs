@@ -81,8 +81,8 @@ fn ids() -> impl FnMut(&str) -> Answer {
     }
 }
 
-/// A PUT and a POST for each of the 30 subjects.
-const REGISTRATION: usize = 60;
+/// A PUT and a POST for each of the 40 subjects.
+const REGISTRATION: usize = 80;
 
 #[test]
 fn every_subject_is_set_to_backward_before_its_schema_is_registered() -> Outcome {

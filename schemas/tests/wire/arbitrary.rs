@@ -13,13 +13,13 @@ use schemas::json::RecordJson;
 use schemas::{
     Basis, Book, BookLevel, BookState, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice,
     MarketEvent, PairChange, PairKey, Part, Proof, Quote, Spread, SpreadKey, Status, TakerSide,
-    Timestamp, TopOfBook, VolumeSource, WeightedSum,
+    Timestamp, TopOfBook, TradeDetails, VolumeSource, WeightedSum,
 };
 
 use serde_json::Value as Json;
 
 use crate::golden::as_json;
-use crate::reference;
+use crate::{options, reference};
 
 static JSON: LazyLock<RecordJson> =
     LazyLock::new(|| RecordJson::new().unwrap_or_else(|error| panic!("{error}")));
@@ -37,7 +37,7 @@ pub(crate) fn decimal() -> impl Strategy<Value = Decimal> {
     units.prop_filter_map("38 digits", Decimal::from_units)
 }
 
-fn time() -> impl Strategy<Value = Timestamp> {
+pub(crate) fn time() -> impl Strategy<Value = Timestamp> {
     any::<i64>().prop_map(Timestamp)
 }
 
@@ -76,11 +76,14 @@ prop_compose! {
         taker_side in option::of(prop_oneof![Just(TakerSide::Buy), Just(TakerSide::Sell)]),
         volume_source in volume_source(),
         (event_time, received_at) in (time(), time()),
-        basis in basis(),
+        (basis, iv, index_price) in (basis(), option::of(decimal()), option::of(decimal())),
+        (liquidation, block_trade_id, combo_id) in
+            any::<(Option<String>, Option<String>, Option<String>)>(),
     ) -> MarketEvent {
         MarketEvent {
             price, size, trade_id, sequence, taker_side, base_volume_24h, quote_volume_24h,
             volume_source, event_time, received_at, basis,
+            details: TradeDetails { iv, index_price, liquidation, block_trade_id, combo_id }.boxed(),
         }
     }
 }
@@ -278,5 +281,18 @@ proptest! {
         same(&top, reference::top_of_book(&top))?;
         same(&window, reference::spread_key(&window))?;
         same(&spread, reference::spread(&spread))?;
+    }
+    #[test]
+    fn any_record_of_options_is_written_as_the_reference_writes_it(
+        (ticker, instrument) in (options::ticker(), options::instrument()),
+        (option, derivative) in (options::option_state(), options::derivative()),
+        (key, minute) in (options::option_minute_key(), options::option_minute()),
+    ) {
+        same(&ticker, options::reference_ticker(&ticker))?;
+        same(&instrument, options::reference_instrument(&instrument))?;
+        same(&option, options::reference_option_state(&option))?;
+        same(&derivative, options::reference_derivative(&derivative))?;
+        same(&key, options::reference_option_minute_key(&key))?;
+        same(&minute, options::reference_option_minute(&minute))?;
     }
 }

@@ -8,12 +8,13 @@ use proptest::prelude::*;
 use schemas::avro::Record;
 use schemas::codec::OFFLINE_IDS;
 use schemas::{
-    Book, Candle, CandleKey, Codec, DecodeError, FeedMark, Kind, LatestPrice, MarketEvent, PairKey,
-    Quote, Spread, SpreadKey, TopOfBook,
+    Book, Candle, CandleKey, Codec, DecodeError, Derivative, FeedMark, Instrument, Kind,
+    LatestPrice, MarketEvent, OptionMinute, OptionMinuteKey, OptionState, PairKey, Quote, Spread,
+    SpreadKey, Ticker, TopOfBook,
 };
 
 use crate::resolution::{FOREIGN, knowing, newer, older, written};
-use crate::{Outcome, arbitrary, reference};
+use crate::{Outcome, arbitrary, options, reference};
 
 fn key() -> PairKey {
     PairKey::new("BTC", "USD", "coinbase")
@@ -158,6 +159,21 @@ proptest! {
         parts_are_corrupt::<SpreadKey>(&codec, &codec.to_bytes(&key));
         parts_are_corrupt::<Spread>(&codec, &codec.to_bytes(&spread));
     }
+
+    #[test]
+    fn truncated_and_trailing_bytes_of_options_are_corrupt(
+        (ticker, instrument) in (options::ticker(), options::instrument()),
+        (option, derivative) in (options::option_state(), options::derivative()),
+        (key, minute) in (options::option_minute_key(), options::option_minute()),
+    ) {
+        let codec = Codec::offline();
+        parts_are_corrupt::<Ticker>(&codec, &codec.to_bytes(&ticker));
+        parts_are_corrupt::<Instrument>(&codec, &codec.to_bytes(&instrument));
+        parts_are_corrupt::<OptionState>(&codec, &codec.to_bytes(&option));
+        parts_are_corrupt::<Derivative>(&codec, &codec.to_bytes(&derivative));
+        parts_are_corrupt::<OptionMinuteKey>(&codec, &codec.to_bytes(&key));
+        parts_are_corrupt::<OptionMinute>(&codec, &codec.to_bytes(&minute));
+    }
 }
 
 #[test]
@@ -184,6 +200,12 @@ fn read_all(codec: &Codec, bytes: &[u8]) {
     let _ = codec.decode::<TopOfBook>(bytes);
     let _ = codec.decode::<SpreadKey>(bytes);
     let _ = codec.decode::<Spread>(bytes);
+    let _ = codec.decode::<Ticker>(bytes);
+    let _ = codec.decode::<Instrument>(bytes);
+    let _ = codec.decode::<OptionState>(bytes);
+    let _ = codec.decode::<OptionMinuteKey>(bytes);
+    let _ = codec.decode::<OptionMinute>(bytes);
+    let _ = codec.decode::<Derivative>(bytes);
 }
 
 proptest! {

@@ -17,7 +17,7 @@ use schemas::codec::OFFLINE_IDS;
 use schemas::{Codec, Decimal, Kind, PairKey};
 use serde_json::{Value as Json, json};
 
-use crate::{Outcome, reference};
+use crate::{Outcome, options, reference};
 
 /// One record of a fixture.
 struct Golden {
@@ -112,7 +112,16 @@ fn the_bytes_of_a_record_never_change() -> Outcome {
     holds(include_str!("../../fixtures/book.json"), reference::book)?;
     holds(include_str!("../../fixtures/top_of_book.json"), reference::top_of_book)?;
     holds(include_str!("../../fixtures/spread_key.json"), reference::spread_key)?;
-    holds(include_str!("../../fixtures/spread.json"), reference::spread)
+    holds(include_str!("../../fixtures/spread.json"), reference::spread)?;
+    holds(include_str!("../../fixtures/ticker.json"), options::reference_ticker)?;
+    holds(include_str!("../../fixtures/instrument.json"), options::reference_instrument)?;
+    holds(include_str!("../../fixtures/option_state.json"), options::reference_option_state)?;
+    holds(
+        include_str!("../../fixtures/option_minute_key.json"),
+        options::reference_option_minute_key,
+    )?;
+    holds(include_str!("../../fixtures/option_minute.json"), options::reference_option_minute)?;
+    holds(include_str!("../../fixtures/derivative.json"), options::reference_derivative)
 }
 
 #[test]

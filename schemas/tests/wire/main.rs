@@ -7,6 +7,7 @@ mod arbitrary;
 mod compatibility;
 mod errors;
 mod golden;
+mod options;
 mod reference;
 mod resolution;
 

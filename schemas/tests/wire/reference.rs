@@ -23,11 +23,20 @@ pub(crate) fn encode(kind: Kind, value: Value) -> Outcome<Vec<u8>> {
     Ok(to_avro_datum(&schema(kind)?, value)?)
 }
 
+/// The fields in the schema's order.
+pub(crate) fn by_name(kind: Kind, mut fields: Vec<(&'static str, Value)>) -> Value {
+    let schema = schema(kind).unwrap_or_else(|error| panic!("{error}"));
+    if let Schema::Record(schema) = schema {
+        fields.sort_by_key(|(name, _)| schema.lookup.get(*name).copied());
+    }
+    Value::Record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
 fn record<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Record(fields.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-fn optional<T>(value: Option<T>, inner: impl FnOnce(T) -> Value) -> Value {
+pub(crate) fn optional<T>(value: Option<T>, inner: impl FnOnce(T) -> Value) -> Value {
     match value {
         None => Value::Union(0, Box::new(Value::Null)),
         Some(value) => Value::Union(1, Box::new(inner(value))),
@@ -35,7 +44,7 @@ fn optional<T>(value: Option<T>, inner: impl FnOnce(T) -> Value) -> Value {
 }
 
 /// The fewest bytes whose sign extension is the number.
-fn decimal(value: Decimal) -> Value {
+pub(crate) fn decimal(value: Decimal) -> Value {
     let all = value.units().to_be_bytes();
     let shorter = |count: usize| {
         let sign = if all[count] & 0x80 == 0 { 0 } else { 0xff };
@@ -45,11 +54,11 @@ fn decimal(value: Decimal) -> Value {
     Value::Decimal(apache_avro::Decimal::from(&all[dropped..]))
 }
 
-fn text(value: &str) -> Value {
+pub(crate) fn text(value: &str) -> Value {
     Value::String(value.into())
 }
 
-fn time(value: Timestamp) -> Value {
+pub(crate) fn time(value: Timestamp) -> Value {
     Value::TimestampMillis(value.0)
 }
 
@@ -89,6 +98,7 @@ pub(crate) fn market_event(event: &MarketEvent) -> Value {
         Basis::Trade => symbol(0, "TRADE"),
         Basis::Ticker => symbol(1, "TICKER"),
     };
+    let details = event.details.as_deref().cloned().unwrap_or_default();
     record([
         ("price", decimal(event.price)),
         ("size", optional(event.size, decimal)),
@@ -101,6 +111,11 @@ pub(crate) fn market_event(event: &MarketEvent) -> Value {
         ("event_time", time(event.event_time)),
         ("received_at", time(event.received_at)),
         ("basis", basis),
+        ("iv", maybe(details.iv)),
+        ("index_price", maybe(details.index_price)),
+        ("liquidation", optional(details.liquidation.as_deref(), text)),
+        ("block_trade_id", optional(details.block_trade_id.as_deref(), text)),
+        ("combo_id", optional(details.combo_id.as_deref(), text)),
     ])
 }
 
@@ -178,7 +193,7 @@ pub(crate) fn feed_mark(mark: &FeedMark) -> Value {
     ])
 }
 
-fn maybe(value: Option<Decimal>) -> Value {
+pub(crate) fn maybe(value: Option<Decimal>) -> Value {
     optional(value, decimal)
 }
 

@@ -16,7 +16,7 @@ use schemas::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::{Outcome, arbitrary, reference};
+use crate::{Outcome, arbitrary, options, reference};
 
 /// An id that none of our schemas has.
 pub(crate) const FOREIGN: i32 = 77;
@@ -98,6 +98,36 @@ fn the_marks_of_version_1_are_read_from_their_bytes() -> Outcome {
     reads(first, &gap, reference::feed_mark(&gap))
 }
 
+/// The bytes of version 1 of an event: trades of years stand in logs and captures.
+#[test]
+fn the_events_of_version_1_are_read_from_their_bytes() -> Outcome {
+    let first = include_str!("../../fixtures/v1/market_event.avsc");
+    let trade = MarketEvent {
+        trade_id: Some(157_062_500),
+        taker_side: Some(schemas::TakerSide::Sell),
+        ..MarketEvent::trade("61837.63".parse()?, "0.02".parse()?, Timestamp(1_618_677_810_244))
+    };
+    reads(first, &trade, reference::market_event(&trade))
+}
+
+/// What is cut off never passes for what an older writer does not have.
+#[test]
+fn a_cut_event_of_an_older_writer_is_corrupt() -> Outcome {
+    let schema = include_str!("../../fixtures/v1/market_event.avsc");
+    let codec = knowing(schema);
+    TestRunner::new(Config::with_cases(64)).run(&arbitrary::market_event(), |event| {
+        let bytes = written(schema, reference::market_event(&event));
+        let bytes = bytes.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert!(codec.decode::<MarketEvent>(&bytes).is_ok());
+        for length in 5..bytes.len() {
+            let read = codec.decode::<MarketEvent>(&bytes[..length]);
+            prop_assert!(matches!(read, Err(DecodeError::Corrupt)), "{length}: {read:?}");
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
 #[test]
 fn an_older_candle_is_read_with_nothing_known_and_nothing_seen() -> Outcome {
     let price: Decimal = "0.5".parse()?;
@@ -135,7 +165,13 @@ fn a_newer_writers_added_field_is_passed_over() -> Outcome {
     newer_is_read(arbitrary::book(), reference::book)?;
     newer_is_read(arbitrary::top_of_book(), reference::top_of_book)?;
     newer_is_read(arbitrary::spread_key(), reference::spread_key)?;
-    newer_is_read(arbitrary::spread(), reference::spread)
+    newer_is_read(arbitrary::spread(), reference::spread)?;
+    newer_is_read(options::ticker(), options::reference_ticker)?;
+    newer_is_read(options::instrument(), options::reference_instrument)?;
+    newer_is_read(options::option_state(), options::reference_option_state)?;
+    newer_is_read(options::option_minute_key(), options::reference_option_minute_key)?;
+    newer_is_read(options::option_minute(), options::reference_option_minute)?;
+    newer_is_read(options::derivative(), options::reference_derivative)
 }
 
 #[test]
