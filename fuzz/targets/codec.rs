@@ -10,8 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use schemas::avro::Record;
 use schemas::codec::OFFLINE_IDS;
 use schemas::{
-    Book, Candle, CandleKey, Codec, FeedMark, Kind, LatestPrice, MarketEvent, PairKey, Quote, Spread,
-    SpreadKey, TopOfBook,
+    Book, Candle, CandleKey, Codec, Derivative, FeedMark, Instrument, Kind, LatestPrice, MarketEvent,
+    OptionMinute, OptionMinuteKey, OptionState, PairKey, Quote, Spread, SpreadKey, Ticker, TopOfBook,
 };
 use serde_json::{Value, json};
 
@@ -32,6 +32,12 @@ const V1: [&str; Kind::ALL.len()] = [
     include_str!("../../schemas/fixtures/v1/top_of_book.avsc"),
     include_str!("../../schemas/fixtures/v1/spread_key.avsc"),
     include_str!("../../schemas/fixtures/v1/spread.avsc"),
+    include_str!("../../schemas/fixtures/v1/ticker.avsc"),
+    include_str!("../../schemas/fixtures/v1/instrument.avsc"),
+    include_str!("../../schemas/fixtures/v1/option_state.avsc"),
+    include_str!("../../schemas/fixtures/v1/option_minute_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/option_minute.avsc"),
+    include_str!("../../schemas/fixtures/v1/derivative.avsc"),
 ];
 
 static CODEC: LazyLock<Codec> =
@@ -82,5 +88,11 @@ fuzz_target!(|data: &[u8]| {
         Kind::TopOfBook => check::<TopOfBook>(&bytes),
         Kind::SpreadKey => check::<SpreadKey>(&bytes),
         Kind::Spread => check::<Spread>(&bytes),
+        Kind::Ticker => check::<Ticker>(&bytes),
+        Kind::Instrument => check::<Instrument>(&bytes),
+        Kind::OptionState => check::<OptionState>(&bytes),
+        Kind::OptionMinuteKey => check::<OptionMinuteKey>(&bytes),
+        Kind::OptionMinute => check::<OptionMinute>(&bytes),
+        Kind::Derivative => check::<Derivative>(&bytes),
     }
 });

@@ -1,6 +1,9 @@
 //! What the targets share: how a venue's messages are checked.
 
-use schemas::{Codec, Decimal, MarketEvent, PairKey, Timestamp};
+use std::fmt::Debug;
+
+use schemas::avro::Record;
+use schemas::{Codec, Decimal, PairKey, Timestamp};
 use venues::book::{
     BOOK_LEVELS, Book, BookMessage, MAX_LEVELS, Outcome, Precision, Quote, Reason, Terms,
 };
@@ -26,16 +29,18 @@ fn check(venue: Venue, parsed: &Parsed) {
         "{}",
         parsed.kind
     );
-    if let Message::Event(pair, event) = &parsed.message {
-        survives(pair, event);
+    match &parsed.message {
+        Message::Event(pair, event) => survives(pair, event),
+        Message::Ticker(pair, ticker) => survives(pair, &**ticker),
+        _ => {}
     }
 }
 
-/// An event that was read is the same after its way through a topic.
-pub fn survives(pair: &PairKey, event: &MarketEvent) {
+/// A record that was read is the same after its way through a topic.
+pub fn survives<R: Record + PartialEq + Debug>(pair: &PairKey, record: &R) {
     let codec = Codec::offline();
     assert_eq!(codec.decode::<PairKey>(&codec.to_bytes(pair)).as_ref(), Ok(pair));
-    assert_eq!(codec.decode::<MarketEvent>(&codec.to_bytes(event)).as_ref(), Ok(event));
+    assert_eq!(codec.decode::<R>(&codec.to_bytes(record)).as_ref(), Ok(record));
 }
 
 /// Any lines are taken by a book of a venue: text frames, and answers with its snapshot. Pairs are not

@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemas::{PairKey, Timestamp};
 
 use crate::book::{BookFrame, BookMessage, Rules, Terms};
-use crate::channel::Follow;
+use crate::channel::{Follow, TickerInterval};
 use crate::history::TradeHistory;
 use crate::instrument::{Class, Instrument};
 use crate::limits::Limits;
@@ -46,6 +46,8 @@ pub struct Adapter {
     /// Appends the messages of one text frame, received at a time. The parts that can be parsed
     /// are appended even if another part is malformed.
     pub parse: fn(&str, Timestamp, &mut Vec<Parsed>) -> Result<()>,
+    /// Whole tickers; `None` where the venue sends prices only.
+    pub tickers: Option<Tickers>,
     /// Order books.
     pub books: Books,
     /// Signs of life of a connection.
@@ -86,6 +88,15 @@ pub struct Subscriptions {
     pub expected: fn(&[String], Follow) -> Vec<Subscription>,
     /// An acknowledgement of no subscription at all means that the venue refused.
     pub empty_is_refusal: bool,
+}
+
+/// A venue's whole tickers: prices, greeks, funding and the state of each instrument.
+#[derive(Debug)]
+pub struct Tickers {
+    /// The intervals that can be asked for.
+    pub intervals: &'static [TickerInterval],
+    /// The instrument whose ticker comes over a stream. `None` for any other stream.
+    pub instrument_of_stream: fn(&str) -> Option<&str>,
 }
 
 /// A venue's order books.

@@ -1,4 +1,4 @@
-//! The channels of a pair that a feed follows, and the depth of its books.
+//! The channels of a pair that a feed follows, the depth of its books and the interval of its tickers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,54 @@ schemas::named! {
     pub enum Channel {
         /// Trade prints.
         Trades = "trades",
-        /// Price samples.
+        /// Price samples, and whole tickers where the venue has them.
         Ticker = "ticker",
         /// The order book.
         Book = "book",
+    }
+}
+
+schemas::named! {
+    /// The interval at which a venue sends the whole ticker of an instrument.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum TickerInterval {
+        /// One message each 2 s, while the ticker changes.
+        Agg2 = "agg2",
+        /// One message each 100 ms at most.
+        #[default]
+        Ms100 = "100ms",
+    }
+}
+
+impl TickerInterval {
+    /// Messages of an instrument in ten seconds, at most.
+    pub const fn messages_in_10s(self) -> usize {
+        match self {
+            Self::Agg2 => 5,
+            Self::Ms100 => 100,
+        }
+    }
+}
+
+impl fmt::Display for TickerInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is none of an interval.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no interval '{0}': name one of {list}",
+    list = TickerInterval::ALL.map(TickerInterval::as_str).join(", ")
+)]
+pub struct UnknownInterval(String);
+
+impl FromStr for TickerInterval {
+    type Err = UnknownInterval;
+
+    fn from_str(text: &str) -> Result<Self, UnknownInterval> {
+        Self::parse(text).ok_or_else(|| UnknownInterval(text.into()))
     }
 }
 
@@ -92,11 +136,14 @@ pub struct Follow {
     /// Levels of a side of each book, one of [`Books::depths`](crate::Books::depths); `None` is the
     /// venue's default.
     pub depth: Option<usize>,
+    /// The interval of tickers, where the venue offers a choice.
+    pub interval: TickerInterval,
 }
 
 impl Follow {
     /// Every channel at the venue's default depth.
-    pub const ALL: Self = Self { channels: Channels::ALL, depth: None };
+    pub const ALL: Self =
+        Self { channels: Channels::ALL, depth: None, interval: TickerInterval::Ms100 };
 
     /// The channel is followed.
     pub const fn has(self, channel: Channel) -> bool {

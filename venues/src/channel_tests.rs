@@ -25,7 +25,7 @@ fn products(venue: Venue) -> [String; 2] {
 }
 
 fn follow(channels: &str) -> Follow {
-    Follow { channels: channels.parse().unwrap(), depth: None }
+    Follow { channels: channels.parse().unwrap(), ..Follow::default() }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Fields of JSON messages: scalars as text, exact decimals, whole numbers.
 
+use schemas::decimal::ParseDecimalError;
+use schemas::pair::{NameError, check_name};
 use schemas::{Decimal, TakerSide, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -38,6 +40,51 @@ pub fn integer(field: &'static str, text: Option<&str>) -> Result<i64> {
 pub(crate) fn time(field: &'static str, text: Option<&str>) -> Result<Timestamp> {
     let text = text.ok_or(Malformed::MissingField(field))?;
     Timestamp::parse_rfc3339(text).ok_or(Malformed::BadField(field))
+}
+
+/// Reads numbers that may be absent, and counts those that do not fit.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// Numbers that do not fit [`Decimal`].
+    pub(crate) nulls: usize,
+}
+
+impl Numbers {
+    /// A number; `None` when it is absent, null, or does not fit.
+    pub(crate) fn read(
+        &mut self,
+        field: &'static str,
+        raw: Option<&RawValue>,
+    ) -> Result<Option<Decimal>> {
+        let Some(text) = scalar(raw) else { return Ok(None) };
+        match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(ParseDecimalError::OutOfRange) => {
+                self.nulls += 1;
+                Ok(None)
+            }
+            Err(ParseDecimalError::Malformed) => Err(Malformed::BadField(field)),
+        }
+    }
+}
+
+/// A name that may be absent, null or empty: a string, or the digits of a number. It obeys the
+/// [rule of names](schemas::pair::check_name), because tables store it.
+pub(crate) fn words(field: &'static str, raw: Option<&RawValue>) -> Result<Option<String>> {
+    let malformed = || Malformed::BadField(field);
+    let Some(text) = raw.map(RawValue::get).filter(|text| *text != "null") else {
+        return Ok(None);
+    };
+    let text: String = match text.as_bytes() {
+        [b'"', ..] => serde_json::from_str(text).map_err(|_| malformed())?,
+        [b'0'..=b'9', ..] => text.to_owned(),
+        _ => return Err(malformed()),
+    };
+    match check_name(text.as_bytes()) {
+        Ok(()) => Ok(Some(text)),
+        Err(NameError::Empty) => Ok(None),
+        Err(_) => Err(malformed()),
+    }
 }
 
 /// The side of a field that must be there, by the venue's words for buying and selling.

@@ -1,5 +1,7 @@
 //! The instruments of a venue and the changes of its listing.
 
+use schemas::{Decimal, Right, Timestamp};
+
 use crate::malformed::{Malformed, Result};
 
 /// An instrument as a venue lists it.
@@ -13,6 +15,41 @@ pub struct Instrument {
     pub class: Class,
     /// It can be traded.
     pub active: bool,
+    /// The settlement currency, where the venue states it.
+    pub settlement_currency: Option<String>,
+    /// When it expires; `None` for what does not.
+    pub expiry_time: Option<Timestamp>,
+    /// The strike of an option.
+    pub strike: Option<Decimal>,
+    /// The right of an option.
+    pub right: Option<Right>,
+    /// The size of one contract: in the base currency, for inverse futures in USD.
+    pub contract_size: Option<Decimal>,
+    /// The step of prices.
+    pub tick_size: Option<Decimal>,
+}
+
+impl Instrument {
+    /// An instrument without the facts of derivatives.
+    pub fn new(
+        name: impl Into<String>,
+        currency: impl Into<String>,
+        class: Class,
+        active: bool,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            currency: currency.into(),
+            class,
+            active,
+            settlement_currency: None,
+            expiry_time: None,
+            strike: None,
+            right: None,
+            contract_size: None,
+            tick_size: None,
+        }
+    }
 }
 
 /// Base and quote of a product that is written without a separator: the quote is the first known one

@@ -21,8 +21,8 @@
 //!
 //! # What this does not do
 //!
-//! Values are not judged. A price of zero or a trade in year 1 is passed on: the processor decides
-//! what is dirty, with the record's position at hand.
+//! Values are not judged. A price of zero, a volatility of 999 % or a trade in year 1 is passed on: the
+//! processor decides what is dirty, with the record's position at hand.
 
 mod adapter;
 pub mod binance;
@@ -45,12 +45,14 @@ mod request;
 mod test_data;
 mod venue;
 
-pub use adapter::{Adapter, Books, Endpoints, Listing, Liveness, StreamsOf, Subscriptions};
-pub use channel::{Channel, Channels, Follow, UnknownChannel};
+pub use adapter::{
+    Adapter, Books, Endpoints, Listing, Liveness, StreamsOf, Subscriptions, Tickers,
+};
+pub use channel::{Channel, Channels, Follow, TickerInterval, UnknownChannel, UnknownInterval};
 pub use fields::{decimal, integer, optional, scalar};
 pub use instrument::{Class, Instrument, ListingChange};
 pub use limits::Limits;
 pub use malformed::Malformed;
-pub use message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN};
+pub use message::{Control, Ignored, Message, NullField, Parsed, Subscription, UNKNOWN};
 pub use request::{HttpRequest, Request, SocketRequest};
 pub use venue::Venue;

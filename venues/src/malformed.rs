@@ -18,6 +18,9 @@ pub enum Malformed {
     /// A product that does not name a base and a quote.
     #[error("product {0} does not name a base and a quote")]
     BadProduct(String),
+    /// A derivative whose name does not state its expiry, strike or right.
+    #[error("instrument {0} does not state an expiry, or a strike and a right")]
+    BadInstrument(String),
     /// A base, quote or exchange that breaks the rule of names.
     #[error("{0}: see the rule of names in schemas/src/pair.rs")]
     BadName(#[from] schemas::pair::PairError),
@@ -40,7 +43,7 @@ pub enum Malformed {
 
 impl Malformed {
     /// Every label.
-    pub const LABELS: [&'static str; 8] = [
+    pub const LABELS: [&'static str; 9] = [
         "not_json",
         "missing_field",
         "bad_field",
@@ -49,6 +52,7 @@ impl Malformed {
         "other_product",
         "bad_order",
         "too_many_levels",
+        "bad_instrument",
     ];
 
     /// The label in metrics and in the dead letter's reason.
@@ -62,6 +66,7 @@ impl Malformed {
             Self::OtherProduct(_) => Self::LABELS[5],
             Self::BadOrder(_) => Self::LABELS[6],
             Self::TooManyLevels { .. } => Self::LABELS[7],
+            Self::BadInstrument(_) => Self::LABELS[8],
         }
     }
 }

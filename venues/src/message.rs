@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use schemas::{MarketEvent, PairKey, Timestamp};
+use schemas::{MarketEvent, PairKey, Ticker, Timestamp};
 
 use crate::book::Reason;
 use crate::instrument::ListingChange;
@@ -26,6 +26,11 @@ pub const UNKNOWN: &str = "unknown";
 pub enum Message {
     /// A trade or a price sample.
     Event(PairKey, MarketEvent),
+    /// All that the venue says of an option, a future or a perpetual. Its price sample, or
+    /// [`Ignored::QuoteOnly`] for want of a price, follows.
+    Ticker(PairKey, Box<Ticker>),
+    /// A field of the message that follows was sent, and is null.
+    Null(NullField),
     /// A heartbeat with the venue's clock.
     Heartbeat {
         /// The pair that it is for.
@@ -139,6 +144,21 @@ schemas::named! {
         /// An aggregate of trades that the same capture has one by one.
         AggregateOfTrades = "aggregate_of_trades",
     }
+}
+
+schemas::named! {
+    /// The reason for which a field that the venue sent is null.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum NullField {
+        /// A number outside decimal(38, 18): more than 18 fraction digits, or 10²⁰ and more.
+        OutOfRange = "out_of_range",
+    }
+}
+
+/// Appends a message for each number of a message that does not fit.
+pub(crate) fn push_nulls(count: usize, kind: &'static str, out: &mut Vec<Parsed>) {
+    let null = Parsed { kind, message: Message::Null(NullField::OutOfRange) };
+    out.extend(std::iter::repeat_n(null, count));
 }
 
 /// Parses every part: the good ones are appended, the first malformed one is the error.

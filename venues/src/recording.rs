@@ -207,8 +207,9 @@ impl Recording {
         }
         Ok(match line.trade() {
             Ok((pair, event)) => {
+                let at = event.received_at;
                 out.outputs.push(Output::Event { pair, event });
-                Receipt { at: event.received_at, venue: None }
+                Receipt { at, venue: None }
             }
             Err(malformed) => refuse(&malformed, text, out),
         })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use schemas::{PairKey, Timestamp};
+use schemas::{InstrumentName, InstrumentState, PairKey, Timestamp};
 
 use crate::adapter::Adapter;
 use crate::channel::Follow;
@@ -70,6 +70,44 @@ impl Venue {
     /// The instruments of an answer to a request for the listing.
     pub fn instruments(self, body: &str) -> Result<Vec<Instrument>> {
         (self.adapter().listing.parse)(body)
+    }
+
+    /// The record of the facts of an instrument; `None` for spot, combos and names that state no facts. A
+    /// fact that the listing lacks is that of the name.
+    ///
+    /// ```
+    /// use schemas::{InstrumentState, Right, Timestamp};
+    /// use venues::{Class, Instrument, Venue};
+    /// let listed = Instrument::new("BTC-25DEC26-50000-C", "BTC", Class::Option, true);
+    /// let record = Venue::Deribit.record(&listed, InstrumentState::Listed, Timestamp(5));
+    /// let (pair, facts) = record.ok_or("an option")?;
+    /// assert_eq!((pair.quote.as_str(), facts.right), ("BTC", Some(Right::Call)));
+    /// # Ok::<(), &str>(())
+    /// ```
+    pub fn record(
+        self,
+        listed: &Instrument,
+        state: InstrumentState,
+        at: Timestamp,
+    ) -> Option<(PairKey, schemas::Instrument)> {
+        let pair = self.pair(&listed.name).ok()?;
+        let name = InstrumentName::parse(&listed.name)?;
+        // A venue may give a perpetual a far end.
+        let is_perpetual = name.class == schemas::Class::Perpetual;
+        let facts = schemas::Instrument {
+            class: name.class,
+            currency: name.currency,
+            settlement_currency: listed.settlement_currency.clone(),
+            expiry_time: listed.expiry_time.filter(|_| !is_perpetual).or(name.expiry_time),
+            strike: listed.strike.or(name.strike),
+            right: listed.right.or(name.right),
+            contract_size: listed.contract_size,
+            tick_size: listed.tick_size,
+            state,
+            event_time: at,
+            received_at: at,
+        };
+        Some((pair, facts))
     }
 
     /// Appends the messages of one text frame. The parts that can be parsed are appended even if

@@ -47,6 +47,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    tickers: None,
     books: Books {
         kinds: &["depthUpdate"],
         depths: &[100, 500, 1_000, 5_000],

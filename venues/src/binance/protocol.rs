@@ -183,11 +183,9 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
         .symbols
         .into_iter()
         .filter(readable)
-        .map(|symbol| Instrument {
-            active: symbol.status == "TRADING",
-            name: symbol.symbol,
-            currency: symbol.base_asset,
-            class: Class::Spot,
+        .map(|symbol| {
+            let active = symbol.status == "TRADING";
+            Instrument::new(symbol.symbol, symbol.base_asset, Class::Spot, active)
         })
         .collect())
 }

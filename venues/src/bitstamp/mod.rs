@@ -43,6 +43,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    tickers: None,
     books: Books {
         kinds: &["data"],
         depths: &[],

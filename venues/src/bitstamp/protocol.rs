@@ -151,12 +151,9 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let markets: Vec<Listed> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     let instrument = |market: Listed| {
         let pair = pair(&market.market_symbol).ok()?;
-        (market.name == format!("{}/{}", pair.base, pair.quote)).then_some(Instrument {
-            name: market.market_symbol,
-            currency: pair.base,
-            class: Class::Spot,
-            active: market.trading == "Enabled",
-        })
+        let active = market.trading == "Enabled";
+        (market.name == format!("{}/{}", pair.base, pair.quote))
+            .then(|| Instrument::new(market.market_symbol, pair.base, Class::Spot, active))
     };
     Ok(markets.into_iter().filter_map(instrument).collect())
 }

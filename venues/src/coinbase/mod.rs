@@ -43,6 +43,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: true,
     },
     parse: protocol::parse,
+    tickers: None,
     books: Books {
         kinds: &["snapshot", "l2update"],
         depths: &[book::OPEN_DEPTH],

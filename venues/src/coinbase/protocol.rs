@@ -155,11 +155,9 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let products: Vec<Product> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     Ok(products
         .into_iter()
-        .map(|product| Instrument {
-            active: product.status == "online" && !product.trading_disabled,
-            name: product.id,
-            currency: product.base_currency,
-            class: Class::Spot,
+        .map(|product| {
+            let active = product.status == "online" && !product.trading_disabled;
+            Instrument::new(product.id, product.base_currency, Class::Spot, active)
         })
         .collect())
 }

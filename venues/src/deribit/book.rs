@@ -27,7 +27,7 @@ use schemas::{Decimal, PairKey, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::protocol;
+use super::{names, protocol};
 use crate::book::{BookFrame, BookMessage, FrameKind, Level, Order, Span, entries, level};
 use crate::fields::{content, integer, scalar};
 use crate::malformed::{Malformed, Result, not_json};
@@ -66,7 +66,7 @@ pub(super) fn parse(text: &str, out: &mut Vec<BookMessage>) -> Result<()> {
     }
     let book: Book<'_> = content("data", data)?;
     let name = book.instrument_name.as_deref().ok_or(Malformed::MissingField("instrument_name"))?;
-    let pair = protocol::pair(name)?;
+    let pair = names::pair(name)?;
     let named = protocol::pair_of_stream(&channel).unwrap_or_else(|| pair.clone());
     let frame = if named == pair {
         self::frame(&book, &pair)
@@ -108,7 +108,7 @@ fn levels(
         let Level { price, size: amount } = level(scalar(Some(price)), scalar(Some(amount)))?;
         let size = match scalar(Some(action)) {
             Some("delete") => Decimal::ZERO,
-            Some("new" | "change") if protocol::is_inverse(pair) => {
+            Some("new" | "change") if names::is_inverse(pair) => {
                 protocol::quotient(amount, price).ok_or(Malformed::BadField("amount"))?
             }
             Some("new" | "change") => amount,

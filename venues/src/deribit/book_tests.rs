@@ -29,7 +29,7 @@ fn ticker(text: &str) -> anyhow::Result<Option<(String, i64, Best)>> {
     if !json["params"]["channel"].as_str().is_some_and(|channel| channel.starts_with("ticker.")) {
         return Ok(None);
     }
-    let pair = name(&protocol::pair(data["instrument_name"].as_str().unwrap_or_default())?);
+    let pair = name(&names::pair(data["instrument_name"].as_str().unwrap_or_default())?);
     let mut best = [Decimal::ZERO; 4];
     let fields = ["best_bid_price", "best_bid_amount", "best_ask_price", "best_ask_amount"];
     for (value, field) in best.iter_mut().zip(fields) {

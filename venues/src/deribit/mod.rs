@@ -3,10 +3,14 @@
 mod book;
 mod history;
 mod limits;
+mod listing;
+mod names;
 mod protocol;
+mod ticker;
 
-use crate::adapter::{Adapter, Books, Endpoints, Listing, Liveness, Subscriptions};
+use crate::adapter::{Adapter, Books, Endpoints, Listing, Liveness, Subscriptions, Tickers};
 use crate::book::Rules;
+use crate::channel::TickerInterval;
 use crate::history::TradeHistory;
 use crate::message::Subscription;
 
@@ -30,8 +34,8 @@ pub static ADAPTER: Adapter = Adapter {
     limits: limits::LIMITS,
     kinds: &protocol::KINDS,
     aggregate: None,
-    pair: protocol::pair,
-    class: protocol::class,
+    pair: names::pair,
+    class: names::class,
     dense_trade_ids: true,
     subscriptions: Subscriptions {
         streams: protocol::streams,
@@ -42,6 +46,10 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    tickers: Some(Tickers {
+        intervals: &TickerInterval::ALL,
+        instrument_of_stream: protocol::instrument_of_stream,
+    }),
     books: Books {
         kinds: &["book"],
         depths: &[],
@@ -63,9 +71,9 @@ pub static ADAPTER: Adapter = Adapter {
         heartbeat_channel: None,
     },
     listing: Listing {
-        requests: protocol::listing_requests,
+        requests: listing::requests,
         is_answer: |_| false,
-        parse: protocol::instruments,
+        parse: listing::instruments,
         change_streams: &[],
         currency_streams: Some(protocol::currency_streams),
     },

@@ -15,37 +15,35 @@
 //! Rules of the venue:
 //! - `trade_seq` is dense per instrument, `trade_id` is not. The fills of a combo are published on
 //!   the combo and on its legs; the instrument is the key, so no fill is counted twice.
-//! - The instrument's name is the base. Inverse futures are priced in USD, options in the coin,
-//!   linear instruments (`BTC_USDC-…`) in the currency behind the underscore.
 //! - The `amount` of an inverse future is USD. The size is in coins here, as `stats.volume` is:
 //!   amount ÷ price, rounded to the nearest 10⁻¹⁸ (ties to even).
-//! - An instrument that never traded has `last_price` null: its sample is the mark price. Volumes
-//!   are null as often. `volume_usd` of an option is not in its quote, so it has none.
+//! - A ticker is read in `ticker.rs`; those of options come every 2 s (`agg2`) or every 100 ms.
 //! - Every answer has the venue's clock in `usOut`; see `CLOCK_MARGIN_MS`.
 //! - Not answering a `test_request` ends the connection at once.
 //! - A `.raw` channel without authentication fails its whole request: `100ms` is subscribed.
 //!
 //! # What this does not do
 //!
-//! Quotes, indices, greeks and combos are ignored, and books are read in `book.rs`.
+//! Quotes and indices are ignored. Books are read in `book.rs`.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use schemas::{Decimal, MarketEvent, PairKey, Timestamp};
+use schemas::{Decimal, MarketEvent, PairKey, Timestamp, TradeDetails};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::NAME;
-use crate::channel::{Channel, Follow};
-use crate::fields::{content, decimal, integer, optional, scalar, side};
-use crate::instrument::{Class, Instrument, ListingChange};
+use super::names::{class, is_inverse, pair};
+use super::{NAME, ticker};
+use crate::channel::{Channel, Follow, TickerInterval};
+use crate::fields::{Numbers, content, decimal, integer, scalar, side, words};
+use crate::instrument::{Class, ListingChange};
 use crate::malformed::{Malformed, Result, not_json};
-use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each};
-use crate::request::{HttpRequest, Request, SocketRequest, chunked};
+use crate::message::{Control, Ignored, Message, Parsed, Subscription, UNKNOWN, each, push_nulls};
+use crate::request::{SocketRequest, chunked};
 
-/// How often an instrument's ticker comes at most, and how long trades are held.
+/// How long trades and changes of books are held.
 const INTERVAL: &str = "100ms";
 /// The stream of an instrument's ticker begins with this.
 const TICKER: &str = "ticker.";
@@ -125,7 +123,7 @@ struct Failure<'a> {
     message: Option<Cow<'a, str>>,
 }
 
-/// A trade, a ticker or a change of an instrument.
+/// A trade or a change of an instrument.
 #[derive(Deserialize)]
 struct Item<'a> {
     #[serde(borrow)]
@@ -135,31 +133,12 @@ struct Item<'a> {
     price: Option<&'a RawValue>,
     amount: Option<&'a RawValue>,
     direction: Option<Cow<'a, str>>,
-    last_price: Option<&'a RawValue>,
-    mark_price: Option<&'a RawValue>,
-    stats: Option<Stats<'a>>,
+    iv: Option<&'a RawValue>,
+    index_price: Option<&'a RawValue>,
+    liquidation: Option<&'a RawValue>,
+    block_trade_id: Option<&'a RawValue>,
+    combo_id: Option<&'a RawValue>,
     state: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Stats<'a> {
-    #[serde(borrow)]
-    volume: Option<&'a RawValue>,
-    volume_usd: Option<&'a RawValue>,
-    volume_notional: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Listing {
-    result: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    instrument_name: String,
-    base_currency: String,
-    #[serde(default)]
-    is_active: bool,
 }
 
 /// The streams of instruments: the ticker, the trades and the book of each on its own.
@@ -171,7 +150,11 @@ pub(super) fn streams(products: &[String], follow: Follow) -> Vec<String> {
 
 fn of_instrument(name: &str, named: &[(Channel, &str)], follow: Follow) -> Vec<String> {
     let chosen = named.iter().filter(|(channel, _)| follow.has(*channel));
-    chosen.map(|(_, prefix)| format!("{prefix}{name}.{INTERVAL}")).collect()
+    let interval = |channel| match channel {
+        Channel::Ticker if class(name) == Class::Option => follow.interval,
+        Channel::Trades | Channel::Ticker | Channel::Book => TickerInterval::Ms100,
+    };
+    chosen.map(|(channel, prefix)| format!("{prefix}{name}.{}", interval(*channel))).collect()
 }
 
 /// The streams that follow whole currencies: all trades of each kind, and what is listed anew.
@@ -201,16 +184,14 @@ pub(super) fn pair_of_stream(stream: &str) -> Option<PairKey> {
     pair(stream.strip_prefix(BOOK)?.split('.').next()?).ok()
 }
 
-/// The class whose instruments send over a stream.
-pub(super) fn class_of_stream(stream: &str) -> Option<Class> {
-    stream.strip_prefix(TICKER)?.split('.').next().map(class)
+/// The instrument whose ticker comes over a stream.
+pub(super) fn instrument_of_stream(stream: &str) -> Option<&str> {
+    stream.strip_prefix(TICKER)?.split('.').next()
 }
 
-/// The requests that list the instruments of currencies.
-pub(super) fn listing_requests(currencies: &[String]) -> Vec<Request> {
-    let path =
-        |currency: &String| format!("/public/get_instruments?currency={currency}&expired=false");
-    currencies.iter().map(|one| Request::Http(HttpRequest { path: path(one) })).collect()
+/// The class whose instruments send over a stream.
+pub(super) fn class_of_stream(stream: &str) -> Option<Class> {
+    instrument_of_stream(stream).map(class)
 }
 
 /// Requests for chunks of channels. Ids begin with 1 on every connection, and the first request is
@@ -238,52 +219,6 @@ pub(super) fn resubscribe_book(pair: &PairKey, _: Follow, first_id: u64) -> Vec<
 /// A request of a method with an id.
 fn request(id: u64, method: &str, params: &serde_json::Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
-}
-
-/// The class of an instrument by its name.
-pub(super) fn class(name: &str) -> Class {
-    let parts: Vec<&str> = name.split('-').collect();
-    match parts[..] {
-        [_] => Class::Spot,
-        [_, "PERPETUAL"] => Class::Perpetual,
-        [_, _] => Class::Future,
-        [_, _, _, "C" | "P"] => Class::Option,
-        _ => Class::Combo,
-    }
-}
-
-/// The pair of an instrument: its name, and what its price counts.
-pub(super) fn pair(name: &str) -> Result<PairKey> {
-    let underlying = name.split('-').next().unwrap_or_default();
-    let quote = match (underlying.split_once('_'), class(name)) {
-        (Some((_, quote)), _) => quote,
-        (None, Class::Perpetual | Class::Future) => "USD",
-        // A spread of futures.
-        (None, Class::Combo) if name.contains("-FS-") => "USD",
-        (None, Class::Option | Class::Combo) => underlying,
-        (None, Class::Spot) => return Err(Malformed::BadProduct(name.into())),
-    };
-    if underlying.is_empty() {
-        return Err(Malformed::BadProduct(name.into()));
-    }
-    Ok(PairKey::new(name, quote, NAME).checked()?)
-}
-
-/// A future that is paid in the coin: its amounts are USD.
-pub(super) fn is_inverse(pair: &PairKey) -> bool {
-    pair.quote == "USD"
-}
-
-/// The instruments of the answer to `public/get_instruments`.
-pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
-    let listing: Listing = serde_json::from_str(body).map_err(|error| not_json(&error))?;
-    let instrument = |listed: Listed| Instrument {
-        class: class(&listed.instrument_name),
-        name: listed.instrument_name,
-        currency: listed.base_currency,
-        active: listed.is_active,
-    };
-    Ok(listing.result.into_iter().map(instrument).collect())
 }
 
 /// Appends the messages of one text frame.
@@ -315,14 +250,19 @@ fn notification(params: &Params<'_>, received_at: Timestamp, out: &mut Vec<Parse
     match kind {
         "trades" => {
             let trades: Vec<Item<'_>> = content("data", params.data)?;
-            each(&trades, out, kind, |item| {
-                trade(item, received_at).map(|(pair, event)| Message::Event(pair, event))
-            })
+            let mut result = Ok(());
+            for item in &trades {
+                match trade(item, received_at) {
+                    Ok(Trade { pair, event, nulls }) => {
+                        push_nulls(nulls, kind, out);
+                        out.push(Parsed { kind, message: Message::Event(pair, event) });
+                    }
+                    Err(malformed) => result = result.and(Err(malformed)),
+                }
+            }
+            result
         }
-        "ticker" => {
-            let item: Item<'_> = content("data", params.data)?;
-            each(&[item], out, kind, |item| ticker(item, received_at))
-        }
+        "ticker" => ticker::parse(params.data, received_at, kind, out),
         "instrument" => each(&[content("data", params.data)?], out, kind, change),
         kind => {
             let reason = if kind == UNKNOWN { Ignored::UnknownType } else { Ignored::UnusedType };
@@ -379,10 +319,18 @@ pub(super) fn trades(
     received_at: Timestamp,
 ) -> Result<Vec<(PairKey, MarketEvent)>> {
     let trades: Vec<Item<'_>> = content("trades", Some(list))?;
-    trades.iter().map(|item| trade(item, received_at)).collect()
+    let read = |item| trade(item, received_at).map(|Trade { pair, event, .. }| (pair, event));
+    trades.iter().map(read).collect()
 }
 
-fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEvent)> {
+/// A trade, and how many of its numbers do not fit.
+struct Trade {
+    pair: PairKey,
+    event: MarketEvent,
+    nulls: usize,
+}
+
+fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<Trade> {
     let pair = instrument(item)?;
     let price = decimal("price", scalar(item.price))?;
     let amount = decimal("amount", scalar(item.amount))?;
@@ -393,34 +341,22 @@ fn trade(item: &Item<'_>, received_at: Timestamp) -> Result<(PairKey, MarketEven
     };
     let taker_side = side("direction", item.direction.as_deref(), ["buy", "sell"])?;
     let time = Timestamp(integer("timestamp", scalar(item.timestamp))?);
+    let mut numbers = Numbers::default();
+    let details = TradeDetails {
+        iv: numbers.read("iv", item.iv)?,
+        index_price: numbers.read("index_price", item.index_price)?,
+        liquidation: words("liquidation", item.liquidation)?,
+        block_trade_id: words("block_trade_id", item.block_trade_id)?,
+        combo_id: words("combo_id", item.combo_id)?,
+    };
     let event = MarketEvent {
         trade_id: Some(integer("trade_seq", scalar(item.trade_seq))?),
         taker_side: Some(taker_side),
         received_at,
+        details: details.boxed(),
         ..MarketEvent::trade(price, size, time)
     };
-    Ok((pair, event))
-}
-
-fn ticker(item: &Item<'_>, received_at: Timestamp) -> Result<Message> {
-    let pair = instrument(item)?;
-    let Some(price) = scalar(item.last_price).or(scalar(item.mark_price)) else {
-        return Ok(Message::Ignored(Ignored::QuoteOnly));
-    };
-    let time = Timestamp(integer("timestamp", scalar(item.timestamp))?);
-    let price = decimal("last_price", Some(price))?;
-    let (mut base, mut quote) = (None, None);
-    if let Some(stats) = &item.stats {
-        base = optional("volume", scalar(stats.volume))?;
-        if is_inverse(&pair) {
-            let usd = scalar(stats.volume_notional).or(scalar(stats.volume_usd));
-            quote = optional("volume_usd", usd)?;
-        } else if class(&pair.base) != Class::Option {
-            quote = optional("volume_notional", scalar(stats.volume_notional))?;
-        }
-    }
-    let sample = MarketEvent::sample(price, time).with_volumes(base, quote);
-    Ok(Message::Event(pair, MarketEvent { received_at, ..sample }))
+    Ok(Trade { pair, event, nulls: numbers.nulls })
 }
 
 fn change(item: &Item<'_>) -> Result<Message> {

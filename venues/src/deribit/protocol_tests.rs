@@ -1,12 +1,10 @@
 //! The adapter against recorded traffic and the venue's known oddities.
 
 use schemas::{Basis, TakerSide, VolumeSource};
-use serde_json::Value;
 
 use super::*;
 use crate::test_data;
 
-const CAPTURE: &str = "deribit/20210417_ws.jsonl.zst";
 const AT: Timestamp = Timestamp(1_618_677_848_000);
 const TRADES: &str = r#"{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.option.BTC.100ms","data":[{"trade_seq":1706,"trade_id":"137488100","timestamp":1616321732986,"tick_direction":0,"price":0.007,"mark_price":0.00670817,"iv":78.44,"instrument_name":"BTC-26MAR21-62000-C","index_price":56151.63,"direction":"buy","amount":0.1},{"trade_seq":92836831,"trade_id":"137487241","timestamp":1616321478553,"price":56168.0,"instrument_name":"BTC-PERPETUAL","direction":"sell","amount":5580.0}]}}"#;
 const TICKER: &str = r#"{"jsonrpc":"2.0","method":"subscription","params":{"channel":"ticker.BTC-PERPETUAL.100ms","data":{"timestamp":1654161785818,"stats":{"volume_usd":545442610.0,"volume":17945.19644566,"price_change":-5.4014,"low":29265.5,"high":31903.5},"state":"open","mark_price":29932.79,"last_price":29931.0,"instrument_name":"BTC-PERPETUAL","index_price":29930.44}}}"#;
@@ -18,56 +16,14 @@ fn read(text: &str) -> anyhow::Result<Vec<Message>> {
     Ok(out.into_iter().map(|parsed| parsed.message).collect())
 }
 
+/// The events of a frame, which has nothing else but whole tickers.
 fn events(text: &str) -> anyhow::Result<Vec<(PairKey, MarketEvent)>> {
     let event = |message| match message {
-        Message::Event(pair, event) => Ok((pair, event)),
-        other => Err(anyhow::anyhow!("{other:?}")),
+        Message::Event(pair, event) => Some(Ok((pair, event))),
+        Message::Ticker(..) => None,
+        other => Some(Err(anyhow::anyhow!("{other:?}"))),
     };
-    read(text)?.into_iter().map(event).collect()
-}
-
-#[test]
-fn recorded_values_keep_every_digit() -> anyhow::Result<()> {
-    let frames = test_data::frames(CAPTURE)?;
-    let mut without_volume = 0;
-    for (_, text) in frames.iter().filter(|(_, text)| text.contains("\"channel\":\"ticker.")) {
-        let raw: Value = serde_json::from_str::<Value>(text)?["params"]["data"].take();
-        let (pair, sample) = events(text)?.remove(0);
-        assert_eq!(raw["instrument_name"], pair.base);
-        assert!(pair.base.starts_with(&pair.quote), "an option is priced in its coin");
-        let price =
-            if raw["last_price"].is_null() { &raw["mark_price"] } else { &raw["last_price"] };
-        assert_eq!(price.to_string().parse(), Ok(sample.price));
-        let volume = raw["stats"]["volume"].to_string();
-        assert_eq!(sample.base_volume_24h, volume.parse().ok());
-        without_volume += usize::from(volume == "null");
-        assert_eq!((sample.quote_volume_24h, sample.size), (None, None));
-        assert_eq!(sample.basis, Basis::Ticker);
-        assert_eq!(raw["timestamp"].as_i64(), Some(sample.event_time.0));
-    }
-    let raw = frames.iter().filter(|(_, text)| text.contains("\"volume\":null")).count();
-    assert_eq!(without_volume, raw);
-    assert!(raw > 20, "null is common");
-    Ok(())
-}
-
-#[test]
-fn the_recorded_listings_have_423_and_499_instruments() -> anyhow::Result<()> {
-    let bodies = test_data::bodies("deribit/20210417_rest_instruments.jsonl.zst")?;
-    for (body, currency, count, options) in
-        [(&bodies[0], "BTC", 423, 416), (&bodies[1], "ETH", 499, 492)]
-    {
-        let listed = instruments(body)?;
-        assert_eq!(listed.len(), count);
-        assert_eq!(body.matches("\"instrument_name\":").count(), count);
-        let of = |class| listed.iter().filter(|one| one.class == class).count();
-        assert_eq!(of(Class::Option), options);
-        assert_eq!(of(Class::Option), body.matches("\"kind\":\"option\"").count());
-        assert_eq!((of(Class::Perpetual), of(Class::Future)), (1, 6));
-        assert!(listed.iter().all(|one| one.active && one.currency == currency));
-        assert!(listed.iter().all(|one| pair(&one.name).is_ok()));
-    }
-    Ok(())
+    read(text)?.into_iter().filter_map(event).collect()
 }
 
 #[test]
@@ -103,6 +59,44 @@ fn a_trade_has_its_dense_number_and_its_size_in_coins() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_trade_keeps_its_volatility_index_liquidation_block_and_combo() -> anyhow::Result<()> {
+    let trades = events(TRADES)?;
+    let details = |event: &MarketEvent| event.details.as_deref().cloned().unwrap_or_default();
+    let option = details(&trades[0].1);
+    let numbers = (Some("78.44".parse()?), Some("56151.63".parse()?));
+    assert_eq!((option.iv, option.index_price), numbers);
+    let none = (&None, &None, &None);
+    assert_eq!((&option.liquidation, &option.block_trade_id, &option.combo_id), none);
+    let other = details(&trades[1].1);
+    assert_eq!((other.iv, other.index_price), (None, None));
+    let rich = r#""amount":0.1,"liquidation":"MT","block_trade_id":"BLOCK-65933","combo_id":"BTC-CS-26MAR21-60000_62000","combo_trade_id":7"#;
+    let rich = TRADES.replacen("\"amount\":0.1", rich, 1);
+    let option = details(&events(&rich)?.remove(0).1);
+    assert_eq!(option.liquidation.as_deref(), Some("MT"));
+    assert_eq!(option.block_trade_id.as_deref(), Some("BLOCK-65933"));
+    assert_eq!(option.combo_id.as_deref(), Some("BTC-CS-26MAR21-60000_62000"));
+    // An id may be a number.
+    let option = details(&events(&rich.replace("\"BLOCK-65933\"", "154"))?.remove(0).1);
+    assert_eq!(option.block_trade_id.as_deref(), Some("154"));
+    // A volatility that does not fit costs no trade.
+    let messages = read(&rich.replace("78.44", "1e-19"))?;
+    let [Message::Null(_), Message::Event(_, option), Message::Event(..)] = &messages[..] else {
+        anyhow::bail!("{messages:?}")
+    };
+    assert_eq!((details(option).iv, option.trade_id), (None, Some(1706)));
+    for (from, to, field) in [
+        ("78.44", "\"high\"", "iv"),
+        ("\"MT\"", "{}", "liquidation"),
+        ("\"BLOCK-65933\"", "\"a\\u0000\"", "block_trade_id"),
+    ] {
+        let mut out = Vec::new();
+        let result = parse(&rich.replace(from, to), AT, &mut out);
+        assert_eq!((result, out.len()), (Err(Malformed::BadField(field)), 1), "{to}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_quotient_is_rounded_to_the_nearest_digit() -> anyhow::Result<()> {
     for (amount, price, expected) in [
         ("10", "4", Some("2.5")),
@@ -128,11 +122,9 @@ fn volumes_are_those_of_the_quote_or_none() -> anyhow::Result<()> {
     assert_eq!(sample.volume_source, VolumeSource::Exchange);
     let (pair, sample) = events(OPTION)?.remove(0);
     assert_eq!(pair.quote, "ETH");
-    assert_eq!(sample.price.to_string(), "0.151031", "the mark, for want of a trade");
+    assert_eq!(sample.price.to_string(), "0.151031", "the mark");
     assert_eq!((sample.base_volume_24h, sample.quote_volume_24h), (None, None));
     assert_eq!((sample.volume_source, sample.basis), (VolumeSource::None, Basis::Ticker));
-    let quiet = OPTION.replace("\"mark_price\":0.151031,", "");
-    assert_eq!(read(&quiet)?, [Message::Ignored(Ignored::QuoteOnly)]);
     Ok(())
 }
 
@@ -210,6 +202,14 @@ fn requests_begin_with_the_heartbeat_and_have_so_many_channels() {
     assert!(asks[0].text.contains("public/set_heartbeat"));
     let channels: usize = asks.iter().map(|ask| ask.text.matches(".100ms").count()).sum();
     assert_eq!(channels, 1200);
+    let follow = Follow { interval: TickerInterval::Agg2, ..Follow::default() };
+    let of = |name: &str| streams(&[name.to_owned()], follow)[0].clone();
+    assert_eq!(of("BTC-26MAR21-62000-C"), "ticker.BTC-26MAR21-62000-C.agg2");
+    assert_eq!(streams_of_listed("BTC-26MAR21-1-P", follow), ["ticker.BTC-26MAR21-1-P.agg2"]);
+    assert_eq!(of("BTC-26MAR21"), "ticker.BTC-26MAR21.100ms");
+    assert_eq!(of("BTC-PERPETUAL"), "ticker.BTC-PERPETUAL.100ms");
+    let trades = streams(&["BTC-26MAR21-62000-C".to_owned()], follow)[1].clone();
+    assert_eq!(trades, "trades.BTC-26MAR21-62000-C.100ms");
     let streams = currency_streams(&["BTC".into()], Follow::default());
     assert!(streams.contains(&"trades.option.BTC.100ms".into()), "{streams:?}");
     assert!(streams.contains(&"instrument.state.option.BTC".into()), "{streams:?}");

@@ -42,6 +42,7 @@ pub static ADAPTER: Adapter = Adapter {
         empty_is_refusal: false,
     },
     parse: protocol::parse,
+    tickers: None,
     books: Books {
         kinds: &[protocol::BOOK, protocol::INSTRUMENT, "subscribe"],
         depths: &book::DEPTHS,

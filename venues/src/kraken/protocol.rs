@@ -293,11 +293,9 @@ pub(super) fn instruments(body: &str) -> Result<Vec<Instrument>> {
     let frame: Frame<'_> = serde_json::from_str(body).map_err(|error| not_json(&error))?;
     Ok(listing(&frame)?
         .into_iter()
-        .map(|pair| Instrument {
-            active: pair.status == "online",
-            currency: alias(&pair.base).into(),
-            name: pair.symbol,
-            class: Class::Spot,
+        .map(|pair| {
+            let active = pair.status == "online";
+            Instrument::new(pair.symbol, alias(&pair.base), Class::Spot, active)
         })
         .collect())
 }

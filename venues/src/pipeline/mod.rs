@@ -3,6 +3,7 @@
 //! ```text
 //! frame ─→ adapter ─→ event ───────────→ Output::Event
 //!             │         └─ id not dense ─→ Output::Gap
+//!             ├─→ whole ticker ─────────→ Output::Ticker
 //!             ├─→ heartbeat ─ due ───────→ Output::Mark (clock)
 //!             ├─→ malformed ────────────→ Output::DeadLetter
 //!             ├─→ ignored
@@ -20,15 +21,20 @@
 //!
 //! Invariant: the mark of a gap precedes the event that proves the gap, or the quote that ends it.
 
+mod awaited;
 mod books;
+mod instruments;
 mod marks;
 mod output;
 mod quotes;
 
 use rustc_hash::FxHashMap;
-use schemas::{Basis, FeedMark, MarketEvent, PairChange, PairKey, Part, Timestamp};
+use schemas::{
+    Basis, FeedMark, InstrumentState, MarketEvent, PairChange, PairKey, Part, Ticker, Timestamp,
+};
 
 pub use books::{Books, MAX_BOOKS};
+use instruments::Instruments;
 use marks::MAX_PAIRS;
 pub use marks::{Continuity, FeedClock, Healthy, IdGap};
 pub use output::{DeadLetter, Output};
@@ -36,9 +42,9 @@ use quotes::Quotes;
 
 use crate::book::Reason;
 use crate::channel::{Channel, Follow};
-use crate::instrument::{Class, ListingChange};
+use crate::instrument::{Class, Instrument, ListingChange};
 use crate::malformed::Malformed;
-use crate::message::{Control, Ignored, Message, Parsed, Subscription};
+use crate::message::{Control, Ignored, Message, NullField, Parsed, Subscription};
 use crate::venue::Venue;
 
 /// The records and the counts of some frames.
@@ -57,6 +63,12 @@ pub enum Count {
     Received(&'static str),
     /// An event of a basis and a class of instruments, received at a time.
     Event(Basis, Class, Timestamp),
+    /// A whole ticker of a class of instruments.
+    Ticker(Class),
+    /// A record of the facts or of the end of an instrument.
+    Instrument(InstrumentState),
+    /// A field that the venue sent and that is null.
+    NullField(NullField),
     /// A message that was ignored.
     Ignored(Ignored),
     /// A gap in dense trade ids.
@@ -92,6 +104,9 @@ pub struct Pipeline {
     carried: Option<FxHashMap<PairKey, [bool; 2]>>,
     books: Books,
     quotes: Quotes,
+    instruments: Instruments,
+    /// A record of tickers or of facts has come: the clock is marked in their topic too.
+    has_tickers: bool,
     /// Reused for every frame.
     parsed: Vec<Parsed>,
 }
@@ -106,11 +121,13 @@ impl Pipeline {
             follow,
             books: Books::new(venue, follow),
             quotes: Quotes::new(feed.clone()),
+            instruments: Instruments::default(),
             feed,
             continuity: Continuity::default(),
             clock: FeedClock::default(),
             skip_aggregates: false,
             carried: None,
+            has_tickers: false,
             parsed: Vec::new(),
         }
     }
@@ -130,22 +147,45 @@ impl Pipeline {
         self
     }
 
-    /// Follows the books of these streams, and of no others.
+    /// Follows the books of these streams and tells the facts of their instruments, and of no others.
     #[must_use]
     pub fn carrying(mut self, streams: &[String]) -> Self {
         self.carry(streams);
         self
     }
 
-    /// Follows the books of further streams, as [`Self::carrying`].
+    /// Follows further streams, as [`Self::carrying`].
     pub fn carry(&mut self, streams: &[String]) {
         self.books.carry(streams);
+        self.instruments.carry(self.venue, streams);
+        if self.follow.has(Channel::Book) {
+            let pair_of = self.venue.adapter().books.pair_of_stream;
+            self.quotes.follow(streams.iter().filter_map(|stream| pair_of(stream)));
+        }
+    }
+
+    /// Appends the records of a listing: the facts of each instrument whose ticker is followed, once for
+    /// each connection, and the end of those that have expired and are no longer listed.
+    pub fn listing(&mut self, listed: &[Instrument], received_at: Timestamp, out: &mut Produced) {
+        if self.follow.has(Channel::Ticker) {
+            let before = out.outputs.len();
+            for name in self.instruments.listing(self.venue, listed, received_at, out) {
+                self.ended(&name, received_at, out);
+            }
+            self.has_tickers |= out.outputs.len() > before;
+        }
+    }
+
+    /// Forgets the facts of an instrument whose end another feed has told.
+    pub fn forget_facts(&mut self, name: &str) {
+        self.instruments.forget(name);
     }
 
     /// The connection was lost. The ids of the next trades show the trades that were missed; each book
     /// is out of sync.
     pub fn disconnected(&mut self, received_at: Timestamp, out: &mut Produced) {
         self.clock.reset();
+        self.instruments.disconnect();
         let Self { books, quotes, clock, .. } = self;
         books.disconnect(&mut |step| quotes.step(step, clock, received_at, out));
     }
@@ -190,9 +230,10 @@ impl Pipeline {
         quotes.take_over(books, clock, received_at, out);
     }
 
-    /// Ends the input: a book that is out of sync has a gap up to the last receipt.
+    /// Ends the input: levels that wait are published, and a book that is out of sync has a gap up to the
+    /// last receipt.
     pub fn finish(&mut self, out: &mut Produced) {
-        self.quotes.finish(out);
+        self.quotes.finish(&self.books, out);
     }
 
     /// Appends the records of a text frame; returns the messages that concern the connection.
@@ -241,7 +282,8 @@ impl Pipeline {
         }
         for Parsed { kind, message } in parsed.drain(..) {
             has_book |= self.is_of_book(kind);
-            if !matches!(message, Message::Clock(_)) {
+            // A ticker is counted with the sample that follows it.
+            if !matches!(message, Message::Clock(_) | Message::Ticker(..) | Message::Null(_)) {
                 out.counts.push(Count::Received(kind));
             }
             controls.extend(self.message(kind, message, received_at, out));
@@ -275,6 +317,8 @@ impl Pipeline {
                 out.counts.push(Count::Ignored(Ignored::UnusedType));
             }
             Message::Event(pair, event) => self.event(pair, event, out),
+            Message::Ticker(pair, ticker) => self.ticker(pair, ticker, out),
+            Message::Null(reason) => out.counts.push(Count::NullField(reason)),
             Message::Heartbeat { pair, time } => {
                 let healthy = self.clock.heartbeat(pair, time);
                 self.clock_marks(healthy, received_at, out);
@@ -346,6 +390,15 @@ impl Pipeline {
         out.outputs.push(Output::Event { pair, event });
     }
 
+    /// A ticker that is not followed is counted with its sample.
+    fn ticker(&mut self, pair: PairKey, ticker: Box<Ticker>, out: &mut Produced) {
+        if self.follow.has(Channel::Ticker) {
+            self.has_tickers = true;
+            out.counts.push(Count::Ticker(self.venue.class(&pair)));
+            out.outputs.push(Output::Ticker { pair, ticker });
+        }
+    }
+
     /// The mark that this connection carries the pair, once. At most [`MAX_PAIRS`] pairs.
     fn carries(&mut self, pair: &PairKey, event: &MarketEvent) -> Option<Output> {
         let carried = self.carried.as_mut()?;
@@ -370,20 +423,27 @@ impl Pipeline {
         Some(Output::Gap { pair: pair.clone(), mark })
     }
 
-    /// The mark that an instrument has ended: the processor cannot know it otherwise.
+    /// The marks that an instrument has ended, of its events and of its book: the processor cannot know
+    /// it otherwise.
     fn ended(&mut self, name: &str, received_at: Timestamp, out: &mut Produced) {
         // A name without a pair has no events either.
         let Ok(pair) = self.venue.pair(name) else { return };
-        self.books.forget(&pair);
-        if let Some(mark) = self.quotes.forget(&pair, received_at) {
-            out.outputs.push(Output::BookMark { pair: pair.clone(), mark });
-        }
         let feed = self.feed.clone();
         let mark = FeedMark::of_pair(PairChange::Ended, feed, received_at, received_at);
+        let is_of_book = self.quotes.knows(&pair);
+        self.books.forget(&pair);
+        let gap = self.quotes.forget(&pair, received_at);
+        for mark in gap.into_iter().chain(is_of_book.then(|| mark.clone())) {
+            out.outputs.push(Output::BookMark { pair: pair.clone(), mark });
+        }
         out.outputs.push(Output::Gap { pair, mark });
+        if self.follow.has(Channel::Ticker) {
+            self.instruments.ended(self.venue, name, received_at, out);
+        }
     }
 
-    /// The marks of the clock, when one is due: to `events`, and to `quotes` if it has books.
+    /// The marks of the clock, when one is due: to `events`, to `quotes` if it has books, and to
+    /// `option_tickers` if it has tickers.
     fn clock_marks(&self, due: Option<Healthy>, received_at: Timestamp, out: &mut Produced) {
         let Some(healthy) = due else { return };
         let mark = FeedMark {
@@ -394,6 +454,9 @@ impl Pipeline {
         let exchange = self.venue.as_str();
         if !self.books.is_empty() {
             out.outputs.push(Output::BookClock { exchange, mark: mark.clone() });
+        }
+        if self.has_tickers {
+            out.outputs.push(Output::TickerClock { exchange, mark: mark.clone() });
         }
         out.outputs.push(Output::Mark { exchange, mark });
     }
@@ -418,3 +481,6 @@ impl Pipeline {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "tickers_tests.rs"]
+mod tickers_tests;

@@ -1,6 +1,6 @@
 //! The records that a feed produces.
 
-use schemas::{Book, FeedMark, MarketEvent, PairKey, Quote, Timestamp};
+use schemas::{Book, FeedMark, Instrument, MarketEvent, PairKey, Quote, Ticker, Timestamp};
 
 use crate::malformed::Malformed;
 
@@ -58,6 +58,27 @@ pub enum Output {
         /// The value.
         mark: FeedMark,
     },
+    /// To `option_tickers`, to the partition of its key: of an option, a future or a perpetual.
+    Ticker {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        ticker: Box<Ticker>,
+    },
+    /// To `option_tickers`, to the partition of its key: the facts of an instrument, or its end.
+    Instrument {
+        /// The key.
+        pair: PairKey,
+        /// The value.
+        instrument: Instrument,
+    },
+    /// To every partition of `option_tickers`.
+    TickerClock {
+        /// The exchange of the feed.
+        exchange: &'static str,
+        /// The value.
+        mark: FeedMark,
+    },
     /// To `dead_letters`.
     DeadLetter(DeadLetter),
 }
@@ -70,9 +91,12 @@ impl Output {
             Self::Mark { mark, .. }
             | Self::Gap { mark, .. }
             | Self::BookMark { mark, .. }
-            | Self::BookClock { mark, .. } => Some(mark.received_at),
+            | Self::BookClock { mark, .. }
+            | Self::TickerClock { mark, .. } => Some(mark.received_at),
             Self::Quote { quote, .. } => Some(quote.received_at),
             Self::Book { book, .. } => Some(book.received_at),
+            Self::Ticker { ticker, .. } => Some(ticker.received_at),
+            Self::Instrument { instrument, .. } => Some(instrument.received_at),
             Self::DeadLetter(_) => None,
         }
     }

@@ -12,13 +12,15 @@
 //! - No quote of a pair lies inside a gap of the pair, whatever arrives.
 //! - A loss of sync has one gap, however often it is lost again before it is regained.
 //! - The gap precedes the quote that ends it.
-//! - The books of a pair are a second apart by receipt, except the one that follows a gap.
+//! - The books of a pair are a second apart by receipt, except the one that follows a gap and the last.
+//! - A followed book that has no quote in time (`awaited.rs`) is out of sync from its first frame on.
 
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 use schemas::{FeedMark, PairKey, Part, Timestamp};
 
+use super::awaited::Awaited;
 use super::books::{Books, MAX_BOOKS, Step};
 use super::marks::FeedClock;
 use super::{Count, Output, Produced};
@@ -33,6 +35,8 @@ pub(super) struct Quotes {
     /// The connection is one of several, so its pairs are marked as carried.
     is_one_of_several: bool,
     states: FxHashMap<PairKey, State>,
+    /// Followed books without a quote.
+    awaited: Awaited,
     /// Pairs whose newest levels wait, by the receipt time from which they may be published.
     due: BTreeSet<(Timestamp, PairKey)>,
     /// The newest receipt time.
@@ -68,6 +72,7 @@ impl Quotes {
             feed,
             is_one_of_several: false,
             states: FxHashMap::default(),
+            awaited: Awaited::default(),
             due: BTreeSet::new(),
             received: Timestamp(i64::MIN),
         }
@@ -75,6 +80,11 @@ impl Quotes {
 
     pub(super) fn one_of_several(&mut self) {
         self.is_one_of_several = true;
+    }
+
+    /// The books of these pairs are followed: each has its first quote in time, or is out of sync.
+    pub(super) fn follow(&mut self, pairs: impl Iterator<Item = PairKey>) {
+        self.awaited.follow(pairs);
     }
 
     /// Publishes a step that was received at a time.
@@ -190,10 +200,27 @@ impl Quotes {
         state.and_then(|state| state.best) == Some((quote.bid, quote.ask))
     }
 
-    /// Publishes the levels that have waited long enough.
+    /// Publishes the levels that have waited long enough, and the loss of books that never had a quote.
     pub(super) fn flush(&mut self, books: &Books, received_at: Timestamp, out: &mut Produced) {
         self.received = self.received.max(received_at);
-        while self.due.first().is_some_and(|(at, _)| received_at >= *at)
+        while let Some((since, pair)) = self.awaited.late(received_at) {
+            let never = |state: &mut State| state.good.is_none() && state.lost.is_none();
+            if self.state(&pair, since).is_some_and(never) {
+                self.lose(&pair, Reason::StaleSnapshot, received_at, out);
+            }
+        }
+        self.publish_due(books, received_at, received_at, out);
+    }
+
+    /// Publishes the levels that are due at a time.
+    fn publish_due(
+        &mut self,
+        books: &Books,
+        due: Timestamp,
+        received_at: Timestamp,
+        out: &mut Produced,
+    ) {
+        while self.due.first().is_some_and(|(at, _)| due >= *at)
             && let Some((_, pair)) = self.due.pop_first()
         {
             if let Some(state) = self.states.get_mut(&pair) {
@@ -205,9 +232,15 @@ impl Quotes {
         }
     }
 
+    /// The book of a pair has had a frame, or is out of sync without one.
+    pub(super) fn knows(&self, pair: &PairKey) -> bool {
+        self.states.contains_key(pair)
+    }
+
     /// Ends the publication of one pair, whose instrument has ended: the gap of a book that is out of
     /// sync.
     pub(super) fn forget(&mut self, pair: &PairKey, received_at: Timestamp) -> Option<FeedMark> {
+        self.awaited.forget(pair);
         let mut state = self.states.remove(pair)?;
         if let Some(at) = state.due_at {
             self.due.remove(&(at, pair.clone()));
@@ -215,9 +248,11 @@ impl Quotes {
         state.close(&self.feed, received_at, received_at)
     }
 
-    /// Ends the publication: books that are out of sync have a gap up to the last receipt.
-    pub(super) fn finish(&mut self, out: &mut Produced) {
+    /// Ends the publication: levels that wait are published, and books that are out of sync have a gap up
+    /// to the last receipt.
+    pub(super) fn finish(&mut self, books: &Books, out: &mut Produced) {
         let received = self.received;
+        self.publish_due(books, Timestamp(i64::MAX), received, out);
         let lost = self.states.iter().filter(|(_, state)| state.lost.is_some());
         let mut pairs: Vec<_> = lost.map(|(pair, _)| pair.clone()).collect();
         pairs.sort();
@@ -353,6 +388,9 @@ fn record(quote: &Quote, event_time: Timestamp, received_at: Timestamp) -> schem
     }
 }
 
+#[cfg(test)]
+#[path = "awaited_tests.rs"]
+mod awaited_tests;
 #[cfg(test)]
 #[path = "quotes_property_tests.rs"]
 mod properties;

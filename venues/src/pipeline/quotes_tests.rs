@@ -37,8 +37,7 @@ pub(super) fn update(base: &str, millis: i64, side: &str, price: &str, size: &st
     )
 }
 
-/// A short form of outputs: `quote BID ASK`, `book TIME`, `lost REASON`, `gap REASON FROM UNTIL`, `carried
-/// FROM`, `clock`, `dead REASON`. Times are those since the start.
+/// A short form of outputs. Times are those since the start.
 fn shown(outputs: &[Output]) -> Vec<String> {
     let since = |time: Option<Timestamp>| time.map_or(0, |time| time.0 - START);
     let price = |price: Option<schemas::Decimal>| price.map_or("-".into(), |one| one.to_string());
@@ -49,6 +48,7 @@ fn shown(outputs: &[Output]) -> Vec<String> {
         Output::Book { pair, book } => {
             format!("book {} {}", pair.base, since(Some(book.received_at)))
         }
+        Output::BookMark { pair, mark } if mark.change.is_some() => format!("ended {}", pair.base),
         Output::BookMark { pair, mark } if mark.gap_from.is_some() => {
             let (from, until) = (since(mark.gap_from), since(mark.gap_until));
             format!("gap {} {} {from} {until}", pair.base, mark.reason)
@@ -68,23 +68,23 @@ fn shown(outputs: &[Output]) -> Vec<String> {
 }
 
 /// A pipeline, its outputs and its controls.
-struct Bench {
-    pipeline: Pipeline,
-    out: Produced,
+pub(super) struct Bench {
+    pub(super) pipeline: Pipeline,
+    pub(super) out: Produced,
     controls: Vec<Control>,
 }
 
 impl Bench {
-    fn new(pipeline: Pipeline) -> Self {
+    pub(super) fn new(pipeline: Pipeline) -> Self {
         Self { pipeline, out: Produced::default(), controls: Vec::new() }
     }
 
-    fn frame(&mut self, received: i64, text: &str) {
+    pub(super) fn frame(&mut self, received: i64, text: &str) {
         self.controls.extend(self.pipeline.frame(text, at(received), &mut self.out));
     }
 
     /// What came since the last call.
-    fn shown(&mut self) -> Vec<String> {
+    pub(super) fn shown(&mut self) -> Vec<String> {
         self.out.counts.clear();
         shown(&std::mem::take(&mut self.out.outputs))
     }
@@ -95,7 +95,7 @@ impl Bench {
 }
 
 /// BTC and ETH of Coinbase in sync.
-fn in_sync() -> Bench {
+pub(super) fn in_sync() -> Bench {
     let mut bench = Bench::new(pipeline(Venue::Coinbase));
     bench.frame(0, &snapshot("BTC", "99", "101"));
     bench.frame(0, &snapshot("ETH", "9", "11"));
@@ -321,7 +321,7 @@ fn events_of_channels_that_are_not_followed_are_left_out() -> anyhow::Result<()>
         r#"{"e":"24hrMiniTicker","E":1653812650349,"s":"BTCUSDT","c":"1","v":"1","q":"1"}"#;
     let trade = r#"{"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1","q":"1","T":1,"m":true}"#;
     for (channels, events) in [("trades", [0, 1]), ("ticker", [1, 0]), ("book", [0, 0])] {
-        let follow = Follow { channels: channels.parse::<Channels>()?, depth: None };
+        let follow = Follow { channels: channels.parse::<Channels>()?, ..Follow::default() };
         let mut bench = Bench::new(Pipeline::new(Venue::Binance, "binance-0", follow));
         let mut count = |text| {
             bench.frame(0, text);
@@ -491,9 +491,9 @@ fn the_book_of_an_ended_instrument_is_let_go_with_its_gap() {
     bench.frame(5, &frame("change", 4, 5));
     assert_eq!(bench.shown().last(), Some(&format!("lost {name} SEQUENCE_GAP 2")));
     bench.frame(9, &ended);
-    let outputs = bench.shown();
-    assert_eq!(outputs[0], format!("gap {name} SEQUENCE_GAP 2 9"));
-    assert_eq!(outputs.len(), 2, "and the end of the instrument");
+    let (all, told) = (bench.shown(), ["gap", "ended"].map(|word| format!("{word} {name}")));
+    assert!(all[0].starts_with(&told[0]) && all[0].ends_with("SEQUENCE_GAP 2 9"), "{all:?}");
+    assert_eq!((&all[1], all.len()), (&told[1], 4), "and the end in both other topics");
     bench.pipeline.finish(&mut bench.out);
     bench.frame(2_000, r#"{"id":1,"result":[]}"#);
     assert_eq!(bench.shown(), [""; 0], "no levels wait, and no gap is open");

@@ -26,7 +26,11 @@ fn the_end_of_an_instrument_is_a_mark_of_its_pair() {
     assert_eq!(pipeline.frame(&state("terminated"), at, &mut out).len(), 1);
     let pair = PairKey::new("BTC-22MAR19-4000-C", "BTC", "deribit");
     let mark = FeedMark::of_pair(PairChange::Ended, "deribit-0", at, at);
-    assert_eq!(out.outputs, [Output::Gap { pair, mark }]);
+    assert_eq!(out.outputs[0], Output::Gap { pair, mark });
+    let [_, Output::Instrument { instrument, .. }] = &out.outputs[..] else {
+        panic!("{out:?}");
+    };
+    assert_eq!((instrument.state, instrument.event_time), (InstrumentState::Ended, at));
 }
 
 fn trade(id: i64) -> String {

@@ -6,7 +6,7 @@
 //! | `closed` | nothing | books are out of sync |
 //! | `carry` | further streams, as JSON | their books are followed |
 //! | `frame` | a frame | records |
-//! | `http` | the answer to a request | records of a book, if it is a snapshot |
+//! | `http` | the answer to a request | records of a book, if it is a snapshot; of instruments, if it is a listing |
 //! | `next_open` | nothing | a connection that will replace this one begins |
 //! | `next`, `next_http` | a frame or an answer of that connection | its books take it |
 //! | `kept` | a frame of that connection, later | records of events; its books have taken it |
@@ -56,6 +56,10 @@ impl CapturedFeed {
             "http" => {
                 if let Some(pair) = self.pair_of_snapshot(line) {
                     self.pipeline.snapshot(&pair, line.raw, line.at, out);
+                } else if self.venue.adapter().tickers.is_some()
+                    && let Ok(listed) = self.venue.instruments(line.raw)
+                {
+                    self.pipeline.listing(&listed, line.at, out);
                 }
             }
             "open" => {
@@ -103,7 +107,7 @@ impl CapturedFeed {
     fn opened(&mut self, raw: &str) {
         let Ok(opened) = serde_json::from_str::<Opened>(raw) else { return };
         let Ok(channels) = opened.channels.parse::<Channels>() else { return };
-        let follow = Follow { channels, depth: opened.depth };
+        let follow = Follow { channels, depth: opened.depth, ..Follow::default() };
         if !std::mem::replace(&mut self.is_told, true) {
             self.pipeline = pipeline(self.venue, follow, self.without_aggregates);
         }
