@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::book::settings::BookSettings;
 use crate::faults::Faults;
+use crate::surface::settings::SurfaceSettings;
 use crate::venue::Venue;
 
 /// The venue, its market and its faults.
@@ -24,6 +25,8 @@ pub struct SimulatorConfig {
     pub faults: Faults,
     /// The order books and their faults.
     pub books: BookSettings,
+    /// The options.
+    pub surface: SurfaceSettings,
 }
 
 impl SimulatorConfig {
@@ -37,6 +40,7 @@ impl SimulatorConfig {
             tickers_every: None,
             faults: Faults::default(),
             books: BookSettings::default(),
+            surface: SurfaceSettings::default(),
         }
     }
 }

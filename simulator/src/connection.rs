@@ -111,7 +111,7 @@ impl Connection {
                 }
                 _ = tickers.tick(), if self.shared.tickers_every.is_some() => {
                     let reply = self.session.tickers(&self.shared.market(), self.shared.now_us());
-                    self.say(reply.into()).await?;
+                    self.say(reply).await?;
                 }
                 _ = pings.tick(), if self.session.ping_every().is_some() => self.ping().await?,
                 Ok(change) = changes.recv() => {
@@ -130,6 +130,16 @@ impl Connection {
     async fn event(&mut self, event: &Event) -> Result<Option<&'static str>, End> {
         match event {
             Event::Trade(trade) => self.trade(trade).await,
+            Event::Tick { number, time_us } => {
+                if self.session.has_tickers() {
+                    let reply = {
+                        let market = self.shared.market();
+                        self.session.tick(&market, *number, *time_us)
+                    };
+                    self.feed(reply).await?;
+                }
+                Ok(None)
+            }
             Event::Book(update) => {
                 for text in self.session.book(&self.shared.products, update) {
                     self.socket.feed(Message::text(text)).await?;
@@ -222,22 +232,30 @@ impl Connection {
             return self.say(refusal.into()).await;
         }
         let reply = self.session.request(text, &shared.market(), shared.now_us());
-        if !reply.faults.is_empty() {
-            let mut market = shared.market();
-            let now = shared.now_us();
-            for (product, fault) in &reply.faults {
-                market.books_mut().truth_mut().fault(*product, now, *fault);
-            }
-        }
         self.say(reply).await
     }
 
     async fn say(&mut self, reply: Reply) -> Result<(), End> {
+        let cut = reply.cut;
+        self.feed(reply).await?;
+        self.socket.flush().await?;
+        cut.map_or(Ok(()), |why| Err(End::Done(why)))
+    }
+
+    /// Sends the texts with the next flush. The truth has them before the client does.
+    async fn feed(&mut self, reply: Reply) -> Result<(), End> {
+        if !(reply.faults.is_empty() && reply.truth.is_empty()) {
+            let mut market = self.shared.market();
+            let now = self.shared.now_us();
+            for (product, fault) in &reply.faults {
+                market.books_mut().truth_mut().fault(*product, now, *fault);
+            }
+            reply.truth.into_iter().for_each(|line| market.surface_mut().note(line));
+        }
         for text in reply.texts {
             self.socket.feed(Message::text(text)).await?;
         }
-        self.socket.flush().await?;
-        reply.cut.map_or(Ok(()), |why| Err(End::Done(why)))
+        Ok(())
     }
 }
 

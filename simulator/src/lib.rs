@@ -8,6 +8,7 @@
 //! ```text
 //! Market ─ one task, every 10 ms ─→ broadcast ─→ connection: session, faults ─→ socket
 //!   └──────────────── limits, http: listing, history, snapshots ────────────→ socket
+//! Surface ─ each tick of 100 ms ─→ tickers, listings ─────────────────────────→ socket (Deribit)
 //! ```
 //!
 //! Invariant: this crate does not use the adapters that it tests.
@@ -33,6 +34,7 @@ pub mod reply;
 pub mod session;
 mod shared;
 mod simulator;
+pub mod surface;
 pub mod text;
 mod venue;
 

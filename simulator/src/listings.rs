@@ -1,8 +1,16 @@
 //! The instruments that each simulated venue lists, and their tick sizes.
 //!
-//! Coinbase, Binance, Kraken and Bitstamp list the same twenty markets under their own names. Deribit lists
-//! two perpetuals, some futures, and 1,488 options.
+//! Coinbase, Binance, Kraken and Bitstamp list the same twenty markets under their own names, Coinbase thirty
+//! more: as many as its busiest fifty. Deribit lists two perpetuals, some futures, and 1,488 options by default,
+//! whose expiries depend on the time.
 
+use crate::clock;
+use crate::surface::black76::Contract;
+use crate::surface::currency::first_index;
+use crate::surface::instrument::{Kind, Name};
+use crate::surface::listing;
+use crate::surface::number::whole;
+use crate::surface::settings::SurfaceSettings;
 use crate::venue::Venue;
 
 /// Name, price in ticks, price decimals, size decimals, typical size in size units.
@@ -44,31 +52,67 @@ const LISTINGS: [Listing; 20] = [
     ("USDT-USD", 99_987, 5, 2, 50_000),
 ];
 
+/// The further products of Coinbase.
+const MORE: [Listing; 30] = [
+    ("ETC-USD", 2_012, 2, 8, 5_000_000_000),
+    ("NEAR-USD", 5_214, 3, 3, 20_000),
+    ("APT-USD", 9_012, 2, 2, 900),
+    ("ARB-USD", 6_213, 4, 2, 9_000),
+    ("OP-USD", 1_641, 3, 2, 6_000),
+    ("SUI-USD", 19_874, 4, 1, 300),
+    ("INJ-USD", 21_034, 3, 2, 500),
+    ("TIA-USD", 5_311, 3, 2, 1_500),
+    ("SEI-USD", 4_127, 4, 1, 9_000),
+    ("ALGO-USD", 13_211, 5, 0, 8_000),
+    ("ICP-USD", 8_012, 3, 4, 1_200_000),
+    ("HBAR-USD", 5_432, 5, 1, 90_000),
+    ("VET-USD", 22_134, 6, 0, 40_000),
+    ("GRT-USD", 15_423, 4, 2, 600_000),
+    ("STX-USD", 17_654, 4, 2, 50_000),
+    ("IMX-USD", 13_245, 4, 4, 90_000_000),
+    ("RENDER-USD", 5_123, 3, 2, 1_800),
+    ("FET-USD", 13_456, 4, 1, 7_000),
+    ("MKR-USD", 123_456, 2, 6, 80_000),
+    ("LDO-USD", 11_234, 3, 2, 9_000),
+    ("CRV-USD", 27_654, 4, 2, 300_000),
+    ("COMP-USD", 4_512, 2, 3, 2_200),
+    ("SNX-USD", 1_543, 3, 3, 700_000),
+    ("SAND-USD", 2_654, 4, 2, 400_000),
+    ("MANA-USD", 2_876, 4, 2, 350_000),
+    ("AXS-USD", 4_765, 3, 3, 21_000),
+    ("PEPE-USD", 1_012, 8, 0, 90_000_000),
+    ("BONK-USD", 2_213, 8, 0, 40_000_000),
+    ("WIF-USD", 22_341, 4, 2, 45_000),
+    ("JTO-USD", 23_412, 4, 1, 430),
+];
+
 /// A product that is not listed above: 100.00 with two and eight decimals.
 const OTHER: Ticks = (10_000, 2, 8, 100_000_000);
 
-/// An option: 0.0535 of its coin, in tenths of a contract.
-const OPTION: Ticks = (535, 4, 1, 25);
+/// The decimals, and the typical size in tenths of a contract, of an option.
+const OPTION: (u8, u8, i64) = (4, 1, 25);
+/// The volatility in percent and the years by which trades of an option begin. Its quotes come from the
+/// surface, its trades from a walk that begins here.
+const FIRST: (f64, f64) = (60.0, 30.0 / 365.0);
+/// The least price at which trades of an option begin, in ticks.
+const LEAST: i64 = 5;
 /// An inverse future of the dearer coin, in dollars.
 const DEAR: Ticks = (618_375, 1, 1, 50_000);
 /// An inverse future of the cheaper coin, in dollars.
 const CHEAP: Ticks = (268_010, 2, 1, 20_000);
 
-/// Expiries of Deribit's instruments, the nearest first.
-const EXPIRIES: [&str; 12] = [
-    "22NOV26", "23NOV26", "24NOV26", "27NOV26", "4DEC26", "11DEC26", "25DEC26", "29JAN27",
-    "26FEB27", "26MAR27", "25JUN27", "24SEP27",
-];
-/// Expiries that futures have as well.
-const FUTURES: [&str; 4] = ["27NOV26", "25DEC26", "26MAR27", "25JUN27"];
-/// Strikes of an expiry.
-const STRIKES: u32 = 31;
-
-/// The names of everything that a venue lists.
+/// The names of everything that a venue lists now, by this machine's clock.
 pub fn names(venue: Venue) -> Vec<String> {
+    names_at(venue, clock::now_micros(), &SurfaceSettings::default())
+}
+
+/// The names of everything that a venue lists at a time, or lists later while it runs.
+pub fn names_at(venue: Venue, now_us: i64, surface: &SurfaceSettings) -> Vec<String> {
     let listed = LISTINGS.iter().map(|listing| listing.0);
     match venue {
-        Venue::Coinbase => listed.map(str::to_owned).collect(),
+        Venue::Coinbase => {
+            listed.chain(MORE.iter().map(|listing| listing.0)).map(str::to_owned).collect()
+        }
         Venue::Kraken => listed.map(|name| name.replace('-', "/")).collect(),
         // In dollars of another kind; the last one would be those dollars themselves.
         Venue::Binance => listed
@@ -76,41 +120,37 @@ pub fn names(venue: Venue) -> Vec<String> {
             .map(|name| name.replace('-', "").replace("USD", "USDT"))
             .collect(),
         Venue::Bitstamp => listed.map(|name| name.replace('-', "").to_lowercase()).collect(),
-        Venue::Deribit => deribit(),
+        Venue::Deribit => listing::names(now_us, surface),
     }
-}
-
-fn deribit() -> Vec<String> {
-    let mut names = Vec::new();
-    for (currency, lowest, step) in [("BTC", 40_000, 2_000), ("ETH", 1_500, 100)] {
-        names.push(format!("{currency}-PERPETUAL"));
-        names.extend(FUTURES.iter().map(|expiry| format!("{currency}-{expiry}")));
-        for expiry in EXPIRIES {
-            for strike in (0..STRIKES).map(|number| lowest + number * step) {
-                names.extend(["C", "P"].map(|side| format!("{currency}-{expiry}-{strike}-{side}")));
-            }
-        }
-    }
-    names
 }
 
 /// The ticks of a name of any venue.
 pub(crate) fn ticks(name: &str) -> Ticks {
-    let parts: Vec<&str> = name.split('-').collect();
-    match parts[..] {
-        [_, _, _, "C" | "P"] => return OPTION,
-        ["BTC", end] if end == "PERPETUAL" || FUTURES.contains(&end) => return DEAR,
-        ["ETH", end] if end == "PERPETUAL" || FUTURES.contains(&end) => return CHEAP,
+    match Name::parse(name) {
+        Some(Name { kind: Kind::Option { strike, is_call }, currency, .. }) => {
+            return option_ticks(currency, strike, is_call);
+        }
+        Some(Name { currency: "BTC", .. }) => return DEAR,
+        Some(Name { currency: "ETH", .. }) => return CHEAP,
         _ => {}
     }
     let plain = |name: &str| name.to_uppercase().replace(['-', '/'], "").replace("USDT", "USD");
     let wanted = plain(name);
     LISTINGS
         .iter()
+        .chain(&MORE)
         .find(|listing| plain(listing.0) == wanted)
         .map_or(OTHER, |&(_, price, decimals, size_decimals, size)| {
             (price, decimals, size_decimals, size)
         })
+}
+
+fn option_ticks(currency: &str, strike: f64, is_call: bool) -> Ticks {
+    let (decimals, size_decimals, size) = OPTION;
+    let (iv, years) = FIRST;
+    let contract = Contract { forward: first_index(currency), strike, years, is_call };
+    let ticks = whole(contract.price(iv) * 10f64.powi(i32::from(decimals)));
+    (ticks.max(LEAST), decimals, size_decimals, size)
 }
 
 #[cfg(test)]
@@ -120,9 +160,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn coinbase_lists_fifty_products() {
+        assert_eq!(names(Venue::Coinbase).len(), 50);
+    }
+
+    #[test]
     fn every_name_has_ticks_and_stands_once() {
         for venue in Venue::ALL {
-            let names = names(venue);
+            let names = names_at(venue, 0, &SurfaceSettings::default());
             assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{venue}");
             assert!(names.iter().all(|name| ticks(name) != OTHER), "{venue}");
         }

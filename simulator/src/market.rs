@@ -15,6 +15,8 @@ use rand::{Rng, SeedableRng};
 
 use crate::book::publisher::{Publisher, Terms};
 use crate::book::update::Update;
+use crate::surface::Surface;
+use crate::surface::settings::SurfaceSettings;
 
 pub use crate::product::{Day, Product, Trade};
 
@@ -33,6 +35,8 @@ pub struct Market {
     previous: usize,
     forget_every: Option<u64>,
     books: Publisher,
+    surface: Surface,
+    seed: u64,
 }
 
 impl Market {
@@ -47,7 +51,35 @@ impl Market {
         ensure!(!products.is_empty(), "a market needs a product");
         let history = products.iter().map(|product| [product.last.clone()].into()).collect();
         let books = Publisher::new(Terms::default(), products.iter().map(|one| &one.last));
-        Ok(Self { products, history, rng, previous: 0, forget_every: None, books })
+        let market = Self {
+            products,
+            history,
+            rng,
+            previous: 0,
+            forget_every: None,
+            books,
+            surface: Surface::new(seed, &[], time_us, &SurfaceSettings::default()),
+            seed,
+        };
+        Ok(market.quoting(&SurfaceSettings::default(), time_us))
+    }
+
+    /// A market whose options are quoted by these settings, from a time on.
+    #[must_use]
+    pub fn quoting(mut self, settings: &SurfaceSettings, time_us: i64) -> Self {
+        let names: Vec<&str> = self.products.iter().map(|one| one.name.as_str()).collect();
+        self.surface = Surface::new(self.seed, &names, time_us, settings);
+        self
+    }
+
+    /// The volatility surface, where the venue has options.
+    pub fn surface(&self) -> &Surface {
+        &self.surface
+    }
+
+    /// The surface, to let time pass for it.
+    pub fn surface_mut(&mut self) -> &mut Surface {
+        &mut self.surface
     }
 
     /// A market that shows its books by these terms.
@@ -90,6 +122,11 @@ impl Market {
         &self.products
     }
 
+    /// The index of a product that can be traded.
+    pub fn find_open(&self, name: &str) -> Option<usize> {
+        self.find(name).filter(|index| self.surface.is_open(*index))
+    }
+
     /// The index of a product.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.products.iter().position(|product| product.name == name)
@@ -110,6 +147,7 @@ impl Market {
         let product = &mut self.products[index];
         let time_us = if shared { product.last.time_us } else { time_us };
         product.advance(time_us, &mut self.rng);
+        product.last.quoted = self.surface.quoted(index, product.last.price, time_us);
         let best = product.last.best;
         product.last.shown =
             if self.books.shows_at_once() { best } else { self.books.shown(index).trade.best };
@@ -131,7 +169,7 @@ mod tests {
     use crate::listings;
 
     fn names() -> Vec<String> {
-        listings::names(crate::venue::Venue::Coinbase)
+        listings::names_at(crate::venue::Venue::Coinbase, 0, &SurfaceSettings::default())
     }
 
     #[test]

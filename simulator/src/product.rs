@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 
 use crate::best::Best;
 use crate::listings;
+use crate::surface::quote::Quoted;
 use crate::text::decimal;
 
 /// One trade, in ticks.
@@ -34,6 +35,8 @@ pub struct Trade {
     pub best: Best,
     /// The best bid and ask that the venue shows at this trade: those of the newest book update.
     pub shown: Best,
+    /// The market of the coin at this trade, where the venue has options.
+    pub quoted: Quoted,
 }
 
 /// Rolling statistics of a product, in ticks and size units.
@@ -92,6 +95,7 @@ impl Product {
             day,
             best,
             shown: best,
+            quoted: Quoted::default(),
         };
         let floor = (price / 4).max(1);
         Self { name: name.into(), price_decimals, size_decimals, last, floor, typical_size }

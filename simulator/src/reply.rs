@@ -11,6 +11,8 @@ pub struct Reply {
     pub cut: Option<&'static str>,
     /// The faults of books in it, with the index of the product.
     pub faults: Vec<(usize, Fault)>,
+    /// Lines of the truth: the tickers in it.
+    pub truth: Vec<String>,
 }
 
 impl Reply {

@@ -127,13 +127,16 @@ impl Session {
     }
 
     /// The ticker that a trade sends at once, if this client follows it.
-    pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
+    pub fn ticker(&mut self, market: &[Product], trade: &Trade) -> Option<String> {
         match self {
             Self::Coinbase(session) => session.ticker(market, trade),
             Self::Binance(session) => session.best(market, trade),
             Self::Bitstamp(_) => None,
             Self::Kraken(session) => session.ticker(market, trade),
-            Self::Deribit(session) => session.ticker(market, trade),
+            Self::Deribit(session) => {
+                session.traded(trade);
+                None
+            }
         }
     }
 
@@ -171,11 +174,24 @@ impl Session {
         }
     }
 
+    /// Tickers are subscribed that come with the ticks of the surface.
+    pub fn has_tickers(&self) -> bool {
+        matches!(self, Self::Deribit(session) if session.has_tickers())
+    }
+
+    /// The tickers that are due in a tick of the surface.
+    pub fn tick(&mut self, market: &Market, tick: u64, now_us: i64) -> Reply {
+        match self {
+            Self::Deribit(session) => session.tick(market, tick, now_us),
+            _ => Reply::default(),
+        }
+    }
+
     /// The subscribed tickers, at venues that send them at an interval.
-    pub fn tickers(&self, market: &Market, now_us: i64) -> Vec<String> {
+    pub fn tickers(&self, market: &Market, now_us: i64) -> Reply {
         match self {
             Self::Deribit(session) => session.tickers(market, now_us),
-            _ => Vec::new(),
+            _ => Reply::default(),
         }
     }
 

@@ -30,8 +30,8 @@ use crate::venue::Venue;
 pub(crate) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// Events that a slow client may be behind before the venue closes its connection.
 const MAX_BEHIND: usize = 65_536;
-/// Changes of the listing that a client may be behind.
-const MAX_CHANGES: usize = 1024;
+/// Changes of the listing that a client may be behind: an expiry of the largest listing of two currencies.
+const MAX_CHANGES: usize = 4_096;
 
 /// Something that happens in the market.
 #[derive(Debug)]
@@ -40,6 +40,13 @@ pub(crate) enum Event {
     Book(Update),
     /// A trade.
     Trade(Trade),
+    /// The surface has other quotes.
+    Tick {
+        /// The number of its tick.
+        number: u64,
+        /// The time of all tickers of it, in microseconds since the epoch.
+        time_us: i64,
+    },
 }
 
 /// The market, the limits and the counters of a venue.
@@ -74,17 +81,18 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: &SimulatorConfig) -> anyhow::Result<Self> {
         let faults = config.faults;
+        let now = now_us(&faults);
         let names = if config.products.is_empty() {
-            listings::names(config.venue)
+            listings::names_at(config.venue, now, &config.surface)
         } else {
             config.products.clone()
         };
-        let now = now_us(&faults);
         let market = Market::new(config.seed, &names, now)?.forgetting(faults.forget_every);
         let faulty = faulty(&config.books, &market)?;
-        let mut market = market.showing(terms(config, faulty));
+        let mut market = market.showing(terms(config, faulty)).quoting(&config.surface, now);
         if config.books.truth.is_some() {
             market.books_mut().truth_mut().keep_lines();
+            market.surface_mut().keep_lines();
         }
         let by_us = i64::try_from(config.books.slow_snapshot.as_micros()).unwrap_or(i64::MAX);
         let service = Service {
@@ -152,6 +160,12 @@ impl Shared {
         // Read while no update can come between: a snapshot is dated by it.
         let now = self.now_us();
         let answer = session::answer(self.venue, &head.path, &head.query(), &market, now);
+        if self.venue == Venue::Deribit && market.surface().keeps_lines() {
+            let lines = deribit::truth(&head.path, &head.query(), &market, now);
+            for line in lines {
+                market.surface_mut().note(line);
+            }
+        }
         let snapshot = session::snapshot_of(self.venue, &head.path, &head.query(), &market);
         let slow = self.service.slow;
         let Some(index) = snapshot.filter(|index| *index == slow.product) else {
@@ -207,12 +221,18 @@ fn faulty(settings: &BookSettings, market: &Market) -> anyhow::Result<usize> {
 fn terms(config: &SimulatorConfig, faulty: usize) -> Terms {
     Terms {
         levels: usize::from(config.books.levels),
-        every_us: interval_us(config.venue),
+        every_us: every_us(config),
         faulty,
         skip_every: config.books.skip_book_every,
         cross_every: config.books.cross_book_every,
         faults: config.faults,
     }
+}
+
+/// The interval of book updates, in microseconds.
+fn every_us(config: &SimulatorConfig) -> i64 {
+    let asked = config.books.book_interval.map(|every| i64::try_from(every.as_micros()));
+    asked.map_or(interval_us(config.venue), |every| every.unwrap_or(i64::MAX))
 }
 
 /// Now, by the clock of a venue with these faults, in microseconds since the epoch.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -16,8 +17,9 @@ use crate::config::SimulatorConfig;
 use crate::connection;
 use crate::http::{self, Head};
 use crate::listings::ListingChange;
-use crate::market::Trade;
+use crate::market::{Market, Product, Trade};
 use crate::shared::{Event, HANDSHAKE_WITHIN, Open, Shared};
+use crate::surface::instrument::Life;
 
 /// How often trades are made, in milliseconds.
 const STEP_MS: u64 = 10;
@@ -37,6 +39,20 @@ pub struct Handle(Arc<Shared>);
 impl Handle {
     /// Announces a change of the listing.
     pub fn announce(&self, change: ListingChange) {
+        let mut market = self.0.market();
+        let now = self.0.now_us();
+        match &change {
+            ListingChange::Listed(name) => {
+                market.find(name).into_iter().for_each(|index| market.surface_mut().list(index));
+            }
+            ListingChange::Ended(name) => {
+                market
+                    .find(name)
+                    .into_iter()
+                    .for_each(|index| market.surface_mut().end(index, now));
+            }
+        }
+        drop(market);
         // An error means that no client is connected.
         let _ = self.0.changes.send(change);
     }
@@ -114,9 +130,10 @@ impl Simulator {
         Ok(format!("ws://{}", self.listener.local_addr()?))
     }
 
-    /// The number of products.
+    /// The number of products that are listed.
     pub fn products(&self) -> usize {
-        self.shared.products.len()
+        let market = self.shared.market();
+        (0..market.products().len()).filter(|index| market.surface().is_open(*index)).count()
     }
 
     /// The handle that controls the simulator while it runs.
@@ -151,6 +168,7 @@ async fn trade(shared: Arc<Shared>, rate: u32, mut truth: Option<TruthFile>) {
     steps.set_missed_tick_behavior(MissedTickBehavior::Burst);
     // In thousandths of a trade.
     let (mut due, per_step) = (0u64, u64::from(rate) * STEP_MS);
+    let mut ticks = 0;
     // An error means that no client is connected.
     let send = |event| drop(shared.events.send(Arc::new(event)));
     loop {
@@ -165,15 +183,31 @@ async fn trade(shared: Arc<Shared>, rate: u32, mut truth: Option<TruthFile>) {
             while due >= 1000 {
                 due -= 1000;
                 let (update, trade) = market.step(now);
-                if let Some(update) = update {
-                    send(Event::Book(update));
+                // An instrument that is not listed trades as well, so that the seed decides the
+                // market of the others, and no client hears of it.
+                if market.surface().is_open(trade.product) {
+                    if let Some(update) = update {
+                        send(Event::Book(update));
+                    }
+                    send(Event::Trade(trade));
                 }
-                send(Event::Trade(trade));
             }
             for update in market.books_mut().due(now) {
-                send(Event::Book(update));
+                if market.surface().is_open(update.product) {
+                    send(Event::Book(update));
+                }
             }
-            market.books_mut().truth_mut().take_lines(&shared.products)
+            for change in advance(&mut market, &shared.products, now) {
+                let _ = shared.changes.send(change);
+            }
+            if market.surface().ticks() > ticks {
+                ticks = market.surface().ticks();
+                let time_us = market.surface().now_us();
+                send(Event::Tick { number: ticks, time_us });
+            }
+            let mut lines = market.books_mut().truth_mut().take_lines(&shared.products);
+            lines.extend(market.surface_mut().take_lines());
+            lines
         };
         if let Some(file) = &mut truth
             && let Err(error) = file.append(&lines)
@@ -182,6 +216,19 @@ async fn trade(shared: Arc<Shared>, rate: u32, mut truth: Option<TruthFile>) {
             truth = None;
         }
     }
+}
+
+/// Lets time pass for the surface; what is listed and what ends by now.
+fn advance(market: &mut Market, products: &[Product], now_us: i64) -> Vec<ListingChange> {
+    let changes = market.surface_mut().advance(now_us);
+    let change = |(product, life): (usize, Life)| {
+        let name = products[product].name.clone();
+        let word = if life == Life::Open { "listed" } else { "ended" };
+        let line = json!({"product": name, "time_us": now_us, "listing": word});
+        market.surface_mut().note(line.to_string());
+        if life == Life::Open { ListingChange::Listed(name) } else { ListingChange::Ended(name) }
+    };
+    changes.into_iter().map(change).collect()
 }
 
 /// One client: a request that is answered, or a feed from handshake to end.

@@ -8,8 +8,9 @@ use serde_json::Value;
 use simulator::book::followed::SlowSnapshot;
 use simulator::http::QueryString;
 use simulator::listings;
-use simulator::market::Market;
+use simulator::market::{Market, Trade};
 use simulator::session::{Service, Session, answer};
+use simulator::surface::settings::SurfaceSettings;
 use venues::history::{HistoryAnswer, MissingTrades};
 use venues::{Class, Control, Follow, Message, Parsed, Venue};
 
@@ -21,11 +22,16 @@ fn simulated(venue: Venue) -> anyhow::Result<simulator::Venue> {
     simulator::Venue::parse(venue.as_str()).ok_or_else(|| anyhow::anyhow!("{venue}"))
 }
 
+/// What a venue lists.
+fn listed(venue: Venue) -> anyhow::Result<Vec<String>> {
+    Ok(listings::names_at(simulated(venue)?, NOW, &SurfaceSettings::default()))
+}
+
 #[test]
 fn every_venue_is_simulated_and_lists_products_that_its_adapter_reads() -> anyhow::Result<()> {
     assert_eq!(Venue::ALL.len(), simulator::Venue::ALL.len());
     for venue in Venue::ALL {
-        for name in listings::names(simulated(venue)?) {
+        for name in listed(venue)? {
             venue.pair(&name)?;
         }
     }
@@ -35,7 +41,7 @@ fn every_venue_is_simulated_and_lists_products_that_its_adapter_reads() -> anyho
 #[test]
 fn deribit_has_more_than_1300_options() -> anyhow::Result<()> {
     let mut options = 0;
-    for name in listings::names(simulator::Venue::Deribit) {
+    for name in listed(Venue::Deribit)? {
         options += u32::from(Venue::Deribit.class(&Venue::Deribit.pair(&name)?) == Class::Option);
     }
     assert_eq!(options, 1_488);
@@ -51,7 +57,7 @@ struct Bench {
 impl Bench {
     fn new(venue: Venue) -> anyhow::Result<Self> {
         let simulated = simulated(venue)?;
-        let names = listings::names(simulated)[..3].to_vec();
+        let names = listed(venue)?[..3].to_vec();
         let market = Market::new(1, &names, NOW - 1_000_000)?;
         let session = Session::new(simulated, &Service::new(NOW));
         Ok(Self { venue, market, session })
@@ -59,6 +65,14 @@ impl Bench {
 
     fn names(&self) -> Vec<String> {
         self.market.products().iter().map(|product| product.name.clone()).collect()
+    }
+
+    /// The tickers that a trade sends, at once or with the next tick.
+    fn tickers(&mut self, trade: &Trade) -> Vec<String> {
+        let ticker = self.session.ticker(self.market.products(), trade);
+        let mut texts: Vec<String> = ticker.into_iter().collect();
+        texts.extend(self.session.tick(&self.market, 1, NOW).texts);
+        texts
     }
 
     /// The messages that the adapter parses from the texts.
@@ -138,8 +152,8 @@ fn a_trade_is_read_as_the_market_made_it() -> anyhow::Result<()> {
             if venue != Venue::Deribit {
                 assert_eq!(event.size.map(Ok), Some(product.size(trade.size).parse()));
             }
-            let ticker = bench.session.ticker(products, &trade);
-            let tickers = bench.read(&ticker.into_iter().collect::<Vec<_>>())?;
+            let texts = bench.tickers(&trade);
+            let tickers = bench.read(&texts)?;
             for (_, sample) in events(&tickers) {
                 assert_eq!((sample.basis, sample.price), (Basis::Ticker, event.price), "{venue}");
                 let side = sample.taker_side;
@@ -150,11 +164,9 @@ fn a_trade_is_read_as_the_market_made_it() -> anyhow::Result<()> {
         let mut samples = bench.read(&said)?;
         let beats = samples.iter().filter(|one| matches!(one, Message::Heartbeat { .. })).count();
         assert_eq!(beats > 0, venue.adapter().liveness.heartbeat_channel.is_some(), "{venue}");
-        let products = bench.market.products();
-        let last = &products[0].last;
-        samples.extend(
-            bench.read(&bench.session.ticker(products, last).into_iter().collect::<Vec<_>>())?,
-        );
+        let last = bench.market.products()[0].last.clone();
+        let texts = bench.tickers(&last);
+        samples.extend(bench.read(&texts)?);
         let samples = events(&samples);
         let tickers = samples.iter().filter(|(_, event)| event.basis == Basis::Ticker).count();
         // Coinbase and Kraken tell only of trades after the subscription, which this is.
@@ -381,7 +393,7 @@ fn a_trade_that_was_fetched_is_the_one_that_the_feed_brings() -> anyhow::Result<
             }
         }
         assert_eq!(pages, 3, "{venue}");
-        assert!(found.into_values().eq(live[1..2_499].iter().copied()), "{venue}");
+        assert!(found.into_values().eq(live[1..2_499].iter().cloned()), "{venue}");
     }
     Ok(())
 }

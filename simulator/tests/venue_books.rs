@@ -301,20 +301,12 @@ fn ticker(venue: Venue) -> Option<(&'static str, [&'static str; 4])> {
             r#"{"method":"subscribe","params":{"channel":"ticker","symbol":["BTC/USD"]}}"#,
             ["/data/0/bid", "/data/0/bid_qty", "/data/0/ask", "/data/0/ask_qty"],
         )),
-        Venue::Deribit => Some((
-            r#"{"jsonrpc":"2.0","id":2,"method":"public/subscribe","params":{"channels":["ticker.BTC-25DEC26-60000-C.100ms"]}}"#,
-            [
-                "/params/data/best_bid_price",
-                "/params/data/best_bid_amount",
-                "/params/data/best_ask_price",
-                "/params/data/best_ask_amount",
-            ],
-        )),
         Venue::Binance => Some((
             r#"{"method":"SUBSCRIBE","params":["btcusdt@bookTicker"],"id":2}"#,
             ["/b", "/B", "/a", "/A"],
         )),
-        Venue::Bitstamp => None,
+        // Deribit's quotes of options come from its surface, not from its books: tests/surface.rs.
+        Venue::Deribit | Venue::Bitstamp => None,
     }
 }
 

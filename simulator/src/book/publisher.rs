@@ -134,7 +134,7 @@ impl Publisher {
         if now_us < self.due_us {
             return Vec::new();
         }
-        self.due_us = now_us + self.terms.every_us;
+        self.due_us = now_us.saturating_add(self.terms.every_us);
         let waiting = std::mem::take(&mut self.waiting);
         waiting.into_iter().filter_map(|product| self.update(product, now_us)).collect()
     }

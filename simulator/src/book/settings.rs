@@ -45,6 +45,9 @@ pub struct BookSettings {
     #[arg(long, env = "SIMULATOR_LEVELS", default_value_t = LEVELS,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_LEVELS)))]
     pub levels: u16,
+    /// Interval of order book updates; without it the venue's own. Kraken updates with each trade without it.
+    #[arg(long, env = "SIMULATOR_BOOK_INTERVAL", value_parser = units::duration)]
+    pub book_interval: Option<Duration>,
     /// Product whose order book has the faults of books; the first product without it.
     #[arg(long, env = "SIMULATOR_FAULTY_BOOK", value_name = "PRODUCT")]
     pub faulty_book: Option<String>,
@@ -72,6 +75,7 @@ impl Default for BookSettings {
     fn default() -> Self {
         Self {
             levels: LEVELS,
+            book_interval: None,
             faulty_book: None,
             skip_book_every: None,
             cross_book_every: None,

@@ -1,11 +1,20 @@
 //! The messages of Deribit's feed, with the venue's fields in the venue's order.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::INTERVAL;
 use crate::book::Side;
 use crate::book::update::{State, Update};
 use crate::market::{Product, Trade};
+use crate::surface::number::units_written;
+use crate::surface::quote::Quoted;
+
+/// One of this many trades of options is part of a block trade.
+const BLOCK_EVERY: u64 = 50;
+/// One of this many trades of futures is a liquidation of the taker.
+const LIQUIDATION_EVERY: u64 = 40;
 
 pub(super) fn kind(name: &str) -> &'static str {
     match name.split('-').collect::<Vec<_>>()[..] {
@@ -25,41 +34,27 @@ pub(super) fn of_kind(name: &str) -> String {
 }
 
 pub(super) fn item(product: &Product, trade: &Trade) -> String {
+    let Quoted { index, iv } = trade.quoted;
+    let mut more = String::new();
+    if kind(&product.name) == "option" {
+        more = format!(r#","iv":{}"#, units_written(iv, 2));
+        if trade.id.is_multiple_of(BLOCK_EVERY) {
+            let _ = write!(more, r#","block_trade_id":"BLOCK-{}""#, trade.id);
+        }
+    } else if trade.id.is_multiple_of(LIQUIDATION_EVERY) {
+        more = r#","liquidation":"T""#.into();
+    }
     format!(
-        r#"{{"trade_seq":{},"trade_id":"{}","timestamp":{},"tick_direction":0,"price":{price},"mark_price":{price},"instrument_name":"{}","index_price":61837.63,"direction":"{}","amount":{}}}"#,
+        r#"{{"trade_seq":{},"trade_id":"{}","timestamp":{},"tick_direction":0,"price":{price},"mark_price":{price},"instrument_name":"{}","index_price":{},"direction":"{}","amount":{}{more}}}"#,
         trade.id,
         trade.sequence,
         trade.time_us / 1000,
         product.name,
+        units_written(index, 2),
         // The taker's.
         if trade.maker_buys { "sell" } else { "buy" },
         product.size(trade.size),
         price = product.price(trade.price),
-    )
-}
-
-/// The notification of a ticker.
-pub(super) fn ticker(product: &Product, trade: &Trade, traded: bool, now_us: i64) -> String {
-    let data = ticker_data(product, trade, traded, now_us);
-    notification(&format!("ticker.{}.{INTERVAL}", product.name), &data)
-}
-
-/// The ticker as of a trade, which may be the first: then the instrument has never traded.
-pub(super) fn ticker_data(product: &Product, trade: &Trade, traded: bool, now_us: i64) -> String {
-    let price = product.price(trade.price);
-    let (last, volume) = if traded {
-        (price.clone(), product.size(trade.day.volume))
-    } else {
-        ("null".into(), "null".into())
-    };
-    format!(
-        r#"{{"timestamp":{},"stats":{{"volume":{volume},"price_change":null,"low":null,"high":null}},"state":"open","settlement_price":{price},"open_interest":1767.5,"min_price":0.0001,"max_price":99999999.0,"mark_price":{price},"last_price":{last},"instrument_name":"{}","index_price":61837.63,"estimated_delivery_price":61837.63,"best_bid_price":{},"best_bid_amount":{},"best_ask_price":{},"best_ask_amount":{}}}"#,
-        now_us / 1000,
-        product.name,
-        product.price(trade.shown.bid.price),
-        product.size(trade.shown.bid.size),
-        product.price(trade.shown.ask.price),
-        product.size(trade.shown.ask.size),
     )
 }
 

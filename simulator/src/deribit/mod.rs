@@ -1,9 +1,10 @@
-//! The Deribit simulation: the feed's protocol; the HTTP requests are in `rest.rs`.
+//! The Deribit simulation: the feed's protocol; the requests that the venue answers over HTTP as well
+//! are in `rest.rs`.
 //!
 //! A value without a socket: text in, text out. Requests cost credits, which all connections share.
 //! A client that does not answer a `test_request` is disconnected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -16,16 +17,22 @@ use crate::bucket::TokenBucket;
 use crate::listings::ListingChange;
 use crate::market::{Market, Product, Trade};
 use crate::reply::Reply;
+use crate::surface::{AGGREGATED_EVERY, QUOTED_EVERY};
 
 mod frames;
+mod instruments;
 mod rest;
+mod ticker;
 
-pub use rest::{answer, limited};
+pub use rest::{answer, limited, truth};
 
-use frames::{error, item, notification, of_kind, result, ticker};
+use frames::{error, item, notification, of_kind, result};
+use ticker::Ticker;
 
 /// The interval of the channels that are served without authentication.
 const INTERVAL: &str = "100ms";
+/// The interval of tickers that are aggregated over two seconds.
+const AGGREGATED: &str = "agg2";
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
 /// Connections of an address, requests included.
@@ -64,13 +71,15 @@ struct Request {
 pub struct Session {
     /// Guards a few numbers; never held across an await.
     credits: Arc<Mutex<Credits>>,
+    /// The tickers of each interval.
     tickers: BTreeSet<usize>,
+    aggregated: BTreeSet<usize>,
+    /// Traded since the last tick of the surface.
+    traded: BTreeSet<usize>,
     trades: BTreeSet<usize>,
     books: Followed,
     /// Kinds and currencies whose trades, or whose listings, are followed.
     kinds: BTreeSet<String>,
-    /// The newest trade that each product had when it was subscribed; earlier ones are not sent.
-    seen: BTreeMap<usize, u64>,
     /// The heartbeat's interval, when the next is due, and whether a question is unanswered.
     heartbeat: Option<(i64, i64, bool)>,
 }
@@ -81,18 +90,24 @@ impl Session {
         Self {
             credits,
             tickers: BTreeSet::new(),
+            aggregated: BTreeSet::new(),
+            traded: BTreeSet::new(),
             trades: BTreeSet::new(),
             books: Followed::new(slow),
             kinds: BTreeSet::new(),
-            seen: BTreeMap::new(),
             heartbeat: None,
         }
     }
 
     /// Something is subscribed.
     pub fn is_subscribed(&self) -> bool {
-        let nothing = self.tickers.is_empty() && self.trades.is_empty() && self.books.is_empty();
-        !(nothing && self.kinds.is_empty())
+        let nothing = self.trades.is_empty() && self.books.is_empty() && self.kinds.is_empty();
+        !nothing || self.has_tickers()
+    }
+
+    /// A ticker is subscribed.
+    pub fn has_tickers(&self) -> bool {
+        !(self.tickers.is_empty() && self.aggregated.is_empty())
     }
 
     /// The refusal of a request.
@@ -141,13 +156,17 @@ impl Session {
             }
             "public/unsubscribe_all" => {
                 (self.tickers, self.trades, self.kinds) = Default::default();
+                self.aggregated.clear();
                 let followed: Vec<usize> = self.books.products().collect();
                 for product in followed {
                     self.books.leave(product);
                 }
                 result(request.id, &json!("ok"), now_us).into()
             }
-            _ => error(request.id, -32_601, "Method not found").into(),
+            method => match rest::method(method, &request.params, market, now_us) {
+                Some(value) => result(request.id, &value, now_us).into(),
+                None => error(request.id, -32_601, "Method not found").into(),
+            },
         }
     }
 
@@ -159,27 +178,26 @@ impl Session {
         }
         let mut granted = Vec::new();
         let mut reply = Reply::default();
-        let texts = &mut reply.texts;
         for channel in asked {
             let parts: Vec<&str> = channel.split('.').collect();
             match parts[..] {
-                ["ticker", name, INTERVAL] => {
-                    let Some(index) = market.find(name) else { continue };
-                    self.tickers.insert(index);
-                    self.seen.entry(index).or_insert(market.products()[index].last.id);
-                    let product = &market.products()[index];
-                    let traded = market.history(index).count() > 1;
-                    texts.push(ticker(product, &product.last, traded, now_us));
+                ["ticker", name, interval @ (INTERVAL | AGGREGATED)] => {
+                    let Some(index) = market.find_open(name) else { continue };
+                    let followed =
+                        if interval == INTERVAL { &mut self.tickers } else { &mut self.aggregated };
+                    followed.insert(index);
+                    // Not later than the tickers of the next tick.
+                    send(&mut reply, market, index, interval, market.surface().now_us());
                 }
                 ["trades", name, INTERVAL] => {
-                    let Some(index) = market.find(name) else { continue };
+                    let Some(index) = market.find_open(name) else { continue };
                     self.trades.insert(index);
                 }
                 ["book", name, INTERVAL] => {
-                    let Some(index) = market.find(name) else { continue };
+                    let Some(index) = market.find_open(name) else { continue };
                     let (product, state) = (&market.products()[index], market.books().shown(index));
                     if self.books.follow(index, usize::MAX, state, now_us) {
-                        texts.push(frames::snapshot(product, state));
+                        reply.texts.push(frames::snapshot(product, state));
                     } else {
                         reply.faults.push((index, Fault::SlowSnapshot));
                     }
@@ -194,7 +212,7 @@ impl Session {
             }
             granted.push(channel);
         }
-        texts.insert(0, result(request.id, &json!(granted), now_us));
+        reply.texts.insert(0, result(request.id, &json!(granted), now_us));
         reply
     }
 
@@ -204,6 +222,7 @@ impl Session {
         let index = parts.get(1).and_then(|name| market.find(name));
         match (&parts[..], index) {
             (["ticker", _, INTERVAL], Some(index)) => self.tickers.remove(&index),
+            (["ticker", _, AGGREGATED], Some(index)) => self.aggregated.remove(&index),
             (["trades", _, INTERVAL], Some(index)) => self.trades.remove(&index),
             (["book", _, INTERVAL], Some(index)) => self.books.leave(index).is_some(),
             (["trades", kind, currency, INTERVAL], _) => {
@@ -222,10 +241,31 @@ impl Session {
         })
     }
 
-    /// The ticker of a trade, if this client follows it.
-    pub fn ticker(&self, market: &[Product], trade: &Trade) -> Option<String> {
-        let product = &market[trade.product];
-        self.tickers.contains(&trade.product).then(|| ticker(product, trade, true, trade.time_us))
+    /// Notes a trade: its ticker comes with the next tick.
+    pub fn traded(&mut self, trade: &Trade) {
+        if self.tickers.contains(&trade.product) {
+            self.traded.insert(trade.product);
+        }
+    }
+
+    /// The tickers that are due in a tick of the surface: of instruments that have another quote or
+    /// were traded, and the last one of those that end.
+    pub fn tick(&mut self, market: &Market, tick: u64, now_us: i64) -> Reply {
+        let traded = std::mem::take(&mut self.traded);
+        let surface = market.surface();
+        let mut reply = Reply::default();
+        let has_news = |index: &usize| {
+            surface.is_due(*index, tick, QUOTED_EVERY)
+                || traded.contains(index) && surface.is_open(*index)
+        };
+        for index in self.tickers.iter().filter(|index| has_news(index)) {
+            send(&mut reply, market, *index, INTERVAL, now_us);
+        }
+        let is_due = |index: &&usize| surface.is_due(**index, tick, AGGREGATED_EVERY);
+        for index in self.aggregated.iter().filter(is_due) {
+            send(&mut reply, market, *index, AGGREGATED, now_us);
+        }
+        reply
     }
 
     /// The trade, if this client follows it.
@@ -261,9 +301,14 @@ impl Session {
     }
 
     /// The tickers of everything subscribed, as a busy market sends them.
-    pub fn tickers(&self, market: &Market, now_us: i64) -> Vec<String> {
-        let all = self.tickers.iter().map(|index| &market.products()[*index]);
-        all.map(|product| ticker(product, &product.last, true, now_us)).collect()
+    pub fn tickers(&self, market: &Market, now_us: i64) -> Reply {
+        let mut reply = Reply::default();
+        for (followed, interval) in [(&self.tickers, INTERVAL), (&self.aggregated, AGGREGATED)] {
+            for index in followed.iter().filter(|index| market.surface().is_open(**index)) {
+                send(&mut reply, market, *index, interval, now_us);
+            }
+        }
+        reply
     }
 
     /// The change of the listing, if this client follows it.
@@ -275,6 +320,15 @@ impl Session {
         let channel = format!("instrument.state.{}", of_kind(name));
         let data = json!({"timestamp": now_us / 1000, "state": state, "instrument_name": name});
         self.kinds.contains(&channel).then(|| notification(&channel, &data.to_string()))
+    }
+}
+
+/// Adds the ticker of an instrument, and its line of the truth where that is kept.
+fn send(reply: &mut Reply, market: &Market, index: usize, interval: &str, now_us: i64) {
+    let (name, ticker) = (&market.products()[index].name, Ticker::of(market, index, now_us));
+    reply.texts.push(notification(&format!("ticker.{name}.{interval}"), &ticker.text()));
+    if market.surface().keeps_lines() {
+        reply.truth.push(ticker.truth());
     }
 }
 
