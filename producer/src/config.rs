@@ -51,7 +51,7 @@ pub enum Command {
     /// Print the connections of a plan and their share of the venue's limits.
     Plan(FollowConfig),
     /// Simulate a venue: its protocol on a WebSocket, a seeded market, faults on demand.
-    Simulate(SimulateConfig),
+    Simulate(Box<SimulateConfig>),
     /// Publish recorded captures and trade files.
     Replay(ReplayConfig),
     /// Publish `PriceEvent` JSON Lines from standard input.
@@ -263,10 +263,11 @@ impl RunConfig {
             .with_context(|| format!("cannot write to {}: choose another --capture", dir.display()))
     }
 
-    /// The settings of the sink: with books their topics must exist.
+    /// The settings of the sink: with books and tickers their topics must exist.
     pub fn sink(&self) -> SinkConfig {
         let follows_books = self.follow.channels.has(Channel::Book);
-        SinkConfig { follows_books, ..self.kafka.sink() }
+        let follows_tickers = self.follow.follows_tickers();
+        SinkConfig { follows_books, follows_tickers, ..self.kafka.sink() }
     }
 
     /// The waits between connections.
@@ -339,6 +340,7 @@ impl KafkaConfig {
             flush_timeout: self.flush_timeout,
             spool: self.spool_dir.clone().map(|dir| SpoolConfig { dir, max_bytes: self.spool_max }),
             follows_books: false,
+            follows_tickers: false,
             overrides: Setting::pairs(&self.cluster.settings),
         }
     }

@@ -39,6 +39,23 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
         ("plan --venue kraken --depth 10", "--depth 10 needs the channel book in --channels"),
         ("plan --venue kraken --book-products BTC/USD", "--book-products needs the channel book"),
         ("plan --venue kraken --rest-url ftp://x", "--rest-url"),
+        (
+            "run --venue coinbase --interval agg2",
+            "--interval agg2: coinbase offers no interval, only deribit: leave it out",
+        ),
+        (
+            "run --venue deribit --currency BTC --channels trades --interval agg2",
+            "--interval agg2 needs the channel ticker in --channels",
+        ),
+        (
+            "run --venue deribit --currency BTC --expiries 25DEC26",
+            "--expiries 25DEC26 needs --interval 100ms: the other options have agg2; add it, or leave",
+        ),
+        (
+            "run --venue deribit --currency BTC --expiries 2026-12-25 --interval agg2",
+            "--expiries 25DEC26 needs --interval 100ms",
+        ),
+        ("plan --venue kraken --expiries 25DEC26", "--expiries 25DEC26 needs --interval 100ms"),
         ("run --venue coinbase --products BTC-USD --url http://x", "--url http://x must begin"),
         ("run --venue coinbase --products BTC-USD --stale-after 0s", "--stale-after"),
         ("run --venue coinbase --products BTC-USD --backoff-cap 1ms", "--backoff-cap"),
@@ -48,6 +65,8 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
         ("load --schema-registry-url 127.0.0.1:8081", "--schema-registry-url"),
         ("simulate --venue kraken --products BTCUSD", "'BTCUSD' is not a product of kraken"),
         ("simulate --venue deribit --tickers-every 0s", "--tickers-every"),
+        ("simulate --venue deribit --list-every 0s", "--list-every"),
+        ("simulate --venue kraken --options 100", "kraken has no options"),
         ("simulate --venue binance --checksum-every 50", "binance sends no checksums"),
         ("simulate --venue kraken --snapshot-answers stale", "only binance and bitstamp are asked"),
         ("simulate --venue kraken --refuse-channels level2", "--refuse-channels: kraken refuses"),
@@ -63,6 +82,7 @@ fn a_broken_rule_is_one_line_that_names_the_flag() {
         "load --keys 0",
         "simulate --levels 0",
         "simulate --levels 5001",
+        "simulate --venue deribit --options 20001",
         "simulate --venue binance --snapshot-answers maybe",
         "load --kafka x",
         "load --topic-prefix a/b",
@@ -83,6 +103,68 @@ fn an_unknown_channel_is_named_with_those_that_exist() {
 }
 
 #[test]
+fn an_unknown_interval_or_expiry_is_named_with_those_that_exist() {
+    for (flags, flag, words) in [
+        ("--interval 1s", "--interval", "there is no interval '1s': name one of agg2, 100ms"),
+        ("--interval raw", "--interval", "there is no interval 'raw': name one of agg2, 100ms"),
+        (
+            "--interval 100ms --expiries 25DEC26,christmas",
+            "--expiries",
+            "'christmas' is no expiry: name days as 25DEC26 or 2026-12-25, separated by commas",
+        ),
+        ("--interval 100ms --expiries 2026-02-30", "--expiries", "'2026-02-30' is no expiry"),
+    ] {
+        let error = config(&format!("run --venue deribit --currency BTC {flags}")).map(|_| ());
+        let Err(error) = error.map_err(|error| error.to_string()) else { panic!("{flags}") };
+        let first = error.lines().next().unwrap_or_default();
+        assert!(first.contains(flag) && first.contains(words), "{flags}: {error}");
+    }
+}
+
+#[test]
+fn options_of_whole_currencies_have_agg2_and_named_ones_100ms_unless_chosen() -> anyhow::Result<()>
+{
+    use venues::TickerInterval::{Agg2, Ms100};
+    for (flags, interval, of_option) in [
+        ("--currency BTC", Agg2, Agg2),
+        ("--products *  --currency BTC", Agg2, Agg2),
+        ("--products BTC-PERPETUAL", Ms100, Ms100),
+        ("--products BTC-PERPETUAL --interval agg2", Agg2, Agg2),
+        ("--currency BTC --interval 100ms", Ms100, Ms100),
+        ("--currency BTC --interval 100ms --expiries 2026-12-25", Agg2, Ms100),
+        ("--products BTC-PERPETUAL --interval 100ms --expiries 25DEC26", Agg2, Ms100),
+    ] {
+        let flags = flags.replace("  ", " ");
+        let config = config(&format!("run --venue deribit {flags}"))?;
+        let Command::Run(run) = &config.command else { panic!("{config:?}") };
+        let followed = run.follow.followed();
+        assert_eq!(followed.interval("BTC-26DEC26-50000-C"), interval, "{flags}");
+        assert_eq!(followed.interval("BTC-25DEC26-50000-C"), of_option, "{flags}");
+        assert!(run.sink().follows_tickers && !run.sink().follows_books);
+    }
+    for flags in ["--venue deribit --currency BTC --channels trades,book", "--venue kraken"] {
+        let config = config(&format!("run {flags}"))?;
+        let Command::Run(run) = &config.command else { panic!("{config:?}") };
+        assert!(!run.sink().follows_tickers, "{flags}: option_tickers is not written");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_facts_are_those_of_the_currencies_of_everything_that_is_followed() -> anyhow::Result<()> {
+    for (flags, currencies) in [
+        ("--currency ETH,BTC", &["BTC", "ETH"][..]),
+        ("--products ETH-PERPETUAL,BTC-25DEC26-50000-C,ETH_BTC", &["BTC", "ETH"]),
+        ("--products BTC_USDC-PERPETUAL", &["BTC", "USDC"]),
+    ] {
+        let config = config(&format!("run --venue deribit {flags}"))?;
+        let Command::Run(run) = &config.command else { panic!("{config:?}") };
+        assert_eq!(run.follow.currencies(), currencies, "{flags}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_usual_invocations_are_taken() -> anyhow::Result<()> {
     for arguments in [
         "run --venue coinbase --products BTC-USD,ETH-USD",
@@ -90,6 +172,7 @@ fn the_usual_invocations_are_taken() -> anyhow::Result<()> {
         "run --venue binance",
         "run --venue kraken --products * --rotate-after 1h",
         "run --venue deribit --currency BTC,ETH --budget-connections 4",
+        "run --venue deribit --currency BTC --interval 100ms --expiries 25DEC26,2027-01-29",
         "plan --venue deribit --currency BTC,ETH --listing f",
         "plan --venue deribit --currency BTC --channels ticker,book --book-products BTC-27DEC24-*",
         "run --venue coinbase --products BTC-USD,ETH-USD,LTC-USD --channels book",
@@ -98,6 +181,7 @@ fn the_usual_invocations_are_taken() -> anyhow::Result<()> {
         "simulate --venue kraken --checksum-every 50 --checksum-for 10",
         "simulate --venue binance --snapshot-answers stale,429,half --slow-snapshot 2s",
         "simulate --refuse-channels level2,level2_batch --levels 100 --cross-book-every 9",
+        "simulate --venue deribit --options 1500 --currencies BTC --expire-every 30s --list-every 1m",
         "simulate --venue deribit --tickers-every 100ms --limit-first 3 --retry-after 2s",
         "replay a b --shuffle-within 5m --repeat 5% --seed 3",
         "replay a --speed 1",

@@ -4,6 +4,7 @@
 //! alert on a counter that never counted would not fire.
 
 mod books;
+mod tickers;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use venues::pipeline::{Count, Produced};
 use venues::{Class, Ignored, Malformed, UNKNOWN, Venue};
 
 pub use self::books::BookMetrics;
+pub use self::tickers::TickerMetrics;
 use crate::labels::{Cause, GaveUp, REFUSED};
 
 /// A metric's name and its help line.
@@ -139,6 +141,8 @@ pub struct Metrics {
     pub recovery: Recovery,
     /// Metrics of order books.
     pub books: BookMetrics,
+    /// Metrics of whole tickers.
+    pub tickers: TickerMetrics,
     /// The lead of this machine's clock over the venue's, by venue.
     pub clock_skew: GaugeVec,
     staleness: GaugeVec,
@@ -262,6 +266,7 @@ impl Metrics {
             backpressure: to.add(Counter::new(BACKPRESSURE.0, BACKPRESSURE.1))?,
             recovery: Recovery::new(&to)?,
             books: BookMetrics::new(&to)?,
+            tickers: TickerMetrics::new(&to)?,
             watched: Mutex::default(),
             last_of_class: Default::default(),
             registry: to.0,
@@ -303,6 +308,7 @@ impl Metrics {
             gauge.with_label_values(&[name]);
         }
         self.books.declare(name);
+        self.tickers.declare(name);
         self.latency.with_label_values(&[name]);
         self.staleness(venue).set(0.0);
         self.clock_skew.with_label_values(&[name]).set(0.0);
@@ -333,6 +339,15 @@ impl Metrics {
                 Count::Checksum => self.books.checksums.with_label_values(&[venue]).inc(),
                 Count::Resync(reason) => {
                     self.books.resyncs.with_label_values(&[venue, reason.as_str()]).inc();
+                }
+                Count::Ticker(class) => {
+                    self.tickers.read.with_label_values(&[venue, class.as_str()]).inc();
+                }
+                Count::NullField(reason) => {
+                    self.tickers.fields_null.with_label_values(&[venue, reason.as_str()]).inc();
+                }
+                Count::Instrument(state) => {
+                    self.tickers.instruments.with_label_values(&[venue, state.as_str()]).inc();
                 }
             }
         }
@@ -408,6 +423,12 @@ mod tests {
             "producer_book_snapshots_failed_total{reason=\"limited\",venue=\"coinbase\"} 0",
             "producer_quotes_published_total{venue=\"coinbase\"} 0",
             "producer_books_published_total{venue=\"coinbase\"} 0",
+            "producer_tickers_read_total{class=\"option\",venue=\"coinbase\"} 0",
+            "producer_tickers_repeated_total{venue=\"coinbase\"} 0",
+            "producer_instrument_records_total{state=\"ENDED\",venue=\"coinbase\"} 0",
+            "producer_listings_fetched_total{venue=\"coinbase\"} 0",
+            "producer_listings_failed_total{venue=\"coinbase\"} 0",
+            "producer_option_tickers_published_total{venue=\"coinbase\"} 0",
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
         }

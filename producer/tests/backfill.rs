@@ -140,6 +140,10 @@ fn candles(outputs: &[Output]) -> anyhow::Result<BTreeMap<(Topic, CandleKey), Ca
             Output::Event { pair, event } => (pair.clone(), codec.to_bytes(event)),
             Output::Gap { pair, mark } => (pair.clone(), codec.to_bytes(mark)),
             Output::Mark { exchange, mark } => (PairKey::feed(*exchange), codec.to_bytes(mark)),
+            // Of another topic.
+            Output::Ticker { .. } | Output::Instrument { .. } | Output::TickerClock { .. } => {
+                continue;
+            }
             other => anyhow::bail!("{other:?}"),
         };
         driver.pipe(&Topic::Events.name(""), 0, &codec.to_bytes(&key), Some(&value))?;

@@ -1,6 +1,8 @@
 //! Every venue's order books under faults, over real sockets: the quotes are those that the simulated
 //! venue showed, less exactly what is marked. A channel stands where Kafka is.
 
+#[path = "../../tests/support/book_truth.rs"]
+pub mod book_truth;
 #[expect(dead_code, reason = "venues.rs uses all of it")]
 mod support;
 
@@ -10,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use book_truth::{BAD_ANSWERS, Case, Entry, NO_SNAPSHOT, Shown, cases, gaps};
+use clap::Parser;
 use producer::feed::RotationConfig;
 use producer::feed::capture::Capture;
 use producer::input::replay::Replay;
 use producer::metrics::Metrics;
-use schemas::{Decimal, FeedMark, PairKey, Part, Proof, Quote};
-use simulator::ShownQuote;
-use simulator::book::settings::{BookSettings, SnapshotAnswer};
+use schemas::{FeedMark, PairKey, Proof};
+use simulator::book::settings::BookSettings;
 use simulator::faults::Faults;
 use support::{Bench, Setup};
 use venues::pipeline::Output;
@@ -36,27 +39,21 @@ fn with_books(venue: Venue) -> anyhow::Result<Setup> {
 }
 
 /// The pair of a product, and the best bids and asks that the venue showed of it.
-fn shown(bench: &Bench, index: usize) -> anyhow::Result<(PairKey, Vec<ShownQuote>)> {
+fn shown(bench: &Bench, index: usize) -> anyhow::Result<(PairKey, Vec<Shown>)> {
     let product = &bench.products[index];
-    Ok((bench.venue.pair(product)?, bench.simulator.quotes(product)))
-}
-
-/// A quote or a gap of one pair, in the order of publication.
-#[derive(Debug)]
-enum Entry<'a> {
-    Quote(&'a Quote),
-    Gap(&'a FeedMark),
-    /// The sync is lost.
-    Lost(&'a FeedMark),
+    let level = |(price, size): &(String, String)| anyhow::Ok((price.parse()?, size.parse()?));
+    let shown = bench.simulator.quotes(product).into_iter().map(|one| {
+        let (bid, ask) = (level(&one.bid)?, level(&one.ask)?);
+        anyhow::Ok(Shown { time_us: one.time_us, id: one.id, bid, ask })
+    });
+    Ok((bench.venue.pair(product)?, shown.collect::<Result<_, _>>()?))
 }
 
 /// The records of one pair's book.
-fn entries<'a>(outputs: &'a [Output], pair: &PairKey) -> Vec<Entry<'a>> {
+fn entries(outputs: &[Output], pair: &PairKey) -> Vec<Entry> {
     let of = outputs.iter().filter_map(|output| match output {
-        Output::Quote { pair: of, quote } if of == pair => Some(Entry::Quote(quote)),
-        Output::BookMark { pair: of, mark } if of == pair => {
-            Some(if mark.gap_from.is_some() { Entry::Gap(mark) } else { Entry::Lost(mark) })
-        }
+        Output::Quote { pair: of, quote } if of == pair => Some(Entry::Quote(*quote)),
+        Output::BookMark { pair: of, mark } if of == pair => Some(Entry::Mark(mark.clone())),
         _ => None,
     });
     of.collect()
@@ -96,164 +93,42 @@ impl Progress {
     }
 }
 
-/// The best bid and ask are those that the venue showed.
-fn is_shown(venue: Venue, quote: &Quote, shown: &ShownQuote) -> bool {
-    let same = |own: Option<Decimal>, text: &str| own.map(Ok) == Some(text.parse::<Decimal>());
-    let prices = same(quote.bid, &shown.bid.0) && same(quote.ask, &shown.ask.0);
-    // Deribit's sizes are dollars, and coins when read.
-    let sizes = venue == Venue::Deribit
-        || (same(quote.bid_size, &shown.bid.1) && same(quote.ask_size, &shown.ask.1));
-    let has_ids = [Venue::Binance, Venue::Deribit].contains(&venue);
-    prices && sizes && (!has_ids || quote.sequence.is_none_or(|id| id >= shown.id.cast_signed()))
-}
-
-/// The reasons of the gaps of a pair, after everything between them was compared with the truth:
-/// each quote is the venue's, at most `skipped` in a row that the venue showed are missing outside of a
-/// gap, and none lies inside one.
-fn check(
-    venue: Venue,
+/// The gaps of a pair of a feed, after the rest was compared with the truth.
+fn checked(
     outputs: &[Output],
     (bench, index): (&Bench, usize),
     skipped: usize,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<Vec<FeedMark>> {
     let (pair, shown) = shown(bench, index)?;
-    let millis = |index: usize| shown[index].time_us.div_euclid(1000);
-    let (mut last, mut gaps, mut lost) = (None::<usize>, Vec::<&FeedMark>::new(), None);
-    let mut is_after_gap = true;
-    for entry in entries(outputs, &pair) {
-        match entry {
-            Entry::Lost(mark) => {
-                ensure!(lost.is_none(), "{pair} is lost twice: {mark:?}");
-                ensure!(mark.part == Some(Part::Book) && mark.healthy_from.is_none(), "{mark:?}");
-                lost = Some(mark.reason.clone());
-            }
-            Entry::Gap(mark) => {
-                ensure!(lost.take() == Some(mark.reason.clone()), "{pair}: {mark:?}");
-                ensure!(
-                    mark.part == Some(Part::Book) && mark.gap_from < mark.gap_until,
-                    "{mark:?}"
-                );
-                gaps.push(mark);
-                is_after_gap = true;
-            }
-            Entry::Quote(quote) => {
-                ensure!(lost.is_none(), "{pair}: a quote while it is out of sync: {quote:?}");
-                let at = quote.event_time;
-                let inside = |mark: &&FeedMark| {
-                    mark.gap_from.is_some_and(|from| from <= at)
-                        && mark.gap_until.is_some_and(|until| at < until)
-                };
-                ensure!(!gaps.iter().any(inside), "{pair}: {quote:?} is in a gap");
-                let next = if is_after_gap {
-                    // The snapshot of some moment before: the newest that fits.
-                    let from = last.unwrap_or(0);
-                    let newest = (from..shown.len())
-                        .rev()
-                        .find(|one| millis(*one) <= at.0 && is_shown(venue, quote, &shown[*one]));
-                    newest.with_context(|| format!("{pair}: {quote:?} was never shown"))?
-                } else {
-                    let next = last.map_or(0, |last| last + 1);
-                    let mut among = next..=next + skipped;
-                    let found = among
-                        .find(|one| shown.get(*one).is_some_and(|one| is_shown(venue, quote, one)));
-                    found.with_context(|| {
-                        format!("{pair}: {quote:?} after {:?}", shown.get(next - 1..next + 2))
-                    })?
-                };
-                (last, is_after_gap) = (Some(next), false);
-            }
-        }
-    }
-    ensure!(last.is_some(), "{pair} has no quote");
-    Ok(gaps.iter().map(|mark| mark.reason.clone()).collect())
+    let entries = entries(outputs, &pair);
+    gaps(bench.venue, &entries, &shown, skipped).with_context(|| pair.to_string())
 }
 
-/// A fault of the books of one venue.
-struct Case {
-    name: &'static str,
+/// The flags of `producer simulate` that make a fault.
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
     faults: Faults,
+    #[command(flatten)]
     books: BookSettings,
-    /// The reason of each gap of the faulty book; `None` where it has none.
-    reason: Option<&'static str>,
-    /// Both books have it.
-    is_of_all: bool,
-}
-
-fn cases(venue: Venue) -> Vec<Case> {
-    let none = BookSettings::default;
-    let case = |name, books| {
-        let faults = Faults::default();
-        Case { name, faults, books, reason: None, is_of_all: false }
-    };
-    let is_fetched = venue.adapter().books.snapshot_request.is_some();
-    let mut cases = vec![
-        case("nothing", none()),
-        Case {
-            reason: Some("CROSSED"),
-            ..case("crossed", BookSettings { cross_book_every: Some(9), ..none() })
-        },
-        Case {
-            faults: Faults { disconnect_every: Some(80), ..Faults::default() },
-            reason: Some("DISCONNECTED"),
-            is_of_all: true,
-            ..case("drop", none())
-        },
-        case("slow snapshot", BookSettings { slow_snapshot: Duration::from_millis(300), ..none() }),
-    ];
-    // Without a proof nothing tells that an update is missing.
-    let skipped = match venue {
-        Venue::Kraken => Some("CHECKSUM"),
-        Venue::Binance | Venue::Deribit => Some("SEQUENCE_GAP"),
-        Venue::Coinbase | Venue::Bitstamp => None,
-    };
-    if skipped.is_some() {
-        let books = BookSettings { skip_book_every: Some(9), ..none() };
-        cases.push(Case { reason: skipped, ..case("skipped update", books) });
-    }
-    if venue == Venue::Kraken {
-        let faults = Faults { checksum_every: Some(20), checksum_for: 1, ..Faults::default() };
-        cases.push(Case { faults, reason: Some("CHECKSUM"), ..case("wrong checksum", none()) });
-    }
-    if venue == Venue::Coinbase {
-        let books = BookSettings { refuse_channels: vec!["level2_batch".into()], ..none() };
-        cases.push(case("refused channel", books));
-    }
-    if is_fetched {
-        use SnapshotAnswer::{Banned, Broken, Half, Html, Limited, Stale, Unavailable};
-        let answers = |snapshot_answers| BookSettings { snapshot_answers, ..none() };
-        let faults = Faults { retry_after: Duration::from_secs(1), ..Faults::default() };
-        cases.push(Case {
-            faults,
-            ..case("bad answers", answers(vec![Limited, Banned, Broken, Unavailable, Html, Half]))
-        });
-        let reason = Some("STALE_SNAPSHOT");
-        cases.push(Case { reason, ..case("stale snapshot", answers(vec![Stale, Stale])) });
-    }
-    cases
 }
 
 async fn run(venue: Venue, case: &Case) -> anyhow::Result<()> {
-    let setup = Setup { faults: case.faults, books: case.books.clone(), ..with_books(venue)? };
+    let flags = Flags::try_parse_from([&["simulate"], case.flags].concat())?;
+    let setup = Setup { faults: flags.faults, books: flags.books, ..with_books(venue)? };
     let mut bench = Bench::start(setup).await?;
     let (faulty, other) = (shown(&bench, 0)?.0, shown(&bench, 1)?.0);
-    let marks = case.reason.is_some() && case.name != "stale snapshot";
-    let wanted = if marks { 3 } else { 0 };
     let mut progress = Progress::default();
     let outputs = bench
         .until(|seen| {
             let seen = progress.read(seen);
-            seen.fewest() >= ENOUGH && seen.gaps(&faulty) >= wanted
+            seen.fewest() >= ENOUGH && seen.gaps(&faulty) >= case.gaps as usize
         })
         .await?;
-    let of_faulty = check(venue, &outputs, (&bench, 0), 0)?;
-    let of_other = check(venue, &outputs, (&bench, 1), 0)?;
-    let expected = |found: &[String]| match case.reason {
-        Some(reason) => !found.is_empty() && found.iter().all(|one| one == reason),
-        None => found.is_empty(),
-    };
-    ensure!(expected(&of_faulty), "{faulty}: {of_faulty:?}");
-    let is_untouched = if case.is_of_all { expected(&of_other) } else { of_other.is_empty() };
-    ensure!(is_untouched, "{other}: {of_other:?}");
+    let of_faulty = checked(&outputs, (&bench, 0), 0)?;
+    let of_other = checked(&outputs, (&bench, 1), 0)?;
+    ensure!(case.fits(true, &of_faulty), "{faulty}: {of_faulty:?}");
+    ensure!(case.fits(false, &of_other), "{other}: {of_other:?}");
     let books = &bench.metrics.books;
     let frames = books.frames.with_label_values(&[venue.as_str()]).get();
     ensure!(frames >= 2 * ENOUGH as u64, "{frames} frames of books are counted");
@@ -261,13 +136,13 @@ async fn run(venue: Venue, case: &Case) -> anyhow::Result<()> {
         let resyncs = books.resyncs.with_label_values(&[venue.as_str(), reason]).get();
         ensure!(resyncs >= of_faulty.len() as u64, "{resyncs} resyncs are counted");
     }
-    if case.name == "bad answers" {
-        for why in ["limited", "unavailable", "malformed"] {
+    if case.name == BAD_ANSWERS {
+        for why in NO_SNAPSHOT {
             let failed = books.snapshots_failed.with_label_values(&[venue.as_str(), why]).get();
             ensure!(failed > 0, "no snapshot is counted as {why}");
         }
     }
-    if case.name != "drop" {
+    if !case.is_of_all {
         ensure!(bench.reconnected() == 0, "it had to connect again");
     }
     bench.stop().await?;
@@ -458,7 +333,7 @@ async fn quotes_go_on_over_a_replaced_connection() -> anyhow::Result<()> {
             .await?;
         for index in 0..2 {
             // The new connection may be ahead of what was read of the old one.
-            let gaps = check(venue, &outputs, (&bench, index), MAX_SKIPPED);
+            let gaps = checked(&outputs, (&bench, index), MAX_SKIPPED);
             let gaps =
                 gaps.with_context(|| format!("{venue}, replaced {} times", rotations.get()))?;
             ensure!(gaps.is_empty(), "{venue}: {gaps:?}");

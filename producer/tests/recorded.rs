@@ -26,7 +26,7 @@ use rand::{Rng, SeedableRng};
 use schemas::topic::Topic;
 use schemas::{Basis, PairKey, Timestamp};
 use venues::pipeline::Output;
-use venues::{Message, Venue};
+use venues::{Message, Parsed, Venue};
 
 use raw::{Frame, data, frames};
 
@@ -65,7 +65,14 @@ fn every_frame_of_every_capture_is_explained() -> anyhow::Result<()> {
         for Frame { at_us, text } in frames(name)? {
             let mut out = Vec::new();
             venue.parse(&text, Timestamp::from_micros(at_us), &mut out)?;
-            out.retain(|parsed| !matches!(parsed.message, Message::Clock(_)));
+            let is_ticker = |parsed: &Parsed| matches!(parsed.message, Message::Ticker(..));
+            let tickers = out.iter().filter(|parsed| is_ticker(parsed)).count();
+            let is_whole = venue == Venue::Deribit && raw::channel(venue, &text)? == "ticker";
+            ensure!(tickers == usize::from(is_whole), "{name}: {tickers} whole tickers in {text}");
+            out.retain(|parsed| {
+                !matches!(parsed.message, Message::Clock(_) | Message::Null(_))
+                    && !is_ticker(parsed)
+            });
             ensure!(out.len() == 1, "{name}: {} things in {text}", out.len());
             *read.entry(out[0].kind).or_default() += 1;
             let is_event = matches!(out[0].message, Message::Event(..));
@@ -116,7 +123,10 @@ fn replay(name: &str) -> anyhow::Result<Replayed> {
             | Output::Quote { .. }
             | Output::Book { .. }
             | Output::BookMark { .. }
-            | Output::BookClock { .. } => {}
+            | Output::BookClock { .. }
+            | Output::Ticker { .. }
+            | Output::Instrument { .. }
+            | Output::TickerClock { .. } => {}
         }
         Ok(())
     })?;
@@ -242,7 +252,7 @@ async fn the_recorded_listings_of_deribit_are_planned_within_its_budget() -> any
     let Command::Plan(follow) = Config::try_parse_from(arguments)?.command else {
         anyhow::bail!("not a plan")
     };
-    let (plan, budget) = (follow.plan().await?, follow.budget());
+    let ((plan, _), budget) = (follow.plan().await?, follow.budget());
     ensure!(plan.instruments() == 423 + 499, "{plan}");
     ensure!(plan.connections.len() <= budget.connections.min(budget.attempts), "{plan}");
     ensure!(plan.connections.iter().all(|line| line.streams.len() <= budget.streams), "{plan}");

@@ -271,7 +271,7 @@ async fn one_connection_that_fails_disturbs_no_other() -> anyhow::Result<()> {
 #[tokio::test]
 async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()> {
     for (venue, instruments, connections) in [
-        (Venue::Coinbase, 20, 1),
+        (Venue::Coinbase, 50, 1),
         (Venue::Binance, 19, 1),
         (Venue::Kraken, 20, 1),
         (Venue::Deribit, 1_498, 4),
@@ -285,7 +285,7 @@ async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()>
         let config = Config::try_parse_from(arguments)?;
         let Command::Plan(follow) = config.command else { bail!("not a plan") };
         follow.validate()?;
-        let plan = follow.plan().await?;
+        let (plan, _) = follow.plan().await?;
         serving.abort();
         ensure!(plan.instruments() == instruments, "{plan}");
         ensure!(plan.connections.len() == connections, "{plan}");

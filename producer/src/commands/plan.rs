@@ -10,6 +10,6 @@ use crate::plan::selection::FollowConfig;
 pub fn plan(config: &FollowConfig) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let plan = runtime.block_on(config.plan())?;
+    let (plan, _) = runtime.block_on(config.plan())?;
     write!(io::stdout(), "{plan}").context("cannot write to standard output")
 }

@@ -41,10 +41,13 @@ impl Tally {
             Output::Event { .. } => "tickers",
             Output::Quote { .. } => "quotes",
             Output::Book { .. } => "books",
+            Output::Ticker { .. } => "whole_tickers",
+            Output::Instrument { .. } => "instruments",
             Output::Mark { .. }
             | Output::Gap { .. }
             | Output::BookMark { .. }
-            | Output::BookClock { .. } => "marks",
+            | Output::BookClock { .. }
+            | Output::TickerClock { .. } => "marks",
             Output::DeadLetter(_) => "dead_letters",
         };
         *self.counts.entry(kind).or_default() += 1;
@@ -64,8 +67,9 @@ impl fmt::Display for Tally {
         for kind in ["trades", "tickers", "marks", "dead_letters"] {
             write!(f, ", {kind}: {}", count(kind))?;
         }
-        // Few inputs have books.
-        for kind in ["quotes", "books"].into_iter().filter(|kind| count(kind) > 0) {
+        // Few inputs have books or whole tickers.
+        let rare = ["quotes", "books", "whole_tickers", "instruments"];
+        for kind in rare.into_iter().filter(|kind| count(kind) > 0) {
             write!(f, ", {kind}: {}", count(kind))?;
         }
         Ok(())

@@ -34,10 +34,12 @@ use crate::config::RunConfig;
 use crate::feed::backfill::{self, BackfillConfig};
 use crate::feed::books::snapshots::Snapshots;
 use crate::feed::clock_skew::ClockCheck;
+use crate::feed::listings::{ListingSource, Listings};
 use crate::feed::{Feed, FeedContext};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::plan::budget::RateLimiter;
+use crate::plan::instruments::ListingAnswer;
 use crate::sink::Sink;
 use crate::sink::config::SinkError;
 
@@ -53,12 +55,12 @@ pub fn run(config: &RunConfig) -> anyhow::Result<()> {
     metrics.declare(config.follow.venue);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     // The plan first: its errors are reported before anything connects.
-    let plan = runtime.block_on(config.follow.plan())?;
+    let (plan, listing) = runtime.block_on(config.follow.plan())?;
     let (venue, url) = (config.follow.venue, config.follow.history_url());
     let clock = ClockCheck::new(venue, &url, config.max_clock_skew)?;
     runtime.block_on(clock.check(&metrics))?;
     let sink = connect(&config.kafka, &config.sink(), &metrics)?;
-    let result = runtime.block_on(live(config, &plan, sink, &metrics, &clock));
+    let result = runtime.block_on(live(config, &plan, listing, sink, &metrics, &clock));
     runtime.shutdown_background();
     result
 }
@@ -66,6 +68,7 @@ pub fn run(config: &RunConfig) -> anyhow::Result<()> {
 async fn live(
     config: &RunConfig,
     plan: &Plan,
+    listing: Vec<ListingAnswer>,
     sink: Sink,
     metrics: &Arc<Metrics>,
     clock: &ClockCheck,
@@ -88,6 +91,7 @@ async fn live(
     let limiter = RateLimiter::new(config.follow.budget());
     let context = FeedContext::new(Arc::clone(metrics), outputs, watching, limiter);
     let context = context.captured(capture).fetching(snapshots(config)?);
+    let context = context.listing(listings(config, listing, metrics));
     // Kept by the feeds alone: sink and capture end with the last of them.
     feeds(config, plan, &context)?;
     drop(context);
@@ -139,6 +143,20 @@ fn snapshots(config: &RunConfig) -> anyhow::Result<Option<Snapshots>> {
     let pace = pace.filter(|_| follow.has(Channel::Book));
     let start = |pace: fn(Follow) -> _| Snapshots::start(config.follow.rest_url(), pace(follow));
     pace.map(start).transpose().context("cannot make a client of HTTP requests")
+}
+
+/// The facts of instruments, where whole tickers are followed.
+fn listings(
+    config: &RunConfig,
+    first: Vec<ListingAnswer>,
+    metrics: &Arc<Metrics>,
+) -> Option<Listings> {
+    let follow = &config.follow;
+    follow.follows_tickers().then(|| {
+        let (rest, url) = (follow.rest_url(), follow.url());
+        let source = ListingSource::new(follow.venue, rest, url, follow.currencies());
+        Listings::start(source, first, Arc::clone(metrics))
+    })
 }
 
 /// A task for each connection of the plan.

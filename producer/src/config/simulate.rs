@@ -10,6 +10,7 @@ use simulator::SimulatorConfig;
 use simulator::book::settings::{BookSettings, MAX_SNAPSHOT_ANSWERS};
 use simulator::coinbase::BOOKS;
 use simulator::faults::Faults;
+use simulator::surface::settings::SurfaceSettings;
 use venues::Venue;
 
 /// Simulate a venue: its protocol on a WebSocket, a seeded market, faults on demand.
@@ -40,6 +41,9 @@ pub struct SimulateConfig {
     /// The order books and their faults.
     #[command(flatten)]
     pub books: BookSettings,
+    /// The options.
+    #[command(flatten)]
+    pub surface: SurfaceSettings,
 }
 
 impl SimulateConfig {
@@ -59,7 +63,21 @@ impl SimulateConfig {
             "--checksum-every: {} sends no checksums, only kraken does",
             self.venue
         );
+        self.validate_surface()?;
         self.validate_books()
+    }
+
+    fn validate_surface(&self) -> anyhow::Result<()> {
+        let surface = &self.surface;
+        let is_default = *surface == SurfaceSettings::default();
+        ensure!(
+            is_default || self.venue == Venue::Deribit,
+            "--options, --currencies, --expire-every, --list-every: {} has no options, only deribit has",
+            self.venue
+        );
+        let zero = [surface.expire_every, surface.list_every].contains(&Some(Duration::ZERO));
+        ensure!(!zero, "--expire-every and --list-every must be longer than nothing");
+        Ok(())
     }
 
     fn validate_books(&self) -> anyhow::Result<()> {
@@ -70,6 +88,8 @@ impl SimulateConfig {
                 "--faulty-book: '{faulty}' is not one of --products"
             );
         }
+        let zero = books.book_interval.is_some_and(|every| every.is_zero());
+        ensure!(!zero, "--book-interval must be longer than nothing");
         ensure!(
             books.snapshot_answers.is_empty() || [Venue::Binance, Venue::Bitstamp].contains(&venue),
             "--snapshot-answers: {venue} sends its snapshots over the feed, only binance and \
@@ -108,6 +128,7 @@ impl SimulateConfig {
             tickers_every: self.tickers_every,
             faults: self.faults,
             books: self.books.clone(),
+            surface: self.surface.clone(),
         })
     }
 }

@@ -12,8 +12,8 @@
 //! With books, a connection that will replace another one has lines of its own, `next_…`, because its
 //! books are read while the other connection is published.
 //!
-//! Of answers to HTTP requests, only snapshots of books are captured: a replay marks the same gaps of
-//! trades and fills none.
+//! Of answers to HTTP requests, only snapshots of books and listings are captured: a replay marks the
+//! same gaps of trades and fills none.
 //!
 //! A file is named by the time of its first line, and ends by size or by time. It is a sequence of
 //! zstd frames of a few seconds each: a killed process loses the last one.
@@ -60,7 +60,7 @@ schemas::named! {
         Sent = "sent",
         /// The venue sent it.
         Frame = "frame",
-        /// The venue answered it to a request for the snapshot of a book.
+        /// The venue answered it to a request for the snapshot of a book, or for its listing.
         Http = "http",
         /// The connection has ended.
         Closed = "closed",

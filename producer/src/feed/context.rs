@@ -12,6 +12,7 @@ use venues::{Follow, ListingChange, Venue};
 use super::backoff::Backoff;
 use super::books::snapshots::Snapshots;
 use super::capture::{Capture, LineKind};
+use super::listings::Listings;
 use super::session::Timeouts;
 use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
@@ -80,6 +81,8 @@ pub struct FeedContext {
     pub watch: Stopwatch,
     /// The requests for snapshots of books, if any.
     pub snapshots: Option<Snapshots>,
+    /// The listing of the venue, where whole tickers are followed.
+    pub listings: Option<Listings>,
     /// The capture of everything read and sent, if any.
     pub capture: Option<Capture>,
 }
@@ -114,6 +117,7 @@ impl FeedContext {
             changes: broadcast::Sender::new(MAX_CHANGES),
             watch: Stopwatch::start(),
             snapshots: None,
+            listings: None,
             capture: None,
         }
     }
@@ -122,6 +126,12 @@ impl FeedContext {
     #[must_use]
     pub fn fetching(self, snapshots: Option<Snapshots>) -> Self {
         Self { snapshots, ..self }
+    }
+
+    /// Tells the facts of instruments.
+    #[must_use]
+    pub fn listing(self, listings: Option<Listings>) -> Self {
+        Self { listings, ..self }
     }
 
     /// Captures everything that is read and sent.

@@ -26,8 +26,10 @@ pub mod capture;
 pub mod clock_skew;
 mod connection;
 mod context;
+mod facts;
 mod http;
 mod listing;
+pub mod listings;
 mod reconnects;
 mod replace;
 mod resync;
@@ -51,6 +53,8 @@ use self::books::snapshots::SnapshotClient;
 use self::capture::LineKind;
 use self::connection::Connection;
 pub use self::context::{CircuitBreaker, FeedConfig, FeedContext, RotationConfig};
+use self::facts::Facts;
+use self::listings::Listings;
 use self::reconnects::Reconnects;
 use self::rotation::{Rotation, Step};
 use self::session::{Due, Outcome, Session};
@@ -83,6 +87,9 @@ pub struct Feed<R> {
     reconnects: Reconnects<R>,
     /// The books in the metrics.
     sync: SyncGauge,
+    /// The listing of the venue, where whole tickers are followed.
+    listings: Option<Listings>,
+    facts: Facts,
     /// Reused for every frame.
     produced: Produced,
 }
@@ -98,6 +105,8 @@ impl<R: Rng> Feed<R> {
             changes: context.changes.subscribe(),
             last_frame: context.metrics.watch(),
             reconnects: Reconnects::new(config.backoff, config.breaker, rng),
+            listings: context.listings.clone(),
+            facts: Facts::default(),
             config,
             context,
             produced: Produced::default(),
@@ -240,6 +249,7 @@ impl<R: Rng> Feed<R> {
                     self.listed(&change, connection).await;
                     Ok(())
                 }
+                () = listings::changed(&mut self.listings) => self.read_listing(connection).await,
                 () = context.stopped() => Err(End::Stop),
             };
             if let Err(end) = end {
@@ -313,6 +323,14 @@ impl<R: Rng> Feed<R> {
                     }
                 }
                 Output::Quote { pair, .. } => self.is_back(pair, connection),
+                Output::Ticker { pair, ticker } => {
+                    connection.session.event(venue.class(pair), now);
+                    if rotation.has_newer(pair, ticker.event_time) {
+                        let repeated = &self.context.metrics.tickers.repeated;
+                        repeated.with_label_values(&[venue.as_str()]).inc();
+                        continue;
+                    }
+                }
                 _ => {}
             }
             self.context.outputs.send(output).await.map_err(|_| End::Stop)?;
@@ -326,6 +344,7 @@ impl<R: Rng> Feed<R> {
         let (at, books) = (clock::now(), self.config.book_streams().len());
         self.context.line(at, LineKind::Closed, &self.config.url, "").await;
         self.sync.set(books, books, self.context.now());
+        self.miss_facts();
         let mut produced = std::mem::take(&mut self.produced);
         self.pipeline.disconnected(at, &mut produced);
         self.context.metrics.count(self.config.venue, &mut produced);
@@ -363,6 +382,7 @@ impl<R: Rng> Feed<R> {
                 for class in streams.iter().filter_map(|stream| class_of(stream)) {
                     connection.session.event(class, now);
                 }
+                self.tell_facts(connection).await?;
             }
             Outcome::Send(text) => self.send(connection, text).await?,
             Outcome::Rejected(reason) => {
@@ -460,7 +480,7 @@ impl<R: Rng> Feed<R> {
                 }
                 self.reconnects.accepted();
                 connection.resyncs.subscribed(self.context.now());
-                Ok(())
+                self.tell_facts(connection).await
             }
         }
     }

@@ -192,12 +192,14 @@ impl<R: Rng> Feed<R> {
                 }
                 let streams = json!(added).to_string();
                 self.pipeline.carry(added);
+                self.look_for_facts();
                 for pair in pairs {
                     connection.resyncs.add(pair);
                 }
                 self.context.line(clock::now(), LineKind::Carry, &self.config.url, &streams).await;
             }
             ListingChange::Ended(name) => {
+                self.pipeline.forget_facts(name);
                 if let Ok(pair) = self.config.venue.pair(name)
                     && !pairs.contains(&pair)
                 {

@@ -10,6 +10,9 @@
 //! only the old one is parsed, so ids never seem to jump. Events that both connections brought are
 //! dropped from the new one, also when it was read later than the old one.
 //!
+//! A ticker is the whole state of its instrument: one that is not newer than those of the old connection
+//! is dropped as well.
+//!
 //! Order books are no events: each connection has its own, and those of the new one are read as they
 //! come. The new connection takes over once they are in sync, so there is no gap.
 //!
@@ -21,7 +24,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{Basis, MarketEvent, PairKey, Timestamp};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 use venues::pipeline::Books;
@@ -235,6 +238,12 @@ impl Rotation {
     pub(super) fn repeats(&mut self, pair: &PairKey, event: &MarketEvent) -> bool {
         self.seen.repeats(pair, event)
     }
+
+    /// Notes the time of a ticker of the old connection, or tells that the old connection brought one
+    /// that is as new.
+    pub(super) fn has_newer(&mut self, pair: &PairKey, event_time: Timestamp) -> bool {
+        self.seen.has_newer(pair, event_time)
+    }
 }
 
 /// Events that the old connection brought while it was being replaced: trades by their ids,
@@ -242,6 +251,8 @@ impl Rotation {
 #[derive(Debug, Default)]
 struct SeenEvents {
     events: FxHashSet<(PairKey, Basis, i64)>,
+    /// The time of the newest ticker of each pair: as many as the connection has streams.
+    tickers: FxHashMap<PairKey, Timestamp>,
     state: State,
     /// The end of comparing; set once the new connection has taken over.
     until: Option<Duration>,
@@ -269,6 +280,18 @@ impl SeenEvents {
                 false
             }
             _ => self.events.contains(&event),
+        }
+    }
+
+    fn has_newer(&mut self, pair: &PairKey, event_time: Timestamp) -> bool {
+        match self.state {
+            State::Idle => false,
+            State::Noting => {
+                let newest = self.tickers.entry(pair.clone()).or_insert(event_time);
+                *newest = event_time.max(*newest);
+                false
+            }
+            State::Comparing => self.tickers.get(pair).is_some_and(|newest| event_time <= *newest),
         }
     }
 
@@ -321,6 +344,25 @@ mod tests {
             seen.forget(taken + Duration::from_secs(after));
             assert_eq!(seen.repeats(&pair, &trade), is_left_out, "after {after} s");
         }
+    }
+
+    #[test]
+    fn a_ticker_that_is_not_newer_than_the_old_connections_is_left_out() {
+        let pair = PairKey::new("BTC-PERPETUAL", "USD", "deribit");
+        let mut seen = SeenEvents::default();
+        assert!(!seen.has_newer(&pair, Timestamp(1)) && seen.tickers.is_empty());
+        seen.state = State::Noting;
+        // The venue's own repetition is passed on.
+        assert!([5, 7, 7, 6].iter().all(|time| !seen.has_newer(&pair, Timestamp(*time))));
+        seen.state = State::Comparing;
+        let left_out: Vec<_> =
+            (5..=9).filter(|time| seen.has_newer(&pair, Timestamp(*time))).collect();
+        assert_eq!(left_out, [5, 6, 7]);
+        let other = PairKey::new("ETH-PERPETUAL", "USD", "deribit");
+        assert!(!seen.has_newer(&other, Timestamp(1)));
+        seen.took_over(Duration::ZERO);
+        seen.forget(COMPARED_FOR);
+        assert!(!seen.has_newer(&pair, Timestamp(5)) && seen.tickers.is_empty());
     }
 
     #[test]

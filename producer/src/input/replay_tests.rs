@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::bail;
-use schemas::Basis;
+use schemas::{Basis, InstrumentState};
 
 use super::*;
 use crate::test_data;
@@ -90,7 +90,10 @@ fn every_capture_of_a_venue_replays_without_a_dead_letter() -> anyhow::Result<()
                 | Output::Quote { .. }
                 | Output::Book { .. }
                 | Output::BookMark { .. }
-                | Output::BookClock { .. } => {}
+                | Output::BookClock { .. }
+                | Output::Ticker { .. }
+                | Output::Instrument { .. }
+                | Output::TickerClock { .. } => {}
                 lost @ (Output::Gap { .. } | Output::DeadLetter(_)) => bail!("{lost:?}"),
             }
             Ok(())
@@ -127,4 +130,29 @@ fn a_file_that_is_not_there_is_named_before_anything_is_published() {
         error,
         Err("cannot open /no/such/file: No such file or directory (os error 2)".into())
     );
+}
+
+#[test]
+fn a_recorded_listing_becomes_facts_and_recorded_frames_become_whole_tickers() -> anyhow::Result<()>
+{
+    let listing = test_data::file("deribit/20210417_rest_instruments.jsonl.zst")?;
+    let (outputs, metrics) = replayed(&listing)?;
+    assert_eq!(outputs.len(), 423 + 499);
+    for (at, output) in &outputs {
+        let Output::Instrument { pair, instrument } = output else { bail!("{output:?}") };
+        assert_eq!((instrument.state, instrument.received_at), (InstrumentState::Listed, *at));
+        assert!(instrument.contract_size.is_some() && instrument.tick_size.is_some(), "{pair}");
+        assert_eq!(pair.base.split('-').next(), Some(&*instrument.currency));
+    }
+    let listed = metrics.tickers.instruments.with_label_values(&["deribit", "LISTED"]).get();
+    assert_eq!(listed, 423 + 499);
+    let frames = test_data::file("deribit/20210417_ws.jsonl.zst")?;
+    let (outputs, metrics) = replayed(&frames)?;
+    let is_ticker = |(_, output): &&(_, Output)| matches!(output, Output::Ticker { .. });
+    let tickers = outputs.iter().filter(is_ticker).count();
+    let raw = metrics.received.with_label_values(&["deribit", "ticker"]).get();
+    assert!(tickers == 92 && raw == 92, "{tickers} of {raw} frames");
+    let read = metrics.tickers.read.with_label_values(&["deribit", "option"]).get();
+    assert_eq!(read, raw, "all of them are of options");
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The listing of a venue, requested before a plan is made.
+//! The listing of a venue, requested before a plan is made, and again when it changes.
 //!
 //! Kraken sends its listing over the feed, the others over HTTP. After a rate limit the request is
 //! repeated when the venue allows it.
@@ -22,14 +22,32 @@ const ATTEMPTS: u32 = 5;
 const WAIT: Duration = Duration::from_secs(2);
 const MAX_WAIT: Duration = Duration::from_mins(2);
 
+/// An answer of the venue to a request for its listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListingAnswer {
+    /// The address of the request.
+    pub url: String,
+    /// The text as received, for a capture.
+    pub body: String,
+    /// The instruments in it.
+    pub instruments: Vec<Instrument>,
+}
+
+impl ListingAnswer {
+    /// The instruments of all answers.
+    pub fn instruments(answers: &[Self]) -> Vec<Instrument> {
+        answers.iter().flat_map(|answer| answer.instruments.iter().cloned()).collect()
+    }
+}
+
 /// Everything that the venue lists; of these currencies only, where they are given.
-pub(super) async fn discover(
+pub(crate) async fn discover(
     venue: Venue,
     rest_url: &str,
     url: &str,
     currencies: &[String],
-) -> anyhow::Result<Vec<Instrument>> {
-    let mut listed = Vec::new();
+) -> anyhow::Result<Vec<ListingAnswer>> {
+    let mut answers = Vec::new();
     for request in (venue.adapter().listing.requests)(currencies) {
         let (from, body) = match request {
             Request::Http(request) => {
@@ -40,10 +58,13 @@ pub(super) async fn discover(
             Request::Socket(request) => (url.to_owned(), over_feed(venue, url, &request).await?),
         };
         let instruments = venue.instruments(&body);
-        listed.extend(instruments.with_context(|| format!("{from} does not list instruments"))?);
+        let instruments =
+            instruments.with_context(|| format!("{from} does not list instruments"))?;
+        answers.push(ListingAnswer { url: from, body, instruments });
     }
-    tracing::info!(venue = venue.as_str(), instruments = listed.len(), "instruments are listed");
-    Ok(listed)
+    let instruments: usize = answers.iter().map(|answer| answer.instruments.len()).sum();
+    tracing::info!(venue = venue.as_str(), instruments, "instruments are listed");
+    Ok(answers)
 }
 
 /// The body of an answer, asked for as often and as slowly as the venue wants.

@@ -5,16 +5,19 @@
 //! share only the limits, so one that fails does not disturb the others.
 
 pub mod budget;
+pub mod expiry;
 pub mod followed;
-mod instruments;
+pub mod instruments;
 pub mod selection;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use schemas::PairKey;
-use venues::{Channel, Class, Follow, Instrument, Limits, Venue};
+use venues::{Channel, Class, Follow, Instrument, Limits, TickerInterval, Venue};
 
+use self::expiry::Expiry;
 use self::followed::Followed;
 
 /// Streams that the first connection leaves free for what is listed while it stands: the largest
@@ -30,6 +33,21 @@ pub enum Wanted {
     Everything(Vec<Instrument>),
     /// Everything of these currencies.
     Currencies(Vec<String>, Vec<Instrument>),
+}
+
+impl Wanted {
+    /// The names of the products, in the order of the plan.
+    fn products(&self) -> Vec<String> {
+        match self {
+            Self::Products(products) => products.clone(),
+            Self::Everything(listed) | Self::Currencies(_, listed) => names(listed),
+        }
+    }
+
+    /// The expiries of their options.
+    pub fn expiries(&self) -> BTreeSet<Expiry> {
+        Expiry::of_options(&self.products())
+    }
 }
 
 /// One connection.
@@ -59,6 +77,8 @@ pub struct Plan {
     follow: Follow,
     /// Instruments of each class.
     instruments: Vec<(Class, usize)>,
+    /// Tickers at each interval; empty where the venue has no whole tickers.
+    tickers: Vec<(TickerInterval, usize)>,
     /// The connections.
     pub connections: Vec<ConnectionPlan>,
 }
@@ -69,6 +89,14 @@ pub enum NoPlan {
     /// The plan has no stream.
     #[error("nothing to subscribe: the venue lists none of it as active")]
     Nothing,
+    /// No option of the plan expires on a chosen day.
+    #[error("--expiries {expiry}: no followed option expires then: {exist}")]
+    UnknownExpiry {
+        /// The chosen day.
+        expiry: Expiry,
+        /// What to do: the days that exist.
+        exist: String,
+    },
     /// More connections than the venue allows.
     #[error(
         "{streams} streams need {needed} connections of {each} streams, and {budget} are allowed: \
@@ -94,30 +122,25 @@ impl Plan {
         followed: &Followed,
         budget: Limits,
     ) -> Result<Self, NoPlan> {
-        let adapter = venue.adapter();
-        let (products, first, streams) = match wanted {
-            Wanted::Products(products) => {
-                (products.clone(), Vec::new(), followed.streams(venue, products))
-            }
-            Wanted::Everything(listed) => {
-                let products = names(listed);
-                let changes = adapter.listing.change_streams.iter().map(|&one| one.to_owned());
-                let streams = followed.streams(venue, &products);
-                (products, changes.collect(), streams)
-            }
-            Wanted::Currencies(currencies, listed) => {
-                let products = names(listed);
-                let of_currencies = adapter.listing.currency_streams;
-                let first =
-                    of_currencies.map_or_else(Vec::new, |of| of(currencies, followed.follow));
-                let of_listed = |name: &String| followed.streams_of_listed(venue, name);
-                let streams = products.iter().flat_map(of_listed).collect();
-                (products, first, streams)
-            }
-        };
+        let listing = &venue.adapter().listing;
+        let products = wanted.products();
         if products.is_empty() {
             return Err(NoPlan::Nothing);
         }
+        check_expiries(&products, followed)?;
+        let (first, streams) = match wanted {
+            Wanted::Products(_) => (Vec::new(), followed.streams(venue, &products)),
+            Wanted::Everything(_) => {
+                let changes = listing.change_streams.iter().map(|&one| one.to_owned());
+                (changes.collect(), followed.streams(venue, &products))
+            }
+            Wanted::Currencies(currencies, _) => {
+                let of = listing.currency_streams;
+                let first = of.map_or_else(Vec::new, |of| of(currencies, followed.follow));
+                let of_listed = |name: &String| followed.streams_of_listed(venue, name);
+                (first, products.iter().flat_map(of_listed).collect())
+            }
+        };
         let connections = connections(venue, first, &streams, budget);
         if connections.len() > budget.connections {
             return Err(NoPlan::TooMany {
@@ -132,7 +155,8 @@ impl Plan {
             |class_of: Class| products.iter().filter(|name| class(name) == class_of).count();
         let instruments = Class::ALL.map(|class| (class, count(class)));
         let instruments = instruments.into_iter().filter(|(_, count)| *count > 0).collect();
-        Ok(Self { venue, budget, follow: followed.follow, instruments, connections })
+        let tickers = tickers(venue, &connections);
+        Ok(Self { venue, budget, follow: followed.follow, instruments, tickers, connections })
     }
 
     /// Instruments in all.
@@ -162,6 +186,15 @@ impl Plan {
 }
 
 impl Plan {
+    /// The tickers at each interval, and their messages.
+    fn show_tickers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = |(interval, count): &(TickerInterval, usize)| format!("{count} by {interval}");
+        let counts: Vec<_> = self.tickers.iter().map(by).collect();
+        let in_10s: usize =
+            self.tickers.iter().map(|(interval, count)| count * interval.messages_in_10s()).sum();
+        writeln!(f, "  tickers: {}; {} messages a second at most", counts.join(", "), in_10s / 10)
+    }
+
     /// The books, and the time of their first snapshots.
     fn show_books(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (count, books) = (self.books(), &self.venue.adapter().books);
@@ -179,6 +212,31 @@ impl Plan {
             }
         }
     }
+}
+
+/// An option of the products expires on each chosen day.
+fn check_expiries(products: &[String], followed: &Followed) -> Result<(), NoPlan> {
+    let existing = Expiry::of_options(products);
+    let unknown = followed.expiries.iter().find(|expiry| !existing.contains(expiry));
+    let Some(&expiry) = unknown else { return Ok(()) };
+    let exist = if existing.is_empty() {
+        "there are no options, leave it out".into()
+    } else {
+        format!("name one or more of {}", expiry::list(&existing))
+    };
+    Err(NoPlan::UnknownExpiry { expiry, exist })
+}
+
+/// The tickers at each interval that is used.
+fn tickers(venue: Venue, connections: &[ConnectionPlan]) -> Vec<(TickerInterval, usize)> {
+    let Some(tickers) = &venue.adapter().tickers else { return Vec::new() };
+    let streams = connections.iter().flat_map(|line| &line.streams);
+    let streams = streams.filter(|stream| (tickers.instrument_of_stream)(stream).is_some());
+    let count = |interval: TickerInterval| {
+        streams.clone().filter(|stream| stream.ends_with(interval.as_str())).count()
+    };
+    let counts = TickerInterval::ALL.map(|interval| (interval, count(interval)));
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
 /// The active ones, which the venue's own names can be read of.
@@ -255,6 +313,9 @@ impl fmt::Display for Plan {
             self.time_to_subscribe(),
             f64::from(self.budget.messages_in_10s) / 10.0,
         )?;
+        if !self.tickers.is_empty() {
+            self.show_tickers(f)?;
+        }
         if self.follow.has(Channel::Book) { self.show_books(f) } else { Ok(()) }
     }
 }
@@ -270,11 +331,7 @@ mod tests {
 
     #[test]
     fn the_recorded_instruments_of_deribit_fit_its_budget() -> anyhow::Result<()> {
-        let bodies = test_data::bodies("deribit/20210417_rest_instruments.jsonl.zst")?;
-        let mut listed = Venue::Deribit.instruments(&bodies[0])?;
-        listed.extend(Venue::Deribit.instruments(&bodies[1])?);
-        let currencies = vec!["BTC".to_owned(), "ETH".to_owned()];
-        let wanted = Wanted::Currencies(currencies, listed);
+        let wanted = recorded()?;
         let limits = Venue::Deribit.adapter().limits;
         let plan = Plan::new(Venue::Deribit, &wanted, &Followed::default(), limits)?;
         assert_eq!(plan.instruments(), 423 + 499);
@@ -286,6 +343,77 @@ mod tests {
         Ok(())
     }
 
+    /// The currencies BTC and ETH as they were recorded.
+    fn recorded() -> anyhow::Result<Wanted> {
+        let bodies = test_data::bodies("deribit/20210417_rest_instruments.jsonl.zst")?;
+        let mut listed = Venue::Deribit.instruments(&bodies[0])?;
+        listed.extend(Venue::Deribit.instruments(&bodies[1])?);
+        Ok(Wanted::Currencies(vec!["BTC".to_owned(), "ETH".to_owned()], listed))
+    }
+
+    /// The number of streams of tickers that end so.
+    fn tickers_by(plan: &Plan, interval: &str) -> usize {
+        let streams = plan.connections.iter().flat_map(|line| &line.streams);
+        let of_ticker = streams.filter(|stream| stream.starts_with("ticker."));
+        of_ticker.filter(|stream| stream.ends_with(&format!(".{interval}"))).count()
+    }
+
+    #[test]
+    fn options_have_the_interval_unless_expiries_are_chosen() -> anyhow::Result<()> {
+        let wanted = recorded()?;
+        let is_option = |name: &String| name.ends_with("-C") || name.ends_with("-P");
+        let options = wanted.products().into_iter().filter(is_option).collect::<Vec<_>>();
+        let others = 922 - options.len();
+        let plan = |interval, expiries: &[&str]| {
+            let expiries = expiries.iter().map(|text| text.parse::<Expiry>());
+            let expiries = expiries.collect::<Result<Vec<_>, _>>()?;
+            let follow = Follow { interval, ..Follow::default() };
+            let followed = Followed { expiries, ..follow.into() };
+            let limits = Venue::Deribit.adapter().limits;
+            anyhow::Ok(Plan::new(Venue::Deribit, &wanted, &followed, limits)?)
+        };
+        let all = plan(TickerInterval::Agg2, &[])?;
+        assert_eq!((tickers_by(&all, "agg2"), tickers_by(&all, "100ms")), (options.len(), others));
+        let rate = (options.len() * 5 + others * 100) / 10;
+        let words = format!(
+            "tickers: {} by agg2, {others} by 100ms; {rate} messages a second at most",
+            options.len()
+        );
+        assert!(all.to_string().contains(&words), "{words}: {all}");
+        let all = plan(TickerInterval::Ms100, &[])?;
+        assert_eq!((tickers_by(&all, "agg2"), tickers_by(&all, "100ms")), (0, 922));
+        let chosen = plan(TickerInterval::Agg2, &["23APR21", "2021-06-25"])?;
+        let of_days = |name: &&String| name.contains("-23APR21-") || name.contains("-25JUN21-");
+        let fast = options.iter().filter(of_days).count();
+        assert!(fast > 20 && others > 4, "{fast} of {} options, {others} others", options.len());
+        let by = (tickers_by(&chosen, "agg2"), tickers_by(&chosen, "100ms"));
+        assert_eq!(by, (options.len() - fast, others + fast));
+        let streams = chosen.connections.iter().flat_map(|line| &line.streams);
+        for stream in streams.filter(|stream| stream.ends_with("agg2")) {
+            assert!(!of_days(&stream), "{stream}");
+        }
+        assert_eq!(chosen.connections.len(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn an_expiry_without_options_is_refused_with_those_that_exist() -> anyhow::Result<()> {
+        let refused = |wanted: &Wanted, expiry: &str| {
+            let followed = Followed { expiries: vec![expiry.parse()?], ..Followed::default() };
+            let limits = Venue::Deribit.adapter().limits;
+            let plan = Plan::new(Venue::Deribit, wanted, &followed, limits);
+            anyhow::Ok(plan.err().map(|error| error.to_string()).unwrap_or_default())
+        };
+        let words = refused(&recorded()?, "2021-04-20")?;
+        let begin = "--expiries 20APR21: no followed option expires then: name one or more of ";
+        assert!(words.starts_with(begin) && words.contains("23APR21, 30APR21"), "{words}");
+        assert!(!words.contains('\n'), "{words}");
+        let futures = Wanted::Products(vec!["BTC-25JUN21".into(), "BTC-PERPETUAL".into()]);
+        let words = refused(&futures, "25JUN21")?;
+        assert!(words.ends_with("there are no options, leave it out"), "{words}");
+        Ok(())
+    }
+
     #[test]
     fn books_are_streams_of_their_own_and_may_be_chosen() -> anyhow::Result<()> {
         let products =
@@ -294,7 +422,7 @@ mod tests {
         let (venue, limits) = (Venue::Deribit, Venue::Deribit.adapter().limits);
         let books = |names: &[&str]| {
             let book_products = names.iter().map(|&name| name.to_owned()).collect();
-            let followed = Followed { follow: Follow::ALL, book_products };
+            let followed = Followed { book_products, ..Follow::ALL.into() };
             Plan::new(venue, &wanted, &followed, limits)
         };
         let streams = |plan: &Plan| plan.connections[0].streams.len();

@@ -1,17 +1,23 @@
 //! The flags that select instruments and limits, shared by `run` and `plan`.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use cli::lines::{self, Lines};
 use cli::units;
-use venues::{Channel, Channels, Follow, Instrument, Limits, Venue, recording};
+use schemas::{InstrumentName, Timestamp};
+use serde::Deserialize;
+use venues::{Channel, Channels, Follow, Instrument, Limits, TickerInterval, Venue, recording};
 
+use super::expiry::{self, Expiry};
 use super::followed::Followed;
-use super::instruments;
+use super::instruments::{self, ListingAnswer};
 use super::{Plan, Wanted};
+use crate::clock;
 
 /// Selects every product.
 const ALL: &str = "*";
@@ -38,6 +44,14 @@ pub struct FollowConfig {
     /// BTC-27DEC24-*. All followed products without it.
     #[arg(long, env = "PRODUCER_BOOK_PRODUCTS", value_name = "NAMES", value_delimiter = ',')]
     pub book_products: Vec<String>,
+    /// Interval of the tickers of options: agg2 (one message each 2s) or 100ms; without it agg2 with
+    /// --currency, 100ms with --products. Deribit only; its futures and perpetuals have 100ms.
+    #[arg(long, env = "PRODUCER_INTERVAL")]
+    pub interval: Option<TickerInterval>,
+    /// Expiries, comma separated, such as 25DEC26 or 2026-12-25: only their options have --interval
+    /// 100ms, the other options have agg2.
+    #[arg(long, env = "PRODUCER_EXPIRIES", value_delimiter = ',')]
+    pub expiries: Vec<Expiry>,
     /// Address of the feed, ws:// or wss://, such as a simulator's; the venue's own without it.
     #[arg(long, env = "PRODUCER_URL")]
     pub url: Option<String>,
@@ -93,6 +107,7 @@ impl FollowConfig {
             "--venue {venue} needs --currency, such as BTC,ETH, or --products"
         );
         self.validate_books()?;
+        self.validate_tickers()?;
         let url = self.url();
         ensure!(
             url.starts_with("ws://") || url.starts_with("wss://"),
@@ -131,10 +146,68 @@ impl FollowConfig {
         Ok(())
     }
 
+    /// Checks the rules of the interval of tickers.
+    fn validate_tickers(&self) -> anyhow::Result<()> {
+        let (venue, has_tickers) = (self.venue, self.channels.has(Channel::Ticker));
+        if let Some(interval) = self.interval {
+            let with = |one: &&Venue| one.adapter().tickers.is_some();
+            let venues: Vec<_> = Venue::ALL.iter().filter(with).map(|one| one.as_str()).collect();
+            let Some(tickers) = &venue.adapter().tickers else {
+                let venues = venues.join(", ");
+                bail!(
+                    "--interval {interval}: {venue} offers no interval, only {venues}: leave it out"
+                )
+            };
+            let list = tickers.intervals.iter().map(|one| one.as_str()).collect::<Vec<_>>();
+            ensure!(
+                tickers.intervals.contains(&interval),
+                "--interval {interval}: {venue} has no such tickers, only of {}",
+                list.join(", ")
+            );
+            ensure!(has_tickers, "--interval {interval} needs the channel ticker in --channels");
+        }
+        if let Some(expiry) = self.expiries.first() {
+            ensure!(
+                self.interval == Some(TickerInterval::Ms100),
+                "--expiries {expiry} needs --interval 100ms: the other options have agg2; add it, or \
+                 leave --expiries out"
+            );
+        }
+        Ok(())
+    }
+
     /// The data that is followed of each product.
     pub fn followed(&self) -> Followed {
-        let follow = Follow { channels: self.channels, depth: self.depth };
-        Followed { follow, book_products: self.book_products.clone() }
+        let usual =
+            if self.named().is_empty() { TickerInterval::Agg2 } else { TickerInterval::Ms100 };
+        let interval = match self.interval {
+            _ if !self.expiries.is_empty() => TickerInterval::Agg2,
+            chosen => chosen.unwrap_or(usual),
+        };
+        let follow = Follow { channels: self.channels, depth: self.depth, interval };
+        let (book_products, expiries) = (self.book_products.clone(), self.expiries.clone());
+        Followed { follow, book_products, expiries }
+    }
+
+    /// Whole tickers are followed.
+    pub fn follows_tickers(&self) -> bool {
+        self.followed().has_tickers(self.venue)
+    }
+
+    /// The currencies whose listing has the facts of everything that is followed.
+    pub fn currencies(&self) -> Vec<String> {
+        let mut currencies = self.currency.clone();
+        for name in self.named() {
+            let Some(facts) = InstrumentName::parse(name) else { continue };
+            currencies.push(facts.currency);
+            // A linear instrument is listed under the currency in which it is settled.
+            if let Some((_, rest)) = name.split_once('_') {
+                currencies.extend(rest.split('-').next().map(str::to_owned));
+            }
+        }
+        currencies.sort();
+        currencies.dedup();
+        currencies
     }
 
     fn lists_by_currency(&self) -> bool {
@@ -183,21 +256,24 @@ impl FollowConfig {
         }
     }
 
-    /// The plan of the connections; requests the venue's listing if it is needed.
-    pub async fn plan(&self) -> anyhow::Result<Plan> {
-        let wanted = if self.named().is_empty() {
-            let listed = if let Some(file) = &self.listing {
+    /// The plan of the connections, and the listing that it is made of; none for named products. The
+    /// venue is asked for its listing if it is needed.
+    pub async fn plan(&self) -> anyhow::Result<(Plan, Vec<ListingAnswer>)> {
+        let (wanted, listing) = if self.named().is_empty() {
+            let listing = if let Some(file) = &self.listing {
                 self.recorded(file)?
             } else {
                 let (rest, url) = (self.rest_url(), self.url());
                 instruments::discover(self.venue, &rest, &url, &self.currency).await?
             };
-            self.of_currencies(listed)
+            (self.of_currencies(ListingAnswer::instruments(&listing)), listing)
         } else {
-            Wanted::Products(self.named().to_vec())
+            (Wanted::Products(self.named().to_vec()), Vec::new())
         };
-        let plan = Plan::new(self.venue, &wanted, &self.followed(), self.budget());
-        plan.with_context(|| format!("there is no plan for {}", self.venue))
+        let followed = without_past(self.followed(), &wanted, clock::now());
+        let plan = Plan::new(self.venue, &wanted, &followed, self.budget());
+        let plan = plan.with_context(|| format!("there is no plan for {}", self.venue))?;
+        Ok((plan, listing))
     }
 
     fn of_currencies(&self, mut listed: Vec<Instrument>) -> Wanted {
@@ -212,14 +288,14 @@ impl FollowConfig {
         Wanted::Products(active.map(|one| one.name).collect())
     }
 
-    /// The instruments of the answers in a capture.
-    fn recorded(&self, file: &Path) -> anyhow::Result<Vec<Instrument>> {
+    /// The answers in a capture.
+    fn recorded(&self, file: &Path) -> anyhow::Result<Vec<ListingAnswer>> {
         let shown = file.display();
         let input = lines::open(file).with_context(|| format!("cannot open {shown}"))?;
         let (mut lines, mut listed) = (Lines::new(input), Vec::new());
         while let Some(line) = lines.next_line().with_context(|| format!("cannot read {shown}"))? {
             let answer = recording::listing(&line).filter(|(venue, _)| *venue == self.venue);
-            listed.extend(answer.into_iter().flat_map(|(_, instruments)| instruments));
+            listed.extend(answer.map(|(_, instruments)| answer_of(&line, instruments)));
         }
         ensure!(
             !listed.is_empty(),
@@ -228,4 +304,35 @@ impl FollowConfig {
         );
         Ok(listed)
     }
+}
+
+/// Without the chosen expiries that have passed: a producer that is started again would else refuse
+/// to begin when its options have ended.
+fn without_past(mut followed: Followed, wanted: &Wanted, now: Timestamp) -> Followed {
+    let existing = if followed.expiries.is_empty() { BTreeSet::new() } else { wanted.expiries() };
+    let is_past = |expiry: &Expiry| expiry.has_come(now) && !existing.contains(expiry);
+    let past: BTreeSet<_> = followed.expiries.iter().copied().filter(is_past).collect();
+    if !past.is_empty() {
+        let expiries = expiry::list(&past);
+        tracing::warn!(expiries, "--expiries names days that have passed: take them out");
+    }
+    followed.expiries.retain(|expiry| !past.contains(expiry));
+    followed
+}
+
+/// The text and the address of a capture's line with an answer.
+#[derive(Deserialize)]
+struct Recorded<'a> {
+    #[serde(borrow)]
+    url: Option<Cow<'a, str>>,
+    raw: Cow<'a, str>,
+}
+
+fn answer_of(line: &str, instruments: Vec<Instrument>) -> ListingAnswer {
+    // It was read as a line with an answer before.
+    let text = serde_json::from_str::<Recorded<'_>>(line).ok();
+    let (url, body) = text
+        .map(|text| (text.url.unwrap_or_default().into_owned(), text.raw.into_owned()))
+        .unwrap_or_default();
+    ListingAnswer { url, body, instruments }
 }

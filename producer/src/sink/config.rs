@@ -32,6 +32,8 @@ pub struct SinkConfig {
     pub spool: Option<SpoolConfig>,
     /// Books are followed: their topics must exist.
     pub follows_books: bool,
+    /// Whole tickers are followed: their topic must exist.
+    pub follows_tickers: bool,
     /// Further settings of the client.
     pub overrides: Vec<(String, String)>,
 }

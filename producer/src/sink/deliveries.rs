@@ -31,6 +31,8 @@ pub(crate) struct Deliveries {
     /// By label.
     books: Vec<IntCounter>,
     /// By label.
+    tickers: Vec<IntCounter>,
+    /// By label.
     latency: Vec<Histogram>,
     /// Told of every record that came out of the spool.
     pub(crate) delivered: Delivered,
@@ -49,6 +51,9 @@ impl Deliveries {
             published: EXCHANGES.map(|label| metrics.published.with_label_values(&[label])).into(),
             quotes: EXCHANGES.map(|label| metrics.books.quotes.with_label_values(&[label])).into(),
             books: EXCHANGES.map(|label| metrics.books.books.with_label_values(&[label])).into(),
+            tickers: EXCHANGES
+                .map(|label| metrics.tickers.published.with_label_values(&[label]))
+                .into(),
             latency: EXCHANGES.map(|label| metrics.latency.with_label_values(&[label])).into(),
             metrics,
             delivered,
@@ -129,6 +134,7 @@ impl Deliveries {
         let counter = match topic {
             PairTopic::Events => &self.published,
             PairTopic::Quotes => &self.quotes,
+            PairTopic::OptionTickers => &self.tickers,
             // A book is published when its second is over, so its age is not a latency.
             PairTopic::Books => return self.books[tag.label].inc(),
         };

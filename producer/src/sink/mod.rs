@@ -230,7 +230,7 @@ impl Sink {
 
     /// Puts a record into the spool, waiting while that is full, and marks the feed that had to wait.
     /// Books need no mark: a venue that drops a slow connection ends it, and a lost frame breaks the
-    /// proof of its book.
+    /// proof of its book. Tickers need none either: each one is the whole state.
     fn spool(&self, outbox: &mut Outbox, parcel: &Parcel<'_>) -> Result<()> {
         let Some(stopped) = self.keep(outbox, parcel)? else {
             return self.pump(outbox);

@@ -4,12 +4,12 @@
 //! 1 | target | venue | key | value | (name, text)*           as Avro longs, strings and bytes
 //!     target  -2 dead letters, -1 events by key, else the partition of events
 //! 2 | topic | target | venue | key | value | (name, text)*
-//!     topic   1 quotes, 2 books
+//!     topic   1 quotes, 2 books, 3 option_tickers
 //!     target  -1 by key, else the partition
 //! ```
 //!
 //! The format is self-contained: a later process can publish the record without other state. Records of
-//! books have a version of their own, so an older producer reads a spool without them.
+//! books and tickers have a version of their own, so an older producer reads a spool without them.
 
 use schemas::Timestamp;
 use schemas::avro::{self, Reader};
@@ -37,11 +37,13 @@ pub enum PairTopic {
     Quotes,
     /// The best levels of books.
     Books,
+    /// Tickers, the facts of instruments, and marks of their feeds.
+    OptionTickers,
 }
 
 impl PairTopic {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Events, Self::Quotes, Self::Books];
+    pub const ALL: [Self; 4] = [Self::Events, Self::Quotes, Self::Books, Self::OptionTickers];
 
     /// The topic in the table of topics.
     pub const fn topic(self) -> Topic {
@@ -49,6 +51,7 @@ impl PairTopic {
             Self::Events => Topic::Events,
             Self::Quotes => Topic::Quotes,
             Self::Books => Topic::Books,
+            Self::OptionTickers => Topic::OptionTickers,
         }
     }
 
@@ -182,7 +185,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_parcel_survives(
-            partition in -2i32..1000, topic in 0usize..3, venue: String, key: Vec<u8>, value: Vec<u8>,
+            partition in -2i32..1000, topic in 0usize..PairTopic::ALL.len(), venue: String, key: Vec<u8>, value: Vec<u8>,
             headers in prop::collection::vec(any::<(String, String)>(), 0..5),
         ) {
             let topic = PairTopic::ALL[topic];
@@ -216,5 +219,6 @@ mod tests {
         assert_eq!(first(Target::Key(PairTopic::Quotes)), [4, 2, 1]);
         assert_eq!(first(Target::Key(PairTopic::Books)), [4, 4, 1]);
         assert_eq!(first(Target::Partition(PairTopic::Quotes, 3)), [4, 2, 6]);
+        assert_eq!(first(Target::Key(PairTopic::OptionTickers)), [4, 6, 1]);
     }
 }

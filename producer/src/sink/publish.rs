@@ -7,6 +7,8 @@
 //! | quote, book mark | `quotes` | by key |
 //! | book clock | `quotes` | every one |
 //! | book | `books` | by key |
+//! | ticker, instrument | `option_tickers` | by key |
+//! | ticker clock | `option_tickers` | every one |
 //! | dead letter | `dead_letters` | any |
 
 use schemas::avro::Record;
@@ -41,6 +43,16 @@ impl Sink {
             Output::BookClock { exchange, mark } => {
                 self.everywhere(PairTopic::Quotes, self.quote_partitions()?, exchange, mark)
             }
+            Output::Ticker { pair, ticker } => {
+                self.record(PairTopic::OptionTickers, pair, &**ticker)
+            }
+            Output::Instrument { pair, instrument } => {
+                self.record(PairTopic::OptionTickers, pair, instrument)
+            }
+            Output::TickerClock { exchange, mark } => {
+                let partitions = self.ticker_partitions()?;
+                self.everywhere(PairTopic::OptionTickers, partitions, exchange, mark)
+            }
             Output::DeadLetter(letter) => self.dead_letter(letter),
         }
     }
@@ -66,8 +78,10 @@ impl Sink {
 
     /// Queues a record for the partition of its key.
     fn record<R: Record>(&mut self, topic: PairTopic, pair: &PairKey, value: &R) -> Result<()> {
-        if topic != PairTopic::Events {
-            self.quote_partitions()?;
+        match topic {
+            PairTopic::Events => {}
+            PairTopic::Quotes | PairTopic::Books => _ = self.quote_partitions()?,
+            PairTopic::OptionTickers => _ = self.ticker_partitions()?,
         }
         self.encode(pair, value);
         self.send(Target::Key(topic), &pair.exchange, Vec::new())
@@ -90,8 +104,16 @@ impl Sink {
     /// The partitions of `quotes`. A recording may have books although none are followed: their topics
     /// are missed only then.
     fn quote_partitions(&self) -> Result<i32> {
-        let name = || self.topics[PairTopic::Quotes as usize].clone();
-        self.partitions.quotes.ok_or_else(|| SinkError::MissingTopic(name()))
+        self.partitions.quotes.ok_or_else(|| self.missing(PairTopic::Quotes))
+    }
+
+    /// The partitions of `option_tickers`. A recording may have tickers although none are followed.
+    fn ticker_partitions(&self) -> Result<i32> {
+        self.partitions.option_tickers.ok_or_else(|| self.missing(PairTopic::OptionTickers))
+    }
+
+    fn missing(&self, topic: PairTopic) -> SinkError {
+        SinkError::MissingTopic(self.topics[topic as usize].clone())
     }
 
     fn encode<R: Record>(&mut self, pair: &PairKey, value: &R) {

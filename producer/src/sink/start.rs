@@ -1,7 +1,7 @@
 //! The state of the last start, kept beside the spool.
 //!
 //! ```text
-//! DIR/start    {"topic_prefix", "partitions", "quotes", "schema_ids", "schemas_crc"}
+//! DIR/start    {"topic_prefix", "partitions", "quotes", "option_tickers", "schema_ids", "schemas_crc"}
 //!              rewritten at each start
 //! ```
 //!
@@ -34,6 +34,17 @@ pub struct Partitions {
     /// Of `quotes`; `None` where the topics of books do not exist.
     #[serde(default)]
     pub quotes: Option<i32>,
+    /// Of `option_tickers`; `None` where that topic does not exist.
+    #[serde(default)]
+    pub option_tickers: Option<i32>,
+}
+
+impl Partitions {
+    /// They are of all topics that the settings need.
+    fn suffice(&self, config: &SinkConfig) -> bool {
+        (self.quotes.is_some() || !config.follows_books)
+            && (self.option_tickers.is_some() || !config.follows_tickers)
+    }
 }
 
 /// The state that a start leaves for the next one.
@@ -84,7 +95,7 @@ impl Start {
 }
 
 /// The partitions of the topics: as Kafka says, which `ask` asks for so long, or as an earlier start
-/// has left it. The topics of books have to exist only where books are followed.
+/// has left it. The topics of books and tickers have to exist only where these are followed.
 pub fn partitions(
     config: &SinkConfig,
     codec: &Codec,
@@ -97,7 +108,7 @@ pub fn partitions(
     let patience = if remembered.is_some() { patience.min(AWAY_AFTER) } else { patience };
     let found = match (ask(patience), remembered) {
         (Err(error @ (SinkError::Unreachable { .. } | SinkError::Denied { .. })), Some(start))
-            if start.partitions.quotes.is_some() || !config.follows_books =>
+            if start.partitions.suffice(config) =>
         {
             tracing::warn!(%error, "kafka is away: records are kept until it is back");
             return Ok(start.partitions);
@@ -110,9 +121,11 @@ pub fn partitions(
     };
     count(Topic::DeadLetters)?;
     let quotes = count(Topic::Books).and_then(|_| count(Topic::Quotes));
+    let tickers = count(Topic::OptionTickers);
     let partitions = Partitions {
         events: count(Topic::Events)?,
         quotes: if config.follows_books { Some(quotes?) } else { quotes.ok() },
+        option_tickers: if config.follows_tickers { Some(tickers?) } else { tickers.ok() },
     };
     let write = |dir| Start::new(prefix, partitions, codec).write(dir);
     dir.map_or(Ok(()), write).map_err(|error| SinkError::Spool(error.to_string()))?;
@@ -134,7 +147,7 @@ mod tests {
     #[test]
     fn what_was_learned_serves_the_same_prefix_and_the_same_schemas() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
-        let partitions = Partitions { events: 4, quotes: Some(3) };
+        let partitions = Partitions { events: 4, quotes: Some(3), option_tickers: Some(2) };
         let start = Start::new("a.", partitions, &Codec::offline());
         assert_eq!(Start::read(dir.path(), "a."), None);
         start.write(dir.path())?;

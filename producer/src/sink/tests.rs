@@ -24,6 +24,9 @@ mod books;
 #[cfg(test)]
 #[path = "refused_tests.rs"]
 mod refused;
+#[cfg(test)]
+#[path = "tickers_tests.rs"]
+mod tickers;
 
 const PARTITIONS: i32 = 4;
 /// Polls of 100 ms without a record before a test gives up.
@@ -47,6 +50,7 @@ fn config(servers: &str) -> SinkConfig {
         flush_timeout: Duration::from_secs(30),
         spool: None,
         follows_books: false,
+        follows_tickers: false,
         overrides: vec![("reconnect.backoff.max.ms".into(), "200".into())],
     }
 }

@@ -10,6 +10,7 @@ use producer::feed::backfill::{self, BackfillConfig};
 use producer::feed::backoff::Backoff;
 use producer::feed::books::snapshots::Snapshots;
 use producer::feed::capture::Capture;
+use producer::feed::listings::{ListingSource, Listings};
 use producer::feed::session::Timeouts;
 use producer::feed::{CircuitBreaker, Feed, FeedConfig, FeedContext, RotationConfig};
 use producer::labels::Cause;
@@ -66,6 +67,8 @@ pub(crate) struct Setup {
     pub(crate) rotation: RotationConfig,
     /// What the feed misses is fetched.
     pub(crate) fetches: bool,
+    /// The facts of these currencies are told.
+    pub(crate) listed: Vec<String>,
     pub(crate) capture: Option<Capture>,
 }
 
@@ -86,6 +89,7 @@ impl Setup {
             stale_after: NEVER,
             rotation: RotationConfig { after: None, overlap: NEVER },
             fetches: false,
+            listed: Vec::new(),
             capture: None,
         })
     }
@@ -154,13 +158,19 @@ impl Bench {
         let path = venue.adapter().endpoints.rest_path;
         let rest_url = format!("{}{path}", url.replacen("ws", "http", 1));
         let snapshots = Snapshots::start(rest_url.clone(), Duration::from_millis(5))?;
+        let listings = (!setup.listed.is_empty()).then(|| {
+            let of = setup.listed.clone();
+            let source = ListingSource::new(venue, rest_url.clone(), url.clone(), of);
+            let source = ListingSource { gather: Duration::from_millis(5), ..source };
+            Listings::start(source, Vec::new(), Arc::clone(&metrics))
+        });
         if setup.fetches {
             let config = BackfillConfig { venue, rest_url, shutdown: watching.clone(), seed: 1 };
             sender = backfill::between(config, Arc::clone(&metrics), sender)?;
         }
         let config = setup.feed(url)?;
         let context = context(sender, watching).captured(setup.capture);
-        let context = context.fetching(Some(snapshots));
+        let context = context.fetching(Some(snapshots)).listing(listings);
         let feed = Feed::new(config, context.clone(), StdRng::seed_from_u64(1));
         let feed = tokio::spawn(feed.run());
         let products = setup.products;
