@@ -1,6 +1,9 @@
 // The book of the chosen pair: its measures, a ladder with depth bars, and its spreads over time.
 //
 // Prices and sizes are shown as the text that came. Only bars and chart, which draw, make numbers of them.
+//
+// Levels come once a second and quotes with each change, so the measures may be newer than the ladder. The row
+// between the sides of the ladder is of its own best levels.
 
 import { ColorType, CrosshairMode, LineSeries, createChart, createSeriesMarkers }
   from "/page/vendor/lightweight-charts.standalone.production.mjs";
@@ -26,6 +29,7 @@ const NOTES = {
   none: "No book of this pair is followed. producer run --channels book follows books.",
   "in-sync": "",
   "out-of-sync": "The book lost its proof and is fetched again. These are its last proved values.",
+  unproved: "The book has not come yet: it is asked for again.",
 };
 
 // `say` sends a message, `announce` reads one aloud, `tokens` has the resume tokens, `newId` numbers a subscription.
@@ -93,8 +97,9 @@ export function createBook({ say, announce, tokens, newId }) {
       by("book").dataset.state = now;
       by("book-state").dataset.state = pill;
       setText(by("book-state-text"), text);
-      setText(by("book-note"), NOTES[now]);
-      by("book-note").hidden = !NOTES[now];
+      const note = NOTES[now === "out-of-sync" && quote.bid == null && quote.ask == null && !levels ? "unproved" : now];
+      setText(by("book-note"), note);
+      by("book-note").hidden = !note;
       setText(by("book-title"), pair ? `Order book of ${pair.base}-${pair.quote}` : "Order book");
       showMeasures();
       showLadder();
@@ -126,7 +131,8 @@ export function createBook({ say, announce, tokens, newId }) {
     const empty = (name) => [element("li", levels ? `no ${name}` : "–", "none")];
     by("bids").replaceChildren(...rows[0].length ? rows[0] : empty("bids"));
     by("asks").replaceChildren(...rows[1].length ? rows[1].reverse() : empty("asks"));
-    setText(by("between"), quote?.spread == null ? "no spread" : `spread ${quote.spread} · mid ${quote.mid}`);
+    const [bid, ask] = sides.map((side) => side[0]?.price);
+    setText(by("between"), bid == null || ask == null ? "no spread" : between(bid, ask));
   }
 
   // ---- Spreads -----------------------------------------------------------------------------------
@@ -166,6 +172,21 @@ export function createBook({ say, announce, tokens, newId }) {
     setInterval(next) { interval = next; load(); },
     restyle() { chart.restyle(interval); show(); },
   };
+}
+
+// Spread and mid of two prices, exact: whole numbers of a tenth of the smallest decimal place.
+function between(bid, ask) {
+  const places = 1 + Math.max(...[bid, ask].map((price) => (price.split(".")[1] ?? "").length));
+  const units = (price) => {
+    const [whole, fraction = ""] = price.split(".");
+    return BigInt(whole + fraction.padEnd(places, "0"));
+  };
+  const text = (value) => {
+    const digits = String(value < 0n ? -value : value).padStart(places + 1, "0");
+    const fraction = digits.slice(-places).replace(/0+$/, "");
+    return `${value < 0n ? "-" : ""}${digits.slice(0, -places)}${fraction && `.${fraction}`}`;
+  };
+  return `spread ${text(units(ask) - units(bid))} · mid ${text((units(ask) + units(bid)) / 2n)}`;
 }
 
 function createSpreadChart() {

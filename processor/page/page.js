@@ -6,6 +6,8 @@ import { CandlestickSeries, ColorType, CrosshairMode, createChart, createSeriesM
   from "/page/vendor/lightweight-charts.standalone.production.mjs";
 import { createBook } from "/page/book.js";
 import { by, colour, element, setText } from "/page/dom.js";
+import { createOptions } from "/page/options.js";
+import { compareDecimals, count, duration } from "/page/text.js";
 
 const SHOWN = 300; // Rows of the table; more are a search away.
 const HISTORY = 300; // Candles that are fetched for a chart.
@@ -40,31 +42,6 @@ const now = () => Date.now() + clockSkew;
 const newId = () => lastId += 1;
 const keyOf = (row) => `${row.base}\u0000${row.quote}\u0000${row.exchange}`;
 
-// Exact: by the digits, not by what a double makes of them. Prices are never negative.
-function compareDecimals(a, b) {
-  if (a === b) return 0;
-  if (a == null || b == null) return a == null ? -1 : 1;
-  const [wholeA, partA = ""] = a.split("."), [wholeB, partB = ""] = b.split(".");
-  if (wholeA.length !== wholeB.length) return wholeA.length - wholeB.length;
-  if (wholeA !== wholeB) return wholeA < wholeB ? -1 : 1;
-  const length = Math.max(partA.length, partB.length);
-  const [x, y] = [partA.padEnd(length, "0"), partB.padEnd(length, "0")];
-  return x === y ? 0 : x < y ? -1 : 1;
-}
-
-function duration(ms) {
-  const seconds = Math.max(0, ms) / 1000;
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
-  if (seconds < 120) return `${Math.round(seconds)} s`;
-  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172_800) return `${Math.round(seconds / 3_600)} h`;
-  return `${Math.round(seconds / 86_400)} days`;
-}
-
-function count(number) {
-  return number == null ? "–" : Math.round(number).toLocaleString("en");
-}
-
 // ---- Theme -------------------------------------------------------------------------------------
 
 const darkQuery = matchMedia("(prefers-color-scheme: dark)");
@@ -86,6 +63,7 @@ function showTheme() {
   by("theme").setAttribute("aria-pressed", String(isDark()));
   chart.restyle();
   book.restyle();
+  options.restyle();
 }
 
 // ---- Prices ------------------------------------------------------------------------------------
@@ -443,6 +421,7 @@ function connect() {
     say({ op: "subscribe", id: PRICES, channel: "latest", ...(resume && { resume }) });
     subscribeCandles();
     book.subscribe();
+    options.subscribe();
   });
   opened.addEventListener("message", (event) => { if (opened === socket) take(JSON.parse(event.data)); });
   opened.addEventListener("close", (event) => { if (opened === socket) lost(event.reason); });
@@ -466,8 +445,11 @@ function take(message) {
       setConnection("live");
       if (message.id === PRICES) { message.rows.forEach(takePrice); draw(); }
       else if (message.id === candleId) takeCandles(message.rows);
-      else book.take(message);
+      else { book.take(message); options.take(message); }
       if (message.resume) tokens.set(message.id, message.resume);
+      break;
+    case "error":
+      options.refused(message);
       break;
     case "gone":
       tokens.delete(message.id);
@@ -478,6 +460,7 @@ function take(message) {
       clockSkew = Date.parse(message.time) - Date.now();
       for (const channel of message.channels) {
         if (channel.channel === "latest") tokens.set(PRICES, channel.resume);
+        else if (channel.channel === "options") options.heartbeat(channel);
         else if (channel.channel !== "candles") book.heartbeat(channel);
         else if (channel.interval === view.interval && tokens.has(candleId)) tokens.set(candleId, channel.resume);
       }
@@ -632,12 +615,34 @@ function showBanner() {
   setText(by("age"), age == null ? "" : `newest price ${duration(age)} old`);
 }
 
-// A pair in the address, as BASE-QUOTE@EXCHANGE after the #, is chosen at once: also one that has a book and no price.
-function chooseByAddress() {
+// ---- The address -------------------------------------------------------------------------------
+
+// After the #: "options", with a market and an expiry if they are chosen, or a pair as BASE-QUOTE@EXCHANGE.
+// A pair is chosen at once, also one that has a book and no price.
+function followAddress() {
   let text = "";
   try { text = decodeURIComponent(location.hash); } catch { /* Not an address of this page. */ }
+  const place = /^#options(?:\/(.*))?$/.exec(text);
+  showView(place ? "options" : "markets");
+  if (place) return options.show(place[1] ?? "");
+  options.hide();
   const [, base, quote, exchange] = /^#(.+)-([^-@]+)@([^@]+)$/.exec(text) ?? [];
   if (exchange) choose({ base, quote, exchange }, false);
+}
+
+function showView(name) {
+  for (const view of ["markets", "options"]) {
+    by(`${view}-view`).hidden = view !== name;
+    if (view === name) by(`to-${view}`).setAttribute("aria-current", "page");
+    else by(`to-${view}`).removeAttribute("aria-current");
+  }
+  setText(by("skip"), name === "options" ? "Skip to the chain" : "Skip to prices");
+}
+
+// The address keeps the choice, so it does not follow this link.
+function skip(event) {
+  event.preventDefault();
+  by(by("options-view").hidden ? "prices" : "chain").focus();
 }
 
 // ---- Start -------------------------------------------------------------------------------------
@@ -671,11 +676,14 @@ setInterval(() => {
   if (view.sort === "age" || view.sort === "price" || view.sort === "volume") { structure = true; draw(); }
   if (socket && lastHeard && Date.now() - lastHeard > SILENCE_MS) { const dead = socket; lost("silence"); dead.close(); }
   showBanner();
+  options.tick();
 }, 1_000);
+by("skip").addEventListener("click", skip);
 const book = createBook({ say, announce, tokens, newId });
+const options = createOptions({ say, announce, tokens, newId, now, isConnected: () => by("connection").dataset.state === "live" });
 showTheme();
 drawCandles();
-chooseByAddress();
-addEventListener("hashchange", chooseByAddress);
+followAddress();
+addEventListener("hashchange", followAddress);
 connect();
 lookAtHealth();

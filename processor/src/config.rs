@@ -24,7 +24,10 @@ pub use ::cli::kafka::{Kafka, SchemaRegistry};
 pub use http::{Http, read_token};
 pub use migrate::MigrateCommand;
 pub use pairs::{ChangePairs, Pairs};
-pub use query::{BookQuery, CandlesQuery, Format, Query, Server, Source, SpreadsQuery};
+pub use query::{
+    BookQuery, CandlesQuery, ChainQuery, Format, OptionQuery, Query, Server, Source, SpreadsQuery,
+    SurfaceQuery,
+};
 pub use reset::ResetCommand;
 
 use crate::api::{HistoryUrl, stream};
@@ -248,8 +251,9 @@ pub struct Compute {
     /// the last record of each key, in the order of keys.
     #[arg(long, env = "CHANGES")]
     pub changes: bool,
-    /// A capture with recorded listings. A warning counts the pairs of the files that it does not
-    /// list; the output is the same without it.
+    /// A capture with recorded listings. Each listed option, future and perpetual has a row of
+    /// `options` or `derivatives`, with its contract size and tick size; all other output is the same
+    /// without it. A warning counts the pairs of the files that it does not list.
     #[arg(long, env = "LISTING", value_name = "FILE")]
     pub listing: Option<PathBuf>,
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use schemas::avro::{self, Reader, Record};
+use schemas::topic::Topic;
 use schemas::{
-    Basis, Book, CandleKey, Codec, Kind, LatestPrice, PairKey, Spread, SpreadKey, Timestamp,
-    TopOfBook,
+    Basis, Book, CandleKey, Codec, Derivative, Kind, LatestPrice, OptionMinute, OptionMinuteKey,
+    OptionState, PairKey, Spread, SpreadKey, Timestamp, TopOfBook,
 };
 use streams::{Layout, Retention};
 
@@ -59,6 +60,16 @@ pub fn books(codec: &Arc<Codec>, topic: String) -> Layout<Book> {
     records_by_pair(codec, topic)
 }
 
+/// The newest ticker of each option, with the facts of the instrument.
+pub fn options(codec: &Arc<Codec>, topic: String) -> Layout<OptionState> {
+    records_by_pair(codec, topic)
+}
+
+/// The newest ticker of each future and perpetual, with the facts of the instrument.
+pub fn derivatives(codec: &Arc<Codec>, topic: String) -> Layout<Derivative> {
+    records_by_pair(codec, topic)
+}
+
 /// The state of each exchange's feed.
 pub fn feeds(codec: &Arc<Codec>, topic: String) -> Layout<FeedState> {
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
@@ -109,21 +120,36 @@ pub fn candles(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<W
 /// Spreads of one interval by segment, pair and time; `prefix` is that of the topics' names. A store
 /// keeps a window as long as its topic does.
 pub fn spreads(codec: &Arc<Codec>, interval: Interval, prefix: &str) -> Layout<Spread> {
-    let topic = interval.spreads_topic();
+    windows::<SpreadKey, _>(codec, interval, interval.spreads_topic(), prefix)
+}
+
+/// The last ticker of each option and minute by segment, pair and time; `prefix` is that of the
+/// topics' names. A store keeps a minute as long as its topic does.
+pub fn option_minutes(codec: &Arc<Codec>, prefix: &str) -> Layout<OptionMinute> {
+    windows::<OptionMinuteKey, _>(codec, Interval::Minute, Topic::Options1m, prefix)
+}
+
+/// Windows of a topic whose keys are a pair and a time.
+fn windows<K: Record, V: Record + 'static>(
+    codec: &Arc<Codec>,
+    interval: Interval,
+    topic: Topic,
+    prefix: &str,
+) -> Layout<V> {
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
-    let encode = move |spread: &Spread, out: &mut Vec<u8>| writer.encode(spread, out);
+    let encode = move |window: &V, out: &mut Vec<u8>| writer.encode(window, out);
     let decode = move |bytes: &[u8]| reader.decode(bytes).map_err(text);
     let (writer, reader) = (Arc::clone(codec), Arc::clone(codec));
     let layout = Layout::new(topic.name(prefix), encode, decode).with_keys(
         move |key, out| {
-            let (pair, time) = read_spread_key(key).ok_or("not a key of spreads")?;
-            writer.header(Kind::SpreadKey, out);
+            let (pair, time) = read_spread_key(key).ok_or("not the key of a window")?;
+            writer.header(K::KIND, out);
             out.extend_from_slice(pair);
             avro::long(out, time.0);
             Ok(())
         },
         move |key, out| {
-            let body = reader.body::<SpreadKey>(key).map_err(text)?;
+            let body = reader.body::<K>(key).map_err(text)?;
             let mut rest = Reader::new(&body);
             // The pair has the same bytes in both; the body is one whole key.
             for _ in 0..3 {

@@ -9,6 +9,9 @@
 //!
 //! topic  spread  header | base | quote | exchange | open_time          (Avro SpreadKey)
 //! store  spread  n n n n n n | base | quote | exchange | t t t t t t t t
+//!
+//! topic  option  header | base | quote | exchange | open_time          (Avro OptionMinuteKey)
+//! store  option  as that of spreads
 //! ```
 //!
 //! `b` is 0 for TRADE and 1 for TICKER. `t` is `open_time` big-endian with its sign bit flipped, so
@@ -21,7 +24,7 @@
 
 use schemas::avro::{self, Reader, Record};
 use schemas::topic::{Cleanup, Topic};
-use schemas::{Basis, CandleKey, Codec, Kind, PairKey, SpreadKey, Timestamp};
+use schemas::{Basis, CandleKey, Codec, Kind, OptionMinuteKey, PairKey, SpreadKey, Timestamp};
 use streams::Retention;
 
 use crate::interval::Interval;
@@ -192,6 +195,17 @@ pub fn typed_spread_key(key: &[u8]) -> Option<SpreadKey> {
     Some(SpreadKey { pair: read_pair(pair)?, open_time })
 }
 
+/// Appends the store key of an option's minute, which has the form of a key of spreads.
+pub fn option_minute_key(pair: &[u8], open_time: Timestamp, out: &mut Vec<u8>) {
+    spread_key(Interval::Minute, pair, open_time, out);
+}
+
+/// The typed key of the store key of an option's minute.
+pub fn typed_option_minute_key(key: &[u8]) -> Option<OptionMinuteKey> {
+    let (pair, open_time) = read_spread_key(key)?;
+    Some(OptionMinuteKey { pair: read_pair(pair)?, open_time })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -262,6 +276,7 @@ mod tests {
         fn arbitrary_keys_never_panic(bytes: Vec<u8>) {
             let _ = typed_candle_key(&bytes);
             let _ = typed_spread_key(&bytes);
+            let _ = typed_option_minute_key(&bytes);
         }
     }
 }

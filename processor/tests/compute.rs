@@ -127,7 +127,51 @@ fn everything(folder: &Path) -> Result<Vec<PathBuf>> {
     let captures = [COINBASE, BINANCE, DERIBIT, BITSTAMP].into_iter().map(recordings::path);
     let mut files = captures.collect::<Result<Vec<_>>>()?;
     files.push(written(folder, "trades.jsonl", trades)?.into());
+    files.push(written(folder, "perpetual.jsonl", perpetual(start)?)?.into());
     Ok(files)
+}
+
+/// Two tickers of a perpetual, which the recordings do not have.
+fn perpetual(start: i64) -> Result<String> {
+    let line = |at: i64| -> Result<String> {
+        let data = serde_json::json!({
+            "instrument_name": "BTC-PERPETUAL", "timestamp": at, "state": "open", "mark_price": 29932.79,
+            "last_price": 29931.0, "index_price": 29930.44, "current_funding": 0.0, "funding_8h": -0.00001,
+        });
+        let params = serde_json::json!({"channel": "ticker.BTC-PERPETUAL.100ms", "data": data});
+        let frame =
+            serde_json::json!({"jsonrpc": "2.0", "method": "subscription", "params": params});
+        let line = serde_json::json!({
+            "at_us": at * 1000, "venue": "deribit", "kind": "frame", "url": null, "raw": frame.to_string(),
+        });
+        Ok(format!("{line}\n"))
+    };
+    Ok([line(start)?, line(start + 1_000)?].concat())
+}
+
+#[test]
+fn a_perpetual_is_a_derivative_with_its_funding() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = written(folder.path(), "perpetual.jsonl", perpetual(1_700_000_000_000)?)?;
+    let (rows, _) = printed(&["compute", &path, "--print", "derivatives"])?;
+    let [row] = &rows[..] else { anyhow::bail!("{rows:?}") };
+    let key = serde_json::json!({"base": "BTC-PERPETUAL", "quote": "USD", "exchange": "deribit"});
+    assert_eq!(row["key"], key);
+    for (field, expected) in [
+        ("class", "PERPETUAL"),
+        ("currency", "BTC"),
+        ("state", "OPEN"),
+        ("mark_price", "29932.79"),
+        ("current_funding", "0"),
+        ("funding_8h", "-0.00001"),
+    ] {
+        assert_eq!(row["value"][field], expected, "{field}");
+    }
+    assert_eq!(row["value"]["event_time"], 1_700_000_001_000_i64);
+    for field in ["expiry_time", "tick_size", "bid", "open_interest", "closed_at"] {
+        assert_eq!(row["value"].get(field), Some(&Value::Null), "{field}");
+    }
+    Ok(())
 }
 
 fn computed(
@@ -320,7 +364,7 @@ fn standard_input_holds_trades_and_no_capture() -> Result<()> {
 }
 
 #[test]
-fn a_listing_changes_no_record_and_shows_pairs_that_it_has_not() -> Result<()> {
+fn a_listing_changes_no_price_and_shows_pairs_that_it_has_not() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let latest = |name: &str, listing: Option<&str>| {
         let (path, mut arguments) = (data(name)?, vec!["compute", "--print", "latest"]);
@@ -423,15 +467,18 @@ fn quotes_and_books_of_a_recording_are_printed() -> Result<()> {
     }
     assert_eq!(last[0]["value"]["proof"], "NONE");
     let books = rows("books", &["--changes"])?;
-    let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+    let mut times: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for row in &books {
         let [bids, asks] = ["bids", "asks"].map(|side| row["value"][side].as_array());
         assert!(bids.zip(asks).is_some_and(|(bids, asks)| bids.len() <= 25 && asks.len() <= 25));
         let at = row["value"]["received_at"].as_i64().context("received_at")?;
-        if let Some(before) = newest.insert(row["key"].to_string(), at) {
-            assert!(at - before >= 1_000, "{row}");
-        }
+        times.entry(row["key"].to_string()).or_default().push(at);
     }
-    assert_eq!(newest.len(), 10);
+    assert_eq!(times.len(), 10);
+    for (key, times) in times {
+        // The last levels are those of the end.
+        let apart = |pair: &[i64]| pair[1] - pair[0] >= 1_000;
+        assert!(times[..times.len() - 1].windows(2).all(apart), "{key}: {times:?}");
+    }
     Ok(())
 }

@@ -18,10 +18,10 @@ use processor::operators::Seen;
 use processor::topology::{Named, topology};
 use schemas::topic::Topic;
 use schemas::{
-    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairChange,
-    PairKey, TakerSide, Timestamp,
+    Basis, Candle, CandleKey, Codec, Decimal, FeedMark, LatestPrice, MarketEvent, PairKey,
+    TakerSide, Timestamp,
 };
-use script::{EPOCH, Outcome, clock, pair, time};
+use script::{EPOCH, Outcome, change, clock, pair, time};
 use streams::{Driver, SinkRecord};
 
 test_each_file::test_each_path! { in "processor/tests/candles" as candles => run }
@@ -162,14 +162,6 @@ impl Script {
         }
         let key: CandleKey = self.codec.decode(key)?;
         Ok(format!("{} {} {} deleted", key.pair, key.basis.as_str(), clock(key.open_time)))
-    }
-}
-
-fn change(text: &str) -> Outcome<PairChange> {
-    match text {
-        "ended" => Ok(PairChange::Ended),
-        "reset" => Ok(PairChange::Reset),
-        other => Err(format!("change={other}").into()),
     }
 }
 

@@ -8,6 +8,7 @@
 //! quote PAIR t=TIME [bid=PRICE[xSIZE]] [ask=PRICE[xSIZE]]    a side that is not named is empty; SIZE is 1
 //! lost PAIR t=TIME reason=WORD                             the book was last in sync at that time
 //! gap PAIR gap=FROM..UNTIL reason=WORD                     the book was out of sync
+//! change PAIR t=TIME change=ended|reset                    the pair itself changes
 //! carrier PAIR from=TIME feed=NAME                         the book comes over that connection
 //! mark EXCHANGE t=TIME [from=TIME] [gap=FROM..UNTIL] [feed=NAME]   the feed is healthy up to `t`
 //! ```
@@ -25,7 +26,7 @@ use schemas::topic::Topic;
 use schemas::{
     Codec, Decimal, FeedMark, PairKey, Part, Proof, Quote, Spread, SpreadKey, Timestamp, TopOfBook,
 };
-use script::{EPOCH, Outcome, clock, pair, time};
+use script::{EPOCH, Outcome, change, clock, pair, time};
 use streams::{Driver, SinkRecord};
 
 test_each_file::test_each_path! { in "processor/tests/quotes" as quotes => run }
@@ -89,12 +90,14 @@ impl Script {
         let feed = args.take_key("feed");
         let of_pair = !key.base.is_empty();
         let of_connection = feed.map(|_| Part::Connection);
+        let change = args.take_key("change").map(change).transpose()?;
         let mark = FeedMark {
             gap_from: gap.map(|(from, _)| Timestamp(from)),
             gap_until: gap.map(|(_, until)| Timestamp(until)),
             healthy_from: from.map(Timestamp),
             reason: args.take_key("reason").unwrap_or_default().into(),
-            part: if of_pair { Some(Part::Book) } else { of_connection },
+            part: if of_pair { change.is_none().then_some(Part::Book) } else { of_connection },
+            change,
             ..FeedMark::healthy(feed.unwrap_or("1"), Timestamp(at), Timestamp(at))
         };
         self.pipe(key, &mark, at)
@@ -117,7 +120,14 @@ impl Script {
     }
 
     fn show(&self, topic: Topic, record: &SinkRecord) -> Outcome {
-        let value = record.value.as_deref().ok_or("nothing of quotes is deleted")?;
+        let Some(value) = record.value.as_deref() else {
+            return Ok(if topic == Topic::TopOfBook {
+                format!("{} deleted", self.codec.decode::<PairKey>(&record.key)?)
+            } else {
+                let key: SpreadKey = self.codec.decode(&record.key)?;
+                format!("{} {} deleted", key.pair, clock(key.open_time))
+            });
+        };
         if topic == Topic::TopOfBook {
             let top: TopOfBook = self.codec.decode(value)?;
             return Ok(show_top(&self.codec.decode(&record.key)?, &top));
@@ -213,7 +223,7 @@ impl Runner for Script {
                 let exchange = args.next_pos().ok_or("EXCHANGE")?.to_owned();
                 self.mark(&mut args, &PairKey::feed(exchange))?
             }
-            "lost" | "gap" | "carrier" => {
+            "lost" | "gap" | "carrier" | "change" => {
                 let pair = pair(args.next_pos().ok_or("BASE-QUOTE@EXCHANGE")?)?;
                 self.mark(&mut args, &pair)?
             }

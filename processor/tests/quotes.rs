@@ -15,7 +15,8 @@ use quote_fold::Fold;
 use schemas::avro::Record;
 use schemas::topic::Topic;
 use schemas::{
-    Codec, Decimal, FeedMark, PairKey, Part, Proof, Quote, Spread, SpreadKey, Timestamp, TopOfBook,
+    Codec, Decimal, FeedMark, PairChange, PairKey, Part, Proof, Quote, Spread, SpreadKey,
+    Timestamp, TopOfBook,
 };
 use streams::{Driver, SinkRecord};
 
@@ -222,7 +223,7 @@ fn folded(steps: &[Step]) -> Fold {
     for step in steps {
         match step {
             Step::Quote { pair: number, quote } => fold.quote(&pair(*number), quote),
-            Step::Lost { pair: number, at } => fold.lost(&pair(*number), *at),
+            Step::Lost { pair: number, at } => fold.lost(&pair(*number), *at, *at),
             Step::Gap { pair: number, from, until } => fold.gap(&pair(*number), *from, *until),
             Step::Clock { from, until } => fold.clock(*from, *until),
             Step::Commit | Step::Flush | Step::Crash | Step::LoseDisk => {}
@@ -265,9 +266,14 @@ prop_compose! {
             None, Some(Part::Connection), Some(Part::Trades), Some(Part::Book), Some(Part::Book),
         ]),
         feed in "[ab]", missing in prop::option::weighted(0.1, 0i64..3),
+        change in prop_oneof![
+            8 => Just(None), 1 => Just(Some(PairChange::Ended)), 1 => Just(Some(PairChange::Reset)),
+        ],
     ) -> FeedMark {
+        // A change says nothing else.
+        let (part, gap) = if change.is_some() { (None, None) } else { (part, gap) };
         FeedMark {
-            healthy_from, part, missing,
+            healthy_from, part, missing, change,
             gap_from: gap.map(|(a, b)| a.min(b)),
             gap_until: gap.map(|(a, b)| a.max(b)),
             ..FeedMark::healthy(feed, healthy_until, Timestamp(WRITTEN))

@@ -100,6 +100,7 @@ prop_compose! {
         MarketEvent {
             price, size, trade_id, sequence, taker_side, base_volume_24h, quote_volume_24h,
             volume_source: VolumeSource::Exchange, event_time, received_at, basis,
+            ..MarketEvent::sample(price, event_time)
         }
     }
 }

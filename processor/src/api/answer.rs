@@ -219,7 +219,11 @@ impl Representation {
             writer.serialize(row).map_err(|error| Refusal::broken(&error))?;
         }
         let body = writer.into_inner().map_err(|error| Refusal::broken(&error))?;
-        Ok(Self { format: MediaType::Csv, body: body.into(), headers: Vec::new() })
+        Ok(Self::csv_text(body))
+    }
+
+    pub(super) fn csv_text(text: Vec<u8>) -> Self {
+        Self { format: MediaType::Csv, body: text.into(), headers: Vec::new() }
     }
 
     pub(super) fn arrow(stream: Vec<u8>) -> Self {

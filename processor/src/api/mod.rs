@@ -5,6 +5,7 @@
 //!                                          └─► stream/  changes over WebSocket and server-sent events
 //!
 //! params   the parameters of a request        extent   the age of an answer
+//! columns  a record as JSON, CSV and Arrow    cursor   the place of the next page
 //! answer   JSON, CSV, Arrow or 304            error    the reason of a refusal
 //! history  older candles from PostgreSQL      budget   the memory that readers hold
 //! ```
@@ -18,7 +19,9 @@ mod book_reads;
 mod book_rows;
 mod budget;
 mod clock;
+mod columns;
 mod connections;
+mod cursor;
 mod error;
 mod exchange_cache;
 mod extent;
@@ -26,6 +29,9 @@ mod guard;
 mod history;
 mod metrics;
 mod openapi;
+mod option_filter;
+mod option_reads;
+mod option_rows;
 mod page;
 mod pair_store;
 mod params;

@@ -79,13 +79,22 @@ impl<'a> PairStore<'a> {
         Ok(found)
     }
 
+    /// Gives every pair whose store key begins with `prefix`, and its value, in key order.
+    pub(super) fn visit_values<V: Record>(
+        &self,
+        prefix: &[u8],
+        mut each: impl FnMut(PairKey, V),
+    ) -> Result<()> {
+        self.visit(prefix, |pair, value| {
+            each(pair, self.decode(value)?);
+            Ok(())
+        })
+    }
+
     /// The values of the pairs whose store keys begin with `prefix`, in key order.
     pub(super) fn values<V: Record>(&self, prefix: &[u8]) -> Result<Vec<(PairKey, V)>> {
         let mut found = Vec::new();
-        self.visit(prefix, |pair, value| {
-            found.push((pair, self.decode(value)?));
-            Ok(())
-        })?;
+        self.visit_values(prefix, |pair, value| found.push((pair, value)))?;
         Ok(found)
     }
 }

@@ -19,7 +19,10 @@ use super::error::{Refusal, Result};
 use super::guard::{AccessPolicy, Guard, MAX_BODY, allowed, in_time};
 use super::metrics::{RouteMetrics, watch};
 use super::read_service::ReadService;
-use super::reads::{bases, book, candles, exchanges, latest, quotes, spreads};
+use super::reads::{
+    bases, book, candles, derivatives, exchanges, latest, option_history, options, quotes, spreads,
+    surface,
+};
 use super::{openapi, page};
 
 /// The size from which an answer is compressed: a smaller one fits in one packet.
@@ -62,13 +65,18 @@ pub fn router(
 }
 
 /// The reads. A test compares them with `openapi.json`.
-pub(super) fn reads() -> [(&'static str, MethodRouter<ReadService>); 9] {
+pub(super) fn reads() -> [(&'static str, MethodRouter<ReadService>); 14] {
     [
         ("/v1/latest", get(latest::one).post(latest::many)),
         ("/v1/candles", get(candles::candles)),
         ("/v1/quotes", get(quotes::one).post(quotes::many)),
         ("/v1/book", get(book::book)),
         ("/v1/spreads", get(spreads::spreads)),
+        ("/v1/options", get(options::options)),
+        ("/v1/options/{instrument}", get(options::one)),
+        ("/v1/options/{instrument}/history", get(option_history::history)),
+        ("/v1/surface", get(surface::surface)),
+        ("/v1/derivatives", get(derivatives::derivatives)),
         ("/v1/exchanges", get(exchanges::exchanges)),
         ("/v1/exchanges/{exchange}/pairs", get(exchanges::pairs)),
         ("/v1/bases/{base}", get(bases::base)),

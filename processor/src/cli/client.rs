@@ -61,6 +61,21 @@ impl ApiClient {
         self.answer(self.http.get(format!("{}{path}", self.url)).query(query), format)
     }
 
+    /// [`Self::get`]; `None` when the server answers that it does not have it.
+    pub(super) fn find(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        format: Format,
+    ) -> Result<Option<ApiAnswer>> {
+        let request = self.http.get(format!("{}{path}", self.url)).query(query);
+        let response = self.send(request.header(ACCEPT, accepted(format)))?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        answer(response).map(Some)
+    }
+
     pub(super) fn post(&self, path: &str, body: &Value, format: Format) -> Result<ApiAnswer> {
         self.answer(self.http.post(format!("{}{path}", self.url)).json(body), format)
     }
@@ -82,19 +97,25 @@ impl ApiClient {
     }
 
     fn answer(&self, request: RequestBuilder, format: Format) -> Result<ApiAnswer> {
-        let accept = if format == Format::Csv { "text/csv" } else { "application/json" };
-        let response = self.send(request.header(ACCEPT, accept))?;
-        let status = response.status();
-        let header = |name: &str| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
-        let (next_cursor, positions) = (header("next-cursor"), header("positions"));
-        let body = response.text()?;
-        if status.is_success() {
-            return Ok(ApiAnswer { body, next_cursor, positions });
-        }
-        Err(refused(status, &body))
+        answer(self.send(request.header(ACCEPT, accepted(format)))?)
     }
+}
+
+const fn accepted(format: Format) -> &'static str {
+    if matches!(format, Format::Csv) { "text/csv" } else { "application/json" }
+}
+
+fn answer(response: Response) -> Result<ApiAnswer> {
+    let status = response.status();
+    let header = |name: &str| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let (next_cursor, positions) = (header("next-cursor"), header("positions"));
+    let body = response.text()?;
+    if status.is_success() {
+        return Ok(ApiAnswer { body, next_cursor, positions });
+    }
+    Err(refused(status, &body))
 }
 
 /// The server's reason for refusing a request.

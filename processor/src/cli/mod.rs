@@ -3,6 +3,7 @@
 mod book;
 mod client;
 mod events;
+mod options;
 mod pages;
 pub mod pairs;
 mod screen;
@@ -67,6 +68,9 @@ pub fn run(query: &Query, out: &mut impl Write) -> Result<()> {
         Query::Quotes { pairs, source } => many("/v1/quotes", &QUOTES, pairs, source, out),
         Query::Book(wanted) => book::run(wanted, out),
         Query::Spreads(wanted) => spreads(wanted, out),
+        Query::Chain(wanted) => options::chain(wanted, out),
+        Query::Instrument(wanted) => options::option(wanted, out),
+        Query::Surface(wanted) => options::surface(wanted, out),
         Query::Exchanges { source } => exchanges(source, out),
     }
 }

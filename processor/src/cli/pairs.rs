@@ -1,8 +1,9 @@
-//! `processor pairs`: a record in the log that ends a pair, or sets one back whose clock ran ahead.
+//! `processor pairs`: records in the log that end a pair, or set one back whose clock ran ahead.
 //!
-//! The record is a mark whose key is the pair. It goes to the pair's partition, which a member or a
-//! view knows, because the writers chose it. Members apply the mark when they process it, so a
-//! replay of the log does the same.
+//! A record is a mark whose key is the pair. One goes to `events` and one to `quotes`, as far as the
+//! server knows prices and quotes of the pair, each to the pair's partition, which the server knows,
+//! because the writers chose it. Members apply a mark when they process it, so a replay of the log does
+//! the same.
 
 use std::io::Write;
 
@@ -29,11 +30,12 @@ pub fn run(
     let at = config.at.unwrap_or(now);
     ensure!(at <= now, "--at {at} is in the future: it is {now} here");
     let client = ApiClient::new(&config.server)?;
-    let found: Vec<(&PairKey, i32)> = config
-        .pairs
-        .iter()
-        .map(|pair| Ok((pair, find(&client, pair, (change, at), out)?)))
-        .collect::<Result<_>>()?;
+    let mut found = Vec::new();
+    for pair in &config.pairs {
+        for source in find(&client, pair, (change, at), out)? {
+            found.push((pair, source));
+        }
+    }
     if !config.yes {
         writeln!(out, "not written: add --yes to write the records")?;
         return Ok(());
@@ -41,52 +43,80 @@ pub fn run(
     let prefix = &config.kafka.topic_prefix;
     let codec = config.registry.client()?.codec(prefix)?;
     let value = codec.to_bytes(&FeedMark::of_pair(change, FEED, at, now));
-    let records: Vec<NewRecord> = found
-        .iter()
-        .map(|(pair, partition)| NewRecord {
-            partition: *partition,
-            key: codec.to_bytes(*pair),
-            value: value.clone(),
-        })
-        .collect();
-    let topic = Topic::Events.name(config.input_prefix.as_ref().unwrap_or(prefix));
     let settings = Setting::pairs(&config.kafka.settings);
-    write_records(&config.kafka.bootstrap_servers, &settings, &topic, &records)?;
-    writeln!(out, "written to {topic}: {}", records.len())?;
+    for topic in [Topic::Events, Topic::Quotes] {
+        let of = found.iter().filter(|(_, source)| source.topic == topic);
+        let records: Vec<NewRecord> = of
+            .map(|(pair, source)| NewRecord {
+                partition: source.partition,
+                key: codec.to_bytes(*pair),
+                value: value.clone(),
+            })
+            .collect();
+        if records.is_empty() {
+            continue;
+        }
+        let topic = topic.name(config.input_prefix.as_ref().unwrap_or(prefix));
+        write_records(&config.kafka.bootstrap_servers, &settings, &topic, &records)?;
+        writeln!(out, "written to {topic}: {}", records.len())?;
+    }
     Ok(())
 }
 
-/// Prints the pair's newest price and the change; returns its partition.
+/// A topic with records of a pair, and the pair's partition of it.
+struct Source {
+    topic: Topic,
+    partition: i32,
+}
+
+/// Prints the newest price and quote of a pair and the change; returns the topics that have the pair.
 fn find(
     client: &ApiClient,
     pair: &PairKey,
     (change, at): (PairChange, Timestamp),
     out: &mut impl Write,
-) -> Result<i32> {
+) -> Result<Vec<Source>> {
     let parts = [("base", &pair.base), ("quote", &pair.quote), ("exchange", &pair.exchange)];
     let query = parts.map(|(name, part)| (name, part.clone()));
-    let answer = client.get("/v1/latest", &query, Format::Json).with_context(|| {
-        format!(
-            "{pair} was not found: check its name, and set --url to a view, which has all pairs"
-        )
-    })?;
-    let partition = answer.positions.as_deref().and_then(partition).with_context(|| {
-        format!("{pair}: the answer does not say its partition; ask a processor of this version")
-    })?;
-    let latest = answer.json()?;
-    let field = |name: &str| latest[name].as_str().unwrap_or("unknown").to_owned();
-    let (price, time) = (field("price"), field("event_time"));
-    write!(out, "{pair} in partition {partition}: {price} at {time}; ")?;
-    match change {
-        PairChange::Reset => writeln!(out, "prices and candles newer than {at} are deleted")?,
-        PairChange::Ended => writeln!(out, "it ended at {at}")?,
+    let mut sources = Vec::new();
+    for (route, store, topic) in [
+        ("/v1/latest", Topic::Latest, Topic::Events),
+        ("/v1/quotes", Topic::TopOfBook, Topic::Quotes),
+    ] {
+        let Some(answer) = client.find(route, &query, Format::Json)? else { continue };
+        let positions = answer.positions.as_deref();
+        let partition = positions.and_then(|one| partition(one, store)).with_context(|| {
+            format!(
+                "{pair}: the answer of {route} does not say its partition; ask a processor of this \
+                 version"
+            )
+        })?;
+        let row = answer.json()?;
+        let field = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
+        let time = field("event_time");
+        let (what, newest, concerns) = if topic == Topic::Events {
+            ("price", field("price"), "prices and candles")
+        } else {
+            ("quote", format!("{} / {}", field("bid"), field("ask")), "quotes and spreads")
+        };
+        write!(out, "{pair}, {what} in partition {partition}: {newest} at {time}; ")?;
+        match change {
+            PairChange::Reset => writeln!(out, "{concerns} newer than {at} are deleted")?,
+            PairChange::Ended => writeln!(out, "it ended at {at}")?,
+        }
+        sources.push(Source { topic, partition });
     }
-    Ok(partition)
+    ensure!(
+        !sources.is_empty(),
+        "{pair} was not found: the server has neither a price nor a quote of it: check its name, and \
+         set --url to a view, which has all pairs"
+    );
+    Ok(sources)
 }
 
-/// The partition in a `positions` header of the newest price.
-fn partition(positions: &str) -> Option<i32> {
-    let place = positions.strip_prefix(store_name(Topic::Latest))?.strip_prefix('/')?;
+/// The partition in a `positions` header of a read of one pair of a store.
+fn partition(positions: &str, store: Topic) -> Option<i32> {
+    let place = positions.strip_prefix(store_name(store))?.strip_prefix('/')?;
     place.split_once('=')?.0.parse().ok()
 }
 
@@ -96,9 +126,10 @@ mod tests {
 
     #[test]
     fn the_partition_is_the_one_that_was_read() {
-        assert_eq!(partition("latest/3=42"), Some(3));
+        assert_eq!(partition("latest/3=42", Topic::Latest), Some(3));
+        assert_eq!(partition("top_of_book/5=42", Topic::TopOfBook), Some(5));
         for text in ["", "latest", "latest/x=1", "latest/3", "ohlc_1m/3=42"] {
-            assert_eq!(partition(text), None, "{text}");
+            assert_eq!(partition(text, Topic::Latest), None, "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use schemas::{Basis, Candle, CandleKey, Status};
 use venues::pipeline::Output;
 use venues::recording;
@@ -32,7 +32,7 @@ pub struct CandlesOptions {
 /// # Errors
 /// Those of [`run`](super::run), and a line that cannot be read.
 pub fn candles(files: &[PathBuf], options: CandlesOptions, out: &mut impl Write) -> Result<()> {
-    let mut computation = Computation::new(COMMIT_EVERY)?;
+    let mut computation = Computation::new(COMMIT_EVERY, Vec::new())?;
     let mut check = |output: &Output| match output {
         Output::DeadLetter(letter) => {
             ensure!(
@@ -45,7 +45,8 @@ pub fn candles(files: &[PathBuf], options: CandlesOptions, out: &mut impl Write)
         _ => Ok(()),
     };
     feed(files, &mut computation, &mut check, &mut |_| Ok(()))?;
-    print(&computation.reader(), options, out)?;
+    let reader = computation.reader().context("the computation has no prices: this is a bug")?;
+    print(&reader, options, out)?;
     computation.warn();
     Ok(())
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use anyhow::Result;
 use schemas::avro::Record;
 use schemas::topic::Topic;
-use schemas::{Codec, PairKey};
+use schemas::{Codec, Instrument, PairKey};
 use streams::dead_letter::{self, cut};
 use streams::record::{Batch, Offset, TaskId, Timestamp};
 use streams::store::{Committed, MemoryStore};
 use streams::task::DeadLetter;
+use streams::topology::SubTopology;
 use streams::{Task, Topology};
 use venues::pipeline::{self, Output};
 
@@ -69,9 +70,11 @@ impl Part {
 pub(super) struct Computation {
     codec: Arc<Codec>,
     topology: Topology,
-    /// In the order of the sub-topologies.
-    parts: Vec<Part>,
+    /// In the order of the sub-topologies; a table has no task that computes.
+    parts: Vec<Option<Part>>,
     commit_every: usize,
+    /// The listed instruments, until the first output tells the time.
+    listed: Vec<(PairKey, Instrument)>,
     /// Lines and frames that could not be read.
     malformed: u64,
     /// Records that the task refused.
@@ -81,13 +84,16 @@ pub(super) struct Computation {
 }
 
 impl Computation {
-    pub(super) fn new(commit_every: usize) -> Result<Self> {
+    /// A computation that begins with the facts of these instruments.
+    pub(super) fn new(commit_every: usize, listed: Vec<(PairKey, Instrument)>) -> Result<Self> {
         let codec = Arc::new(Codec::offline());
         let topology = topology::topology(&codec, "", Topologies::ALL)?;
-        // A table has no task that computes.
-        let computed = topology.sub_topologies().iter().take_while(|one| !one.is_table()).count();
-        let parts = (0..computed).map(|id| Part::new(&topology, id)).collect::<Result<_>>()?;
-        Ok(Self { codec, topology, parts, commit_every, malformed: 0, invalid: 0, late: 0 })
+        let part = |(id, one): (usize, &SubTopology)| {
+            (!one.is_table()).then(|| Part::new(&topology, id)).transpose()
+        };
+        let parts =
+            topology.sub_topologies().iter().enumerate().map(part).collect::<Result<_>>()?;
+        Ok(Self { codec, topology, parts, commit_every, listed, malformed: 0, invalid: 0, late: 0 })
     }
 
     /// Adds an output that was received at a time; commits when enough records wait.
@@ -97,6 +103,10 @@ impl Computation {
         output: &Output,
         take: &mut Take<'_>,
     ) -> Result<()> {
+        // A line that cannot be read has no time.
+        if at.0 > 0 {
+            self.list(at, take)?;
+        }
         match output {
             Output::Event { pair, event } => self.record(Topic::Events, at, pair, event, take),
             Output::Mark { exchange, mark } => {
@@ -109,11 +119,30 @@ impl Computation {
                 self.record(Topic::Quotes, at, &PairKey::feed(*exchange), mark, take)
             }
             Output::Book { pair, book } => self.record(Topic::Books, at, pair, book, take),
+            Output::Ticker { pair, ticker } => {
+                self.record(Topic::OptionTickers, at, pair, &**ticker, take)
+            }
+            Output::Instrument { pair, instrument } => {
+                self.record(Topic::OptionTickers, at, pair, instrument, take)
+            }
+            Output::TickerClock { exchange, mark } => {
+                self.record(Topic::OptionTickers, at, &PairKey::feed(*exchange), mark, take)
+            }
             Output::DeadLetter(letter) => {
                 self.malformed += 1;
                 refused(letter, take)
             }
         }
+    }
+
+    /// Writes the facts of the listed instruments, as a producer does when it begins: as of the first
+    /// output, because the listing may be of another time.
+    fn list(&mut self, at: schemas::Timestamp, take: &mut Take<'_>) -> Result<()> {
+        for (pair, listed) in std::mem::take(&mut self.listed) {
+            let listed = Instrument { event_time: at, received_at: at, ..listed };
+            self.record(Topic::OptionTickers, at, &pair, &listed, take)?;
+        }
+        Ok(())
     }
 
     /// Writes a record of an input topic, and gives it to the task that reads the topic, if one does.
@@ -128,7 +157,7 @@ impl Computation {
         let (key, value) = (self.codec.to_bytes(pair), self.codec.to_bytes(value));
         take(&Written::new(topic.base_name(), &key, Some(&value)))?;
         let of = self.topology.of_source(topic.base_name());
-        let Some(part) = of.and_then(|id| self.parts.get_mut(id.0)) else {
+        let Some(part) = of.and_then(|id| self.parts[id.0].as_mut()) else {
             return Ok(());
         };
         part.batch.push(part.next, Timestamp(at.0), &key, Some(&value));
@@ -138,7 +167,7 @@ impl Computation {
 
     /// Processes all that waits and commits it.
     pub(super) fn commit(&mut self, take: &mut Take<'_>) -> Result<()> {
-        for Part { task, batch, .. } in &mut self.parts {
+        for Part { task, batch, .. } in self.parts.iter_mut().flatten() {
             task.add_records(std::mem::take(batch));
             while task.process()? {}
             let shape = self.topology.sub_topology(task.id().sub_topology);
@@ -164,9 +193,10 @@ impl Computation {
         Ok(())
     }
 
-    /// A reader of candles and prices.
-    pub(super) fn reader(&self) -> StoreReader {
-        StoreReader::of_task(&self.parts[0].task)
+    /// A reader of candles and prices; `None` when prices are not computed.
+    pub(super) fn reader(&self) -> Option<StoreReader> {
+        let prices = self.topology.of_source(Topic::Events.base_name())?;
+        self.parts[prices.0].as_ref().map(|part| StoreReader::of_task(&part.task))
     }
 
     /// Logs how many records are in no candle, if there are any.

@@ -1,7 +1,10 @@
 //! `--listing FILE`: the instruments that the recorded files should have.
 //!
-//! The adapters read every symbol without a listing, so no record depends on it. It shows files that
-//! do not belong together: a capture whose instruments the venue did not list.
+//! Two uses:
+//! - The facts of options, futures and perpetuals are records of `option_tickers`, before all others.
+//!   So each of them has a row, with contract size and tick size, that no name states.
+//! - It shows files that do not belong together: a capture whose instruments the venue did not list.
+//!   The adapters read every symbol without a listing, so no other record depends on it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,15 +13,28 @@ use std::path::Path;
 use anyhow::{Result, anyhow, ensure};
 use cli::lines::{self, Lines};
 use rustc_hash::FxHashSet;
-use schemas::PairKey;
-use venues::pipeline::Output;
-use venues::recording;
+use schemas::{Instrument, PairKey, Timestamp};
+use venues::pipeline::{Output, Pipeline, Produced};
+use venues::{Follow, recording};
+
+/// The time of a listing: that of the first record that follows it.
+const UNKNOWN: Timestamp = Timestamp(0);
+
+/// The record of an instrument.
+fn facts(output: Output) -> Option<(PairKey, Instrument)> {
+    match output {
+        Output::Instrument { pair, instrument } => Some((pair, instrument)),
+        _ => None,
+    }
+}
 
 /// The listed pairs, and the pairs of records that are not among them.
 #[derive(Default)]
 pub(super) struct Listing {
     pairs: FxHashSet<PairKey>,
     exchanges: FxHashSet<&'static str>,
+    /// The instruments that have facts, in the order of the listing.
+    instruments: Vec<(PairKey, Instrument)>,
     unlisted: BTreeSet<PairKey>,
 }
 
@@ -35,6 +51,10 @@ impl Listing {
             let Some((venue, instruments)) = recording::listing(&line) else { continue };
             listing.exchanges.insert(venue.as_str());
             listing.pairs.extend(instruments.iter().filter_map(|one| venue.pair(&one.name).ok()));
+            // As a feed of its own tells them, so that no instrument is absent from the next answer.
+            let mut told = Produced::default();
+            Pipeline::new(venue, "listing", Follow::ALL).listing(&instruments, UNKNOWN, &mut told);
+            listing.instruments.extend(told.outputs.into_iter().filter_map(facts));
         }
         ensure!(
             !listing.pairs.is_empty(),
@@ -44,9 +64,15 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Notes an event or a quote of a pair that is not listed. Exchanges without a listing are not checked.
+    /// The instruments with facts, without a time.
+    pub(super) fn take_instruments(&mut self) -> Vec<(PairKey, Instrument)> {
+        std::mem::take(&mut self.instruments)
+    }
+
+    /// Notes an event, a quote or a ticker of a pair that is not listed. Exchanges without a listing are not checked.
     pub(super) fn check(&mut self, output: &Output) {
-        if let Output::Event { pair, .. } | Output::Quote { pair, .. } = output
+        if let Output::Event { pair, .. } | Output::Quote { pair, .. } | Output::Ticker { pair, .. } =
+            output
             && self.exchanges.contains(&*pair.exchange)
             && !self.pairs.contains(pair)
             && !self.unlisted.contains(pair)

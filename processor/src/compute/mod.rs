@@ -38,7 +38,8 @@ pub struct ComputeOptions {
     pub print: Printed,
     /// Print every record in the order written, instead of the last one of each key.
     pub changes: bool,
-    /// A capture with the listing of the instruments that the files should have.
+    /// A capture with the listing of the instruments that the files should have: their facts enrich
+    /// `options` and `derivatives`.
     pub listing: Option<PathBuf>,
     /// Records between two commits, [`COMMIT_EVERY`] for users.
     pub commit_every: usize,
@@ -50,9 +51,10 @@ pub struct ComputeOptions {
 /// A file that cannot be read, or is neither a capture nor a trade file: with its name and line. A
 /// line that cannot be read in a file that is one of the two is a dead letter.
 pub fn run(files: &[PathBuf], options: &ComputeOptions, out: &mut impl Write) -> Result<()> {
-    let mut computation = Computation::new(options.commit_every)?;
-    let mut printer = Printer::new(options.print, options.changes, out)?;
     let mut listing = options.listing.as_deref().map(Listing::read).transpose()?;
+    let listed = listing.as_mut().map(Listing::take_instruments).unwrap_or_default();
+    let mut computation = Computation::new(options.commit_every, listed)?;
+    let mut printer = Printer::new(options.print, options.changes, out)?;
     let mut check = |output: &Output| {
         if let Some(listing) = &mut listing {
             listing.check(output);

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use anyhow::{Error, Result};
 use schemas::json::{self, RecordJson};
 use schemas::topic::Topic;
-use schemas::{Codec, FeedMark};
+use schemas::{Codec, FeedMark, Kind};
 
 use super::computation::Written;
 use super::marks::{self, MARKS};
@@ -97,12 +97,22 @@ impl<'a, W: Write> Printer<'a, W> {
     fn is_printed(&self, record: &Written<'_>) -> bool {
         match self.printed {
             Printed::Topic(topic) if record.topic == topic.base_name() => {
-                // The marks among the quotes are printed as marks.
-                topic != Topic::Quotes || self.mark(record).is_none()
+                match topic {
+                    // The marks among the quotes are printed as marks.
+                    Topic::Quotes => self.mark(record).is_none(),
+                    // Tickers alone: the facts of instruments are in the tables of options.
+                    Topic::OptionTickers => self.kind(record) == Some(Kind::Ticker),
+                    _ => true,
+                }
             }
             Printed::Topic(_) => false,
             Printed::Marks => self.mark(record).is_some_and(|mark| marks::is_shown(record, &mark)),
         }
+    }
+
+    /// The schema of a record's value.
+    fn kind(&self, record: &Written<'_>) -> Option<Kind> {
+        record.value.and_then(|value| self.codec.own(value)).map(|(kind, _)| kind)
     }
 
     /// The mark in a record.

@@ -10,10 +10,11 @@ use super::{Kafka, SchemaRegistry, Server, topic_prefix};
 /// `processor pairs`.
 #[derive(Debug, Subcommand)]
 pub enum Pairs {
-    /// Set back pairs whose clock, or whose exchange's clock, ran ahead. Prices and candles after a
-    /// time are deleted, and new prices are accepted again.
+    /// Set back pairs whose clock, or whose exchange's clock, ran ahead. Prices, candles, quotes and
+    /// spreads after a time are deleted, and new ones are accepted again.
     Reset(Box<ChangePairs>),
-    /// End pairs: they leave `latest` a week later, unless they trade again.
+    /// End pairs: they leave `latest` and `top_of_book` a week later, unless they are traded or quoted
+    /// again.
     End(Box<ChangePairs>),
 }
 
@@ -32,7 +33,7 @@ pub struct ChangePairs {
     /// Where Kafka is.
     #[command(flatten)]
     pub kafka: Kafka,
-    /// Put before the name of `events` instead of the prefix of every topic, as for `processor
+    /// Put before the names of `events` and `quotes` instead of the prefix of every topic, as for `processor
     /// run`.
     #[arg(long, env = "INPUT_PREFIX", value_parser = topic_prefix)]
     pub input_prefix: Option<String>,

@@ -74,6 +74,13 @@ pub enum Query {
     Book(Box<BookQuery>),
     /// The spreads of a pair over windows of time.
     Spreads(Box<SpreadsQuery>),
+    /// The options of an expiry: calls to the left, strikes, puts to the right.
+    Chain(Box<ChainQuery>),
+    /// The newest ticker of an option, with its facts.
+    #[command(name = "option")]
+    Instrument(Box<OptionQuery>),
+    /// The implied volatilities of a currency by expiry and strike.
+    Surface(Box<SurfaceQuery>),
     /// The exchanges and the health of their feeds.
     Exchanges {
         /// The server and the format.
@@ -154,6 +161,56 @@ pub struct SpreadsQuery {
     /// Without windows that are still open.
     #[arg(long, env = "SPREADS_CLOSED")]
     pub closed: bool,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query chain`.
+#[derive(Args, Clone, Debug)]
+pub struct ChainQuery {
+    /// The currency of the underlying, as in BTC.
+    pub currency: String,
+    /// The day of expiry, as 2026-12-25 or 25DEC26.
+    pub expiry: String,
+    /// The currency of the prices: BTC for those paid in the coin, USDC for linear ones.
+    #[arg(long, env = "CHAIN_QUOTE")]
+    pub quote: Option<String>,
+    /// The lowest strike.
+    #[arg(long, env = "CHAIN_STRIKE_FROM")]
+    pub strike_from: Option<String>,
+    /// The highest strike, inclusive.
+    #[arg(long, env = "CHAIN_STRIKE_TO")]
+    pub strike_to: Option<String>,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query option`.
+#[derive(Args, Clone, Debug)]
+pub struct OptionQuery {
+    /// The venue's name of the option, as in BTC-25DEC26-100000-C.
+    pub instrument: String,
+    /// The venue, if several list the name.
+    #[arg(long, env = "OPTION_EXCHANGE")]
+    pub exchange: Option<String>,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query surface`.
+#[derive(Args, Clone, Debug)]
+pub struct SurfaceQuery {
+    /// The currency of the underlying, as in BTC.
+    pub currency: String,
+    /// One day of expiry, as 2026-12-25 or 25DEC26; all without it.
+    #[arg(long, env = "SURFACE_EXPIRY")]
+    pub expiry: Option<String>,
+    /// The currency of the prices: BTC for those paid in the coin, USDC for linear ones.
+    #[arg(long, env = "SURFACE_QUOTE")]
+    pub quote: Option<String>,
     /// The server and the format.
     #[command(flatten)]
     pub source: Source,

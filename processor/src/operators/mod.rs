@@ -3,9 +3,11 @@
 #![deny(clippy::float_arithmetic)]
 
 mod candles;
+mod ended;
 mod entry;
 mod feed;
 mod latest;
+mod options;
 mod pairs;
 mod quotes;
 mod rules;
@@ -16,6 +18,7 @@ pub use candles::{CandleStores, Candles, Seen, Window, merge, single};
 pub use entry::{Entry, entry};
 pub use feed::{Carrier, Content, FeedState, Gap, STEP_WINDOWS};
 pub use latest::LatestPrices;
+pub use options::{OptionEntry, OptionStores, Options, option_entry};
 pub use pairs::{Pair, PairCache};
 pub use quotes::{QuoteEntry, QuoteStores, Quotes, merge_spreads, quote_entry};
 pub use rules::{REVISION_HORIZON_MS, is_closed};

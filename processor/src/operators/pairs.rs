@@ -70,6 +70,12 @@ impl Pair {
         &self.key
     }
 
+    /// Its base: the name of the instrument where the venue has names.
+    pub fn base(&self) -> &str {
+        // The parts of a key are names, which are text.
+        Reader::new(&self.key).string().unwrap_or_default()
+    }
+
     /// The store key of its exchange's feed.
     pub fn feed(&self) -> &[u8] {
         &self.feed
@@ -168,7 +174,7 @@ mod tests {
             });
             let found = found.unwrap();
             assert_eq!(found.key(), key);
-            assert_eq!(found.exchange(), b"\x10coinbase");
+            assert_eq!((found.base(), found.exchange()), ("BTC", &b"\x10coinbase"[..]));
             assert_eq!(found.feed(), store_keys::pair_key(&PairKey::feed("coinbase")));
         }
         assert_eq!(reads, 1);

@@ -1,11 +1,16 @@
-//! The windows of a pair over a span of time, found by their parents.
+//! The windows of a pair over a span of time, found by their parents, and those after a time.
+
+use std::collections::BTreeSet;
 
 use schemas::Timestamp;
+use streams::store::StoreHandle;
 
 use super::Result;
 use super::feed::Span;
+use super::pairs::AFTER_ALL;
 use super::rules::REVISION_HORIZON_MS;
 use crate::interval::Interval;
+use crate::store_keys;
 
 /// A window of a pair: its interval and its start.
 pub(super) type WindowStart = (Interval, Timestamp);
@@ -42,6 +47,37 @@ pub(super) fn existing(
         .filter(|&at| at >= may_be_open || hours.contains(&Interval::Hour.start(at)));
     found.extend(minutes.map(|start| (Interval::Minute, start)));
     Ok((found, parents))
+}
+
+/// The keys of a pair's windows that begin after a time. `keys` has the pair's keys of a window, one for
+/// each basis, and `time` is the start of the window of a key.
+pub(super) fn keys_after<V: Clone>(
+    table: &StoreHandle<V>,
+    interval: Interval,
+    at: Timestamp,
+    keys: impl Fn(Timestamp) -> Vec<Vec<u8>>,
+    time: impl Fn(&[u8]) -> Option<Timestamp>,
+) -> Result<BTreeSet<Vec<u8>>> {
+    let limit = usize::try_from(store_keys::SEGMENT).unwrap_or_default();
+    let (mut found, mut from) = (BTreeSet::new(), at);
+    // From one segment with windows of any pair to the next.
+    loop {
+        let next = table.range(&store_keys::segment_prefix(interval, from), &AFTER_ALL, 1)?;
+        let Some(start) = next.first().and_then(|(key, _)| time(key)) else {
+            return Ok(found);
+        };
+        let start = store_keys::segment_start(interval, start);
+        let end = store_keys::segment_end(interval, start);
+        let first = start.max(Timestamp(at.0.saturating_add(1)));
+        for (from, mut to) in keys(first).into_iter().zip(keys(Timestamp(end.0 - 1))) {
+            to.push(0);
+            if first < end {
+                let windows = table.range(&from, &to, limit)?;
+                found.extend(windows.into_iter().map(|(key, _)| key));
+            }
+        }
+        from = end;
+    }
 }
 
 /// The starts of the windows over a span, up to the newest event and within the horizon, which

@@ -1,15 +1,20 @@
 //! READ THIS FIRST: the whole computation on one page.
 //!
 //! ```text
-//! events ──► prices   latest, ohlc_1m, ohlc_1h, ohlc_1d, late            tasks 0_n
-//! quotes ──► quotes   top_of_book, spreads_1m, spreads_1h, spreads_1d    tasks 1_n
-//! books  ──► a table that readers use
+//! events          ──► prices    latest, ohlc_1m, ohlc_1h, ohlc_1d, late            tasks 0_n
+//! quotes          ──► quotes    top_of_book, spreads_1m, spreads_1h, spreads_1d    tasks 1_n
+//! books           ──► a table that readers use
+//! option_tickers  ──► options   options, options_1m, derivatives                   tasks 3_n
 //! ```
 //!
-//! Each sub-topology has a page of its own, `topology/prices.rs` and `topology/quotes.rs`. They share
-//! no store. Each store publishes its changes once: the topic that
+//! Tasks are numbered in the order of their sources. Options come last, so that the tasks and the table of
+//! installations without them keep their numbers.
+//!
+//! Each sub-topology has a page of its own: `topology/prices.rs`, `topology/quotes.rs` and
+//! `topology/options.rs`. They share no store. Each store publishes its changes once: the topic that
 //! consumers read is the changelog that restores the store.
 
+mod options;
 mod prices;
 mod quotes;
 mod selection;
@@ -75,6 +80,9 @@ pub fn topology_in_steps(
         }
         if topologies.has(Named::Quotes) {
             quotes::wire(builder, &wiring);
+        }
+        if topologies.has(Named::Options) {
+            options::wire(builder, &wiring);
         }
     })
 }

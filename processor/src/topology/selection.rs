@@ -13,6 +13,8 @@ schemas::named! {
         Prices = "prices",
         /// Newest quotes and spreads, from `quotes`.
         Quotes = "quotes",
+        /// Options, their minutes, futures and perpetuals, from `option_tickers`.
+        Options = "options",
     }
 }
 
@@ -22,6 +24,7 @@ impl Named {
         match self {
             Self::Prices => Topic::Events,
             Self::Quotes => Topic::Quotes,
+            Self::Options => Topic::OptionTickers,
         }
     }
 }
@@ -32,27 +35,31 @@ impl Named {
 /// use processor::topology::{Named, Topologies};
 /// let chosen: Topologies = "quotes".parse()?;
 /// assert!(chosen.has(Named::Quotes) && !chosen.has(Named::Prices));
-/// assert_eq!(Topologies::ALL.to_string(), "prices,quotes");
+/// assert_eq!(Topologies::ALL.to_string(), "prices,quotes,options");
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topologies {
     prices: bool,
     quotes: bool,
+    options: bool,
 }
 
 impl Topologies {
     /// Prices alone: the default of a group. The classic protocol's assignor balances the partitions of
     /// all topics together, so that a member may get those of one topic only.
-    pub const PRICES: Self = Self { prices: true, quotes: false };
+    pub const PRICES: Self = Self { prices: true, ..Self::NONE };
     /// Every one.
-    pub const ALL: Self = Self { prices: true, quotes: true };
+    pub const ALL: Self = Self { prices: true, quotes: true, options: true };
+    /// The beginning of a choice.
+    const NONE: Self = Self { prices: false, quotes: false, options: false };
 
     /// Whether it is among them.
     pub const fn has(self, named: Named) -> bool {
         match named {
             Named::Prices => self.prices,
             Named::Quotes => self.quotes,
+            Named::Options => self.options,
         }
     }
 
@@ -62,6 +69,7 @@ impl Topologies {
         match named {
             Named::Prices => Self { prices: true, ..self },
             Named::Quotes => Self { quotes: true, ..self },
+            Named::Options => Self { options: true, ..self },
         }
     }
 }
@@ -69,7 +77,7 @@ impl Topologies {
 impl From<Named> for Topologies {
     /// One alone.
     fn from(named: Named) -> Self {
-        Self { prices: false, quotes: false }.and(named)
+        Self::NONE.and(named)
     }
 }
 
@@ -79,7 +87,7 @@ impl FromStr for Topologies {
     /// Reads names separated by commas, in any order.
     fn from_str(text: &str) -> Result<Self, String> {
         let names = Named::ALL.map(Named::as_str).join(", ");
-        let mut chosen = Self { prices: false, quotes: false };
+        let mut chosen = Self::NONE;
         for name in text.split(',').map(str::trim) {
             let named = Named::parse(name).ok_or_else(|| {
                 format!("{name:?} is no sub-topology; name one or more of {names}")
@@ -108,6 +116,7 @@ mod tests {
             ("quotes", "quotes"),
             ("quotes, prices", "prices,quotes"),
             ("prices,prices", "prices"),
+            ("options,quotes,prices", "prices,quotes,options"),
         ] {
             assert_eq!(text.parse::<Topologies>().map(|one| one.to_string()), Ok(expected.into()));
         }
@@ -120,7 +129,7 @@ mod tests {
         for text in ["", "books", "prices,", "Prices"] {
             let error = text.parse::<Topologies>().unwrap_err();
             assert!(
-                error.ends_with("is no sub-topology; name one or more of prices, quotes"),
+                error.ends_with("is no sub-topology; name one or more of prices, quotes, options"),
                 "{error}"
             );
         }

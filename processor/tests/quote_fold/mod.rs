@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{
-    BookState, Decimal, PairKey, Quote, Spread, SpreadKey, Status, Timestamp, TopOfBook,
+    BookState, Decimal, PairKey, Proof, Quote, Spread, SpreadKey, Status, Timestamp, TopOfBook,
     WeightedSum,
 };
 
@@ -38,6 +38,8 @@ struct Marks {
 #[derive(Default)]
 pub(crate) struct Fold {
     held: BTreeMap<PairKey, Vec<Held>>,
+    /// The loss of pairs that had no quote before: its time, and when it was told.
+    never: BTreeMap<PairKey, (i64, i64)>,
     /// Pairs whose newest quote is no longer in force.
     lost: BTreeSet<PairKey>,
     gaps: BTreeMap<PairKey, Vec<(i64, i64)>>,
@@ -96,6 +98,7 @@ impl Fold {
         let oldest_open = self.clock.map(|clock| (clock - GRACE).div_euclid(MINUTE) * MINUTE);
         let held = self.held.entry(pair.clone()).or_default();
         let own = held.last().map(|last| last.until.unwrap_or(last.since));
+        let own = own.or_else(|| self.never.remove(pair).map(|(at, _)| at));
         let since = [own, oldest_open].into_iter().flatten().fold(quote.event_time.0, i64::max);
         if let Some(last) = held.last_mut() {
             last.until.get_or_insert(since);
@@ -112,7 +115,11 @@ impl Fold {
         self.update(None);
     }
 
-    pub(crate) fn lost(&mut self, pair: &PairKey, at: i64) {
+    /// The sync was lost at a time, by a mark of another time.
+    pub(crate) fn lost(&mut self, pair: &PairKey, at: i64, told: i64) {
+        if !self.held.contains_key(pair) {
+            self.never.entry(pair.clone()).or_insert((at, told));
+        }
         let last = self.held.get_mut(pair).and_then(|held| held.last_mut());
         if let Some(last) = last.filter(|last| last.until.is_none()) {
             last.until = Some(last.since.max(at));
@@ -123,8 +130,8 @@ impl Fold {
 
     pub(crate) fn gap(&mut self, pair: &PairKey, from: i64, until: i64) {
         let last = self.held.get(pair).and_then(|held| held.last());
-        if last.is_some_and(|last| until > last.since) {
-            self.lost(pair, from);
+        if last.is_none_or(|last| until > last.since) {
+            self.lost(pair, from, until);
         }
         let gaps = self.gaps.entry(pair.clone()).or_default();
         if !gaps.contains(&(from, until)) {
@@ -249,7 +256,26 @@ impl Fold {
             assert_eq!(units(top.mid()), mid(&quote));
             Some((pair.clone(), top))
         };
-        self.held.iter().filter_map(top).collect()
+        let never = self.never.iter().map(|(pair, (at, told))| {
+            let empty = Quote::empty(Proof::None, Timestamp(*at));
+            let top = TopOfBook {
+                bid: empty.bid,
+                bid_size: empty.bid_size,
+                ask: empty.ask,
+                ask_size: empty.ask_size,
+                max_spread: None,
+                sequence: None,
+                state: BookState::OutOfSync,
+                event_time: Timestamp(*at),
+                received_at: Timestamp(*told),
+                since: Timestamp(*at),
+                clock: Timestamp(*at),
+                max_spread_day: Timestamp(at.div_euclid(LENGTHS[2]) * LENGTHS[2]),
+                mids: Vec::new(),
+            };
+            (pair.clone(), top)
+        });
+        self.held.iter().filter_map(top).chain(never).collect()
     }
 
     /// The windows of a length, from the history.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-use schemas::{PairKey, Timestamp};
+use schemas::{PairChange, PairKey, Timestamp};
 use streams::Driver;
 
 /// The output of a command.
@@ -40,6 +40,15 @@ pub(crate) fn clock(time: Timestamp) -> String {
     let day = if days == 0 { String::new() } else { format!("{days}d") };
     let fraction = if ms == 0 { String::new() } else { format!(".{ms:03}") };
     format!("{day}{h:02}:{m:02}:{s:02}{fraction}")
+}
+
+/// `ended` or `reset`.
+pub(crate) fn change(text: &str) -> Outcome<PairChange> {
+    match text {
+        "ended" => Ok(PairChange::Ended),
+        "reset" => Ok(PairChange::Reset),
+        other => Err(format!("change={other}").into()),
+    }
 }
 
 /// A command that is the same in every script: the totals of the counters, or a change of the stores on

@@ -1,4 +1,4 @@
-//! Candles and spreads as an Apache Arrow IPC stream, which pandas and polars read without parsing.
+//! Rows as an Apache Arrow IPC stream, which pandas and polars read without parsing.
 //!
 //! Decimals are `decimal128(38, 18)` and times are milliseconds in UTC.
 
@@ -13,7 +13,8 @@ use arrow_schema::{ArrowError, Field, Schema};
 use schemas::decimal::{PRECISION, SCALE};
 
 use crate::api::book_rows::SpreadRow;
-use crate::api::rows::{CandleRow, Number, Time};
+use crate::api::columns::{Cells, Table as Columns};
+use crate::api::rows::{AsText, CandleRow, Number, Time};
 
 /// The candles as one batch.
 pub(super) fn stream(rows: &[CandleRow]) -> Result<Vec<u8>, ArrowError> {
@@ -65,6 +66,35 @@ pub(super) fn spreads(rows: &[SpreadRow]) -> Result<Vec<u8>, ArrowError> {
     table.text("status", |row| Some(row.status));
     table.int("revision", |row| Some(row.revision));
     table.write()
+}
+
+/// A table as one batch. Every column may have nulls.
+pub(super) fn of_columns(table: &Columns<'_>) -> Result<Vec<u8>, ArrowError> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::<ArrayRef>::new());
+    for (name, cells) in &table.columns {
+        let column: ArrayRef = match cells {
+            Cells::Numbers(values) => {
+                Arc::new(decimal(values.iter().map(|value| value.map(AsText)))?)
+            }
+            Cells::Times(values) => {
+                let times = values.iter().map(|time| time.map(|time| time.0));
+                let times: TimestampMillisecondArray = times.collect();
+                Arc::new(times.with_timezone("UTC"))
+            }
+            Cells::Texts(values) => Arc::new(values.iter().collect::<StringArray>()),
+            Cells::Wholes(values) => Arc::new(values.iter().collect::<Int64Array>()),
+        };
+        fields.push(Field::new(name, column.data_type().clone(), true));
+        columns.push(column);
+    }
+    batch(fields, columns)
+}
+
+fn batch(fields: Vec<Field>, columns: Vec<ArrayRef>) -> Result<Vec<u8>, ArrowError> {
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+    writer.write(&batch)?;
+    writer.into_inner()
 }
 
 /// A column of decimals, and the field of a row that it holds.
@@ -122,10 +152,7 @@ impl<'a, R> Table<'a, R> {
     }
 
     fn write(self) -> Result<Vec<u8>, ArrowError> {
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(self.fields)), self.columns)?;
-        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-        writer.write(&batch)?;
-        writer.into_inner()
+        batch(self.fields, self.columns)
     }
 }
 

@@ -26,8 +26,9 @@ pub(crate) async fn book(State(service): State<ReadService>, ask: ReadRequest) -
         };
         let Some(book) = reading.book(&pair)? else {
             return Err(Refusal::not_found(format!(
-                "{pair}: its quotes are here and its book is not: the first book follows the first \
-                 quote within a second, so try again"
+                "{pair}: its state is {} and no levels of its book have come: they follow the first \
+                 quote within a second, so try again",
+                top.state.as_str()
             )));
         };
         let row = BookRow::new(&pair, &book, depth, Some(top.state.as_str()));

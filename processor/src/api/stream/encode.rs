@@ -1,9 +1,10 @@
 //! Updates as JSON: decimals and times are strings, as in every answer.
 
-use schemas::{Book, Candle, CandleKey, LatestPrice, PairKey, TopOfBook};
+use schemas::{Book, Candle, CandleKey, LatestPrice, OptionState, PairKey, TopOfBook};
 use serde::Serialize;
 
 use crate::api::book_rows::{BookRow, QuoteRow};
+use crate::api::option_rows::option_row;
 use crate::api::rows::{AsText, CandleRow, LatestRow, Time};
 use crate::operators::Interval;
 
@@ -20,6 +21,11 @@ pub(super) fn quote(pair: &PairKey, top: &TopOfBook, out: &mut String) {
 /// Appends a pair's book, with every level of its record.
 pub(super) fn book(pair: &PairKey, book: &Book, out: &mut String) {
     append(&BookRow::new(pair, book, usize::MAX, None), out);
+}
+
+/// Appends an option.
+pub(super) fn option(pair: &PairKey, option: &OptionState, out: &mut String) {
+    append(&option_row(pair, option), out);
 }
 
 #[derive(Serialize)]

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::client::{CLOSE_TIMEOUT, COPIES, StreamClient, enter};
 use super::client_queue::{CloseReason, HubRequest};
 use super::origin::Origins;
-use super::pattern::{Channel, Pattern};
+use super::pattern::{AskedParts, Channel, Pattern};
 use super::protocol::{Frame, Resume};
 use super::service::StreamService;
 use crate::api::answer::ReadRequest;
@@ -32,7 +32,17 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The id of the only subscription.
 const ID: u32 = 1;
 
-const NAMES: [&str; 6] = ["channel", "exchange", "base", "quote", "interval", "resume"];
+const NAMES: [&str; 9] = [
+    "channel",
+    "exchange",
+    "base",
+    "quote",
+    "currency",
+    "expiry",
+    "instrument",
+    "interval",
+    "resume",
+];
 
 /// `GET /v1/events`.
 pub(super) async fn events(
@@ -43,9 +53,17 @@ pub(super) async fn events(
 ) -> Result<Response> {
     ask.params.just(&NAMES)?;
     let asked = |name: &str| ask.params.get(name).map(str::to_owned);
+    let parts = AskedParts {
+        base: asked("base"),
+        quote: asked("quote"),
+        exchange: asked("exchange"),
+        currency: asked("currency"),
+        expiry: asked("expiry"),
+        instrument: asked("instrument"),
+    };
     let channel = asked("channel").ok_or_else(|| Refusal::bad("channel: is missing"))?;
     let pattern = Channel::parse(&channel, ask.params.get("interval"))
-        .and_then(|channel| Pattern::new(channel, asked("base"), asked("quote"), asked("exchange")))
+        .and_then(|channel| Pattern::new(channel, parts))
         .map_err(Refusal::bad)?;
     let permit = enter(&streaming, &headers)?;
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);

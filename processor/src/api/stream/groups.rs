@@ -3,14 +3,14 @@
 //!
 //! ```text
 //! names    BTC → 1, USD → 2, coinbase → 3          only parts that some pattern names
-//! groups   (latest, *, *, *)          rows of this tick, sequence, members by subscription id
-//!          (latest, BTC, USD, *)      …
+//! groups   (latest, *, *, *, …)       rows of this tick, sequence, members by subscription id
+//!          (latest, BTC, USD, *, …)   …
 //! ```
 //!
 //! While a scan reads the first rows for a group, the group keeps the rows that change. They are
 //! sent after the scan's rows, so that together they are the state at that moment.
 //!
-//! A pair matches at most eight groups: each part by its name or by `*`.
+//! A pair matches at most eight groups, and an option at most 32: each part by its name or by `*`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 use schemas::PairKey;
 
 use super::client_queue::ClientId;
-use super::pattern::{Channel, Pattern};
+use super::pattern::{Channel, PARTS, Pattern, market};
 use super::protocol::{Frame, Frames, rows};
 use super::recent_changes::Key;
 use super::scans::PendingSubscription;
@@ -32,7 +32,7 @@ const MAX_CHANGED: usize = 100_000;
 const ANY: u32 = 0;
 
 /// A pattern as numbers.
-type Selector = (Channel, [u32; 3]);
+type Selector = (Channel, [u32; PARTS]);
 
 /// The subscriptions of one pattern.
 pub(super) struct SubscriptionGroup {
@@ -161,17 +161,18 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    fn number(&self, part: Option<&String>) -> Option<u32> {
-        part.map_or(Some(ANY), |part| self.names.get(part).map(|(number, _)| *number))
+    /// The number of a part, if some pattern names it.
+    fn number(&self, part: &str) -> Option<u32> {
+        self.names.get(part).map(|(number, _)| *number)
     }
 
     fn selector(&self, pattern: &Pattern) -> Option<Selector> {
-        let [base, quote, exchange] = [&pattern.base, &pattern.quote, &pattern.exchange];
-        let numbers = [
-            self.number(base.as_ref())?,
-            self.number(quote.as_ref())?,
-            self.number(exchange.as_ref())?,
-        ];
+        let mut numbers = [ANY; PARTS];
+        for (number, part) in numbers.iter_mut().zip(pattern.named()) {
+            if let Some(part) = part {
+                *number = self.number(part)?;
+            }
+        }
         Some((pattern.channel, numbers))
     }
 
@@ -197,8 +198,7 @@ impl Groups {
         let selector = match self.selector(pattern) {
             Some(selector) if self.by_pattern.contains_key(&selector) => selector,
             _ => {
-                let [base, quote, exchange] = [&pattern.base, &pattern.quote, &pattern.exchange];
-                let parts = [base, quote, exchange].map(|part| self.name(part.as_ref()));
+                let parts = pattern.named().map(|part| self.name(part.as_ref()));
                 (pattern.channel, parts)
             }
         };
@@ -247,18 +247,24 @@ impl Groups {
         pair: &PairKey,
         row: impl FnOnce() -> Option<String>,
     ) {
-        let of = |part: &String| self.names.get(part).map_or(ANY, |(number, _)| *number);
-        let [base, quote, exchange] = [of(&pair.base), of(&pair.quote), of(&pair.exchange)];
+        let said = (channel == Channel::Options).then(|| market(&pair.base)).flatten();
+        let (currency, expiry) = said.as_ref().map(|(c, e)| (c.as_str(), e.as_str())).unzip();
+        let parts = [&pair.base, &pair.quote, &pair.exchange].map(|part| Some(part.as_str()));
+        let [base, quote, exchange] = parts;
+        let known = [base, quote, exchange, currency, expiry]
+            .map(|part| part.and_then(|part| self.number(part)).unwrap_or(ANY));
+        // Only options have the last two parts.
+        let masks: u32 = if said.is_some() { 1 << PARTS } else { 1 << parts.len() };
         let mut row = Some(row);
         let mut text: Option<String> = None;
-        for mask in 0..8_u32 {
-            let pick = |bit: u32, number: u32| if mask & bit == 0 { ANY } else { number };
-            let numbers = [pick(1, base), pick(2, quote), pick(4, exchange)];
+        for mask in 0..masks {
+            let mut numbers = [ANY; PARTS];
+            let named = || (0..PARTS).filter(|bit| mask & (1 << bit) != 0);
             // A part without a number is matched by `*` only, and only once.
-            let named = [(1, base), (2, quote), (4, exchange)];
-            if named.iter().any(|(bit, number)| mask & bit != 0 && *number == ANY) {
+            if named().any(|bit| known[bit] == ANY) {
                 continue;
             }
+            named().for_each(|bit| numbers[bit] = known[bit]);
             let Some(group) = self.by_pattern.get_mut(&(channel, numbers)) else { continue };
             if let Some(row) = row.take() {
                 text = row();
@@ -284,11 +290,11 @@ impl Groups {
             stays
         });
         for pattern in gone {
-            for part in [pattern.base, pattern.quote, pattern.exchange].into_iter().flatten() {
-                if let Some((_, users)) = self.names.get_mut(&part) {
+            for part in pattern.named().into_iter().flatten() {
+                if let Some((_, users)) = self.names.get_mut(part) {
                     *users -= 1;
                     if *users == 0 {
-                        self.names.remove(&part);
+                        self.names.remove(part);
                     }
                 }
             }
@@ -301,11 +307,31 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::pattern::AskedParts;
     use super::*;
 
     fn pattern(parts: [Option<u8>; 3]) -> Pattern {
         let [base, quote, exchange] = parts.map(|part| part.map(|part| part.to_string()));
-        Pattern::new(Channel::Latest, base, quote, exchange).unwrap()
+        let parts = AskedParts { base, quote, exchange, ..AskedParts::default() };
+        Pattern::new(Channel::Latest, parts).unwrap()
+    }
+
+    /// A pattern of options, whose parts are among a few values.
+    fn of_options(parts: [Option<u8>; 5]) -> Pattern {
+        let [name, currency, expiry, quote, exchange] = parts;
+        let parts = AskedParts {
+            instrument: name.map(|n| option(n % 3, n / 3)),
+            currency: currency.map(|n| format!("C{n}")),
+            expiry: expiry.map(|n| format!("{}DEC26", n + 1)),
+            quote: quote.map(|n| n.to_string()),
+            exchange: exchange.map(|n| n.to_string()),
+            base: None,
+        };
+        Pattern::new(Channel::Options, parts).unwrap()
+    }
+
+    fn option(currency: u8, expiry: u8) -> String {
+        format!("C{currency}-{}DEC26-1d5-C", expiry + 1)
     }
 
     proptest! {
@@ -345,6 +371,38 @@ mod tests {
             let expected: Vec<ClientId> = stay
                 .filter(|((_, parts), _)| pattern(**parts).matches(&pair))
                 .map(|((client, _), _)| client)
+                .collect();
+            prop_assert_eq!(told, expected);
+        }
+    }
+
+    proptest! {
+        /// The same of options, whose names say two more parts.
+        #[test]
+        fn an_option_reaches_whoever_asked_for_its_currency_expiry_or_name(
+            patterns in vec([any_part(), any_part(), any_part(), any_part(), any_part()], 0..12),
+            of in [0..3_u8, 0..3_u8, 0..3_u8, 0..3_u8],
+        ) {
+            let mut groups = Groups::default();
+            for (client, parts) in (0..).zip(&patterns) {
+                groups.join(&of_options(*parts), 1, client);
+            }
+            let [currency, expiry, quote, exchange] = of;
+            let name = option(currency, expiry);
+            let pair = PairKey::new(name, quote.to_string(), exchange.to_string());
+            groups.push(Channel::Options, &[1][..].into(), &pair, || Some("{}".into()));
+            let budget = Budget::new(1);
+            let mut told = Vec::new();
+            for group in groups.all() {
+                if !group.take_rows(&budget).0[0].is_empty() {
+                    told.extend(group.members().flat_map(|(_, clients)| clients.to_vec()));
+                }
+            }
+            told.sort_unstable();
+            let expected: Vec<ClientId> = (0..)
+                .zip(&patterns)
+                .filter(|(_, parts)| of_options(**parts).matches(&pair))
+                .map(|(client, _)| client)
                 .collect();
             prop_assert_eq!(told, expected);
         }

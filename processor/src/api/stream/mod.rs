@@ -13,6 +13,7 @@
 //! | `{"op":"subscribe","id":1,"channel":"latest","exchange":"*","base":"BTC","quote":"*"}` | `subscribed`, `snapshot` in parts, then `update` |
 //! | the same with `"channel":"candles","interval":"1m"` | the newest candles of each pair, then every candle that changes |
 //! | the same with `"channel":"quotes"` or `"book"` | the top of each book, or its levels |
+//! | the same with `"channel":"options"`, `"currency"`, `"expiry"` and `"instrument"` | the newest ticker of each option |
 //! | the same with `"resume":TOKEN` | `resumed` with the changes since, or `gone` and a `snapshot` |
 //! | `{"op":"unsubscribe","id":1}` | `unsubscribed` |
 //! | `{"op":"ping"}` | `pong` |

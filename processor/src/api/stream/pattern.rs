@@ -1,8 +1,13 @@
 //! A subscription's pattern: a channel, and a pair of which each part may be `*`.
+//!
+//! A pattern of options has two more parts, the currency and the expiry. The name of the instrument
+//! says both, so that the deletion of an option reaches the same subscribers as its tickers.
 
+use schemas::instrument::InstrumentName;
 use schemas::topic::Topic;
 use schemas::{PairKey, pair};
 
+use crate::api::option_filter::ExpiryDay;
 use crate::operators::Interval;
 use crate::topology::store_name;
 
@@ -20,10 +25,12 @@ pub(super) enum Channel {
     Quotes,
     /// The book of each pair.
     Book,
+    /// The newest ticker of each option.
+    Options,
 }
 
 /// The number of channels.
-pub(super) const CHANNELS: usize = 6;
+pub(super) const CHANNELS: usize = 7;
 
 impl Channel {
     /// Every channel. A resume token has the index, so a new channel is added at the end.
@@ -34,6 +41,7 @@ impl Channel {
         Self::Candles(Interval::Day),
         Self::Quotes,
         Self::Book,
+        Self::Options,
     ];
 
     /// Its index in [`Self::ALL`].
@@ -45,6 +53,7 @@ impl Channel {
             Self::Candles(Interval::Day) => 3,
             Self::Quotes => 4,
             Self::Book => 5,
+            Self::Options => 6,
         }
     }
 
@@ -55,6 +64,7 @@ impl Channel {
             Self::Candles(interval) => interval.topic(),
             Self::Quotes => Topic::TopOfBook,
             Self::Book => Topic::Books,
+            Self::Options => Topic::Options,
         }
     }
 
@@ -70,7 +80,7 @@ impl Channel {
 
     /// Parses the name of a channel and the interval.
     pub(super) fn parse(name: &str, interval: Option<&str>) -> Result<Self, String> {
-        let without_interval = [Self::Latest, Self::Quotes, Self::Book];
+        let without_interval = [Self::Latest, Self::Quotes, Self::Book, Self::Options];
         if let Some(channel) = without_interval.into_iter().find(|channel| channel.name() == name) {
             return match interval {
                 None => Ok(channel),
@@ -78,7 +88,7 @@ impl Channel {
             };
         }
         if name != Self::Candles(Interval::Minute).name() {
-            return Err("channel is not latest, candles, quotes or book".into());
+            return Err("channel is not latest, candles, quotes, book or options".into());
         }
         let interval = interval.unwrap_or(Interval::Minute.as_str());
         let interval = Interval::parse(interval).ok_or("interval is not 1m, 1h or 1d")?;
@@ -92,6 +102,7 @@ impl Channel {
             Self::Candles(_) => "candles",
             Self::Quotes => "quotes",
             Self::Book => "book",
+            Self::Options => Topic::Options.base_name(),
         }
     }
 
@@ -99,15 +110,16 @@ impl Channel {
     pub(super) const fn interval(self) -> Option<Interval> {
         match self {
             Self::Candles(interval) => Some(interval),
-            Self::Latest | Self::Quotes | Self::Book => None,
+            Self::Latest | Self::Quotes | Self::Book | Self::Options => None,
         }
     }
 
-    /// Rows of one snapshot. A book has fifty levels, so the limit keeps its snapshot within the bytes
-    /// that may wait for a client.
+    /// Rows of one snapshot. A book has fifty levels and an option forty fields, so the limit keeps
+    /// their snapshots within the bytes that may wait for a client.
     pub(super) const fn max_rows(self) -> usize {
         match self {
             Self::Book => 1_000,
+            Self::Options => 5_000,
             Self::Latest | Self::Candles(_) | Self::Quotes => 20_000,
         }
     }
@@ -123,6 +135,49 @@ fn part(name: &str, text: Option<String>) -> Result<Option<String>, String> {
     }
 }
 
+/// The parts of a pattern as a client sends them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AskedParts {
+    /// The base; `None` and `*` are any, as in the fields below.
+    pub(super) base: Option<String>,
+    /// The quote.
+    pub(super) quote: Option<String>,
+    /// The exchange.
+    pub(super) exchange: Option<String>,
+    /// The currency of an option's underlying.
+    pub(super) currency: Option<String>,
+    /// The day on which an option expires.
+    pub(super) expiry: Option<String>,
+    /// The name of an option, which is the base of its pair.
+    pub(super) instrument: Option<String>,
+}
+
+impl AskedParts {
+    /// The base, from the name that the channel has for it.
+    fn base_of(self, channel: Channel) -> Result<Self, String> {
+        let name = channel.name();
+        if channel == Channel::Options {
+            return match self.base {
+                None => Ok(Self { base: self.instrument, instrument: None, ..self }),
+                Some(_) => Err(format!("channel {name} has no base: send instrument")),
+            };
+        }
+        let of_options = [
+            ("currency", &self.currency),
+            ("expiry", &self.expiry),
+            ("instrument", &self.instrument),
+        ];
+        let foreign = of_options.into_iter().find(|(_, part)| part.is_some());
+        match foreign.map(|(part, _)| part) {
+            None => Ok(self),
+            Some(part) => Err(format!("channel {name} has no {part}: only options has")),
+        }
+    }
+}
+
+/// The number of parts of a pattern.
+pub(super) const PARTS: usize = 5;
+
 /// A channel and the pairs within it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pattern {
@@ -134,21 +189,38 @@ pub(super) struct Pattern {
     pub(super) quote: Option<String>,
     /// The exchange.
     pub(super) exchange: Option<String>,
+    /// The currency of an option.
+    pub(super) currency: Option<String>,
+    /// The day on which an option expires, as in `2026-12-25`.
+    pub(super) expiry: Option<String>,
+}
+
+/// Parses the day of an expiry.
+fn day(text: Option<String>) -> Result<Option<String>, String> {
+    let Some(text) = part("expiry", text)? else { return Ok(None) };
+    let day =
+        ExpiryDay::parse(&text).ok_or("expiry is not *, or a day as 2026-12-25 or 25DEC26")?;
+    Ok(Some(day.to_string()))
+}
+
+/// The currency and the day of expiry that the name of an option says.
+pub(super) fn market(name: &str) -> Option<(String, String)> {
+    let InstrumentName { currency, expiry_time, .. } = InstrumentName::parse(name)?;
+    Some((currency, ExpiryDay::of(expiry_time?).to_string()))
 }
 
 impl Pattern {
     /// Checks the parts.
-    pub(super) fn new(
-        channel: Channel,
-        base: Option<String>,
-        quote: Option<String>,
-        exchange: Option<String>,
-    ) -> Result<Self, String> {
+    pub(super) fn new(channel: Channel, asked: AskedParts) -> Result<Self, String> {
+        let asked = asked.base_of(channel)?;
+        let base = if channel == Channel::Options { "instrument" } else { "base" };
         Ok(Self {
             channel,
-            base: part("base", base)?,
-            quote: part("quote", quote)?,
-            exchange: part("exchange", exchange)?,
+            base: part(base, asked.base)?,
+            quote: part("quote", asked.quote)?,
+            exchange: part("exchange", asked.exchange)?,
+            currency: part("currency", asked.currency)?,
+            expiry: day(asked.expiry)?,
         })
     }
 
@@ -159,15 +231,102 @@ impl Pattern {
 
     /// Whether the pair matches.
     pub(super) fn matches(&self, pair: &PairKey) -> bool {
-        let is = |part: &Option<String>, value| part.as_ref().is_none_or(|part| part == value);
+        let is =
+            |part: &Option<String>, value: &String| part.as_ref().is_none_or(|part| part == value);
         is(&self.base, &pair.base)
             && is(&self.quote, &pair.quote)
             && is(&self.exchange, &pair.exchange)
+            && (self.currency.is_none() && self.expiry.is_none()
+                || market(&pair.base).is_some_and(|(currency, expiry)| {
+                    is(&self.currency, &currency) && is(&self.expiry, &expiry)
+                }))
+    }
+
+    /// Its parts in a fixed order; the currency and the expiry are the last.
+    pub(super) const fn named(&self) -> [&Option<String>; PARTS] {
+        [&self.base, &self.quote, &self.exchange, &self.currency, &self.expiry]
     }
 
     /// Its parts by name, as a client would write them.
-    pub(super) fn parts(&self) -> [(&'static str, &str); 3] {
-        let parts = [("exchange", &self.exchange), ("base", &self.base), ("quote", &self.quote)];
-        parts.map(|(name, part)| (name, part.as_deref().unwrap_or(ANY)))
+    pub(super) fn parts(&self) -> Vec<(&'static str, &str)> {
+        let exchange = ("exchange", &self.exchange);
+        let parts = if self.channel == Channel::Options {
+            let market = [("currency", &self.currency), ("expiry", &self.expiry)];
+            let name = [("instrument", &self.base), ("quote", &self.quote)];
+            [&[exchange][..], &market, &name].concat()
+        } else {
+            vec![exchange, ("base", &self.base), ("quote", &self.quote)]
+        };
+        parts.into_iter().map(|(name, part)| (name, part.as_deref().unwrap_or(ANY))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(currency: &str, expiry: &str, instrument: &str) -> Result<Pattern, String> {
+        let [currency, expiry, instrument] =
+            [currency, expiry, instrument].map(|part| Some(part.to_owned()));
+        let parts = AskedParts { currency, expiry, instrument, ..AskedParts::default() };
+        Pattern::new(Channel::Options, parts)
+    }
+
+    #[test]
+    fn a_pattern_of_options_matches_currency_expiry_and_name() -> Result<(), String> {
+        let pair = |name: &str| PairKey::new(name, "BTC", "deribit");
+        let call = pair("BTC-25DEC26-100000-C");
+        for (pattern, matches) in [
+            (options("*", "*", "*")?, true),
+            (options("BTC", "2026-12-25", "*")?, true),
+            (options("BTC", "25dec26", "BTC-25DEC26-100000-C")?, true),
+            (options("ETH", "*", "*")?, false),
+            (options("*", "2026-12-26", "*")?, false),
+            (options("BTC", "*", "BTC-25DEC26-100000-P")?, false),
+        ] {
+            assert_eq!(pattern.matches(&call), matches, "{pattern:?}");
+        }
+        let linear = pair("BTC_USDC-25DEC26-100000-C");
+        assert!(options("BTC", "25DEC26", "*")?.matches(&linear));
+        // A name of another form has no currency that could match.
+        assert!(!options("BTC", "*", "*")?.matches(&pair("BTC-25DEC26-1x-C")));
+        assert!(options("*", "*", "*")?.matches(&pair("BTC-25DEC26-1x-C")));
+        Ok(())
+    }
+
+    #[test]
+    fn a_pattern_says_its_parts_as_the_client_named_them() -> Result<(), String> {
+        let parts = options("BTC", "25DEC26", "*")?;
+        let expected = [
+            ("exchange", "*"),
+            ("currency", "BTC"),
+            ("expiry", "2026-12-25"),
+            ("instrument", "*"),
+            ("quote", "*"),
+        ];
+        assert_eq!(parts.parts(), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_part_of_another_channel_is_refused() {
+        let asked = |channel, part: &str| {
+            let mut parts = AskedParts::default();
+            let field = match part {
+                "base" => &mut parts.base,
+                "currency" => &mut parts.currency,
+                "expiry" => &mut parts.expiry,
+                _ => &mut parts.instrument,
+            };
+            *field = Some("*".into());
+            Pattern::new(channel, parts).err().unwrap_or_default()
+        };
+        assert!(asked(Channel::Options, "base").contains("send instrument"));
+        for part in ["currency", "expiry", "instrument"] {
+            let error = asked(Channel::Latest, part);
+            assert!(error.contains(part) && error.contains("latest"), "{error}");
+            assert_eq!(asked(Channel::Options, part), "");
+        }
+        assert!(options("BTC", "25FOO26", "*").is_err_and(|error| error.contains("2026-12-25")));
     }
 }

@@ -9,7 +9,7 @@ use axum::extract::ws::Utf8Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::pattern::{Channel, Pattern};
+use super::pattern::{AskedParts, Channel, Pattern};
 use super::resume_token::ResumeToken;
 use crate::api::budget::SharedText;
 
@@ -65,6 +65,9 @@ struct RawRequest {
     exchange: Option<String>,
     base: Option<String>,
     quote: Option<String>,
+    currency: Option<String>,
+    expiry: Option<String>,
+    instrument: Option<String>,
     interval: Option<String>,
     resume: Option<String>,
 }
@@ -87,7 +90,15 @@ impl ClientRequest {
             "subscribe" => {
                 let channel = request.channel.ok_or("channel is missing")?;
                 let channel = Channel::parse(&channel, request.interval.as_deref())?;
-                let pattern = Pattern::new(channel, request.base, request.quote, request.exchange)?;
+                let parts = AskedParts {
+                    base: request.base,
+                    quote: request.quote,
+                    exchange: request.exchange,
+                    currency: request.currency,
+                    expiry: request.expiry,
+                    instrument: request.instrument,
+                };
+                let pattern = Pattern::new(channel, parts)?;
                 if request.resume.as_ref().is_some_and(|token| token.len() > MAX_TOKEN) {
                     return Err(format!("resume is at most {MAX_TOKEN} bytes"));
                 }
@@ -179,12 +190,13 @@ pub(super) fn unsubscribed(id: u32) -> Frame {
 /// The start of a subscription; updates count on from `sequence`.
 pub(super) fn subscribed(id: u32, pattern: &Pattern, sequence: u64) -> Frame {
     let interval = pattern.channel.interval().map(crate::operators::Interval::as_str);
-    let [(_, exchange), (_, base), (_, quote)] = pattern.parts();
-    let text = json!({
+    let mut text = json!({
         "type": "subscribed", "id": id, "sequence": sequence,
         "channel": pattern.channel.name(), "interval": interval,
-        "exchange": exchange, "base": base, "quote": quote,
     });
+    for (name, part) in pattern.parts() {
+        text[name] = part.into();
+    }
     frame("subscribed", text.to_string())
 }
 
@@ -236,7 +248,8 @@ mod tests {
         let read =
             ClientRequest::read(r#"{"op":"subscribe","id":7,"channel":"candles","base":"BTC"}"#);
         let channel = Channel::Candles(Interval::Minute);
-        let pattern = Pattern::new(channel, Some("BTC".into()), None, None).unwrap();
+        let parts = AskedParts { base: Some("BTC".into()), ..AskedParts::default() };
+        let pattern = Pattern::new(channel, parts).unwrap();
         assert_eq!(read, Ok(ClientRequest::Subscribe { id: 7, pattern, resume: None }));
         assert_eq!(
             ClientRequest::read(r#"{"op":"unsubscribe","id":7}"#),
@@ -256,7 +269,11 @@ mod tests {
             (r#"{"op":"subscribe","id":1,"channel":"latest","interval":"1m"}"#, "interval"),
             (r#"{"op":"subscribe","id":1,"channel":"candles","interval":"2m"}"#, "interval"),
             (r#"{"op":"subscribe","id":1,"channel":"quotes","interval":"1m"}"#, "interval"),
-            (r#"{"op":"subscribe","id":1,"channel":"books"}"#, "candles, quotes or book"),
+            (r#"{"op":"subscribe","id":1,"channel":"books"}"#, "quotes, book or options"),
+            (r#"{"op":"subscribe","id":1,"channel":"options","base":"BTC"}"#, "send instrument"),
+            (r#"{"op":"subscribe","id":1,"channel":"options","interval":"1m"}"#, "interval"),
+            (r#"{"op":"subscribe","id":1,"channel":"options","expiry":"soon"}"#, "expiry"),
+            (r#"{"op":"subscribe","id":1,"channel":"quotes","currency":"BTC"}"#, "currency"),
             (r#"{"op":"subscribe","id":1,"channel":"latest","base":""}"#, "base"),
             (r#"{"op":"unsubscribe"}"#, "id"),
             (r#"{"op":"dance","id":1}"#, "op"),

@@ -81,6 +81,8 @@ pub(super) struct LocalStores {
     tops: Vec<(i32, Arc<Committed>)>,
     /// Books: a table, of which each process has every partition.
     books: Vec<(i32, Arc<Committed>)>,
+    /// Options, whose partitions are those of `option_tickers`.
+    options: Vec<(i32, Arc<Committed>)>,
 }
 
 impl LocalStores {
@@ -91,6 +93,7 @@ impl LocalStores {
             here: StoreReader::of_partitions(queries, codec),
             tops: queries.stores(Channel::Quotes.store()),
             books: queries.stores(Channel::Book.store()),
+            options: queries.stores(Channel::Options.store()),
         }
     }
 
@@ -106,6 +109,7 @@ impl LocalStores {
             }
             Channel::Quotes => self.tops.iter().map(|(partition, _)| *partition).collect(),
             Channel::Book => self.books.iter().map(|(partition, _)| *partition).collect(),
+            Channel::Options => self.options.iter().map(|(partition, _)| *partition).collect(),
         }
     }
 
@@ -118,6 +122,7 @@ impl LocalStores {
             }
             Channel::Quotes => &self.tops,
             Channel::Book => &self.books,
+            Channel::Options => &self.options,
         };
         Ok(stores.iter().find(|(known, _)| *known == partition).map(|(_, store)| &**store))
     }
@@ -128,6 +133,7 @@ impl LocalStores {
             Channel::Latest | Channel::Candles(_) => self.prices(pattern, rows)?,
             Channel::Quotes => self.by_pair(pattern, &self.tops, rows)?,
             Channel::Book => self.by_pair(pattern, &self.books, rows)?,
+            Channel::Options => self.by_pair(pattern, &self.options, rows)?,
         };
         if left_out > 0 {
             tracing::warn!(left_out, "a snapshot was cut short: the pattern is too wide");
@@ -252,6 +258,10 @@ impl LocalStores {
                 let book = self.codec.decode(value).map_err(corrupt)?;
                 rows.push(|out| encode::book(pair, &book, out));
             }
+            (ChangedKey::Pair(Channel::Options, pair), Some(value)) => {
+                let option = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::option(pair, &option, out));
+            }
             (ChangedKey::Pair(_, pair), Some(value)) => {
                 let latest = self.codec.decode(value).map_err(corrupt)?;
                 rows.push(|out| encode::latest(pair, &latest, out));
@@ -310,7 +320,7 @@ impl ChangedKey {
     /// Parses a key of a channel's store.
     pub(super) fn read(channel: Channel, key: &[u8]) -> Option<Self> {
         match channel {
-            Channel::Latest | Channel::Quotes | Channel::Book => {
+            Channel::Latest | Channel::Quotes | Channel::Book | Channel::Options => {
                 store_keys::read_pair(key).map(|pair| Self::Pair(channel, pair))
             }
             Channel::Candles(interval) => {

@@ -99,6 +99,90 @@ async fn an_unknown_pair_is_an_error_with_the_servers_reason() -> Outcome {
     server.stop().await
 }
 
+#[tokio::test]
+async fn a_chain_is_printed_with_calls_to_the_left_and_puts_to_the_right() -> Outcome {
+    let server = Server::start(small()?.routes(), limits(), None).await?;
+    let (text, error) = said(&server, &["chain", "BTC", "2024-01-26", "--quote", "BTC"]).await?;
+    assert_eq!(error, None);
+    let expected = "\
+BTC options in BTC at deribit, expiry 2024-01-26T08:00:00.000Z, underlying 42100.125 (BTC-26JAN24), \
+        newest 2024-01-01T00:03:00.000Z
+
+call oi  call iv  call delta  call bid  call mark  call ask  strike  put bid  put mark  put ask  \
+        put delta  put iv  put oi
+      -        -           -         -          -         -    9000    0.052    0.0525    0.053      \
+        -0.25   61.25  1200.5
+ 1200.5    61.25       -0.25     0.052     0.0525     0.053   40000    0.052    0.0525    0.053      \
+        -0.25   61.25  1200.5
+ 1200.5    61.25       -0.25     0.052     0.0525     0.053   45000        -         -        -          \
+        -       -       -
+";
+    assert_eq!(text, expected);
+    let (text, _) = said(&server, &["chain", "BTC", "29DEC23"]).await?;
+    assert!(text.contains("expiry 2023-12-29T08:00:00.000Z CLOSED"), "{text}");
+    // Each market has a table of its own.
+    let (text, _) = said(&server, &["chain", "BTC", "26JAN24", "--strike-from", "40000"]).await?;
+    let strikes = |line: &&str| line.contains("40000") || line.contains("45000");
+    assert_eq!(text.lines().filter(strikes).count(), 3, "{text}");
+    assert!(text.contains("\n\nBTC options in USDC at deribit"), "{text}");
+    let (csv, _) = said(&server, &["chain", "BTC", "26JAN24", "--format", "csv"]).await?;
+    assert!(csv.starts_with("exchange,currency,quote,expiry_time,strike,call_base,"), "{csv}");
+    let (json, _) = said(&server, &["chain", "BTC", "26JAN24", "--format", "json"]).await?;
+    assert!(json.starts_with('{') && json.ends_with("}\n"), "{json}");
+    server.stop().await
+}
+
+#[tokio::test]
+async fn an_option_and_a_surface_are_printed() -> Outcome {
+    let server = Server::start(small()?.routes(), limits(), None).await?;
+    let (text, error) = said(&server, &["option", "BTC-26JAN24-40000-C"]).await?;
+    assert_eq!(error, None);
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}  ")));
+        line.and_then(|line| line.rsplit("  ").next()).unwrap_or_default().trim().to_owned()
+    };
+    let fields = ["strike", "right", "mark price", "bid iv", "last price"].map(value);
+    assert_eq!(fields, ["40000", "CALL", "0.0525", "0", "-"], "{text}");
+    let (text, error) = said(&server, &["surface", "BTC", "--quote", "USDC"]).await?;
+    assert_eq!(error, None);
+    let expected = "\
+quote  exchange      expiry  strike  right  mark iv  bid iv  ask iv  delta  open interest   age ms
+USDC   deribit   2024-01-26   40000  CALL     61.25       0    62.5  -0.25         1200.5  3540000
+";
+    assert_eq!(text, expected);
+    let (csv, _) =
+        said(&server, &["surface", "BTC", "--expiry", "26JAN24", "--format", "csv"]).await?;
+    assert_eq!(
+        (csv.lines().count(), csv.starts_with("exchange,quote,expiry_time,base,")),
+        (6, true)
+    );
+    server.stop().await
+}
+
+#[tokio::test]
+async fn a_query_of_options_that_finds_none_says_what_exists() -> Outcome {
+    let server = Server::start(small()?.routes(), limits(), None).await?;
+    for (arguments, words) in [
+        (&["chain", "DOGE", "26JAN24"][..], ["404: currency DOGE", "BTC, ETH, XRP"]),
+        (&["chain", "BTC", "27JAN24"], ["404: expiry 2024-01-27", "2023-12-29, 2024-01-26"]),
+        (&["chain", "BTC", "soon"], ["400: expiry", "2026-12-25 or as 25DEC26"]),
+        (&["option", "BTC-26JAN24-40001-C"], ["404: BTC-26JAN24-40001-C", "BTC-26JAN24-40000-C"]),
+        (&["option", "a/b"], ["404: a/b", "GET /v1/options lists"]),
+        (&["surface", "DOGE"], ["404: currency DOGE", "BTC, ETH, XRP"]),
+    ] {
+        let (text, error) = said(&server, arguments).await?;
+        let error = error.unwrap_or_default();
+        assert_eq!(text, "", "{arguments:?}");
+        for word in words {
+            assert!(error.contains(word), "{arguments:?}: {error}");
+        }
+    }
+    let (text, error) =
+        said(&server, &["chain", "BTC", "26JAN24", "--strike-from", "1000000"]).await?;
+    assert_eq!((text.contains("--strike-to"), error), (true, None), "{text}");
+    server.stop().await
+}
+
 /// A reader that closes the pipe after some lines, and tells of each.
 struct Lines {
     left: usize,

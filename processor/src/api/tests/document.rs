@@ -82,6 +82,7 @@ fn what_the_document_refers_to_is_there() -> Outcome {
 }
 
 const BTC: &str = "base=BTC&quote=USD&exchange=coinbase";
+const OPTION: &str = "BTC-26JAN24-40000-C";
 const PAIR: &str = r#"[{"base":"BTC","quote":"USD","exchange":"coinbase"}]"#;
 
 /// One request.
@@ -97,6 +98,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn request(&self) -> Result<Request<Body>, axum::http::Error> {
         let path = self.path.replace("{exchange}", "kraken").replace("{base}", "BTC");
+        let path = path.replace("{instrument}", OPTION);
         let mut request = Request::builder()
             .method(&*self.method.to_ascii_uppercase())
             .uri(format!("{path}?{}", self.query));
@@ -135,6 +137,7 @@ fn good<'a>(path: &'a str, method: &'a str) -> Asked<'a> {
     let named = of_a_pair.contains(&path) && method == "get";
     let query = match path {
         "/v1/events" => "channel=latest",
+        "/v1/surface" => "currency=BTC",
         _ if named => BTC,
         _ => "",
     };
@@ -157,8 +160,13 @@ async fn statuses(path: &str, method: &str) -> Outcome<BTreeSet<String>> {
     let and = |name, value| [asked.headers, &[(name, value)]].concat();
     let unchanged = and("if-none-match", &*tag);
     let (image, foreign) = (and("accept", "image/png"), and("origin", "https://elsewhere"));
-    let absent = if named { "base=X&quote=Y&exchange=z" } else { "quote=ZZZ" };
+    let absent = match path {
+        _ if named => "base=X&quote=Y&exchange=z",
+        "/v1/surface" => "currency=ZZZ",
+        _ => "quote=ZZZ",
+    };
     let elsewhere = path.replace("{exchange}", "nowhere").replace("{base}", "NOTHING");
+    let elsewhere = elsewhere.replace("{instrument}", "NOTHING");
     let huge = " ".repeat(1 << 20);
     let mut found = BTreeSet::new();
     for (asked, guards, places) in [

@@ -88,6 +88,8 @@ pub(super) struct World {
     quotes: Part,
     /// The table `books`.
     books: Arc<Committed>,
+    /// The stores of options, their minutes, and futures.
+    options: [(Topic, Arc<Committed>); 3],
     /// The memory of its readers.
     pub(super) budget: Budget,
 }
@@ -102,7 +104,9 @@ impl World {
         };
         let (prices, quotes) = (part(Topic::Events)?, part(Topic::Quotes)?);
         let budget = Budget::new(64 << 20);
-        Ok(Self { codec, prices, quotes, books: store(), budget })
+        let options =
+            [Topic::Options, Topic::Options1m, Topic::Derivatives].map(|topic| (topic, store()));
+        Ok(Self { codec, prices, quotes, books: store(), options, budget })
     }
 
     /// A quote with sizes of one; a side without a price is empty.
@@ -180,7 +184,8 @@ impl World {
     /// Every store with its name.
     fn stores(&self) -> impl Iterator<Item = (&str, &Arc<Committed>)> {
         let books = (store_name(Topic::Books), &self.books);
-        self.prices.stores().chain(self.quotes.stores()).chain([books])
+        let options = self.options.iter().map(|(topic, store)| (store_name(*topic), store));
+        self.prices.stores().chain(self.quotes.stores()).chain([books]).chain(options)
     }
 
     /// Puts a value into the store of a topic.
@@ -310,6 +315,7 @@ pub(super) fn small() -> Outcome<World> {
     world.mark("coinbase", minute(6), NOW.0 - 1_000)?;
     world.mark("kraken", minute(3) + 500, NOW.0 - 60_000)?;
     super::books::fill(&world)?;
+    super::options::fill(&world)?;
     world.is_of(42, NOW.0 - 250);
     Ok(world)
 }

@@ -1,8 +1,7 @@
 //! Changes of a pair by marks whose key it is: it has ended, or a person sets it back.
 //!
 //! ```text
-//! ENDED ─► its day has closed ─► out of the index of pairs ─► 7 days of stream time ─► out of latest
-//!            └──────────── an event of an hour after the end: it is back ────────────┘
+//! ENDED                                                    `../ended.rs`; it leaves latest
 //!
 //! RESET at T, when the pair or its exchange's feed is ahead of T
 //!   feed      clock, stretches and gaps after T              cut, in the pair's partition
@@ -24,7 +23,6 @@
 
 use schemas::{Basis, Candle, FeedMark, LatestPrice, PairChange, Status, Timestamp};
 use streams::Context;
-use streams::punctuation::{PunctuationType, Schedule};
 
 use super::feeds::{Feeds, MarkCause};
 use super::index::PairIndex;
@@ -32,14 +30,11 @@ use super::tables::Tables;
 use super::window::{Window, add_to_parent};
 use super::windows::{BASES, Windows};
 use crate::interval::Interval;
+use crate::operators::ended::{Fate, fate, is_back};
 use crate::operators::feed::FeedState;
 use crate::operators::pairs::exchange_of;
-use crate::operators::rules::{ENDED_KEPT_MS, LAST_WORDS_MS, REVISION_HORIZON_MS, is_closed};
+use crate::operators::rules::REVISION_HORIZON_MS;
 use crate::operators::{Entry, Result};
-
-/// How often ended pairs are checked. A day's windows close once a day.
-pub(super) const SWEEP: Schedule =
-    Schedule { clock: PunctuationType::StreamTime, interval_ms: 3_600_000 };
 
 /// Applies a change of a pair.
 pub(super) fn apply(
@@ -71,7 +66,7 @@ fn end(
     let mut own = feeds.pair(pair)?;
     // A venue that lists its instruments again repeats the end, which is no later one.
     let known = own.as_ref().and_then(FeedState::ended);
-    if known.is_some_and(|(end, _)| newest.0 <= end.0.saturating_add(LAST_WORDS_MS)) {
+    if known.is_some_and(|(end, _)| !is_back(end, Some(newest))) {
         return Ok(());
     }
     context.count("pair_ended");
@@ -89,34 +84,28 @@ pub(super) fn sweep(
     time: Timestamp,
 ) -> Result<()> {
     for pair in index.ended()? {
-        let Some((end, told)) = feeds.pair(&pair)?.as_ref().and_then(FeedState::ended) else {
+        let Some(ended) = feeds.pair(&pair)?.as_ref().and_then(FeedState::ended) else {
             index.remove_ended(&pair);
             continue;
         };
         let exchange = exchange_of(&pair).to_vec();
         let newest = feeds.newest(&pair)?;
-        if newest.is_some_and(|newest| newest.0 > end.0.saturating_add(LAST_WORDS_MS)) {
-            context.count("pair_back");
-            feeds.pair(&pair)?.iter_mut().for_each(FeedState::begin_again);
-            index.remove_ended(&pair);
-            index.add(&exchange, &pair);
-            continue;
-        }
         let clock = newest.max(feeds.clock(&exchange)?);
-        let closed = |newest| {
-            let clock = clock.unwrap_or(newest);
-            is_closed(Interval::Day, Interval::Day.start(newest), clock)
-        };
-        // Days close last.
-        if !newest.is_none_or(closed) {
-            index.add(&exchange, &pair);
-            continue;
-        }
-        index.remove(&exchange, &pair);
-        if time.0 >= told.0.saturating_add(ENDED_KEPT_MS) {
-            context.count("pair_forgotten");
-            feeds.delete_pair(&pair)?;
-            index.remove_ended(&pair);
+        match fate(ended, newest, clock, time) {
+            Fate::Back => {
+                context.count("pair_back");
+                feeds.pair(&pair)?.iter_mut().for_each(FeedState::begin_again);
+                index.remove_ended(&pair);
+                index.add(&exchange, &pair);
+            }
+            Fate::Open => index.add(&exchange, &pair),
+            Fate::Closed => index.remove(&exchange, &pair),
+            Fate::Forgotten => {
+                context.count("pair_forgotten");
+                index.remove(&exchange, &pair);
+                feeds.delete_pair(&pair)?;
+                index.remove_ended(&pair);
+            }
         }
     }
     Ok(())

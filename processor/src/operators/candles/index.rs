@@ -2,8 +2,7 @@
 //! ended.
 //!
 //! Both are derived from the stores and kept in memory. They are read from the stores when they are
-//! first needed, and updated from then on. A pair may remain among the ended ones after its state
-//! has changed: the state is authoritative. A deleted pair has no newest event, and is skipped.
+//! first needed, and updated from then on. A deleted pair has no newest event, and is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -11,8 +10,9 @@ use std::ops::Bound;
 use schemas::LatestPrice;
 use streams::store::StoreHandle;
 
+use crate::operators::ended::EndedPairs;
 use crate::operators::feed::FeedState;
-use crate::operators::pairs::{AFTER_ALL, NO_PAIR, exchange_of};
+use crate::operators::pairs::{AFTER_ALL, exchange_of};
 use crate::operators::{CandleStores, Pair, Result};
 
 /// Keys per page when an index is first built.
@@ -26,9 +26,7 @@ pub(super) struct PairIndex {
     /// new pairs are added from the start.
     pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
     has_pairs: bool,
-    /// Pairs that may have ended: their own state in `feeds` is authoritative.
-    ended: BTreeSet<Box<[u8]>>,
-    has_ended: bool,
+    ended: EndedPairs,
 }
 
 impl PairIndex {
@@ -39,8 +37,7 @@ impl PairIndex {
             feeds: stores.feeds.clone(),
             pairs: BTreeMap::new(),
             has_pairs: false,
-            ended: BTreeSet::new(),
-            has_ended: false,
+            ended: EndedPairs::default(),
         }
     }
 
@@ -59,14 +56,14 @@ impl PairIndex {
     /// Adds an ended pair again that has a new window.
     #[inline]
     pub(super) fn is_alive(&mut self, pair: &Pair) {
-        if !self.ended.is_empty() && self.ended.contains(pair.key()) {
+        if self.ended.may_have(pair.key()) {
             self.add(pair.exchange(), pair.key());
         }
     }
 
     /// Adds a pair to those that have ended.
     pub(super) fn add_ended(&mut self, pair: &[u8]) {
-        self.ended.insert(pair.into());
+        self.ended.add(pair);
     }
 
     /// Removes a pair from those that have ended.
@@ -106,19 +103,6 @@ impl PairIndex {
 
     /// The pairs that may have ended. Finds those of the store, once.
     pub(super) fn ended(&mut self) -> Result<BTreeSet<Box<[u8]>>> {
-        // Pairs come after exchanges, whose base is empty.
-        let mut from = vec![NO_PAIR[0] + 1];
-        while !self.has_ended {
-            let page = self.feeds.range(&from, &AFTER_ALL, PAGE)?;
-            self.has_ended = page.len() < PAGE;
-            for (pair, feed) in page {
-                from.clone_from(&pair);
-                from.push(0);
-                if feed.ended().is_some() {
-                    self.ended.insert(pair.into());
-                }
-            }
-        }
-        Ok(self.ended.clone())
+        self.ended.all(&self.feeds)
     }
 }

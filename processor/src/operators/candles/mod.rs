@@ -49,6 +49,7 @@ use schemas::{FeedMark, MarketEvent, Timestamp};
 use streams::punctuation::Schedule;
 use streams::{Context, Processor};
 
+use super::ended::SWEEP;
 use super::feed::MarkSteps;
 use super::pairs::NO_PAIR;
 use super::rules::{REVISION_HORIZON_MS, is_closed};
@@ -171,7 +172,7 @@ impl Processor for Candles {
     type Out = Entry;
 
     fn schedule(&self) -> Option<Schedule> {
-        Some(changes::SWEEP)
+        Some(SWEEP)
     }
 
     fn punctuate(

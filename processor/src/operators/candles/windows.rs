@@ -2,8 +2,6 @@
 //!
 //! Events reach the minute only. Hours and days are merged from closed minutes (`tables.rs`).
 
-use std::collections::BTreeSet;
-
 use schemas::{Basis, Candle, MarketEvent, Status, Timestamp};
 use streams::retention::ExpiryClock;
 use streams::store::{StoreEntry, StoreHandle};
@@ -13,9 +11,8 @@ use super::seen::Seeing;
 use super::window::Window;
 use crate::interval::Interval;
 use crate::operators::feed::Span;
-use crate::operators::pairs::AFTER_ALL;
 pub(super) use crate::operators::windows_over::WindowStart;
-use crate::operators::windows_over::existing;
+use crate::operators::windows_over::{existing, keys_after};
 use crate::operators::{CandleStores, Pair, Result};
 use crate::store_keys;
 
@@ -165,36 +162,17 @@ impl Windows {
         at: Timestamp,
     ) -> Result<usize> {
         let table = self.table(interval);
-        let limit = usize::try_from(store_keys::SEGMENT).unwrap_or_default();
         let key = |basis, time| {
             let mut key = Vec::new();
             store_keys::candle_key(interval, pair, basis, time, &mut key);
             key
         };
-        let (mut found, mut from) = (BTreeSet::new(), at);
-        // From one segment with candles of any pair to the next.
-        while let Some(start) = self.segment_from(interval, from)? {
-            let end = store_keys::segment_end(interval, start);
-            let first = start.max(Timestamp(at.0.saturating_add(1)));
-            for basis in BASES.into_iter().filter(|_| first < end) {
-                let mut to = key(basis, Timestamp(end.0 - 1));
-                to.push(0);
-                let windows = table.range(&key(basis, first), &to, limit)?;
-                found.extend(windows.into_iter().map(|(key, _)| key));
-            }
-            from = end;
-        }
+        let keys = |time| BASES.map(|basis| key(basis, time)).to_vec();
+        let time = |key: &[u8]| store_keys::read_candle_key(key).map(|(_, _, time)| time);
+        let found = keys_after(table, interval, at, keys, time)?;
         for key in &found {
             table.remove(key)?;
         }
         Ok(found.len())
-    }
-
-    /// The start of the first segment that has a candle of any pair and ends after that time.
-    fn segment_from(&self, interval: Interval, time: Timestamp) -> Result<Option<Timestamp>> {
-        let prefix = store_keys::segment_prefix(interval, time);
-        let first = self.table(interval).range(&prefix, &AFTER_ALL, 1)?;
-        let time = first.first().and_then(|(key, _)| store_keys::read_candle_key(key));
-        Ok(time.map(|(_, _, time)| store_keys::segment_start(interval, time)))
     }
 }

@@ -6,7 +6,7 @@
 //! | `corrupt`, `unknown_schema`, `invalid_key`, `tombstone`, `bad_time` | as for `events` |
 //! | `bad_quote` | a side with a price and no size, or the reverse; a bid above the ask; a spread of more than 38 digits |
 //! | `bad_size` | less than zero |
-//! | `bad_mark` | as for `events`; a pair's mark that is not of its book, has ids, or changes the pair |
+//! | `bad_mark` | as for `events`; a pair's mark that is not of its book, or has ids; a change of a pair with a part or a gap |
 //!
 //! A price may be negative: combos of Deribit have such.
 
@@ -89,10 +89,14 @@ fn check(quote: &Quote) -> Result<(), Failure> {
     if is_sound && has_spread { Ok(()) } else { Err(Failure::Drop("bad_quote")) }
 }
 
-/// Refuses a pair's mark that says anything but the state of its book.
+/// Refuses a pair's mark that says anything but the state of its book, or a change of the pair.
 fn check_book_mark(key: &PairKey, mark: &FeedMark) -> Result<(), Failure> {
     let of_feed = key.base.is_empty() && key.quote.is_empty();
     let has_ids = mark.first_missing_id.is_some() || mark.missing.is_some();
-    let is_sound = of_feed || (mark.part == Some(Part::Book) && !has_ids);
-    if is_sound && mark.change.is_none() { Ok(()) } else { Err(Failure::Drop("bad_mark")) }
+    let is_sound = if mark.change.is_some() {
+        !of_feed && !has_ids && mark.part.is_none() && mark.gap_from.is_none()
+    } else {
+        of_feed || (mark.part == Some(Part::Book) && !has_ids)
+    };
+    if is_sound { Ok(()) } else { Err(Failure::Drop("bad_mark")) }
 }

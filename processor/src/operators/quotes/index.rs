@@ -1,6 +1,7 @@
-//! The pairs of each exchange that have quotes, for the marks of its feed.
+//! The pairs of each exchange that have a top of book, for the marks of its feed, and the pairs that have
+//! ended.
 //!
-//! Derived from the store and kept in memory: read when it is first needed, updated from then on.
+//! Derived from the stores and kept in memory: read when they are first needed, updated from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -9,6 +10,7 @@ use schemas::TopOfBook;
 use streams::store::StoreHandle;
 
 use crate::operators::Result;
+use crate::operators::ended::EndedPairs;
 use crate::operators::pairs::{AFTER_ALL, exchange_of};
 
 /// Keys per page when the index is first built.
@@ -20,12 +22,20 @@ pub(super) struct QuotedPairs {
     /// In key order.
     pairs: BTreeMap<Box<[u8]>, BTreeSet<Box<[u8]>>>,
     has_pairs: bool,
+    pub(super) ended: EndedPairs,
 }
 
 impl QuotedPairs {
-    /// Adds a pair with its first quote.
+    /// Adds a pair whose windows the feed's clock closes.
     pub(super) fn add(&mut self, exchange: &[u8], pair: &[u8]) {
         self.pairs.entry(exchange.into()).or_default().insert(pair.into());
+    }
+
+    /// Removes a pair that has no window to close.
+    pub(super) fn remove(&mut self, exchange: &[u8], pair: &[u8]) {
+        if let Some(pairs) = self.pairs.get_mut(exchange) {
+            pairs.remove(pair);
+        }
     }
 
     /// The next pairs of an exchange, in the order of their keys.

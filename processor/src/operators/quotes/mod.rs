@@ -4,7 +4,7 @@
 //! quotes ──┬─► top       the newest quote, the largest spread of the day, the last ten mids
 //!          └─► tables    windows close by the pair's own clock or that of its exchange
 //! marks  ────► tables      └─► window   one window: extremes and sums over the quotes in force
-//!                index   in_force   ../feed/: clock, stretches, gaps, carriers
+//! changes ────► tables     index   in_force   ../feed/: clock, stretches, gaps, carriers
 //! ```
 //!
 //! The log is in the order of the producer, so no quote is late within its pair. The time at which
@@ -18,6 +18,7 @@
 //! - An hour or day is the merge of its closed minutes.
 //! - The same log gives the same records, byte for byte, in batches of any size.
 
+mod changes;
 mod entry;
 mod in_force;
 mod index;
@@ -28,10 +29,12 @@ mod window;
 pub use entry::{QuoteEntry, quote_entry};
 pub use window::merge_spreads;
 
-use schemas::{FeedMark, Quote, Spread, Status, TopOfBook};
+use schemas::{FeedMark, Quote, Spread, Status, Timestamp, TopOfBook};
+use streams::punctuation::Schedule;
 use streams::store::StoreHandle;
 use streams::{Context, Processor};
 
+use super::ended::SWEEP;
 use super::feed::MarkSteps;
 use super::pairs::NO_PAIR;
 use super::rules::first_open_minute;
@@ -111,6 +114,9 @@ impl Quotes {
         window::count(spread, quote, mid_mean_10);
         drop(window);
         if created {
+            if tables.index.ended.may_have(key) {
+                tables.index.add(pair.exchange(), key);
+            }
             tables.mark_window(key, minute, MarkCause::WindowCreated)?;
         }
         Ok(())
@@ -125,7 +131,10 @@ impl Quotes {
         if key.starts_with(&NO_PAIR) {
             return self.steps.take_mark(context, &mut self.tables, key, mark);
         }
-        self.tables.take_pair_mark(context, key, mark)
+        match mark.change {
+            Some(change) => changes::apply(context, &mut self.tables, key, (mark, change)),
+            None => self.tables.take_pair_mark(context, key, mark),
+        }
     }
 }
 
@@ -148,6 +157,18 @@ fn weigh_in_own(
 impl Processor for Quotes {
     type In = QuoteEntry;
     type Out = QuoteEntry;
+
+    fn schedule(&self) -> Option<Schedule> {
+        Some(SWEEP)
+    }
+
+    fn punctuate(
+        &mut self,
+        context: &mut Context<'_, QuoteEntry>,
+        time: streams::record::Timestamp,
+    ) -> Result<()> {
+        changes::sweep(context, &mut self.tables, Timestamp(time.0))
+    }
 
     fn process(&mut self, context: &mut Context<'_, QuoteEntry>, entry: &QuoteEntry) -> Result<()> {
         match entry {

@@ -7,6 +7,7 @@ use streams::store::{StoreEntry, StoreHandle};
 use super::QuoteStores;
 use super::in_force::InForce;
 use super::index::QuotedPairs;
+use super::top;
 use super::window::{add_to_parent, marked, revise, weigh};
 use crate::interval::Interval;
 use crate::operators::feed::{
@@ -14,7 +15,7 @@ use crate::operators::feed::{
 };
 use crate::operators::pairs::exchange_of;
 use crate::operators::rules::{closes_minute, is_closed};
-use crate::operators::windows_over::{WindowStart, existing};
+use crate::operators::windows_over::{WindowStart, existing, keys_after};
 use crate::operators::{QuoteEntry, Result};
 use crate::store_keys;
 
@@ -59,6 +60,14 @@ impl Tables {
         }
     }
 
+    const fn table(&self, interval: Interval) -> &StoreHandle<Spread> {
+        match interval {
+            Interval::Minute => &self.minutes,
+            Interval::Hour => &self.hours,
+            Interval::Day => &self.days,
+        }
+    }
+
     /// The entry of a window.
     pub(super) fn window(
         &mut self,
@@ -67,12 +76,28 @@ impl Tables {
     ) -> Result<StoreEntry<'_, Spread>> {
         self.key.clear();
         store_keys::spread_key(interval, pair, start, &mut self.key);
-        let table = match interval {
-            Interval::Minute => &self.minutes,
-            Interval::Hour => &self.hours,
-            Interval::Day => &self.days,
+        Ok(self.table(interval).entry(&self.key)?)
+    }
+
+    /// Deletes a pair's windows that begin after a time; returns their number.
+    pub(super) fn delete_after(
+        &self,
+        interval: Interval,
+        pair: &[u8],
+        at: Timestamp,
+    ) -> Result<usize> {
+        let table = self.table(interval);
+        let key = |time| {
+            let mut key = Vec::new();
+            store_keys::spread_key(interval, pair, time, &mut key);
+            vec![key]
         };
-        Ok(table.entry(&self.key)?)
+        let time = |key: &[u8]| store_keys::read_spread_key(key).map(|(_, time)| time);
+        let found = keys_after(table, interval, at, key, time)?;
+        for key in &found {
+            table.remove(key)?;
+        }
+        Ok(found.len())
     }
 
     /// Whether a minute has expired: another pair's minute is newer by more than the retention.
@@ -177,7 +202,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Ends the force of the newest quote, unless the mark is of a gap that was over before it.
+    /// Ends the force of the newest quote, unless the mark is of a gap that was over before it. A book
+    /// without a quote gets its first row.
     fn lose_sync(
         &mut self,
         context: &mut Context<'_, QuoteEntry>,
@@ -187,6 +213,13 @@ impl Tables {
         let lost = mark.gap_from.unwrap_or(mark.healthy_until);
         let clock = self.states.clock(exchange_of(pair))?;
         let mut entry = self.tops.entry(pair)?;
+        if entry.is_none() {
+            *entry = Some(top::never(lost, mark.received_at));
+            drop(entry);
+            self.index.add(exchange_of(pair), pair);
+            context.count("out_of_sync");
+            return Ok(());
+        }
         let ends = |top: &TopOfBook| {
             let was_over = mark.gap_until.is_some_and(|until| until <= top.since);
             top.state == BookState::InSync && !was_over

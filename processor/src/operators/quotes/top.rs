@@ -39,6 +39,38 @@ pub(super) fn take(known: &mut Option<TopOfBook>, quote: &Quote, at: Timestamp) 
     top.mid_mean_10()
 }
 
+/// The row of a book that is out of sync and has no quote; `at` is the pair's time.
+pub(super) fn never(at: Timestamp, received_at: Timestamp) -> TopOfBook {
+    TopOfBook {
+        bid: None,
+        bid_size: None,
+        ask: None,
+        ask_size: None,
+        max_spread: None,
+        sequence: None,
+        state: BookState::OutOfSync,
+        event_time: at,
+        received_at,
+        since: at,
+        clock: at,
+        max_spread_day: Interval::Day.start(at),
+        mids: Vec::new(),
+    }
+}
+
+/// The row of a pair that is set back to `at`, whose next quote comes into force at `next` at the
+/// earliest. A quote from after `at` never came.
+pub(super) fn set_back(top: TopOfBook, at: Timestamp, next: Timestamp) -> TopOfBook {
+    if top.event_time > at {
+        let never = never(next, at.min(top.received_at));
+        return TopOfBook { event_time: at, ..never };
+    }
+    let day = Interval::Day.start(next);
+    let max_spread =
+        if top.max_spread_day == day { top.max_spread } else { top.spread().and_then(magnitude) };
+    TopOfBook { since: next, clock: next, max_spread_day: day, max_spread, ..top }
+}
+
 fn magnitude(value: Decimal) -> Option<Decimal> {
     if value.is_negative() { Decimal::ZERO.checked_sub(value) } else { Some(value) }
 }
