@@ -38,6 +38,7 @@ expect "broker version" "image: apache/kafka:$KAFKA_VERSION"
 expect "registry version" "image: apicurio/apicurio-registry:$REGISTRY_VERSION"
 expect "database version" "image: postgres:$POSTGRES_VERSION"
 expect "Prometheus version" "image: prom/prometheus:$PROMETHEUS_VERSION"
+expect "disk exporter version" "image: prom/node-exporter:$NODE_EXPORTER_VERSION"
 expect "Grafana version" "image: grafana/grafana:$GRAFANA_VERSION"
 expect "worker version" "KAFKA_VERSION: $KAFKA_VERSION, MAVEN_IMAGE_VERSION: $MAVEN_IMAGE_VERSION"
 expect "Rust version" "RUST_VERSION: \"$RUST_VERSION\""
@@ -59,6 +60,11 @@ while read -r path; do
 done < <(grep -o '^ *- \./[^:]*' "$COMPOSE" | sed 's/^ *- //')
 for file in infra/kafka/server.properties infra/postgres/postgresql.conf infra/prometheus/prometheus.yml infra/prometheus/alerts.yml; do
   expect "shared settings" "./$file:"
+done
+
+# The healer of the tables runs natively beside the worker.
+for script in $(grep -o 'infra/keep-tables.sh' "$ROOT/infra/components/connect.sh" | sort -u); do
+  expect "job of the tables" "\"$script\""
 done
 
 # Each option that the native start gives to our programs is given here too.

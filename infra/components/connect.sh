@@ -10,9 +10,10 @@ connect_start() {
     -Duser.timezone=UTC -Djava.awt.headless=true \
     -Dlog4j2.configurationFile="$ROOT/infra/kafka/log4j2.properties" \
     -cp "$CACHE_DIR/kafka/*" org.apache.kafka.connect.cli.ConnectDistributed "$RUN_DIR/connect/worker.properties"
-  # Ends with the worker, so it has no pid file of its own.
+  # Both end with the worker, so they have no pid files of their own.
   CONNECT_PORT=$CONNECT_PORT setsid "$ROOT/infra/heal-sinks.sh" "$(pid_of connect)" \
     >"$LOG_DIR/heal-sinks.log" 2>&1 </dev/null 9>&- &
+  setsid "$ROOT/infra/keep-tables.sh" "$(pid_of connect)" >"$LOG_DIR/keep-tables.log" 2>&1 </dev/null 9>&- &
 }
 
 # /health answers 200 only after the worker has read its own topics to their ends.

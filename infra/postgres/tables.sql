@@ -1,6 +1,8 @@
 -- The tables of the sink, one for each compacted topic; columns are named as the Avro fields.
 -- Idempotent. Made in the first schema of the search path: PGOPTIONS=-csearch_path=SCHEMA for another one.
 -- Rows are never deleted by a tombstone: retention in Kafka is not retention here.
+-- Tables that grow with time are partitioned by open_time; partitions.sql creates, fills and drops the partitions.
+-- A table of an earlier version without partitions stays as it is: `infra/tables.sh migrate`.
 
 CREATE TABLE IF NOT EXISTS latest (
     base             text            NOT NULL,
@@ -50,8 +52,8 @@ CREATE TEMP TABLE candle (
 
 -- A new day's, hour's or minute's candle of one pair is appended to its own end of the primary key, which
 -- therefore serves reads by pair and time range, newest first too.
-CREATE TABLE IF NOT EXISTS ohlc_1m (LIKE candle INCLUDING ALL);
-CREATE TABLE IF NOT EXISTS ohlc_1h (LIKE candle INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS ohlc_1m (LIKE candle INCLUDING ALL) PARTITION BY RANGE (open_time);
+CREATE TABLE IF NOT EXISTS ohlc_1h (LIKE candle INCLUDING ALL) PARTITION BY RANGE (open_time);
 CREATE TABLE IF NOT EXISTS ohlc_1d (LIKE candle INCLUDING ALL);
 DROP TABLE pg_temp.candle;
 
@@ -118,12 +120,122 @@ CREATE TEMP TABLE spread (
     revision         int             NOT NULL,
     PRIMARY KEY (base, quote, exchange, open_time)
 );
-CREATE TABLE IF NOT EXISTS spreads_1m (LIKE spread INCLUDING ALL);
-CREATE TABLE IF NOT EXISTS spreads_1h (LIKE spread INCLUDING ALL);
+CREATE TABLE IF NOT EXISTS spreads_1m (LIKE spread INCLUDING ALL) PARTITION BY RANGE (open_time);
+CREATE TABLE IF NOT EXISTS spreads_1h (LIKE spread INCLUDING ALL) PARTITION BY RANGE (open_time);
 CREATE TABLE IF NOT EXISTS spreads_1d (LIKE spread INCLUDING ALL);
 DROP TABLE pg_temp.spread;
 
--- "Newest across pairs", and the deletion of old rows by whoever wants it.
+-- The newest ticker of each option, with the facts of the instrument. Null: the venue states no value, or the side is empty.
+-- A row stays after the end of the option, with state CLOSED. "right" is a reserved word of SQL: quote it, or write o.right.
+CREATE TABLE IF NOT EXISTS options (
+    base                     text            NOT NULL,
+    quote                    text            NOT NULL,
+    exchange                 text            NOT NULL,
+    currency                 text            NOT NULL,
+    expiry_time              timestamptz     NOT NULL,
+    strike                   numeric(38, 18) NOT NULL,
+    "right"                  text            NOT NULL CHECK ("right" IN ('CALL', 'PUT')),
+    -- Null until the venue's listing is known.
+    settlement_currency      text,
+    contract_size            numeric(38, 18),
+    tick_size                numeric(38, 18),
+    mark_price               numeric(38, 18),
+    last_price               numeric(38, 18),
+    bid                      numeric(38, 18),
+    bid_size                 numeric(38, 18),
+    ask                      numeric(38, 18),
+    ask_size                 numeric(38, 18),
+    -- In percent. A zero beside a bid is the venue's value.
+    mark_iv                  numeric(38, 18),
+    bid_iv                   numeric(38, 18),
+    ask_iv                   numeric(38, 18),
+    delta                    numeric(38, 18),
+    gamma                    numeric(38, 18),
+    vega                     numeric(38, 18),
+    theta                    numeric(38, 18),
+    rho                      numeric(38, 18),
+    open_interest            numeric(38, 18),
+    underlying_price         numeric(38, 18),
+    underlying_index         text,
+    index_price              numeric(38, 18),
+    settlement_price         numeric(38, 18),
+    min_price                numeric(38, 18),
+    max_price                numeric(38, 18),
+    interest_rate            numeric(38, 18),
+    estimated_delivery_price numeric(38, 18),
+    volume                   numeric(38, 18),
+    volume_usd               numeric(38, 18),
+    price_change             numeric(38, 18),
+    high                     numeric(38, 18),
+    low                      numeric(38, 18),
+    -- OPEN, CLOSED after the end, else the venue's word in upper case.
+    state                    text            NOT NULL,
+    closed_at                timestamptz,
+    event_time               timestamptz     NOT NULL,
+    received_at              timestamptz     NOT NULL,
+    PRIMARY KEY (base, quote, exchange)
+);
+
+-- The last ticker of each minute of an option: 1,500 options are 2.2 million rows a day.
+CREATE TABLE IF NOT EXISTS options_1m (
+    base                     text            NOT NULL,
+    quote                    text            NOT NULL,
+    exchange                 text            NOT NULL,
+    open_time                timestamptz     NOT NULL,
+    mark_price               numeric(38, 18),
+    mark_iv                  numeric(38, 18),
+    bid                      numeric(38, 18),
+    ask                      numeric(38, 18),
+    bid_iv                   numeric(38, 18),
+    ask_iv                   numeric(38, 18),
+    delta                    numeric(38, 18),
+    open_interest            numeric(38, 18),
+    underlying_price         numeric(38, 18),
+    index_price              numeric(38, 18),
+    event_time               timestamptz     NOT NULL,
+    PRIMARY KEY (base, quote, exchange, open_time)
+) PARTITION BY RANGE (open_time);
+
+-- The newest ticker of each future and perpetual, with the facts of the instrument.
+CREATE TABLE IF NOT EXISTS derivatives (
+    base                     text            NOT NULL,
+    quote                    text            NOT NULL,
+    exchange                 text            NOT NULL,
+    class                    text            NOT NULL CHECK (class IN ('FUTURE', 'PERPETUAL')),
+    currency                 text            NOT NULL,
+    settlement_currency      text,
+    -- Null: a perpetual.
+    expiry_time              timestamptz,
+    contract_size            numeric(38, 18),
+    tick_size                numeric(38, 18),
+    mark_price               numeric(38, 18),
+    last_price               numeric(38, 18),
+    bid                      numeric(38, 18),
+    bid_size                 numeric(38, 18),
+    ask                      numeric(38, 18),
+    ask_size                 numeric(38, 18),
+    open_interest            numeric(38, 18),
+    index_price              numeric(38, 18),
+    settlement_price         numeric(38, 18),
+    min_price                numeric(38, 18),
+    max_price                numeric(38, 18),
+    interest_rate            numeric(38, 18),
+    estimated_delivery_price numeric(38, 18),
+    current_funding          numeric(38, 18),
+    funding_8h               numeric(38, 18),
+    volume                   numeric(38, 18),
+    volume_usd               numeric(38, 18),
+    price_change             numeric(38, 18),
+    high                     numeric(38, 18),
+    low                      numeric(38, 18),
+    state                    text            NOT NULL,
+    closed_at                timestamptz,
+    event_time               timestamptz     NOT NULL,
+    received_at              timestamptz     NOT NULL,
+    PRIMARY KEY (base, quote, exchange)
+);
+
+-- "Newest across pairs".
 CREATE INDEX IF NOT EXISTS latest_event_time ON latest (event_time DESC);
 CREATE INDEX IF NOT EXISTS ohlc_1m_open_time ON ohlc_1m (open_time DESC);
 CREATE INDEX IF NOT EXISTS ohlc_1h_open_time ON ohlc_1h (open_time DESC);
@@ -134,3 +246,8 @@ CREATE INDEX IF NOT EXISTS top_of_book_out_of_sync ON top_of_book (exchange) WHE
 CREATE INDEX IF NOT EXISTS spreads_1m_open_time ON spreads_1m (open_time DESC);
 CREATE INDEX IF NOT EXISTS spreads_1h_open_time ON spreads_1h (open_time DESC);
 CREATE INDEX IF NOT EXISTS spreads_1d_open_time ON spreads_1d (open_time DESC);
+-- The chain of an expiry, in the order of its strikes.
+CREATE INDEX IF NOT EXISTS options_chain ON options (currency, expiry_time, strike);
+CREATE INDEX IF NOT EXISTS options_event_time ON options (event_time DESC);
+CREATE INDEX IF NOT EXISTS options_1m_open_time ON options_1m (open_time DESC);
+CREATE INDEX IF NOT EXISTS derivatives_currency ON derivatives (currency, expiry_time);

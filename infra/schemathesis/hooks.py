@@ -9,13 +9,20 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 # The one place of the streaming routes is taken while they are asked: an answer without end cannot be checked.
 STREAMS = ("/v1/stream", "/v1/events")
-# No schema says that one parameter is before another, or that a token is one that was given out.
+# No schema says that one parameter is before another, that a month has a day, that two parameters come together, or
+# that a token is one that was given out.
 BEYOND_A_SCHEMA = (
     "from: is after to",
     "cursor: not a cursor of this server",
-    "channel latest has no interval",
-    "channel quotes has no interval",
-    "channel book has no interval",
+    "strike_from: is above strike_to",
+    "expiry: ",
+    "expiry is not *",
+    "exchange: is missing: quote and exchange",
+    "channel latest has no ",
+    "channel candles has no ",
+    "channel quotes has no ",
+    "channel book has no ",
+    "channel options has no ",
 )
 # A schema counts characters, and a name is measured in bytes.
 TOO_MANY_BYTES = ("must be 1 to 128 bytes", "is not * or 1 to 128 bytes")
