@@ -166,7 +166,8 @@ impl Fold {
         );
         let sum = Sum::of(&event)?;
         if !self.pairs.contains_key(key) {
-            self.pairs.insert(key.to_vec(), Pair::new(codec.decode(key)?, partition, event));
+            let pair = Pair::new(codec.decode(key)?, partition, event.clone());
+            self.pairs.insert(key.to_vec(), pair);
         }
         let pair = self.pairs.get_mut(key).context("a pair that was just put in")?;
         ensure!(pair.partition == partition, "{:?} is in two partitions", pair.key);
@@ -226,7 +227,7 @@ impl Pair {
         }
         let order = |event: &MarketEvent| (event.event_time, event.trade_id);
         if order(event) >= order(&self.latest) {
-            self.latest = *event;
+            self.latest = event.clone();
         }
         Ok(())
     }
