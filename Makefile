@@ -3,8 +3,8 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down status demo programs build test chaos upgrade load sim promtool compose-check lint check clean mutants flaky-check venues fuzz schemathesis page clients \
-  bench bench-up bench-check bench-floor bench-growth restore takeover soak reads
+.PHONY: help install up down status demo programs build test options chaos upgrade load sim promtool compose-check lint check clean mutants flaky-check venues fuzz schemathesis page clients \
+  bench bench-up bench-check bench-floor bench-growth restore restart takeover soak reads
 
 TOOLS := $(CURDIR)/.run/tools
 PEER := bench/kafka-streams/target/peer.jar
@@ -39,6 +39,9 @@ test: up build ## Every test: Rust, end to end on the real stack, the page in a 
 	@tests/all.sh
 	@$(MAKE) --no-print-directory promtool compose-check bench-check
 
+options: up build ## Options of a simulated Deribit to every row of PostgreSQL, through an outage of it (OUTAGE_SECONDS=120; OPTIONS=1500)
+	@OPTIONS=$(or $(OPTIONS),1500) OUTAGE_SECONDS=$(or $(OUTAGE_SECONDS),120) infra/with-addresses.sh cargo test --release --locked --workspace --test options -- --nocapture
+
 chaos: install build ## Faults under load on three brokers of its own, under both group protocols; a table (CHAOS=PART: some of them)
 	@infra/chaos.sh
 
@@ -68,6 +71,9 @@ bench-growth: bench-up ## Cost against keys, partitions, members, commit interva
 
 restore: bench-up ## Deleted state of 1,000,000 and 5,000,000 entries, and kill -9, both sides (BENCH="--entries N")
 	@infra/with-addresses.sh python3 bench/restore.py $(BENCH)
+
+restart: bench-up ## Away after SIGTERM and kill -9, both protocols, with and without an instance id (BENCH="--keys N")
+	@infra/with-addresses.sh python3 bench/restart.py $(BENCH)
 
 takeover: bench-up ## kill -9 of one of two members over 1,000,000 pairs, with and without a standby (BENCH="--keys N")
 	@infra/with-addresses.sh python3 bench/takeover.py $(BENCH)

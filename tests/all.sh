@@ -13,8 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-beside=(tidy marks simulation errors exchanges venues security standby positions)
-alone=(spool outage)
+beside=(tidy marks simulation errors exchanges venues book_faults security standby positions)
+alone=(spool outage options)
 log=${RUN_DIR:-.run}/test-beside.log
 # Tests of the whole system are as many programs already.
 export RUST_TEST_THREADS=1

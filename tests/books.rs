@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use schemas::topic::Topic;
-use schemas::{Book, PairKey, Status};
+use schemas::{Book, FeedMark, PairChange, PairKey, Status};
 use serde_json::{Value, json};
 use tests::support::books::{Books, Spreads};
 use tests::support::connect::Sinks;
@@ -256,6 +256,57 @@ fn says_quotes<'a>(
             let value = expected[name].as_str().unwrap_or("-");
             ensure!(said.contains(value), "{name} {value} is not in\n{said}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_book_that_never_comes_is_out_of_sync_for_every_reader_and_a_pair_can_be_ended() -> Result<()> {
+    let installation = Installation::new("never")?;
+    let never = ["--rate", "40", "--slow-snapshot", "30m"];
+    let venue = Simulated::start(&installation, Venue::Coinbase, &PRODUCTS, 9, &never)?;
+    let mut member = installation.ready_member("one", &MEMBER)?;
+    let mut feed = venue.follow(&installation, &CHANNELS)?;
+    let exchanges = format!("http://{}/v1/exchanges", member.address()?);
+    soon("the book to be counted", || {
+        let answer: Value = reqwest::blocking::get(&exchanges)?.error_for_status()?.json()?;
+        let row = &answer["exchanges"][0];
+        let named = row["out_of_sync"][0]["base"] == "BTC";
+        Ok(row["books"] == PRODUCTS.len() && row["books_out_of_sync"] == 1 && named)
+    })?;
+    let never = PairKey::new("BTC", "USD", "coinbase");
+    let row = asked(&mut member, "quotes", &never, "")?;
+    ensure!(row["bid"].is_null() && row["ask"].is_null(), "{row}");
+    ensure!(row["state"] == "OUT_OF_SYNC", "{row}");
+    ends(&installation, &mut member, "ETH-USD@coinbase")?;
+    feed.stop()?;
+    installation.caught_up_with(Topic::Quotes, &mut [&mut member])?;
+    let (actual, _) = installation.actual_and_expected()?;
+    ensure!(actual.dead_letters.is_empty(), "{:?}", actual.dead_letters);
+    installation.finish_with([member])
+}
+
+/// `processor pairs end` writes a mark to `events` and one to `quotes`.
+fn ends(installation: &Installation, member: &mut Member, pair: &str) -> Result<()> {
+    let url = format!("http://{}", member.address()?);
+    let end = ["pairs", "end", pair, "--url", &url, "--yes"];
+    let command = [&end[..], &installation.addresses()].concat();
+    let said = installation.command("processor", &command)?.finish()?.out;
+    for topic in [Topic::Events, Topic::Quotes] {
+        let topic = installation.topic(topic);
+        ensure!(said.contains(&format!("written to {topic}: 1\n")), "{said}");
+    }
+    let codec = installation.codec()?;
+    for topic in [Topic::Events, Topic::Quotes] {
+        let records = installation.read(topic)?;
+        let ended = records.iter().find_map(|record| {
+            let value = record.value.as_deref()?;
+            let key: PairKey = codec.decode(&record.key).ok()?;
+            let mark = codec.decode::<FeedMark>(value).ok()?;
+            (mark.change == Some(PairChange::Ended)).then_some(key)
+        });
+        let ended = ended.with_context(|| format!("no end in {}", topic.base_name()))?;
+        ensure!(ended.to_string() == pair, "{ended} has ended");
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //! address differs.
 //!
 //! ccxt (Python) and go-binance (Go) load markets and receive trades, tickers and order books. Each
-//! number is compared with the simulator's market, which its seed makes again here.
+//! number is compared with the simulator's market, which its seed makes again here. ccxt reads the chain
+//! and the greeks of options, which are compared with the simulator's truth.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,11 @@ use schemas::Decimal;
 use serde_json::Value;
 use simulator::book::Book;
 use simulator::market::{Market, Product, Trade};
+use simulator::surface::instrument::{Kind, Name};
+use tests::support::options::{Fields, told};
 use tests::support::stack::root;
 use tests::support::truth::Truth;
-use tests::support::{Process, wait_until};
+use tests::support::{Process, soon, wait_until};
 use venues::Venue;
 
 /// A busy machine takes this long to start a program.
@@ -75,20 +78,18 @@ struct Simulated {
 
 impl Simulated {
     fn start(exchange: &Exchange) -> Result<Self> {
+        let (products, levels) = (exchange.products.join(","), LEVELS.to_string());
+        Self::start_with(exchange.venue, &["--products", &products, "--levels", &levels])
+    }
+
+    fn start_with(venue: Venue, flags: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let truth = folder.path().join("truth.jsonl");
-        let (seed, levels) = (SEED.to_string(), LEVELS.to_string());
-        let arguments = [
-            ["--venue", exchange.venue.as_str()],
-            ["--listen", "127.0.0.1:0"],
-            ["--products", &exchange.products.join(",")],
-            ["--seed", &seed],
-            ["--levels", &levels],
-            ["--rate", "40"],
-            ["--truth", &truth.to_string_lossy()],
-        ];
-        let arguments = std::iter::once("simulate").chain(arguments.into_iter().flatten());
-        let arguments: Vec<String> = arguments.map(str::to_owned).collect();
+        let (seed, file) = (SEED.to_string(), truth.to_string_lossy());
+        let own = ["simulate", "--venue", venue.as_str(), "--listen", "127.0.0.1:0"];
+        let market = ["--seed", &seed, "--rate", "40", "--truth", &file];
+        let arguments = [&own[..], &market, flags].concat();
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
         let mut process = Process::start("producer", &arguments, folder.path(), "simulator")?;
         let address = wait_until("a simulator to listen", START, || {
             process.alive()?;
@@ -256,6 +257,103 @@ fn ccxt_reads_markets_trades_tickers_and_books_of_each_venue() -> Result<()> {
         let status = simulated.process.stop()?;
         ensure!(status.success(), "{} ended with {status}", exchange.venue);
     }
+    Ok(())
+}
+
+/// The numbers of a line of ccxt's are those of a ticker that the simulator sent at its time: pairs of
+/// ccxt's name and ours. ccxt has floats, and an empty side of a ticker is zero for it.
+fn was_sent(line: &Value, truth: &Truth, names: &[(&str, &str)]) -> Result<()> {
+    let id = line["id"].as_str().context("no id")?;
+    let time = line["time"].as_i64().context("no time")?;
+    let tickers = truth.tickers(id, time)?;
+    ensure!(!tickers.is_empty(), "{id} had no ticker at {time}");
+    let agrees = |ticker: &Fields| -> Result<bool> {
+        let told = told(ticker)?;
+        for (theirs, ours) in names {
+            let wanted = told.get(*ours).with_context(|| (*ours).to_owned())?;
+            let wanted: Option<Decimal> = wanted.as_deref().map(str::parse).transpose()?;
+            let seen = Some(&line[theirs]).filter(|seen| !seen.is_null()).map(number);
+            let seen = seen.transpose()?.filter(|seen| wanted.is_some() || *seen != Decimal::ZERO);
+            if seen != wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    for ticker in &tickers {
+        if agrees(ticker)? {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{line} is none of {tickers:?}")
+}
+
+/// Numbers of `fetch_option_chain`, and ours.
+const CHAIN: [(&str, &str); 7] = [
+    ("bidPrice", "bid"),
+    ("askPrice", "ask"),
+    ("markPrice", "mark_price"),
+    ("lastPrice", "last_price"),
+    ("underlyingPrice", "underlying_price"),
+    ("openInterest", "open_interest"),
+    ("baseVolume", "volume"),
+];
+/// Numbers of `fetch_greeks`, and ours.
+const GREEKS: [(&str, &str); 14] = [
+    ("delta", "delta"),
+    ("gamma", "gamma"),
+    ("theta", "theta"),
+    ("vega", "vega"),
+    ("rho", "rho"),
+    ("bidSize", "bid_size"),
+    ("askSize", "ask_size"),
+    ("bidImpliedVolatility", "bid_iv"),
+    ("askImpliedVolatility", "ask_iv"),
+    ("markImpliedVolatility", "mark_iv"),
+    ("bidPrice", "bid"),
+    ("askPrice", "ask"),
+    ("markPrice", "mark_price"),
+    ("underlyingPrice", "underlying_price"),
+];
+/// Options of the test.
+const OPTIONS: usize = 96;
+
+#[test]
+fn ccxt_reads_the_markets_the_chain_and_the_greeks_of_options() -> Result<()> {
+    let python = python()?;
+    let count = OPTIONS.to_string();
+    let flags = ["--options", &count, "--currencies", "BTC"];
+    let mut simulated = Simulated::start_with(Venue::Deribit, &flags)?;
+    let mut command = bounded(&python);
+    command.arg(root().join("tests/clients/options.py")).args([&simulated.address, "BTC"]);
+    let said = said(&mut command)?;
+    let of = |key: &str| said.get(key).with_context(|| format!("no {key}: {said:?}"));
+    let (markets, chain, greeks) = (of("market")?, of("chain")?, of("greeks")?);
+    ensure!((markets.len(), chain.len()) == (OPTIONS, OPTIONS), "{said:?}");
+    ensure!(greeks.len() == OPTIONS.div_ceil(7), "{} greeks", greeks.len());
+    for market in markets {
+        let id = market["id"].as_str().context("no id")?;
+        let name = Name::parse(id).with_context(|| id.to_owned())?;
+        let Kind::Option { strike, is_call } = name.kind else { anyhow::bail!("{market}") };
+        ensure!(number(&market["strike"])? == strike.to_string().parse()?, "{market}");
+        ensure!(market["optionType"] == if is_call { "call" } else { "put" }, "{market}");
+        ensure!(market["expiry"].as_i64() == name.expiry_ms, "{market}");
+        let words = [("base", "BTC"), ("settle", "BTC"), ("contractSize", "1.0")];
+        ensure!(words.iter().all(|(key, word)| market[key] == *word), "{market}");
+        ensure!(market["tick"] == "0.0001" && market["active"] == true, "{market}");
+    }
+    // The file has a ticker before the client does, but for the time of one step.
+    soon("the truth to have every answer", || {
+        let truth = Truth::read(&simulated.truth)?;
+        Ok(truth.ticker_count() >= chain.len() + greeks.len())
+    })?;
+    let truth = Truth::read(&simulated.truth)?;
+    chain.iter().try_for_each(|line| was_sent(line, &truth, &CHAIN))?;
+    greeks.iter().try_for_each(|line| was_sent(line, &truth, &GREEKS))?;
+    let has = |key: &str| greeks.iter().filter(|line| line[key] != "0.0").count();
+    ensure!(has("delta") > 0 && has("bidPrice") > 0, "{greeks:?}");
+    let status = simulated.process.stop()?;
+    ensure!(status.success(), "it ended with {status}");
     Ok(())
 }
 

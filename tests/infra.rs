@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use schemas::Kind;
 use schemas::topic::{DEFAULT_PARTITIONS, Topic};
+use schemas::{Decimal, Kind, PairKey, Ticker, Timestamp};
 use serde_json::Value;
+use tests::support::broker::Row;
 use tests::support::postgres::Schema;
 use tests::support::stack::root;
 use tests::support::venue::Simulated;
@@ -62,7 +64,7 @@ fn fields(schema: &str) -> Result<(Vec<Column>, BTreeSet<String>)> {
 fn excluded(topic: Topic) -> Result<BTreeSet<String>> {
     let config = connector(topic)?;
     let names = setting(&config, "field.exclude.list").split(',');
-    Ok(names.map(|name| name.trim().to_owned()).collect())
+    Ok(names.filter(|name| !name.is_empty()).map(|name| name.trim().to_owned()).collect())
 }
 
 #[test]
@@ -291,15 +293,35 @@ fn connect_metrics(stack: &Stack) -> Vec<String> {
     declared.map(str::to_owned).collect()
 }
 
+/// Tickers of both options of one strike: the metrics of a model show themselves with the first.
+fn call_and_put(installation: &Installation) -> Result<Vec<Row>> {
+    let codec = installation.codec()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let decimal = |text: &str| text.parse::<Decimal>().ok();
+    let ticker = Ticker {
+        mark_price: decimal("0.9"),
+        mark_iv: decimal("50"),
+        delta: decimal("0.9"),
+        underlying_price: decimal("100000"),
+        event_time: Timestamp(i64::try_from(now)?),
+        received_at: Timestamp(i64::try_from(now)?),
+        ..Ticker::default()
+    };
+    let names = ["BTC-25DEC99-100000-C", "BTC-25DEC99-100000-P"];
+    let key = |name| codec.to_bytes(&PairKey::new(name, "BTC", "deribit"));
+    Ok(names.map(|name| (key(name), Some(codec.to_bytes(&ticker)))).into())
+}
+
 #[test]
 fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     let installation = Installation::new("metrics")?;
-    let mut member = installation.member("one", &[])?;
+    let mut member = installation.member("one", &["--topologies", "prices,options"])?;
     let rate = ["--rate", "200"];
     let venue = Simulated::start(&installation, Venue::Coinbase, &["BTC-USD"], 1, &rate)?;
     let mut feed = venue.follow(&installation, &[])?;
     // One that is dropped: what counts by reason shows itself with the first.
     installation.write(Topic::Events, 0, &[(vec![], Some(vec![]))])?;
+    installation.write(Topic::OptionTickers, 0, &call_and_put(&installation)?)?;
     let mut missing = Vec::new();
     let served = soon("every metric to be served", || {
         let mut names: BTreeSet<String> = member.metrics()?.into_keys().collect();

@@ -158,11 +158,11 @@ impl World {
         let market = &mut self.markets[at];
         let sent = market.sent.map_or(0, |(id, _)| id);
         let known: Vec<_> =
-            market.lost.iter().filter(|e| e.trade_id < Some(sent)).copied().collect();
+            market.lost.iter().filter(|e| e.trade_id < Some(sent)).cloned().collect();
         if known.is_empty() {
             return;
         }
-        let event = known[self.rng.random_range(0..known.len())];
+        let event = known[self.rng.random_range(0..known.len())].clone();
         if self.rng.random_ratio(9, 10) {
             market.lost.retain(|other| other.trade_id != event.trade_id);
         }

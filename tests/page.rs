@@ -6,6 +6,8 @@
 
 #[path = "page/books.rs"]
 mod books;
+#[path = "page/options.rs"]
+mod options;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::support::Installation;
@@ -16,8 +18,8 @@ use tests::support::venue::Simulated;
 use venues::Venue;
 
 /// No row without text, and as many candles as the chart says.
-/// Prices and order books.
-const BOTH: [&str; 2] = ["--topologies", "prices,quotes"];
+/// Prices, order books and options.
+const ALL: [&str; 2] = ["--topologies", "prices,quotes,options"];
 const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \
     [...document.querySelectorAll('#rows td:nth-child(3)')].every((cell) => /^[0-9.]+$/.test(cell.textContent))";
 const HAS_CHART: &str = "Number(document.getElementById('chart').dataset.candles) > 0 && \
@@ -64,7 +66,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     )?;
     let installation = Installation::new("page")?;
     // Patient: while it stands still, its group waits for it.
-    let patient = [&["--session-timeout", "3m"], &BOTH[..]].concat();
+    let patient = [&["--session-timeout", "3m"], &ALL[..]].concat();
     let (mut member, mut view) = installation.member_and_view(&patient, &[])?;
     let mut browser = Browser::start(&program, installation.folder())?;
 
@@ -83,6 +85,8 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     shows_what_is_served(&mut browser)?;
     works_by_keyboard(&mut browser)?;
     books::are_shown(&installation, &mut browser, &page(&mut view)?)?;
+    options::are_shown(&installation, &mut browser, &page(&mut view)?)?;
+    options::move_with_their_venue(&installation, &mut browser, &page(&mut view)?)?;
 
     // A member shows its own work.
     browser.open(&page(&mut member)?, 1280, 900)?;
@@ -123,7 +127,7 @@ fn rebalances(
 ) -> Result<()> {
     member.process.signal("STOP")?;
     let mut second =
-        installation.member("two", &[&IMPATIENT[..], &BOTH, &["--standby"]].concat())?;
+        installation.member("two", &[&IMPATIENT[..], &ALL, &["--standby"]].concat())?;
     browser.open(&page(&mut second)?, 1280, 900)?;
     browser.until(HAS_PRICES)?;
     browser.until(HAS_CHART)?;
@@ -208,7 +212,7 @@ fn tabs_through(browser: &mut Browser) -> Result<()> {
             break;
         }
     }
-    let order = ["skip", "theme", "search", "exchange", "scroll"];
+    let order = ["skip", "to-markets", "to-options", "theme", "search", "exchange", "scroll"];
     let columns = ["pair", "exchange", "price", "age"];
     let wide = reached.iter().any(|stop| stop == "volume").then_some("volume");
     let wanted = order.into_iter().chain(columns).chain(wide).chain(["choose"]);

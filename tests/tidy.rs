@@ -20,9 +20,11 @@ use source::Source;
 const MAX_LINES: usize = 500;
 /// A further trait needs a second real implementation, and a line here. `Group` and `Topics` are the
 /// outside of a worker: a follower has the second only. `MarkedPairs` are those of candles and of quotes.
-const TRAITS: [&str; 6] = ["Group", "MarkedPairs", "Processor", "Record", "Store", "Topics"];
+/// `Field` is each type that a field of a record may have. `Row` is of `options` or of `derivatives`.
+const TRAITS: [&str; 8] =
+    ["Field", "Group", "MarkedPairs", "Processor", "Record", "Row", "Store", "Topics"];
 /// Topic names that are no everyday words.
-const TOPICS: [&str; 10] = [
+const TOPICS: [&str; 12] = [
     "latest",
     "ohlc_1m",
     "ohlc_1h",
@@ -33,6 +35,8 @@ const TOPICS: [&str; 10] = [
     "spreads_1h",
     "spreads_1d",
     "processor-quote-feeds-changelog",
+    "option_tickers",
+    "options_1m",
 ];
 /// What is built, stored or downloaded, and no part of the repository.
 const NOT_OURS: [&str; 4] = ["target", ".run", ".git", "node_modules"];

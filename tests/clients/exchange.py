@@ -70,4 +70,5 @@ async def main(venue, address, symbol, count):
         await client.close()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -41,6 +41,23 @@ fn pair(base: &str) -> PairKey {
     PairKey::new(base, "USD", "test")
 }
 
+fn quote(bid: Option<&BookLevel>, ask: Option<&BookLevel>) -> Quote {
+    Quote {
+        bid: bid.map(|level| level.price),
+        bid_size: bid.map(|level| level.size),
+        ask: ask.map(|level| level.price),
+        ask_size: ask.map(|level| level.size),
+        ..Quote::empty(Proof::Checksum, Timestamp(EPOCH))
+    }
+}
+
+/// Writes a quote that has no levels yet.
+fn write_quote(installation: &Installation, base: &str, quote: &Quote) -> Result<()> {
+    let codec = installation.codec()?;
+    let record = (codec.to_bytes(&pair(base)), Some(codec.to_bytes(quote)));
+    installation.write(Topic::Quotes, 0, &[record])
+}
+
 /// Writes a quote and its book; `after` is a mark that follows.
 fn write(
     installation: &Installation,
@@ -51,14 +68,7 @@ fn write(
 ) -> Result<()> {
     let codec = installation.codec()?;
     let key = codec.to_bytes(&pair(base));
-    let (bid, ask) = (bids.first(), asks.first());
-    let quote = Quote {
-        bid: bid.map(|level| level.price),
-        bid_size: bid.map(|level| level.size),
-        ask: ask.map(|level| level.price),
-        ask_size: ask.map(|level| level.size),
-        ..Quote::empty(Proof::Checksum, Timestamp(EPOCH))
-    };
+    let quote = quote(bids.first(), asks.first());
     let book = Book {
         bids,
         asks,
@@ -94,12 +104,19 @@ pub(crate) fn are_shown(
         ..FeedMark::healthy("0", Timestamp(EPOCH), Timestamp(EPOCH + 1))
     };
     let (bid, ask) = (vec![level("99.5", "2")?, level("99", "7")?], vec![level("100.5", "1")?]);
-    write(installation, "BROKEN", bid.clone(), ask, Some(&lost))?;
+    write(installation, "BROKEN", bid.clone(), ask.clone(), Some(&lost))?;
+    write(installation, "LATER", bid.clone(), ask, None)?;
+    let newer = quote(Some(&level("99.75", "1")?), Some(&level("100.5", "1")?));
+    write_quote(installation, "LATER", &newer)?;
     write(installation, "EMPTY", bid, Vec::new(), None)?;
     open(browser, page, "BROKEN", "out-of-sync")?;
     let stated = "document.getElementById('book-note').innerText.includes('lost its proof')";
     browser.until(stated)?;
     picture(browser, "book-out-of-sync")?;
+
+    open(browser, page, "LATER", "in-sync")?;
+    browser.until("document.querySelector('#measures dd').firstChild.textContent === '99.75'")?;
+    browser.until("document.getElementById('between').textContent === 'spread 1 · mid 100'")?;
 
     open(browser, page, "EMPTY", "in-sync")?;
     browser.until("document.querySelector('#asks .none').textContent === 'no asks'")?;

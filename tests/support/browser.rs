@@ -126,6 +126,8 @@ impl Browser {
         let code = match key {
             "Tab" => 9,
             "Enter" => 13,
+            "ArrowRight" => 39,
+            "ArrowDown" => 40,
             _ => bail!("no such key: {key}"),
         };
         for kind in ["rawKeyDown", "char", "keyUp"] {

@@ -133,6 +133,9 @@ fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)>
     }
     let topic = Topic::SUNK.into_iter().find(|topic| topic.base_name() == table);
     let topic = topic.unwrap_or(Topic::Events);
+    if let Some((columns, rows)) = outputs.options.rows(topic)? {
+        return Ok((query(table, columns), rows));
+    }
     if let Some((columns, rows)) = outputs.books.rows(topic) {
         return Ok((query(table, columns), rows));
     }
@@ -160,17 +163,21 @@ const DECIMALS: &str = "price size base_volume_24h quote_volume_24h open high lo
                         base_volume quote_volume taker_buy_base taker_buy_quote bid bid_size ask \
                         ask_size spread mid microprice imbalance max_spread mid_mean_10 spread_min \
                         spread_max spread_max_abs spread_mean mid_open mid_high mid_low mid_close \
-                        mid_mean";
+                        mid_mean strike contract_size tick_size mark_price last_price mark_iv \
+                        bid_iv ask_iv delta gamma vega theta rho open_interest underlying_price \
+                        index_price settlement_price min_price max_price interest_rate \
+                        estimated_delivery_price current_funding funding_8h volume volume_usd \
+                        price_change";
 
 /// Numbers as short as their text is, times as milliseconds.
 fn query(table: &str, columns: &str) -> String {
     let shown = columns.split(' ').map(|name| {
         if DECIMALS.split(' ').any(|decimal| decimal == name) {
-            format!("trim_scale({name})")
-        } else if name.ends_with("_time") || name == "received_at" {
-            format!("(extract(epoch FROM {name}) * 1000)::bigint")
+            format!("trim_scale(\"{name}\")")
+        } else if name.ends_with("_time") || name.ends_with("_at") {
+            format!("(extract(epoch FROM \"{name}\") * 1000)::bigint")
         } else {
-            format!("{name}::text")
+            format!("\"{name}\"::text")
         }
     });
     format!("SELECT {} FROM {table}", shown.collect::<Vec<_>>().join(", "))

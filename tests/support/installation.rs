@@ -28,7 +28,7 @@ const CATCH_UP: Duration = Duration::from_mins(2);
 const COPIES: usize = 3;
 
 /// Where a processor writes for readers.
-const OUTPUTS: [Topic; 10] = [
+const OUTPUTS: [Topic; 13] = [
     Topic::Latest,
     Topic::Ohlc1m,
     Topic::Ohlc1h,
@@ -39,6 +39,9 @@ const OUTPUTS: [Topic; 10] = [
     Topic::Spreads1m,
     Topic::Spreads1h,
     Topic::Spreads1d,
+    Topic::Options,
+    Topic::Options1m,
+    Topic::Derivatives,
 ];
 
 /// The beginning of the names of the tasks of `events`.

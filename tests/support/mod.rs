@@ -1,5 +1,6 @@
 //! The parts of a test on the real stack.
 
+pub mod book_truth;
 pub mod books;
 pub mod broker;
 pub mod browser;
@@ -11,6 +12,7 @@ pub mod exact;
 pub mod facts;
 pub mod fold;
 pub mod installation;
+pub mod options;
 pub mod outputs;
 pub mod ownership;
 pub mod postgres;

@@ -7,6 +7,7 @@ use schemas::topic::Topic;
 use schemas::{Candle, CandleKey, Codec, LatestPrice, MarketEvent, PairKey};
 
 use super::books::Books;
+use super::options::Options;
 use super::topics::Record;
 
 /// Records that were set apart, and how often each: it must be once.
@@ -31,6 +32,8 @@ pub struct Outputs {
     pub dead_letters: SetApart,
     /// The outputs of `quotes`, which the fold of `events` does not have.
     pub books: Books,
+    /// The outputs of `options`, which the fold of `events` does not have.
+    pub options: Options,
 }
 
 impl Outputs {
@@ -39,6 +42,9 @@ impl Outputs {
         for record in records {
             if topic == Topic::DeadLetters {
                 set_apart(&mut self.dead_letters, origin(record));
+                continue;
+            }
+            if self.options.add(codec, topic, record)? {
                 continue;
             }
             let value = record.value.as_deref().context("a tombstone")?;

@@ -30,7 +30,8 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Starts one with these products; `flags` say how much it trades and what goes wrong.
+    /// Starts one with these products, or with all that the venue lists when there are none; `flags` say
+    /// how much it trades and what goes wrong.
     pub fn start(
         installation: &Installation,
         venue: Venue,
@@ -40,8 +41,9 @@ impl Simulated {
     ) -> Result<Self> {
         let (listed, number) = (products.join(","), seed.to_string());
         let own = ["simulate", "--venue", venue.as_str(), "--listen", "127.0.0.1:0"];
-        let market = ["--products", &listed, "--seed", &number];
-        let mut process = installation.command("producer", &[&own[..], &market, flags].concat())?;
+        let market = ["--seed", &number, "--products", &listed];
+        let market = if products.is_empty() { &market[..2] } else { &market };
+        let mut process = installation.command("producer", &[&own[..], market, flags].concat())?;
         let url = wait_until("a simulator to listen", START, || {
             process.alive()?;
             let lines = process.lines("url=\"")?;
@@ -52,15 +54,16 @@ impl Simulated {
         Ok(Self { process, venue, products, seed, url })
     }
 
-    /// A producer that follows all of it.
+    /// A producer that follows its products, or what the flags name when it has none of its own.
     pub fn follow(&self, installation: &Installation, flags: &[&str]) -> Result<Follower> {
         let listed = self.products.join(",");
         let own = ["run", "--venue", self.venue.as_str(), "--url", &self.url];
         // A free port, which its log names.
-        let rest = ["--products", &listed, "--metrics", "127.0.0.1:0"];
+        let rest = ["--metrics", "127.0.0.1:0", "--products", &listed];
+        let rest = if self.products.is_empty() { &rest[..2] } else { &rest };
         // Waits in proportion to a test: a venue's own would be minutes.
         let backoff = ["--backoff-first", "50ms", "--backoff-cap", "200ms"];
-        let process = installation.producer(&[&own[..], &rest, &backoff, flags].concat())?;
+        let process = installation.producer(&[&own[..], rest, &backoff, flags].concat())?;
         Ok(Follower { process })
     }
 
@@ -88,6 +91,11 @@ impl Simulated {
             trades.push(market.trade(0));
         }
         anyhow::bail!("{} never traded {until:?}", self.venue)
+    }
+
+    /// The address of its feed.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Its pairs.
