@@ -1,6 +1,6 @@
 //! The newest ticker of a future or perpetual with the facts of the instrument.
 
-use crate::fields::{copy_fields, record};
+use crate::fields::{copy_fields, copy_stated, record};
 use crate::instrument::{Class, InstrumentName, OPEN};
 use crate::{Decimal, Instrument, Ticker, Timestamp};
 
@@ -126,7 +126,6 @@ impl Derivative {
     /// Takes over the facts of the listing, those that it states.
     pub fn take_facts(&mut self, listed: &Instrument) {
         self.currency.clone_from(&listed.currency);
-        self.expiry_time = listed.expiry_time.or(self.expiry_time);
-        copy_fields! { listed => self; settlement_currency contract_size tick_size }
+        copy_stated! { listed => self; expiry_time settlement_currency contract_size tick_size }
     }
 }

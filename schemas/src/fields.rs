@@ -110,3 +110,13 @@ macro_rules! copy_fields {
     };
 }
 pub(crate) use copy_fields;
+
+/// Copies the optional fields that the first record states; the others keep their values.
+macro_rules! copy_stated {
+    ($from:expr => $to:expr; $($field:ident)+) => {
+        $(if $from.$field.is_some() {
+            $to.$field.clone_from(&$from.$field);
+        })+
+    };
+}
+pub(crate) use copy_stated;

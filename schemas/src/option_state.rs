@@ -1,6 +1,6 @@
 //! The newest ticker of an option with the facts of the instrument.
 
-use crate::fields::{copy_fields, record};
+use crate::fields::{copy_fields, copy_stated, record};
 use crate::instrument::{InstrumentName, OPEN, Right};
 use crate::{Decimal, Instrument, Ticker, Timestamp};
 
@@ -164,6 +164,6 @@ impl OptionState {
         self.expiry_time = listed.expiry_time.unwrap_or(self.expiry_time);
         self.strike = listed.strike.unwrap_or(self.strike);
         self.right = listed.right.unwrap_or(self.right);
-        copy_fields! { listed => self; settlement_currency contract_size tick_size }
+        copy_stated! { listed => self; settlement_currency contract_size tick_size }
     }
 }

@@ -78,13 +78,7 @@ macro_rules! row {
             }
 
             fn learn(&mut self, listed: &Instrument) {
-                // A record of the end, or of a venue that lists less, leaves what is known.
-                let mut listed = listed.clone();
-                listed.settlement_currency =
-                    listed.settlement_currency.or(self.settlement_currency.take());
-                listed.contract_size = listed.contract_size.or(self.contract_size);
-                listed.tick_size = listed.tick_size.or(self.tick_size);
-                self.take_facts(&listed);
+                self.take_facts(listed);
             }
 
             fn life(&self) -> Life {
