@@ -24,8 +24,8 @@ use serde_json::Value;
 
 use crate::absent::{Absent, Verdict, WAIT};
 use crate::avro::{Malformed, Reader, Record};
-use crate::decimal;
 use crate::kind::Kind;
+use crate::{decimal, integer};
 
 /// The first byte of the wire format.
 const MAGIC: u8 = 0;
@@ -318,10 +318,7 @@ fn resolvable(text: &str) -> Result<apache_avro::Schema, apache_avro::Error> {
 fn decimals_as_bytes(schema: &mut Value) {
     match schema {
         Value::Object(parts) => {
-            if parts.get("logicalType").is_some_and(|name| name == "decimal")
-                && parts.get("precision").and_then(Value::as_u64) == Some(decimal::PRECISION.into())
-                && parts.get("scale").and_then(Value::as_u64) == Some(decimal::SCALE.into())
-            {
+            if parts.get("logicalType").is_some_and(|name| name == "decimal") && is_ours(parts) {
                 parts.remove("logicalType");
             }
             parts.values_mut().for_each(decimals_as_bytes);
@@ -329,4 +326,12 @@ fn decimals_as_bytes(schema: &mut Value) {
         Value::Array(parts) => parts.iter_mut().for_each(decimals_as_bytes),
         _ => {}
     }
+}
+
+/// It has the precision and the scale of one of our two types.
+fn is_ours(schema: &serde_json::Map<String, Value>) -> bool {
+    let number = |name| schema.get(name).and_then(Value::as_u64);
+    [(decimal::PRECISION, decimal::SCALE), (integer::PRECISION, integer::SCALE)]
+        .map(|(precision, scale)| (Some(precision.into()), Some(scale.into())))
+        .contains(&(number("precision"), number("scale")))
 }

@@ -34,6 +34,26 @@ impl Field for Timestamp {
     }
 }
 
+impl Field for i64 {
+    fn write(&self, out: &mut Vec<u8>) {
+        avro::long(out, *self);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        reader.long()
+    }
+}
+
+impl Field for bool {
+    fn write(&self, out: &mut Vec<u8>) {
+        avro::boolean(out, *self);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        reader.boolean()
+    }
+}
+
 impl Field for String {
     fn write(&self, out: &mut Vec<u8>) {
         avro::string(out, self);

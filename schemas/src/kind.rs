@@ -38,6 +38,36 @@ crate::named! {
         OptionMinute = "OptionMinute",
         /// `derivative.avsc`
         Derivative = "Derivative",
+        /// `pool_key.avsc`
+        PoolKey = "PoolKey",
+        /// `pool.avsc`
+        Pool = "Pool",
+        /// `swap.avsc`
+        Swap = "Swap",
+        /// `chain_head.avsc`
+        ChainHead = "ChainHead",
+        /// `pool_minute_key.avsc`
+        PoolMinuteKey = "PoolMinuteKey",
+        /// `pool_minute.avsc`
+        PoolMinute = "PoolMinute",
+        /// `token_key.avsc`
+        TokenKey = "TokenKey",
+        /// `token_bucket_key.avsc`
+        TokenBucketKey = "TokenBucketKey",
+        /// `token_bucket.avsc`
+        TokenBucket = "TokenBucket",
+        /// `token_leg.avsc`
+        TokenLeg = "TokenLeg",
+        /// `swap_status_key.avsc`
+        SwapStatusKey = "SwapStatusKey",
+        /// `swap_state.avsc`
+        SwapState = "SwapState",
+        /// `index_key.avsc`
+        IndexKey = "IndexKey",
+        /// `index.avsc`
+        Index = "Index",
+        /// `index_leg.avsc`
+        IndexLeg = "IndexLeg",
     }
 }
 
@@ -62,6 +92,21 @@ impl Kind {
             Self::OptionMinuteKey => include_str!("../avro/option_minute_key.avsc"),
             Self::OptionMinute => include_str!("../avro/option_minute.avsc"),
             Self::Derivative => include_str!("../avro/derivative.avsc"),
+            Self::PoolKey => include_str!("../avro/pool_key.avsc"),
+            Self::Pool => include_str!("../avro/pool.avsc"),
+            Self::Swap => include_str!("../avro/swap.avsc"),
+            Self::ChainHead => include_str!("../avro/chain_head.avsc"),
+            Self::PoolMinuteKey => include_str!("../avro/pool_minute_key.avsc"),
+            Self::PoolMinute => include_str!("../avro/pool_minute.avsc"),
+            Self::TokenKey => include_str!("../avro/token_key.avsc"),
+            Self::TokenBucketKey => include_str!("../avro/token_bucket_key.avsc"),
+            Self::TokenBucket => include_str!("../avro/token_bucket.avsc"),
+            Self::TokenLeg => include_str!("../avro/token_leg.avsc"),
+            Self::SwapStatusKey => include_str!("../avro/swap_status_key.avsc"),
+            Self::SwapState => include_str!("../avro/swap_state.avsc"),
+            Self::IndexKey => include_str!("../avro/index_key.avsc"),
+            Self::Index => include_str!("../avro/index.avsc"),
+            Self::IndexLeg => include_str!("../avro/index_leg.avsc"),
         }
     }
 }

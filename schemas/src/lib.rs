@@ -20,6 +20,17 @@
 //! | [`OptionMinuteKey`] | `avro/option_minute_key.avsc` | `options_1m` |
 //! | [`OptionMinute`] | `avro/option_minute.avsc` | |
 //! | [`Derivative`] | `avro/derivative.avsc` | |
+//! | [`PoolKey`] | `avro/pool_key.avsc` | `swaps`, `pools` |
+//! | [`Swap`], [`ChainHead`], [`Pool`] | `avro/swap.avsc`, `avro/chain_head.avsc`, `avro/pool.avsc` | |
+//! | [`PoolMinuteKey`] | `avro/pool_minute_key.avsc` | `pool_1m` |
+//! | [`PoolMinute`] | `avro/pool_minute.avsc` | |
+//! | [`TokenKey`], [`TokenLeg`] | `avro/token_key.avsc`, `avro/token_leg.avsc` | the repartition topic `token-legs` |
+//! | [`TokenBucketKey`] | `avro/token_bucket_key.avsc` | `token_5m`, `token_1h` |
+//! | [`TokenBucket`] | `avro/token_bucket.avsc` | |
+//! | [`SwapStatusKey`] | `avro/swap_status_key.avsc` | `swap_status` and the repartition topic `swap-status` |
+//! | [`SwapState`] | `avro/swap_state.avsc` | |
+//! | [`IndexKey`] | `avro/index_key.avsc` | `index` and the repartition topic `index-legs` |
+//! | [`Index`], [`IndexLeg`] | `avro/index.avsc`, `avro/index_leg.avsc` | |
 //!
 //! Bytes stop at [`codec`]: past it everything is typed. The `.avsc` files are the single source;
 //! the hand-written encoders are held to them by golden bytes and by the reference implementation.
@@ -41,7 +52,9 @@ pub mod decimal;
 pub mod derivative;
 pub mod event;
 mod fields;
+pub mod index;
 pub mod instrument;
+pub mod integer;
 pub mod json;
 pub mod kind;
 pub mod latest;
@@ -50,11 +63,17 @@ mod named;
 pub mod option_minute;
 pub mod option_state;
 pub mod pair;
+pub mod pool;
+pub mod pool_minute;
+pub mod price;
 pub mod quote;
 pub mod registry;
 pub mod spread;
+pub mod swap;
+pub mod swap_state;
 pub mod ticker;
 pub mod time;
+pub mod token;
 pub mod top_of_book;
 pub mod topic;
 mod weighted_sum;
@@ -65,16 +84,23 @@ pub use codec::{Codec, DecodeError};
 pub use decimal::Decimal;
 pub use derivative::Derivative;
 pub use event::{Basis, MarketEvent, TakerSide, TradeDetails, VolumeSource};
+pub use index::{Index, IndexKey, IndexLeg, IndexMember};
 pub use instrument::{Class, Instrument, InstrumentName, InstrumentState, Right};
+pub use integer::Integer;
 pub use kind::Kind;
 pub use latest::LatestPrice;
 pub use mark::{FeedMark, PairChange, Part};
 pub use option_minute::{OptionMinute, OptionMinuteKey};
 pub use option_state::OptionState;
 pub use pair::PairKey;
+pub use pool::{Pool, PoolKey, PoolProtocol};
+pub use pool_minute::{MinuteStatus, PoolMinute, PoolMinuteKey};
 pub use quote::Quote;
 pub use spread::{Spread, SpreadKey};
+pub use swap::{ChainHead, Swap, SwapStatus};
+pub use swap_state::{SwapState, SwapStatusKey};
 pub use ticker::Ticker;
 pub use time::Timestamp;
+pub use token::{TokenBucket, TokenBucketKey, TokenKey, TokenLeg};
 pub use top_of_book::{BookState, TopOfBook};
 pub use weighted_sum::WeightedSum;

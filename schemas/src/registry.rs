@@ -321,7 +321,8 @@ fn reason(text: &str) -> String {
 }
 
 /// Every subject and its schema: key and value of each topic (`TopicNameStrategy`), and by topic and
-/// record name what shares a topic with its values: feed marks and the facts of instruments.
+/// record name what shares a topic with its values: feed marks, the facts of instruments and of pools,
+/// the heads of chains. Records of repartition topics have subjects by their names alone.
 fn subjects(prefix: &str) -> Vec<(String, Kind)> {
     let mut subjects = Vec::new();
     for topic in Topic::ALL {
@@ -333,9 +334,16 @@ fn subjects(prefix: &str) -> Vec<(String, Kind)> {
     }
     let marked = Topic::MARKED.into_iter().map(|topic| (topic, Kind::FeedMark));
     let listed = Topic::LISTED.into_iter().map(|topic| (topic, Kind::Instrument));
-    for (topic, kind) in marked.chain(listed) {
+    let of_chains = Topic::CHAINS
+        .into_iter()
+        .flat_map(|topic| [Kind::ChainHead, Kind::Pool].map(|kind| (topic, kind)));
+    for (topic, kind) in marked.chain(listed).chain(of_chains) {
         subjects.push((format!("{}-market.{}", topic.name(prefix), kind.as_str()), kind));
     }
+    // Repartition topics are the processor's, and their names depend on its application id.
+    let only_repartitioned = [Kind::TokenKey, Kind::TokenLeg, Kind::IndexLeg];
+    subjects
+        .extend(only_repartitioned.map(|kind| (format!("{prefix}market.{}", kind.as_str()), kind)));
     subjects
 }
 

@@ -66,12 +66,34 @@ crate::named! {
         Options1m = "options_1m",
         /// The newest ticker of each future and perpetual, with its facts.
         Derivatives = "derivatives",
+        /// Swaps of pools, heads of chains and facts of pools, as they came.
+        Swaps = "swaps",
+        /// The facts of each pool.
+        Pools = "pools",
+        /// The swaps of each pool in each minute.
+        PoolMinutes = "pool_1m",
+        /// The volume of each token in five minutes.
+        Token5m = "token_5m",
+        /// The volume of each token in an hour.
+        Token1h = "token_1h",
+        /// The status of each swap of a transaction.
+        SwapStatus = "swap_status",
+        /// The consolidated price of each pair.
+        Index = "index",
+        /// Private to the processor: the pairs whose newest price has not gone to the index.
+        IndexDue = "processor-index-due-changelog",
+        /// Private to the processor: the swaps that a reorganisation can still change.
+        SwapInstances = "processor-swap-instances-changelog",
+        /// Private to the processor: the newest blocks of each chain.
+        ChainBlocks = "processor-chain-blocks-changelog",
+        /// Private to the processor: the pools of each bucket of a token.
+        TokenPools = "processor-token-pools-changelog",
     }
 }
 
 impl Topic {
     /// The topics that Connect sinks into a table of the same name.
-    pub const SUNK: [Self; 11] = [
+    pub const SUNK: [Self; 17] = [
         Self::Latest,
         Self::Ohlc1m,
         Self::Ohlc1h,
@@ -83,6 +105,12 @@ impl Topic {
         Self::Options,
         Self::Options1m,
         Self::Derivatives,
+        Self::Pools,
+        Self::PoolMinutes,
+        Self::Token5m,
+        Self::Token1h,
+        Self::SwapStatus,
+        Self::Index,
     ];
 
     /// The topics that hold feed marks beside records of another schema.
@@ -90,6 +118,9 @@ impl Topic {
 
     /// The topics that hold the facts of instruments beside records of another schema.
     pub const LISTED: [Self; 1] = [Self::OptionTickers];
+
+    /// The topics that hold heads of chains and facts of pools beside swaps.
+    pub const CHAINS: [Self; 1] = [Self::Swaps];
 
     /// The name without a prefix.
     pub const fn base_name(self) -> &'static str {
@@ -118,7 +149,18 @@ impl Topic {
             Self::Options => Some((Kind::PairKey, Kind::OptionState)),
             Self::Options1m => Some((Kind::OptionMinuteKey, Kind::OptionMinute)),
             Self::Derivatives => Some((Kind::PairKey, Kind::Derivative)),
-            Self::DeadLetters => None,
+            Self::Swaps => Some((Kind::PoolKey, Kind::Swap)),
+            Self::Pools => Some((Kind::PoolKey, Kind::Pool)),
+            Self::PoolMinutes => Some((Kind::PoolMinuteKey, Kind::PoolMinute)),
+            Self::Token5m | Self::Token1h => Some((Kind::TokenBucketKey, Kind::TokenBucket)),
+            Self::SwapStatus => Some((Kind::SwapStatusKey, Kind::SwapState)),
+            Self::Index => Some((Kind::IndexKey, Kind::Index)),
+            // Private state has the processor's own bytes.
+            Self::DeadLetters
+            | Self::SwapInstances
+            | Self::ChainBlocks
+            | Self::TokenPools
+            | Self::IndexDue => None,
         }
     }
 
@@ -130,14 +172,20 @@ impl Topic {
         match self {
             // One record a frame: a tenfold of the trades.
             Self::Quotes => Cleanup::Delete(DAY),
-            Self::Events | Self::Late | Self::OptionTickers => {
+            Self::Events | Self::Late | Self::OptionTickers | Self::Swaps => {
                 Cleanup::Delete(DAY.saturating_mul(7))
             }
+            Self::SwapStatus => Cleanup::CompactDelete(DAY.saturating_mul(7)),
             Self::DeadLetters => Cleanup::Delete(DAY.saturating_mul(30)),
-            Self::Ohlc1m | Self::Spreads1m | Self::Options1m => {
-                Cleanup::CompactDelete(DAY.saturating_mul(30))
+            Self::Ohlc1m
+            | Self::Spreads1m
+            | Self::Options1m
+            | Self::PoolMinutes
+            | Self::Token5m
+            | Self::TokenPools => Cleanup::CompactDelete(DAY.saturating_mul(30)),
+            Self::Ohlc1h | Self::Spreads1h | Self::Token1h => {
+                Cleanup::CompactDelete(DAY.saturating_mul(730))
             }
-            Self::Ohlc1h | Self::Spreads1h => Cleanup::CompactDelete(DAY.saturating_mul(730)),
             Self::Latest
             | Self::Ohlc1d
             | Self::Feeds
@@ -146,7 +194,12 @@ impl Topic {
             | Self::Spreads1d
             | Self::QuoteFeeds
             | Self::Options
-            | Self::Derivatives => Cleanup::Compact,
+            | Self::Derivatives
+            | Self::Pools
+            | Self::Index
+            | Self::IndexDue
+            | Self::SwapInstances
+            | Self::ChainBlocks => Cleanup::Compact,
         }
     }
 

@@ -81,8 +81,8 @@ fn ids() -> impl FnMut(&str) -> Answer {
     }
 }
 
-/// A PUT and a POST for each of the 40 subjects.
-const REGISTRATION: usize = 80;
+/// A PUT and a POST for each of the 59 subjects.
+const REGISTRATION: usize = 118;
 
 #[test]
 fn every_subject_is_set_to_backward_before_its_schema_is_registered() -> Outcome {

@@ -10,6 +10,7 @@ mod golden;
 mod options;
 mod reference;
 mod resolution;
+mod swaps;
 
 /// What a test returns.
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
