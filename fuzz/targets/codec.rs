@@ -12,6 +12,7 @@ use schemas::codec::OFFLINE_IDS;
 use schemas::{
     Book, Candle, CandleKey, Codec, Derivative, FeedMark, Instrument, Kind, LatestPrice, MarketEvent,
     OptionMinute, OptionMinuteKey, OptionState, PairKey, Quote, Spread, SpreadKey, Ticker, TopOfBook,
+    PoolKey, Pool, Swap, ChainHead, PoolMinuteKey, PoolMinute, TokenKey, TokenBucketKey, TokenBucket, TokenLeg, SwapStatusKey, SwapState, IndexKey, Index, IndexLeg,
 };
 use serde_json::{Value, json};
 
@@ -38,6 +39,21 @@ const V1: [&str; Kind::ALL.len()] = [
     include_str!("../../schemas/fixtures/v1/option_minute_key.avsc"),
     include_str!("../../schemas/fixtures/v1/option_minute.avsc"),
     include_str!("../../schemas/fixtures/v1/derivative.avsc"),
+    include_str!("../../schemas/fixtures/v1/pool_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/pool.avsc"),
+    include_str!("../../schemas/fixtures/v1/swap.avsc"),
+    include_str!("../../schemas/fixtures/v1/chain_head.avsc"),
+    include_str!("../../schemas/fixtures/v1/pool_minute_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/pool_minute.avsc"),
+    include_str!("../../schemas/fixtures/v1/token_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/token_bucket_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/token_bucket.avsc"),
+    include_str!("../../schemas/fixtures/v1/token_leg.avsc"),
+    include_str!("../../schemas/fixtures/v1/swap_status_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/swap_state.avsc"),
+    include_str!("../../schemas/fixtures/v1/index_key.avsc"),
+    include_str!("../../schemas/fixtures/v1/index.avsc"),
+    include_str!("../../schemas/fixtures/v1/index_leg.avsc"),
 ];
 
 static CODEC: LazyLock<Codec> =
@@ -94,5 +110,20 @@ fuzz_target!(|data: &[u8]| {
         Kind::OptionMinuteKey => check::<OptionMinuteKey>(&bytes),
         Kind::OptionMinute => check::<OptionMinute>(&bytes),
         Kind::Derivative => check::<Derivative>(&bytes),
+        Kind::PoolKey => check::<PoolKey>(&bytes),
+        Kind::Pool => check::<Pool>(&bytes),
+        Kind::Swap => check::<Swap>(&bytes),
+        Kind::ChainHead => check::<ChainHead>(&bytes),
+        Kind::PoolMinuteKey => check::<PoolMinuteKey>(&bytes),
+        Kind::PoolMinute => check::<PoolMinute>(&bytes),
+        Kind::TokenKey => check::<TokenKey>(&bytes),
+        Kind::TokenBucketKey => check::<TokenBucketKey>(&bytes),
+        Kind::TokenBucket => check::<TokenBucket>(&bytes),
+        Kind::TokenLeg => check::<TokenLeg>(&bytes),
+        Kind::SwapStatusKey => check::<SwapStatusKey>(&bytes),
+        Kind::SwapState => check::<SwapState>(&bytes),
+        Kind::IndexKey => check::<IndexKey>(&bytes),
+        Kind::Index => check::<Index>(&bytes),
+        Kind::IndexLeg => check::<IndexLeg>(&bytes),
     }
 });

@@ -5,6 +5,7 @@
 //! text frame ─ parse ─→ Message ─ Pipeline ─→ Output: event, mark, gap, dead letter
 //! text frame ─ parse ─→ BookMessage ─ Book ─→ Outcome: quote, resync
 //! listing, history ──→ requests to send; their answers ─ parse ─→ instruments, trades
+//! text frame of a node ─ Follower ─→ Output: swap, head, pool, dead letter; requests to send
 //! ```
 //!
 //! Each venue is one folder and one table, [`Adapter`], reached by [`Venue::adapter`]. To add a
@@ -31,6 +32,7 @@ pub mod book;
 mod channel;
 pub mod coinbase;
 pub mod deribit;
+pub mod ethereum;
 mod fields;
 pub mod history;
 mod instrument;
@@ -55,4 +57,4 @@ pub use limits::Limits;
 pub use malformed::Malformed;
 pub use message::{Control, Ignored, Message, NullField, Parsed, Subscription, UNKNOWN};
 pub use request::{HttpRequest, Request, SocketRequest};
-pub use venue::Venue;
+pub use venue::{AnyVenue, Venue};

@@ -39,11 +39,39 @@ pub enum Malformed {
         /// Levels that it may have.
         max: usize,
     },
+    /// A log of a swap whose topics or data are of another shape.
+    #[error("a swap of {topics} topics and {bytes} bytes of data is of no known shape")]
+    BadLog {
+        /// Topics of the log.
+        topics: usize,
+        /// Bytes of its data.
+        bytes: usize,
+    },
+    /// A log of a swap of another protocol than its pool has.
+    #[error("the swap is of {0}, and its pool is not")]
+    OtherProtocol(&'static str),
+    /// A swap of a pool that is not followed.
+    #[error("pool {0} is not followed")]
+    UnknownPool(String),
+    /// A head or a log of a node whose chain is not known.
+    #[error("the chain of the node is not known: no answer to eth_chainId has come")]
+    UnknownChain,
+    /// A log whose block the node does not tell.
+    #[error("the time of block {0} is not known")]
+    UnknownBlock(String),
+    /// A request that a node answers with an error.
+    #[error("the node answered with error {code}: {message}")]
+    Rpc {
+        /// The code of JSON-RPC.
+        code: i64,
+        /// The node's words.
+        message: String,
+    },
 }
 
 impl Malformed {
     /// Every label.
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 14] = [
         "not_json",
         "missing_field",
         "bad_field",
@@ -53,6 +81,11 @@ impl Malformed {
         "bad_order",
         "too_many_levels",
         "bad_instrument",
+        "bad_log",
+        "unknown_pool",
+        "unknown_chain",
+        "unknown_block",
+        "rpc",
     ];
 
     /// The label in metrics and in the dead letter's reason.
@@ -67,6 +100,11 @@ impl Malformed {
             Self::BadOrder(_) => Self::LABELS[6],
             Self::TooManyLevels { .. } => Self::LABELS[7],
             Self::BadInstrument(_) => Self::LABELS[8],
+            Self::BadLog { .. } | Self::OtherProtocol(_) => Self::LABELS[9],
+            Self::UnknownPool(_) => Self::LABELS[10],
+            Self::UnknownChain => Self::LABELS[11],
+            Self::UnknownBlock(_) => Self::LABELS[12],
+            Self::Rpc { .. } => Self::LABELS[13],
         }
     }
 }

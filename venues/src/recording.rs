@@ -6,23 +6,28 @@
 //! | capture, `kind` is `http` | the same | the snapshot of a book, if `url` is of one |
 //! | trades | `{"exchange","base","quote","trade_id","price","size","event_time_us"[,"taker_side"]}` | a trade, received at its event time |
 //!
+//! A capture of venue `ethereum` gives the pools, the heads and the swaps that its follower published.
+//!
 //! A file may hold both formats. A line of neither format becomes a dead letter. The clock is not
 //! read here: the same lines give the same outputs, byte for byte.
 
+mod chain;
 mod feed;
 
 use std::borrow::Cow;
 
-use schemas::{MarketEvent, PairKey, TakerSide, Timestamp};
+use schemas::{MarketEvent, PairKey, Pool, PoolKey, TakerSide, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::ethereum;
 use crate::fields::{decimal, integer, scalar};
 use crate::instrument::Instrument;
 use crate::malformed::Malformed;
 use crate::pipeline::{DeadLetter, Output, Produced};
-use crate::venue::Venue;
+use crate::venue::{AnyVenue, Venue};
 
+use chain::CapturedChain;
 use feed::CapturedFeed;
 
 /// The name of this source in dead letters of lines that are not a venue's.
@@ -33,7 +38,7 @@ const TRADE_STREAM: &str = "@trade\\\"";
 
 /// A capture of a venue that has no adapter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("captures of {0} cannot be replayed yet: only those of {list}; leave them out", list = Venue::ALL.map(Venue::as_str).join(", "))]
+#[error("captures of {0} cannot be replayed yet: only those of {list}; leave them out", list = AnyVenue::ALL.map(AnyVenue::as_str).join(", "))]
 pub struct NoAdapter(String);
 
 /// A line of any of the formats.
@@ -162,7 +167,7 @@ pub fn listing(text: &str) -> Option<(Venue, Vec<Instrument>)> {
 pub struct Receipt {
     /// When they were received; 0 for a line that cannot be read.
     pub at: Timestamp,
-    /// The venue of a capture's line.
+    /// The exchange of a capture's line; `None` for a chain.
     pub venue: Option<Venue>,
 }
 
@@ -171,6 +176,7 @@ pub struct Receipt {
 pub struct Recording {
     /// In the order of the list of venues.
     feeds: [Option<CapturedFeed>; Venue::ALL.len()],
+    chain: CapturedChain,
     without_aggregates: bool,
     /// The receipt of the newest line of a capture.
     newest: Timestamp,
@@ -183,12 +189,21 @@ impl Recording {
         Self { without_aggregates, ..Self::default() }
     }
 
+    /// The pools whose swaps a capture of venue `ethereum` has. Without them, the pools are those whose
+    /// facts the recorder asked for.
+    #[must_use]
+    pub fn with_pools(mut self, pools: Vec<(PoolKey, Pool)>) -> Self {
+        self.chain = CapturedChain::new(pools);
+        self
+    }
+
     /// Appends the outputs at the end of the file: a book that is out of sync has a gap up to the last
     /// line. Nothing follows it.
     pub fn finish(&mut self, out: &mut Produced) -> Receipt {
         for feed in self.feeds.iter_mut().flatten() {
             feed.finish(out);
         }
+        self.chain.finish(self.newest, out);
         Receipt { at: self.newest, venue: None }
     }
 
@@ -216,6 +231,11 @@ impl Recording {
     }
 
     fn captured(&mut self, line: &Captured<'_>, out: &mut Produced) -> Result<Receipt, NoAdapter> {
+        if line.venue == ethereum::NAME {
+            self.newest = self.newest.max(line.at);
+            self.chain.line(line, out);
+            return Ok(Receipt { at: line.at, venue: None });
+        }
         let venue = Venue::from_name(line.venue).ok_or_else(|| NoAdapter(line.venue.into()))?;
         self.newest = self.newest.max(line.at);
         let feed = &mut self.feeds[venue as usize];

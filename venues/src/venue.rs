@@ -122,3 +122,76 @@ impl fmt::Display for Venue {
         f.write_str(self.as_str())
     }
 }
+
+/// The name of chains of the Ethereum family in captures, dead letters and metrics.
+pub(crate) const ETHEREUM: &str = "ethereum";
+
+/// A venue of any protocol: an exchange with an [`Adapter`], or the nodes of a chain.
+///
+/// ```
+/// use venues::{AnyVenue, Venue};
+/// assert_eq!(AnyVenue::from_name("kraken"), Some(AnyVenue::Exchange(Venue::Kraken)));
+/// assert_eq!(AnyVenue::from_name("ethereum"), Some(AnyVenue::Ethereum));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AnyVenue {
+    /// An exchange.
+    Exchange(Venue),
+    /// A chain of the Ethereum family: see [`ethereum`](crate::ethereum).
+    Ethereum,
+}
+
+impl AnyVenue {
+    /// Every venue: the exchanges, then the chains.
+    pub const ALL: [Self; Venue::ALL.len() + 1] = {
+        let (mut all, mut index) = ([Self::Ethereum; Venue::ALL.len() + 1], 0);
+        while index < Venue::ALL.len() {
+            all[index] = Self::Exchange(Venue::ALL[index]);
+            index += 1;
+        }
+        all
+    };
+
+    /// The name in keys, captures and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exchange(venue) => venue.as_str(),
+            Self::Ethereum => ETHEREUM,
+        }
+    }
+
+    /// The venue of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|venue| venue.as_str() == name)
+    }
+
+    /// The exchange; `None` of a chain.
+    pub const fn exchange(self) -> Option<Venue> {
+        match self {
+            Self::Exchange(venue) => Some(venue),
+            Self::Ethereum => None,
+        }
+    }
+}
+
+impl From<Venue> for AnyVenue {
+    fn from(venue: Venue) -> Self {
+        Self::Exchange(venue)
+    }
+}
+
+impl fmt::Display for AnyVenue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl clap::ValueEnum for AnyVenue {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.as_str()))
+    }
+}

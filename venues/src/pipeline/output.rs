@@ -1,6 +1,9 @@
 //! The records that a feed produces.
 
-use schemas::{Book, FeedMark, Instrument, MarketEvent, PairKey, Quote, Ticker, Timestamp};
+use schemas::{
+    Book, ChainHead, FeedMark, Instrument, MarketEvent, PairKey, Pool, PoolKey, Quote, Swap,
+    Ticker, Timestamp,
+};
 
 use crate::malformed::Malformed;
 
@@ -79,6 +82,27 @@ pub enum Output {
         /// The value.
         mark: FeedMark,
     },
+    /// To `swaps`, to the partition of its key.
+    Swap {
+        /// The key.
+        key: PoolKey,
+        /// The value.
+        swap: Box<Swap>,
+    },
+    /// To every partition of `swaps`, with the key of the chain.
+    Head {
+        /// The chain.
+        chain: i64,
+        /// The value.
+        head: ChainHead,
+    },
+    /// To `swaps`, to the partition of its key: the facts of a pool.
+    Pool {
+        /// The key.
+        key: PoolKey,
+        /// The value.
+        pool: Box<Pool>,
+    },
     /// To `dead_letters`.
     DeadLetter(DeadLetter),
 }
@@ -97,6 +121,9 @@ impl Output {
             Self::Book { book, .. } => Some(book.received_at),
             Self::Ticker { ticker, .. } => Some(ticker.received_at),
             Self::Instrument { instrument, .. } => Some(instrument.received_at),
+            Self::Swap { swap, .. } => Some(swap.received_at),
+            Self::Head { head, .. } => Some(head.received_at),
+            Self::Pool { pool, .. } => Some(pool.received_at),
             Self::DeadLetter(_) => None,
         }
     }

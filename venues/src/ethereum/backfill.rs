@@ -1,0 +1,234 @@
+//! What an outage or a gap of heads has hidden: the state of its requests.
+//!
+//! ```text
+//! after an outage   Anchor: the last block by its number ─→ Walk ─→ Newest ─→ Walk ─→ Logs ─→ heads
+//! from a block on   Newest ─→ Logs ─→ heads
+//! after a gap       Walk ─→ Logs ─→ heads
+//! ```
+//!
+//! A walk goes from a head down by parent hashes to a block that was announced, so it ends below every
+//! reorganisation that nobody announced. Its blocks are announced upwards, after the logs.
+
+use schemas::ChainHead;
+
+use super::FINAL;
+use super::blocks::Blocks;
+use super::requests::Request;
+
+/// Blocks of a walk: a minute of requests at 50 ms each would have 1,200. A longer outage keeps a gap
+/// of heads; its logs come nevertheless.
+const MAX_WALK: usize = 512;
+/// Blocks of a request for logs. Nodes answer at least 100 of a few pools, and each block that has a log
+/// may need a request for its time.
+const CHUNK: i64 = 100;
+/// Blocks before the last head whose logs are asked for again: a connection may end between a head and
+/// its logs.
+const OVERLAP: i64 = 8;
+
+/// The request that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    /// The block at the number of the last head.
+    Anchor(i64),
+    /// The newest block.
+    Newest,
+    /// The parent of the last block of the walk.
+    Walk,
+    /// Logs of blocks from a number to a number.
+    Logs(i64, i64),
+    /// The times of the blocks of those logs; then from this number on.
+    Times(i64),
+}
+
+/// The state of a backfill.
+pub(super) struct Backfill {
+    step: Step,
+    /// The blocks to announce.
+    walked: Vec<ChainHead>,
+    /// Blocks of this walk.
+    depth: usize,
+    /// The last head before the outage.
+    last: Option<i64>,
+    /// The first block whose logs are asked for; `None`: that of the lowest walked block.
+    from: Option<i64>,
+    /// The last block whose logs are asked for.
+    to: i64,
+    /// Blocks of the next request for logs.
+    chunk: i64,
+    /// No block below is of interest.
+    floor: i64,
+}
+
+/// The next thing to do.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    /// To send a request.
+    Ask(Request),
+    /// To wait for the times of blocks, then [`Backfill::settled`].
+    Wait,
+    /// To announce these blocks; it is over.
+    Done(Vec<ChainHead>),
+    /// To connect again.
+    Fail,
+}
+
+impl Backfill {
+    fn new(step: Step, last: Option<i64>, from: Option<i64>, floor: Option<i64>) -> Self {
+        let floor = floor.unwrap_or(0).max(0);
+        Self { step, walked: Vec::new(), depth: 0, last, from, to: 0, chunk: CHUNK, floor }
+    }
+
+    /// After an outage whose last head had this number.
+    pub(super) fn after(last: i64, floor: Option<i64>) -> (Self, Request) {
+        let from = last.saturating_sub(OVERLAP).max(floor.unwrap_or(0)).max(0);
+        (Self::new(Step::Anchor(last), Some(last), Some(from), floor), Request::Number(last))
+    }
+
+    /// From a block on.
+    pub(super) fn from(block: i64) -> (Self, Request) {
+        (Self::new(Step::Newest, None, Some(block), Some(block)), Request::Latest)
+    }
+
+    /// Of the blocks before a head whose parent was never announced.
+    pub(super) fn gap(head: ChainHead, floor: Option<i64>) -> (Self, Request) {
+        let parent = Request::Block(head.parent_hash.clone());
+        let mut backfill = Self::new(Step::Walk, None, None, floor);
+        backfill.to = head.block_number;
+        backfill.walked.push(head);
+        (backfill, parent)
+    }
+
+    /// The request is one that this waits for.
+    pub(super) fn waits_for(&self, request: &Request) -> bool {
+        match (&self.step, request) {
+            (Step::Anchor(last), Request::Number(number)) => last == number,
+            (Step::Newest, Request::Latest) => true,
+            (Step::Walk, Request::Block(hash)) => {
+                self.walked.last().is_some_and(|block| block.parent_hash == *hash)
+            }
+            (Step::Logs(from, to), Request::Range(first, last)) => (from, to) == (first, last),
+            _ => false,
+        }
+    }
+
+    /// Takes a block, or that there is none.
+    pub(super) fn block(&mut self, block: Option<ChainHead>, blocks: &Blocks) -> Next {
+        match self.step {
+            Step::Anchor(_) => {
+                if let Some(block) = block {
+                    let limit = usize::try_from(FINAL).unwrap_or(MAX_WALK);
+                    if let Some(next) = self.walk(block, limit, blocks) {
+                        return next;
+                    }
+                }
+                self.newest()
+            }
+            Step::Newest => {
+                let Some(block) = block else { return Next::Fail };
+                let is_far = self.last.is_none_or(|last| {
+                    block.block_number.saturating_sub(last) > MAX_WALK.cast_signed() as i64
+                });
+                let limit = if is_far { 0 } else { MAX_WALK };
+                self.depth = 0;
+                self.to = block.block_number;
+                let next = self.walk(block, limit, blocks);
+                // From here on a walk leads to the logs.
+                self.last = None;
+                next.unwrap_or_else(|| self.logs())
+            }
+            Step::Walk => {
+                let child = self.walked.last();
+                let fits = |block: &ChainHead| {
+                    child.is_some_and(|child| {
+                        child.parent_hash == block.block_hash
+                            && child.block_number.checked_sub(1) == Some(block.block_number)
+                    })
+                };
+                let next = block.filter(fits).and_then(|block| self.walk(block, MAX_WALK, blocks));
+                next.unwrap_or_else(
+                    || if self.last.is_some() { self.newest() } else { self.logs() },
+                )
+            }
+            Step::Logs(..) | Step::Times(_) => Next::Wait,
+        }
+    }
+
+    /// Goes a step down; `None` at the end of the walk.
+    fn walk(&mut self, block: ChainHead, limit: usize, blocks: &Blocks) -> Option<Next> {
+        let is_walked = |hash: &str| self.walked.iter().any(|one| one.block_hash == hash);
+        if blocks.is_announced(&block.block_hash) || is_walked(&block.block_hash) {
+            return None;
+        }
+        let parent = block.parent_hash.clone();
+        let is_end = blocks.is_announced(&parent)
+            || is_walked(&parent)
+            || block.block_number <= self.floor
+            || self.depth >= limit;
+        self.walked.push(block);
+        self.depth += 1;
+        if is_end {
+            return None;
+        }
+        self.step = Step::Walk;
+        Some(Next::Ask(Request::Block(parent)))
+    }
+
+    fn newest(&mut self) -> Next {
+        self.step = Step::Newest;
+        Next::Ask(Request::Latest)
+    }
+
+    fn logs(&mut self) -> Next {
+        let walked = self.walked.iter().map(|block| block.block_number);
+        let lowest = walked.min().unwrap_or(i64::MAX);
+        self.range(self.from.unwrap_or(i64::MAX).min(lowest).max(self.floor))
+    }
+
+    /// Asks for the logs from a block on, or ends.
+    fn range(&mut self, from: i64) -> Next {
+        if from > self.to {
+            let mut walked = std::mem::take(&mut self.walked);
+            walked.sort_by_key(|block| block.block_number);
+            return Next::Done(walked);
+        }
+        let to = from.saturating_add(self.chunk - 1).min(self.to);
+        self.step = Step::Logs(from, to);
+        Next::Ask(Request::Range(from, to))
+    }
+
+    /// The logs of a request have come.
+    pub(super) fn logs_came(&mut self) -> Next {
+        if let Step::Logs(_, to) = self.step {
+            self.step = Step::Times(to.saturating_add(1));
+        }
+        Next::Wait
+    }
+
+    /// No block lacks its time.
+    pub(super) fn settled(&mut self) -> Next {
+        match self.step {
+            Step::Times(next) => self.range(next),
+            _ => Next::Wait,
+        }
+    }
+
+    /// A request was answered with an error: fewer blocks, the end of a walk, or another connection.
+    pub(super) fn failed(&mut self) -> Next {
+        match self.step {
+            Step::Logs(from, _) if self.chunk > 1 => {
+                self.chunk /= 2;
+                self.range(from)
+            }
+            Step::Walk if self.last.is_some() => self.newest(),
+            Step::Walk => self.logs(),
+            Step::Anchor(_) => self.newest(),
+            Step::Newest | Step::Logs(..) | Step::Times(_) => Next::Fail,
+        }
+    }
+
+    /// The blocks that were walked, upwards, when the answers will not come.
+    pub(super) fn abandon(mut self) -> Vec<ChainHead> {
+        self.walked.sort_by_key(|block| block.block_number);
+        self.walked
+    }
+}
