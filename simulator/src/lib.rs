@@ -11,6 +11,8 @@
 //! Surface ─ each tick of 100 ms ─→ tickers, listings ─────────────────────────→ socket (Deribit)
 //! ```
 //!
+//! `ethereum/` is apart: a chain and its node, which speak JSON-RPC and have no market of products.
+//!
 //! Invariant: this crate does not use the adapters that it tests.
 
 mod best;
@@ -23,6 +25,7 @@ pub mod coinbase;
 mod config;
 mod connection;
 pub mod deribit;
+pub mod ethereum;
 pub mod faults;
 pub mod http;
 pub mod kraken;
