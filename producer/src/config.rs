@@ -2,12 +2,12 @@
 //!
 //! Strings end here: after [`Config::validate`] every value is typed and in range.
 
+mod by_venue;
+mod chain;
 mod simulate;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -19,14 +19,17 @@ use cli::units::{self, Share};
 
 use venues::Channel;
 
-pub use self::simulate::SimulateConfig;
+pub use self::by_venue::ByVenue;
+pub use self::chain::ChainRunConfig;
+pub use self::simulate::{SimulateConfig, Simulated};
 use crate::feed::backoff::Backoff;
-use crate::feed::capture::Capture;
+use crate::feed::capture::{Capture, Capturing};
 use crate::feed::clock_skew::MAX_BOUND;
 use crate::feed::session::Timeouts;
 use crate::feed::{CircuitBreaker, FeedConfig, RotationConfig};
 use crate::input::load::Load;
 use crate::plan::ConnectionPlan;
+use crate::plan::pools::ChainConfig;
 use crate::plan::selection::FollowConfig;
 use crate::sink::config::{FIXED, SinkConfig, SpoolConfig};
 use crate::sink::spool;
@@ -47,9 +50,9 @@ pub struct Config {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Publish a venue's live feed until stopped.
-    Run(Box<RunConfig>),
+    Run(Box<ByVenue<RunConfig, ChainRunConfig>>),
     /// Print the connections of a plan and their share of the venue's limits.
-    Plan(FollowConfig),
+    Plan(Box<ByVenue<FollowConfig, ChainConfig>>),
     /// Simulate a venue: its protocol on a WebSocket, a seeded market, faults on demand.
     Simulate(Box<SimulateConfig>),
     /// Publish recorded captures and trade files.
@@ -115,6 +118,21 @@ pub struct RunConfig {
     /// Time in which a connection and its replacement are both read.
     #[arg(long, env = "PRODUCER_ROTATE_OVERLAP", default_value = "2s", value_parser = units::duration)]
     pub rotate_overlap: Duration,
+    /// Fetch the trades that the feed missed from --rest-url.
+    #[arg(long, env = "PRODUCER_BACKFILL", value_name = "BOOL", default_value_t = true,
+          action = ArgAction::Set)]
+    pub backfill: bool,
+    /// Largest skew of this machine's clock against the venue's; beyond it the producer stops.
+    #[arg(long, env = "PRODUCER_MAX_CLOCK_SKEW", default_value = "3s", value_parser = units::duration)]
+    pub max_clock_skew: Duration,
+    /// Settings of every live feed.
+    #[command(flatten)]
+    pub live: LiveConfig,
+}
+
+/// Settings of every live feed.
+#[derive(Clone, Debug, Args)]
+pub struct LiveConfig {
     /// Consecutive refusals after which connecting pauses for --breaker-pause.
     #[arg(long, env = "PRODUCER_BREAKER_AFTER", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -128,13 +146,6 @@ pub struct RunConfig {
     /// Longest wait before reconnecting.
     #[arg(long, env = "PRODUCER_BACKOFF_CAP", default_value = "30s", value_parser = units::duration)]
     pub backoff_cap: Duration,
-    /// Fetch the trades that the feed missed from --rest-url.
-    #[arg(long, env = "PRODUCER_BACKFILL", value_name = "BOOL", default_value_t = true,
-          action = ArgAction::Set)]
-    pub backfill: bool,
-    /// Largest skew of this machine's clock against the venue's; beyond it the producer stops.
-    #[arg(long, env = "PRODUCER_MAX_CLOCK_SKEW", default_value = "3s", value_parser = units::duration)]
-    pub max_clock_skew: Duration,
     /// Directory for a capture of every frame, for `producer replay`.
     #[arg(long, env = "PRODUCER_CAPTURE", value_name = "DIR")]
     pub capture: Option<PathBuf>,
@@ -167,6 +178,9 @@ pub struct ReplayConfig {
     /// Seed of the disorder.
     #[arg(long, env = "REPLAY_SEED", default_value_t = 1)]
     pub seed: u64,
+    /// Listing file of the pools of an ethereum capture; the answers in the capture without it.
+    #[arg(long, env = "REPLAY_LISTING", value_name = "FILE")]
+    pub listing: Option<PathBuf>,
     /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
@@ -202,8 +216,14 @@ impl Config {
     /// Checks the rules between values. Called once, before anything connects.
     pub fn validate(&self) -> anyhow::Result<()> {
         match &self.command {
-            Command::Run(run) => run.validate(),
-            Command::Plan(follow) => follow.validate(),
+            Command::Run(run) => match &**run {
+                ByVenue::Market(run) => run.validate(),
+                ByVenue::Chain(run) => run.validate(),
+            },
+            Command::Plan(follow) => match &**follow {
+                ByVenue::Market(follow) => follow.validate(),
+                ByVenue::Chain(chain) => chain.validate(),
+            },
             Command::Simulate(simulate) => simulate.validate(),
             Command::Replay(replay) => replay.validate(),
             Command::PriceEvents(price_events) => price_events.kafka.validate(),
@@ -225,8 +245,7 @@ impl RunConfig {
             !self.max_clock_skew.is_zero() && self.max_clock_skew < MAX_BOUND,
             "--max-clock-skew must be longer than nothing and less than {MAX_BOUND:?}"
         );
-        self.backoff()?;
-        self.kafka.validate()
+        self.live.validate()
     }
 
     /// The feed of one connection of a plan.
@@ -238,12 +257,12 @@ impl RunConfig {
             followed: self.follow.followed(),
             max_streams: self.follow.budget().streams,
             timeouts: Timeouts { stale_after: self.stale_after, quiet_after: self.quiet_after },
-            backoff: self.backoff()?,
+            backoff: self.live.backoff()?,
             rotation: RotationConfig {
                 after: self.rotate_after.or(self.follow.venue.adapter().liveness.lifetime),
                 overlap: self.rotate_overlap,
             },
-            breaker: CircuitBreaker { after: self.breaker_after, pause: self.breaker_pause },
+            breaker: self.live.breaker(),
         })
     }
 
@@ -253,27 +272,44 @@ impl RunConfig {
     }
 
     /// The capture and its thread, with --capture.
-    pub fn capture(&self) -> anyhow::Result<Option<(Capture, JoinHandle<io::Result<()>>)>> {
-        let Some(dir) = &self.capture else {
-            return Ok(None);
-        };
-        let started = Capture::start(dir, self.follow.venue, self.capture_max);
-        started
-            .map(Some)
-            .with_context(|| format!("cannot write to {}: choose another --capture", dir.display()))
+    pub fn capture(&self) -> anyhow::Result<Option<Capturing>> {
+        self.live.capture(self.follow.venue.as_str())
     }
 
     /// The settings of the sink: with books and tickers their topics must exist.
     pub fn sink(&self) -> SinkConfig {
-        let follows_books = self.follow.channels.has(Channel::Book);
+        let follows_books = self.follow.flags.channels.has(Channel::Book);
         let follows_tickers = self.follow.follows_tickers();
-        SinkConfig { follows_books, follows_tickers, ..self.kafka.sink() }
+        SinkConfig { follows_books, follows_tickers, ..self.live.kafka.sink() }
+    }
+}
+
+impl LiveConfig {
+    fn validate(&self) -> anyhow::Result<()> {
+        self.backoff()?;
+        self.kafka.validate()
+    }
+
+    /// The capture of a venue and its thread, with --capture.
+    fn capture(&self, venue: &'static str) -> anyhow::Result<Option<Capturing>> {
+        let Some(dir) = &self.capture else {
+            return Ok(None);
+        };
+        let started = Capture::start(dir, venue, self.capture_max);
+        started
+            .map(Some)
+            .with_context(|| format!("cannot write to {}: choose another --capture", dir.display()))
     }
 
     /// The waits between connections.
     pub fn backoff(&self) -> anyhow::Result<Backoff> {
         Backoff::new(self.backoff_first, self.backoff_cap)
             .map_err(|error| anyhow::anyhow!("--backoff-first and --backoff-cap: {error}"))
+    }
+
+    /// The rule by which connecting is paused.
+    pub fn breaker(&self) -> CircuitBreaker {
+        CircuitBreaker { after: self.breaker_after, pause: self.breaker_pause }
     }
 }
 
@@ -341,6 +377,7 @@ impl KafkaConfig {
             spool: self.spool_dir.clone().map(|dir| SpoolConfig { dir, max_bytes: self.spool_max }),
             follows_books: false,
             follows_tickers: false,
+            follows_swaps: false,
             overrides: Setting::pairs(&self.cluster.settings),
         }
     }

@@ -137,6 +137,7 @@ fn options_of_whole_currencies_have_agg2_and_named_ones_100ms_unless_chosen() ->
         let flags = flags.replace("  ", " ");
         let config = config(&format!("run --venue deribit {flags}"))?;
         let Command::Run(run) = &config.command else { panic!("{config:?}") };
+        let ByVenue::Market(run) = &**run else { panic!("{run:?}") };
         let followed = run.follow.followed();
         assert_eq!(followed.interval("BTC-26DEC26-50000-C"), interval, "{flags}");
         assert_eq!(followed.interval("BTC-25DEC26-50000-C"), of_option, "{flags}");
@@ -145,6 +146,7 @@ fn options_of_whole_currencies_have_agg2_and_named_ones_100ms_unless_chosen() ->
     for flags in ["--venue deribit --currency BTC --channels trades,book", "--venue kraken"] {
         let config = config(&format!("run {flags}"))?;
         let Command::Run(run) = &config.command else { panic!("{config:?}") };
+        let ByVenue::Market(run) = &**run else { panic!("{run:?}") };
         assert!(!run.sink().follows_tickers, "{flags}: option_tickers is not written");
     }
     Ok(())
@@ -159,6 +161,7 @@ fn the_facts_are_those_of_the_currencies_of_everything_that_is_followed() -> any
     ] {
         let config = config(&format!("run --venue deribit {flags}"))?;
         let Command::Run(run) = &config.command else { panic!("{config:?}") };
+        let ByVenue::Market(run) = &**run else { panic!("{run:?}") };
         assert_eq!(run.follow.currencies(), currencies, "{flags}");
     }
     Ok(())

@@ -5,14 +5,16 @@ use venues::Venue;
 /// The reason of a dead letter that Kafka refused as a record.
 pub const REFUSED: &str = "refused";
 
-/// The venues, and one label for every other exchange: names from outside must not become labels.
-pub const EXCHANGES: [&str; Venue::ALL.len() + 1] = {
-    let mut labels = ["other"; Venue::ALL.len() + 1];
+/// The exchanges and the venue of chains, and one label for every other exchange: names from outside
+/// must not become labels.
+pub const EXCHANGES: [&str; Venue::ALL.len() + 2] = {
+    let mut labels = ["other"; Venue::ALL.len() + 2];
     let mut index = 0;
     while index < Venue::ALL.len() {
         labels[index] = Venue::ALL[index].as_str();
         index += 1;
     }
+    labels[index] = venues::ethereum::NAME;
     labels
 };
 
@@ -39,6 +41,49 @@ schemas::named! {
         Stale = "stale",
         /// A class of instruments was silent for too long.
         Quiet = "quiet",
+    }
+}
+
+schemas::named! {
+    /// The kind of a frame of a node.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum NodeFrame {
+        /// A subscription's: a head or a log.
+        Notification = "notification",
+        /// Anything else that is text: an answer to a request, or garbage.
+        Answer = "answer",
+        /// Bytes, which no node sends.
+        Binary = "binary",
+    }
+}
+
+schemas::named! {
+    /// A method of JSON-RPC that a node is asked for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Method {
+        /// The id of the chain.
+        ChainId = "eth_chainId",
+        /// Heads or logs from now on.
+        Subscribe = "eth_subscribe",
+        /// The number of the newest block.
+        BlockNumber = "eth_blockNumber",
+        /// A block by its number.
+        BlockByNumber = "eth_getBlockByNumber",
+        /// A block by its hash.
+        BlockByHash = "eth_getBlockByHash",
+        /// The logs of past blocks.
+        Logs = "eth_getLogs",
+        /// A fact of a pool or of a token.
+        Call = "eth_call",
+        /// Any other.
+        Other = "other",
+    }
+}
+
+impl Method {
+    /// The method of that name.
+    pub fn of(name: &str) -> Self {
+        Self::parse(name).unwrap_or(Self::Other)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use producer::commands::{load, plan, price_events, replay, run, simulate};
-use producer::config::{Command, Config};
+use producer::commands::{chain, load, plan, price_events, replay, run, simulate};
+use producer::config::{ByVenue, Command, Config};
 
 /// Frees what many threads allocated better than the system's.
 #[global_allocator]
@@ -20,8 +20,14 @@ fn start(config: &Config) -> anyhow::Result<()> {
     config.log.start()?;
     tracing::info!(?config, "starting");
     match &config.command {
-        Command::Run(run) => run::run(run),
-        Command::Plan(follow) => plan::plan(follow),
+        Command::Run(run) => match &**run {
+            ByVenue::Market(run) => run::run(run),
+            ByVenue::Chain(run) => chain::run(run),
+        },
+        Command::Plan(follow) => match &**follow {
+            ByVenue::Market(follow) => plan::plan(follow),
+            ByVenue::Chain(chain) => plan::plan_chain(chain),
+        },
         Command::Simulate(simulate) => simulate::simulate(simulate),
         Command::Replay(replay) => replay::replay(replay),
         Command::PriceEvents(events) => price_events::price_events(events),

@@ -4,6 +4,7 @@
 //! alert on a counter that never counted would not fire.
 
 mod books;
+mod chains;
 mod tickers;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,12 +16,14 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use schemas::{Basis, Timestamp};
+use venues::ethereum::NoEffect;
 use venues::pipeline::{Count, Produced};
 use venues::{Class, Ignored, Malformed, UNKNOWN, Venue};
 
 pub use self::books::BookMetrics;
+pub use self::chains::ChainMetrics;
 pub use self::tickers::TickerMetrics;
-use crate::labels::{Cause, GaveUp, REFUSED};
+use crate::labels::{Cause, GaveUp, NodeFrame, REFUSED};
 
 /// A metric's name and its help line.
 type Named = (&'static str, &'static str);
@@ -143,6 +146,8 @@ pub struct Metrics {
     pub books: BookMetrics,
     /// Metrics of whole tickers.
     pub tickers: TickerMetrics,
+    /// Metrics of chains.
+    pub chains: ChainMetrics,
     /// The lead of this machine's clock over the venue's, by venue.
     pub clock_skew: GaugeVec,
     staleness: GaugeVec,
@@ -267,26 +272,22 @@ impl Metrics {
             recovery: Recovery::new(&to)?,
             books: BookMetrics::new(&to)?,
             tickers: TickerMetrics::new(&to)?,
+            chains: ChainMetrics::new(&to)?,
             watched: Mutex::default(),
             last_of_class: Default::default(),
             registry: to.0,
         })
     }
 
-    /// Makes every series of a venue exist.
+    /// Makes every series of an exchange exist.
     pub fn declare(&self, venue: Venue) {
         let name = venue.as_str();
+        self.declare_feed(name);
         for kind in venue.adapter().kinds.iter().copied().chain([UNKNOWN]) {
             self.received.with_label_values(&[name, kind]);
         }
-        for reason in Malformed::LABELS.into_iter().chain([REFUSED]) {
-            self.dead_letters.with_label_values(&[name, reason]);
-        }
         for reason in Ignored::ALL {
             self.ignored.with_label_values(&[name, reason.as_str()]);
-        }
-        for cause in Cause::ALL {
-            self.reconnects.with_label_values(&[name, cause.as_str()]);
         }
         for reason in GaveUp::ALL {
             self.recovery.backfill_given_up.with_label_values(&[name, reason.as_str()]);
@@ -304,14 +305,37 @@ impl Metrics {
         ] {
             counter.with_label_values(&[name]);
         }
+        self.books.declare(name);
+        self.tickers.declare(name);
+        self.clock_skew.with_label_values(&[name]).set(0.0);
+    }
+
+    /// Makes every series of chains exist.
+    pub fn declare_chain(&self) {
+        let name = venues::ethereum::NAME;
+        self.declare_feed(name);
+        for kind in NodeFrame::ALL {
+            self.received.with_label_values(&[name, kind.as_str()]);
+        }
+        for reason in NoEffect::ALL {
+            self.ignored.with_label_values(&[name, reason.as_str()]);
+        }
+        self.chains.declare(name);
+    }
+
+    /// Makes the series of any feed exist.
+    fn declare_feed(&self, name: &'static str) {
+        for reason in Malformed::LABELS.into_iter().chain([REFUSED]) {
+            self.dead_letters.with_label_values(&[name, reason]);
+        }
+        for cause in Cause::ALL {
+            self.reconnects.with_label_values(&[name, cause.as_str()]);
+        }
         for gauge in [&self.connections, &self.breakers, &self.instruments] {
             gauge.with_label_values(&[name]);
         }
-        self.books.declare(name);
-        self.tickers.declare(name);
         self.latency.with_label_values(&[name]);
-        self.staleness(venue).set(0.0);
-        self.clock_skew.with_label_values(&[name]).set(0.0);
+        self.staleness(name).set(0.0);
     }
 
     /// A place for the last frame of one more connection.
@@ -354,7 +378,7 @@ impl Metrics {
     }
 
     /// The text form, with the feed's staleness as of `now`.
-    pub fn render(&self, venue: Venue, now: Timestamp) -> prometheus::Result<Vec<u8>> {
+    pub fn render(&self, venue: &str, now: Timestamp) -> prometheus::Result<Vec<u8>> {
         let seconds = |last: i64| {
             let millis = u32::try_from((now.0 - last).max(0)).unwrap_or(u32::MAX);
             f64::from(millis) / 1000.0
@@ -368,7 +392,7 @@ impl Metrics {
         for class in Class::ALL {
             let last = self.last_of_class[class as usize].load(Ordering::Relaxed);
             if last > 0 {
-                let labels = [venue.as_str(), class.as_str()];
+                let labels = [venue, class.as_str()];
                 self.class_staleness.with_label_values(&labels).set(seconds(last));
             }
         }
@@ -377,8 +401,8 @@ impl Metrics {
         Ok(text)
     }
 
-    fn staleness(&self, venue: Venue) -> Gauge {
-        self.staleness.with_label_values(&[venue.as_str()])
+    fn staleness(&self, venue: &str) -> Gauge {
+        self.staleness.with_label_values(&[venue])
     }
 }
 
@@ -390,7 +414,7 @@ mod tests {
     fn every_series_of_a_venue_exists_before_anything_happened() -> anyhow::Result<()> {
         let metrics = Metrics::new()?;
         metrics.declare(Venue::Coinbase);
-        let text = String::from_utf8(metrics.render(Venue::Coinbase, Timestamp(1))?)?;
+        let text = String::from_utf8(metrics.render("coinbase", Timestamp(1))?)?;
         for series in [
             "producer_events_received_total{kind=\"match\",venue=\"coinbase\"} 0",
             "producer_events_published_total{venue=\"coinbase\"} 0",
@@ -436,6 +460,34 @@ mod tests {
     }
 
     #[test]
+    fn every_series_of_a_chain_exists_before_anything_happened() -> anyhow::Result<()> {
+        let metrics = Metrics::new()?;
+        metrics.declare_chain();
+        let text = String::from_utf8(metrics.render("ethereum", Timestamp(1))?)?;
+        for series in [
+            "producer_events_received_total{kind=\"notification\",venue=\"ethereum\"} 0",
+            "producer_dead_letters_total{reason=\"not_json\",venue=\"ethereum\"} 0",
+            "producer_events_ignored_total{reason=\"other_event\",venue=\"ethereum\"} 0",
+            "producer_reconnects_total{cause=\"stale\",venue=\"ethereum\"} 0",
+            "producer_connections{venue=\"ethereum\"} 0",
+            "producer_instruments{venue=\"ethereum\"} 0",
+            "producer_publish_latency_seconds_count{venue=\"ethereum\"} 0",
+            "producer_feed_staleness_seconds{venue=\"ethereum\"} 0",
+            "producer_swaps_read_total{status=\"REMOVED\",venue=\"ethereum\"} 0",
+            "producer_swap_records_published_total{venue=\"ethereum\"} 0",
+            "producer_chain_heads_read_total{venue=\"ethereum\"} 0",
+            "producer_chain_gaps_total{venue=\"ethereum\"} 0",
+            "producer_chain_reorganisation_depth_blocks_count{venue=\"ethereum\"} 0",
+            "producer_chain_requests_total{method=\"eth_getLogs\",venue=\"ethereum\"} 0",
+            "producer_chain_errors_total{method=\"eth_subscribe\",venue=\"ethereum\"} 0",
+            "producer_pools_refused_total{venue=\"ethereum\"} 0",
+        ] {
+            assert!(text.contains(series), "{series} is not in\n{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn staleness_is_that_of_the_connection_that_has_waited_longest() -> anyhow::Result<()> {
         let metrics = Metrics::new()?;
         let (first, second) = (metrics.watch(), metrics.watch());
@@ -445,7 +497,7 @@ mod tests {
         let event = Count::Event(Basis::Ticker, Class::Option, Timestamp(11_000));
         let mut produced = Produced { outputs: Vec::new(), counts: vec![event] };
         metrics.count(Venue::Deribit, &mut produced);
-        let text = String::from_utf8(metrics.render(Venue::Coinbase, Timestamp(12_500))?)?;
+        let text = String::from_utf8(metrics.render("coinbase", Timestamp(12_500))?)?;
         assert!(text.contains("producer_feed_staleness_seconds{venue=\"coinbase\"} 2.5"), "{text}");
         let class = "producer_class_staleness_seconds{class=\"option\",venue=\"coinbase\"} 1.5";
         assert!(text.contains(class), "{text}");

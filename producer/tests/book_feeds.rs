@@ -246,7 +246,7 @@ async fn captured(
     wanted: impl Fn(&Metrics) -> bool,
 ) -> anyhow::Result<(Vec<Output>, Vec<Output>)> {
     let dir = tempfile::tempdir()?;
-    let (capture, thread) = Capture::start(dir.path(), setup.venue, u64::MAX)?;
+    let (capture, thread) = Capture::start(dir.path(), setup.venue.as_str(), u64::MAX)?;
     setup.capture = Some(capture);
     let mut bench = Bench::start(setup).await?;
     let (metrics, mut progress) = (Arc::clone(&bench.metrics), Progress::default());

@@ -34,7 +34,7 @@ async fn live(capture: Capture, enough: usize) -> anyhow::Result<Vec<Output>> {
 #[tokio::test]
 async fn a_capture_replays_to_the_outputs_of_the_live_feed() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let (capture, thread) = Capture::start(dir.path(), Venue::Coinbase, u64::MAX)?;
+    let (capture, thread) = Capture::start(dir.path(), "coinbase", u64::MAX)?;
     let seen = live(capture, 3_000).await?;
     thread.join().ok().context("the capture panicked")??;
     let mut files: Vec<_> = std::fs::read_dir(dir.path())?

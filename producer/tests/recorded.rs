@@ -18,7 +18,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use processor::compute::{self, COMMIT_EVERY, ComputeOptions, Printed};
-use producer::config::{Command, Config};
+use producer::config::{ByVenue, Command, Config};
 use producer::input::replay::Replay;
 use producer::metrics::Metrics;
 use rand::rngs::StdRng;
@@ -126,7 +126,10 @@ fn replay(name: &str) -> anyhow::Result<Replayed> {
             | Output::BookClock { .. }
             | Output::Ticker { .. }
             | Output::Instrument { .. }
-            | Output::TickerClock { .. } => {}
+            | Output::TickerClock { .. }
+            | Output::Swap { .. }
+            | Output::Head { .. }
+            | Output::Pool { .. } => {}
         }
         Ok(())
     })?;
@@ -252,6 +255,7 @@ async fn the_recorded_listings_of_deribit_are_planned_within_its_budget() -> any
     let Command::Plan(follow) = Config::try_parse_from(arguments)?.command else {
         anyhow::bail!("not a plan")
     };
+    let ByVenue::Market(follow) = *follow else { anyhow::bail!("not a plan of a market") };
     let ((plan, _), budget) = (follow.plan().await?, follow.budget());
     ensure!(plan.instruments() == 423 + 499, "{plan}");
     ensure!(plan.connections.len() <= budget.connections.min(budget.attempts), "{plan}");

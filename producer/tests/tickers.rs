@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use producer::config::{Command, Config};
+use producer::config::{ByVenue, Command, Config};
 use producer::feed::RotationConfig;
 use producer::feed::capture::Capture;
 use producer::input::replay::Replay;
@@ -192,7 +192,7 @@ async fn a_replacement_repeats_no_ticker_and_tells_no_facts_again() -> anyhow::R
 #[tokio::test]
 async fn a_capture_replays_the_tickers_and_the_facts_of_the_live_feed() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let (capture, thread) = Capture::start(dir.path(), Venue::Deribit, u64::MAX)?;
+    let (capture, thread) = Capture::start(dir.path(), "deribit", u64::MAX)?;
     let faults = Faults { disconnect_every: Some(300), ..Faults::default() };
     let setup = Setup { faults, capture: Some(capture), ..deribit()? };
     let mut live = Bench::start(setup).await?;
@@ -234,6 +234,7 @@ async fn planned(flags: &[&str]) -> anyhow::Result<Plan> {
     let start = ["producer", "plan", "--venue", "deribit", "--currency", "BTC", "--url", &url];
     let config = Config::try_parse_from(start.iter().chain(flags))?;
     let Command::Plan(follow) = &config.command else { bail!("not a plan") };
+    let ByVenue::Market(follow) = &**follow else { bail!("not a plan of a market") };
     follow.validate()?;
     let plan = follow.plan().await;
     serving.abort();

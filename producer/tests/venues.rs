@@ -3,13 +3,14 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
-use producer::config::{Command, Config};
+use producer::config::{ByVenue, Command, Config};
 use producer::feed::{Feed, FeedContext, RotationConfig};
 use producer::metrics::Metrics;
 use producer::plan::budget::RateLimiter;
@@ -249,6 +250,55 @@ async fn what_is_listed_is_taken_up_and_what_ends_is_let_go() -> anyhow::Result<
     Ok(())
 }
 
+/// A second connection, of another currency, that has room for one instrument more.
+fn with_room_for_one(options: [&str; 2]) -> anyhow::Result<Setup> {
+    let mut setup = Setup::of(Venue::Deribit)?;
+    setup.products = vec!["ETH-PERPETUAL".into()];
+    setup.products.extend(options.map(str::to_owned));
+    let of_listed = Venue::Deribit.adapter().subscriptions.streams_of_listed;
+    setup.connection.name = "deribit-1".into();
+    setup.connection.streams = of_listed("ETH-PERPETUAL", Follow::default());
+    let more = of_listed(options[0], Follow::default()).len();
+    setup.max_streams = setup.connection.streams.len() + more;
+    Ok(setup)
+}
+
+/// Waits for a price of an instrument at one feed, while the other one is read as well.
+async fn ticker_of(name: &str, at: &mut Bench, other: &mut Bench) -> anyhow::Result<()> {
+    let came = Cell::new(false);
+    let is_of = |output: &Output| matches!(output, Output::Event { pair, event } if pair.base == name && event.basis == Basis::Ticker);
+    let until_it_came = at.until(|seen| {
+        came.set(came.get() || seen.last().is_some_and(is_of));
+        came.get()
+    });
+    tokio::try_join!(until_it_came, other.until(|_| came.get()))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_listed_goes_to_a_connection_with_room_and_an_end_makes_room() -> anyhow::Result<()>
+{
+    let options = ["BTC-22NOV26-40000-C", "BTC-22NOV26-50000-C"];
+    let mut full = currency(options[0])?;
+    full.max_streams = full.connection.streams.len();
+    let mut full = Bench::start(full).await?;
+    let mut roomy = Bench::beside(&full, with_room_for_one(options)?).await?;
+    full.until(|seen| trades(seen) >= 50).await?;
+    roomy.until(|seen| !seen.is_empty()).await?;
+    full.simulator.announce(ListingChange::Listed(options[0].into()));
+    ticker_of(options[0], &mut roomy, &mut full).await?;
+    let without_room = full.metrics.tickers.without_room.with_label_values(&["deribit"]);
+    full.simulator.announce(ListingChange::Listed(options[1].into()));
+    full.until(|_| without_room.get() == 1).await?;
+    full.simulator.announce(ListingChange::Ended(options[0].into()));
+    full.simulator.announce(ListingChange::Listed(options[1].into()));
+    ticker_of(options[1], &mut roomy, &mut full).await?;
+    ensure!(without_room.get() == 1, "the end has made room");
+    roomy.stop().await?;
+    full.stop().await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn one_connection_that_fails_disturbs_no_other() -> anyhow::Result<()> {
     let faults = Faults { disconnect_every: Some(300), ..Faults::default() };
@@ -284,6 +334,7 @@ async fn what_a_venue_lists_is_planned_within_its_budget() -> anyhow::Result<()>
         }
         let config = Config::try_parse_from(arguments)?;
         let Command::Plan(follow) = config.command else { bail!("not a plan") };
+        let ByVenue::Market(follow) = *follow else { bail!("not a plan of a market") };
         follow.validate()?;
         let (plan, _) = follow.plan().await?;
         serving.abort();

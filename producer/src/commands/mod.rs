@@ -1,5 +1,6 @@
 //! The commands of the program, one file each.
 
+pub mod chain;
 mod connect;
 pub mod load;
 pub mod plan;

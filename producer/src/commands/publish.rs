@@ -43,6 +43,9 @@ impl Tally {
             Output::Book { .. } => "books",
             Output::Ticker { .. } => "whole_tickers",
             Output::Instrument { .. } => "instruments",
+            Output::Swap { .. } => "swaps",
+            Output::Head { .. } => "heads",
+            Output::Pool { .. } => "pools",
             Output::Mark { .. }
             | Output::Gap { .. }
             | Output::BookMark { .. }
@@ -68,7 +71,7 @@ impl fmt::Display for Tally {
             write!(f, ", {kind}: {}", count(kind))?;
         }
         // Few inputs have books or whole tickers.
-        let rare = ["quotes", "books", "whole_tickers", "instruments"];
+        let rare = ["quotes", "books", "whole_tickers", "instruments", "swaps", "heads", "pools"];
         for kind in rare.into_iter().filter(|kind| count(kind) > 0) {
             write!(f, ", {kind}: {}", count(kind))?;
         }

@@ -16,6 +16,7 @@ use crate::config::ReplayConfig;
 use crate::input::replay::{self, Replay};
 use crate::input::shuffle::shuffle;
 use crate::metrics::Metrics;
+use crate::plan::pools;
 
 /// Events that a shuffle may hold: about 2 GB.
 const MAX_SHUFFLED: usize = 5_000_000;
@@ -23,10 +24,11 @@ const MAX_SHUFFLED: usize = 5_000_000;
 /// Publishes the files in order.
 pub fn replay(config: &ReplayConfig) -> anyhow::Result<()> {
     replay::check(&config.files)?;
+    let pools = config.listing.as_deref().map(pools::read).transpose()?.unwrap_or_default();
     let config = config.clone();
     interruptible(&config.kafka.clone(), move |mut publisher, metrics| {
         let mut pace = config.speed.map(Pace::new);
-        let mut replay = Replay::new(Arc::clone(metrics));
+        let mut replay = Replay::new(Arc::clone(metrics)).with_pools(pools);
         let disorder = config.disorder();
         let mut held: Vec<(PairKey, MarketEvent)> = Vec::new();
         let mut publish = |at, output| match output {

@@ -9,6 +9,7 @@
 //! that Kafka does not acknowledge within `--flush-timeout` are reported, and the exit code is not
 //! 0. A skewed clock stops the process the same way (`feed/clock_skew.rs`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -26,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use venues::pipeline::Output;
-use venues::{Channel, Follow, Venue};
+use venues::{Channel, Follow};
 
 use super::connect::connect;
 use crate::clock;
@@ -45,7 +46,7 @@ use crate::sink::config::SinkError;
 
 /// Outputs between feed and sink. Small: what waits belongs in the sink's queue, which is bounded
 /// by flags.
-const CHANNEL: usize = 1024;
+pub(super) const CHANNEL: usize = 1024;
 
 /// Runs until a signal, or until the sink cannot go on.
 pub fn run(config: &RunConfig) -> anyhow::Result<()> {
@@ -59,7 +60,7 @@ pub fn run(config: &RunConfig) -> anyhow::Result<()> {
     let (venue, url) = (config.follow.venue, config.follow.history_url());
     let clock = ClockCheck::new(venue, &url, config.max_clock_skew)?;
     runtime.block_on(clock.check(&metrics))?;
-    let sink = connect(&config.kafka, &config.sink(), &metrics)?;
+    let sink = connect(&config.live.kafka, &config.sink(), &metrics)?;
     let result = runtime.block_on(live(config, &plan, listing, sink, &metrics, &clock));
     runtime.shutdown_background();
     result
@@ -74,14 +75,7 @@ async fn live(
     clock: &ClockCheck,
 ) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen()?;
-    let listener = TcpListener::bind(config.metrics).await.with_context(|| {
-        format!(
-            "cannot serve metrics at {}: choose another --metrics or free the port",
-            config.metrics
-        )
-    })?;
-    tracing::info!(address = %listener.local_addr()?, "serving metrics");
-    tokio::spawn(serve(listener, config.follow.venue, Arc::clone(metrics)));
+    serve(config.live.metrics, config.follow.venue.as_str(), metrics).await?;
     let stopping = sink.stopping();
     let (outputs, inbox) = mpsc::channel(CHANNEL);
     let mut finished = spawn_sink(sink, inbox)?;
@@ -107,7 +101,7 @@ async fn live(
     shutdown.send_replace(true);
     tokio::select! {
         ended = &mut finished => ended,
-        () = tokio::time::sleep(config.kafka.flush_timeout) => {
+        () = tokio::time::sleep(config.live.kafka.flush_timeout) => {
             stopping.store(true, Ordering::Relaxed);
             finished.await
         }
@@ -176,7 +170,7 @@ fn feeds(config: &RunConfig, plan: &Plan, context: &FeedContext) -> anyhow::Resu
 }
 
 /// The sink on a thread of its own: everything it does blocks.
-fn spawn_sink(
+pub(super) fn spawn_sink(
     mut sink: Sink,
     mut inbox: mpsc::Receiver<Output>,
 ) -> anyhow::Result<oneshot::Receiver<Result<(), SinkError>>> {
@@ -208,17 +202,28 @@ fn next(inbox: &mut mpsc::Receiver<Output>, sink: &mut Sink) -> Result<Option<Ou
 }
 
 /// Serves `/metrics` for Prometheus and `/healthz` for a supervisor.
-async fn serve(listener: TcpListener, venue: Venue, metrics: Arc<Metrics>) {
+pub(super) async fn serve(
+    address: SocketAddr,
+    venue: &'static str,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot serve metrics at {address}: choose another --metrics or free the port")
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
     let router = Router::new()
         .route("/metrics", get(render))
         .route("/healthz", get(async || "ok\n"))
-        .with_state((venue, metrics));
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "metrics are no longer served");
-    }
+        .with_state((venue, Arc::clone(metrics)));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "metrics are no longer served");
+        }
+    });
+    Ok(())
 }
 
-async fn render(State((venue, metrics)): State<(Venue, Arc<Metrics>)>) -> impl IntoResponse {
+async fn render(State((venue, metrics)): State<(&'static str, Arc<Metrics>)>) -> impl IntoResponse {
     match metrics.render(venue, clock::now()) {
         Ok(text) => Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)),
         Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),

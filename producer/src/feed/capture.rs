@@ -18,6 +18,9 @@
 //! A file is named by the time of its first line, and ends by size or by time. It is a sequence of
 //! zstd frames of a few seconds each: a killed process loses the last one.
 //!
+//! An `ethereum` capture has the requests and answers of the node, and no streams: the answer to
+//! `eth_chainId` names its chain.
+//!
 //! Invariants:
 //! - A line has the text and the receive time of a frame, in microseconds, as the feed used them.
 //! - The files of a venue exceed the bound by at most one zstd frame: the oldest are deleted.
@@ -30,7 +33,6 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::json;
 use tokio::sync::mpsc;
-use venues::Venue;
 
 /// Text of a file at most: some ten megabytes packed, which a replay reads in a second.
 const FILE_TEXT_BYTES: u64 = 128 << 20;
@@ -101,7 +103,7 @@ pub fn venue_of_file(name: &str) -> Option<&str> {
 /// The files of one venue.
 struct Files {
     dir: PathBuf,
-    venue: Venue,
+    venue: &'static str,
     max_bytes: u64,
     /// The complete files, the oldest first, with their sizes.
     whole: VecDeque<(PathBuf, u64)>,
@@ -120,7 +122,7 @@ struct Open {
 }
 
 impl Files {
-    fn new(dir: &Path, venue: Venue, max_bytes: u64) -> io::Result<Self> {
+    fn new(dir: &Path, venue: &'static str, max_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let mut whole = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -150,7 +152,7 @@ impl Files {
         };
         let open = self.open.insert(open);
         let text = json!({
-            "at_us": line.at_us, "venue": self.venue.as_str(), "kind": line.kind.as_str(),
+            "at_us": line.at_us, "venue": self.venue, "kind": line.kind.as_str(),
             "url": line.url, "raw": line.raw,
         });
         let before = open.frame.len();
@@ -219,6 +221,9 @@ impl Open {
     }
 }
 
+/// A capture and its thread.
+pub type Capturing = (Capture, JoinHandle<io::Result<()>>);
+
 /// The handle of a capture. Clones write to the same files.
 #[derive(Clone, Debug)]
 pub struct Capture {
@@ -227,11 +232,7 @@ pub struct Capture {
 
 impl Capture {
     /// Writes into `dir`, on a thread that ends with the last clone; `max_bytes` bounds the files.
-    pub fn start(
-        dir: &Path,
-        venue: Venue,
-        max_bytes: u64,
-    ) -> io::Result<(Self, JoinHandle<io::Result<()>>)> {
+    pub fn start(dir: &Path, venue: &'static str, max_bytes: u64) -> io::Result<Capturing> {
         let mut files = Files::new(dir, venue, max_bytes)?;
         let (lines, mut inbox) = mpsc::channel::<Line>(CHANNEL);
         let shown = dir.display().to_string();

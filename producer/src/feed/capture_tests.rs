@@ -19,7 +19,7 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 #[test]
 fn a_line_has_the_format_that_replay_reads() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
-    let mut captured = Files::new(dir.path(), Venue::Coinbase, u64::MAX)?;
+    let mut captured = Files::new(dir.path(), "coinbase", u64::MAX)?;
     captured.write(&line(1_617_566_592_629_139, "{\"type\":\"x\"}\n"))?;
     captured.finish()?;
     let files = files(dir.path())?;
@@ -35,7 +35,7 @@ fn a_line_has_the_format_that_replay_reads() -> io::Result<()> {
 #[test]
 fn a_file_ends_after_an_hour_and_is_whole_to_the_last_seconds_before() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
-    let mut captured = Files::new(dir.path(), Venue::Coinbase, u64::MAX)?;
+    let mut captured = Files::new(dir.path(), "coinbase", u64::MAX)?;
     for second in 0..=3_601 {
         captured.write(&line(second * 1_000_000, "text"))?;
     }
@@ -54,7 +54,7 @@ fn beyond_the_bound_the_oldest_file_is_deleted_also_one_of_an_earlier_process() 
     let other = dir.path().join("kraken-0000000000000001.jsonl.zst");
     fs::write(&old, [0; 500])?;
     fs::write(&other, [0; 500])?;
-    let mut captured = Files::new(dir.path(), Venue::Coinbase, 550)?;
+    let mut captured = Files::new(dir.path(), "coinbase", 550)?;
     captured.write(&line(5, "text"))?;
     captured.finish()?;
     assert_eq!((old.exists(), other.exists(), files(dir.path())?.len()), (false, true, 2));

@@ -7,12 +7,14 @@ use schemas::Timestamp;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::sleep;
 use venues::pipeline::Output;
-use venues::{Follow, ListingChange, Venue};
+use venues::{Follow, Venue};
 
 use super::backoff::Backoff;
 use super::books::snapshots::Snapshots;
 use super::capture::{Capture, LineKind};
+use super::listing::Announced;
 use super::listings::Listings;
+use super::rooms::Rooms;
 use super::session::Timeouts;
 use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
@@ -76,7 +78,9 @@ pub struct FeedContext {
     /// The limits of the venue. Guards a few numbers; never held across an await.
     pub limiter: Arc<Mutex<RateLimiter>>,
     /// Listing changes, from the feed that carries the listing to all.
-    pub changes: broadcast::Sender<ListingChange>,
+    pub(super) changes: broadcast::Sender<Announced>,
+    /// The streams of all connections. Guards a few sets of names; never held across an await.
+    rooms: Arc<Mutex<Rooms>>,
     /// The time that the limiter is asked about.
     pub watch: Stopwatch,
     /// The requests for snapshots of books, if any.
@@ -115,11 +119,18 @@ impl FeedContext {
             shutdown,
             limiter: Arc::new(Mutex::new(limiter)),
             changes: broadcast::Sender::new(MAX_CHANGES),
+            rooms: Arc::default(),
             watch: Stopwatch::start(),
             snapshots: None,
             listings: None,
             capture: None,
         }
+    }
+
+    /// The same for a feed whose records go elsewhere, and which stops by itself.
+    #[must_use]
+    pub fn beside(self, outputs: mpsc::Sender<Output>, shutdown: watch::Receiver<bool>) -> Self {
+        Self { outputs, shutdown, ..self }
     }
 
     /// Fetches snapshots of books.
@@ -169,6 +180,10 @@ impl FeedContext {
     /// No feed of this process connects for this time.
     pub(super) fn close(&self, wait: Duration) {
         self.limiter().close(self.now(), wait);
+    }
+
+    pub(super) fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn limiter(&self) -> MutexGuard<'_, RateLimiter> {

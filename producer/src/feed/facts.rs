@@ -95,8 +95,7 @@ impl<R: Rng> Feed<R> {
         self.tell(&answers, connection).await?;
         if self.config.connection.grows {
             for name in came {
-                // This feed receives it as well, so there is always a receiver.
-                let _ = self.context.changes.send(ListingChange::Listed(name));
+                listing::announce(&self.config, &self.context, ListingChange::Listed(name));
             }
         }
         let of_stream = self.config.venue.adapter().tickers.as_ref();
@@ -128,7 +127,7 @@ impl<R: Rng> Feed<R> {
                 self.context.line(at, LineKind::Http, &answer.url, &answer.body).await;
             }
             for name in ended(&produced) {
-                let change = ListingChange::Ended(name);
+                let change = listing::ended(&self.config, &self.context, name);
                 let session = &mut connection.session;
                 listing::apply(&mut self.config, &self.context.metrics, &change, session);
             }

@@ -23,6 +23,7 @@ pub mod backfill;
 pub mod backoff;
 pub mod books;
 pub mod capture;
+pub mod chain;
 pub mod clock_skew;
 mod connection;
 mod context;
@@ -33,6 +34,7 @@ pub mod listings;
 mod reconnects;
 mod replace;
 mod resync;
+pub mod rooms;
 mod rotation;
 pub mod session;
 mod socket;
@@ -45,8 +47,8 @@ use schemas::Timestamp;
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+use venues::Control;
 use venues::pipeline::{Output, Pipeline, Produced};
-use venues::{Control, ListingChange};
 
 use self::books::SyncGauge;
 use self::books::snapshots::SnapshotClient;
@@ -54,6 +56,7 @@ use self::capture::LineKind;
 use self::connection::Connection;
 pub use self::context::{CircuitBreaker, FeedConfig, FeedContext, RotationConfig};
 use self::facts::Facts;
+use self::listing::Announced;
 use self::listings::Listings;
 use self::reconnects::Reconnects;
 use self::rotation::{Rotation, Step};
@@ -82,7 +85,7 @@ pub struct Feed<R> {
     config: FeedConfig,
     context: FeedContext,
     pipeline: Pipeline,
-    changes: broadcast::Receiver<ListingChange>,
+    changes: broadcast::Receiver<Announced>,
     last_frame: LastFrame,
     reconnects: Reconnects<R>,
     /// The books in the metrics.
@@ -97,7 +100,8 @@ pub struct Feed<R> {
 impl<R: Rng> Feed<R> {
     /// A feed that writes to the outputs of its context until they shut down.
     pub fn new(config: FeedConfig, context: FeedContext, rng: R) -> Self {
-        let name = config.connection.name.clone();
+        let (name, streams) = (config.connection.name.clone(), &config.connection.streams);
+        context.rooms().open(&name, streams.iter().cloned(), config.max_streams);
         let pipeline = Pipeline::new(config.venue, name, config.follow());
         Self {
             pipeline: pipeline.carrying(&config.connection.streams),
@@ -410,9 +414,8 @@ impl<R: Rng> Feed<R> {
             // The replacement is connected at once, and the old connection is read to its end.
             Outcome::Closing => connection.rotate_at = Some(self.context.now()),
             Outcome::Changed(change) => {
-                if listing::announces(&self.config, &change) {
-                    // This feed receives it as well, so there is always a receiver.
-                    let _ = self.context.changes.send(change);
+                if self.config.connection.grows {
+                    listing::announce(&self.config, &self.context, change);
                 }
             }
         }

@@ -13,6 +13,7 @@ use super::books::snapshots::{Answer, Failure};
 use super::books::{Due, Resyncs, Source};
 use super::capture::LineKind;
 use super::connection::Connection;
+use super::listing::Announced;
 use super::rotation::Rotation;
 use super::{End, Feed, listing};
 use crate::clock;
@@ -180,11 +181,11 @@ impl<R: Rng> Feed<R> {
     }
 
     /// Follows a change of the listing.
-    pub(super) async fn listed(&mut self, change: &ListingChange, connection: &mut Connection) {
+    pub(super) async fn listed(&mut self, announced: &Announced, connection: &mut Connection) {
         let before = self.config.connection.streams.len();
-        listing::apply(&mut self.config, &self.context.metrics, change, &mut connection.session);
+        listing::apply(&mut self.config, &self.context.metrics, announced, &mut connection.session);
         let pairs = self.book_pairs();
-        match change {
+        match &announced.change {
             ListingChange::Listed(_) => {
                 let added = self.config.connection.streams.get(before..).unwrap_or_default();
                 if added.is_empty() {

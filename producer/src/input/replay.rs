@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use cli::lines::{self, Lines};
-use schemas::Timestamp;
+use schemas::{Pool, PoolKey, Timestamp};
 use venues::pipeline::{Output, Produced};
 use venues::recording::{self, Recording};
 
@@ -23,6 +23,8 @@ pub type Publish<'a> = dyn FnMut(Timestamp, Output) -> anyhow::Result<()> + 'a;
 /// Any other file is a recording of its own.
 pub struct Replay {
     metrics: Arc<Metrics>,
+    /// The pools of a capture of a chain; empty to read those of the capture.
+    pools: Vec<(PoolKey, Pool)>,
     produced: Produced,
     /// The capture of the last file, and its recording.
     open: Option<(String, Recording)>,
@@ -33,7 +35,14 @@ pub struct Replay {
 impl Replay {
     /// Counts into `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, produced: Produced::default(), open: None, at: Timestamp::default() }
+        let (produced, at) = (Produced::default(), Timestamp::default());
+        Self { metrics, pools: Vec::new(), produced, open: None, at }
+    }
+
+    /// Reads captures of chains with the facts of these pools.
+    #[must_use]
+    pub fn with_pools(self, pools: Vec<(PoolKey, Pool)>) -> Self {
+        Self { pools, ..self }
     }
 
     /// Reads one file.
@@ -44,7 +53,7 @@ impl Replay {
         }
         let mut recording = match self.open.take() {
             Some((_, recording)) => recording,
-            None => begin(path)?,
+            None => begin(path)?.with_pools(self.pools.clone()),
         };
         self.lines(path, &mut recording, publish)?;
         match capture {

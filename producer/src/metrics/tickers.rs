@@ -24,6 +24,10 @@ const LISTINGS_FAILED: Named = (
     "producer_listings_failed_total",
     "Listings that did not come while feeds run, which are asked for again.",
 );
+const WITHOUT_ROOM: Named = (
+    "producer_instruments_without_room_total",
+    "Newly listed instruments that no connection has room for: restart for a new plan.",
+);
 const PUBLISHED: Named = (
     "producer_option_tickers_published_total",
     "Records of option_tickers that the broker acknowledged.",
@@ -44,6 +48,8 @@ pub struct TickerMetrics {
     pub listings: IntCounterVec,
     /// Listings that did not come, by venue.
     pub listings_failed: IntCounterVec,
+    /// Newly listed instruments that no connection has room for, by venue.
+    pub without_room: IntCounterVec,
     /// Records acknowledged by the broker in `option_tickers`, by venue.
     pub published: IntCounterVec,
 }
@@ -57,6 +63,7 @@ impl TickerMetrics {
             instruments: to.counters(INSTRUMENTS, &["venue", "state"])?,
             listings: to.counters(LISTINGS_FETCHED, &["venue"])?,
             listings_failed: to.counters(LISTINGS_FAILED, &["venue"])?,
+            without_room: to.counters(WITHOUT_ROOM, &["venue"])?,
             published: to.counters(PUBLISHED, &["venue"])?,
         })
     }
@@ -72,7 +79,14 @@ impl TickerMetrics {
         for state in InstrumentState::ALL {
             self.instruments.with_label_values(&[venue, state.as_str()]);
         }
-        for counter in [&self.repeated, &self.listings, &self.listings_failed, &self.published] {
+        let of_venue = [
+            &self.repeated,
+            &self.listings,
+            &self.listings_failed,
+            &self.without_room,
+            &self.published,
+        ];
+        for counter in of_venue {
             counter.with_label_values(&[venue]);
         }
     }

@@ -6,8 +6,10 @@
 
 pub mod budget;
 pub mod expiry;
+pub mod feed_url;
 pub mod followed;
 pub mod instruments;
+pub mod pools;
 pub mod selection;
 
 use std::collections::BTreeSet;
@@ -57,7 +59,7 @@ pub struct ConnectionPlan {
     pub name: String,
     /// The streams that it subscribes.
     pub streams: Vec<String>,
-    /// It subscribes instruments that are listed later.
+    /// It announces instruments that are listed later, to the connection with the most room.
     pub grows: bool,
 }
 
@@ -289,7 +291,7 @@ impl fmt::Display for Plan {
         writeln!(f, "{}: {} instruments ({})", self.venue, self.instruments(), classes.join(", "))?;
         for line in &self.connections {
             let asks = self.requests(line);
-            let growing = if line.grows { ", takes up what is listed" } else { "" };
+            let growing = if line.grows { ", hears of what is listed" } else { "" };
             writeln!(
                 f,
                 "  {:<12} {:>5} streams {:>3} requests{growing}",

@@ -6,28 +6,33 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use clap::Args;
+use clap::builder::EnumValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use cli::lines::{self, Lines};
 use cli::units;
 use schemas::{InstrumentName, Timestamp};
 use serde::Deserialize;
-use venues::{Channel, Channels, Follow, Instrument, Limits, TickerInterval, Venue, recording};
+use venues::{
+    AnyVenue, Channel, Channels, Follow, Instrument, Limits, TickerInterval, Venue, recording,
+};
 
 use super::expiry::{self, Expiry};
+use super::feed_url::FeedUrl;
 use super::followed::Followed;
 use super::instruments::{self, ListingAnswer};
 use super::{Plan, Wanted};
 use crate::clock;
 
+/// The id of the flag that names the venue.
+pub const VENUE: &str = "venue";
+
 /// Selects every product.
 const ALL: &str = "*";
 
-/// The selection of a venue's instruments.
+/// The flags that select a market's instruments.
 #[derive(Clone, Debug, Args)]
-pub struct FollowConfig {
-    /// The venue.
-    #[arg(long, env = "PRODUCER_VENUE", value_enum)]
-    pub venue: Venue,
+pub struct FollowFlags {
     /// Products in the venue's notation, comma separated; all listed products without it, or with *.
     #[arg(long, env = "PRODUCER_PRODUCTS", value_delimiter = ',')]
     pub products: Vec<String>,
@@ -52,9 +57,10 @@ pub struct FollowConfig {
     /// 100ms, the other options have agg2.
     #[arg(long, env = "PRODUCER_EXPIRIES", value_delimiter = ',')]
     pub expiries: Vec<Expiry>,
-    /// Address of the feed, ws:// or wss://, such as a simulator's; the venue's own without it.
-    #[arg(long, env = "PRODUCER_URL")]
-    pub url: Option<String>,
+    /// Address of the feed, ws:// or wss://, such as a simulator's; the venue's own without it. For ethereum
+    /// the address of a node, which must be given.
+    #[arg(long, env = "PRODUCER_URL", hide_env_values = true)]
+    pub url: Option<FeedUrl>,
     /// Address of HTTP requests for listings, snapshots of books and missed trades; the host of --url if only that is
     /// given, else the venue's own.
     #[arg(long, env = "PRODUCER_REST_URL")]
@@ -87,6 +93,50 @@ pub struct BudgetConfig {
     pub window: Option<Duration>,
 }
 
+/// The selection of a market's instruments.
+#[derive(Clone, Debug)]
+pub struct FollowConfig {
+    /// The market.
+    pub venue: Venue,
+    /// The flags.
+    pub flags: FollowFlags,
+}
+
+impl Args for FollowConfig {
+    fn augment_args(command: Command) -> Command {
+        FollowFlags::augment_args(command.arg(venue()))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        FollowFlags::augment_args_for_update(command.arg(venue().required(false)))
+    }
+}
+
+impl FromArgMatches for FollowConfig {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let Some(AnyVenue::Exchange(venue)) = matches.get_one(VENUE).copied() else {
+            let words = "--venue ethereum has no products: name a market";
+            return Err(clap::Error::raw(ErrorKind::InvalidValue, words));
+        };
+        Ok(Self { venue, flags: FollowFlags::from_arg_matches(matches)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The flag that names the venue: a market, or ethereum for a chain.
+fn venue() -> Arg {
+    Arg::new(VENUE)
+        .long(VENUE)
+        .env("PRODUCER_VENUE")
+        .required(true)
+        .value_parser(EnumValueParser::<AnyVenue>::new())
+        .help("The venue: an exchange, or ethereum for the pools of a chain that has its protocol")
+}
+
 impl FollowConfig {
     /// Checks the rules between values.
     pub fn validate(&self) -> anyhow::Result<()> {
@@ -99,20 +149,20 @@ impl FollowConfig {
             );
         }
         ensure!(
-            self.named().is_empty() || self.currency.is_empty(),
+            self.named().is_empty() || self.flags.currency.is_empty(),
             "--products and --currency exclude each other"
         );
         ensure!(
-            !self.lists_by_currency() || !self.named().is_empty() || !self.currency.is_empty(),
+            !self.lists_by_currency()
+                || !self.named().is_empty()
+                || !self.flags.currency.is_empty(),
             "--venue {venue} needs --currency, such as BTC,ETH, or --products"
         );
         self.validate_books()?;
         self.validate_tickers()?;
-        let url = self.url();
-        ensure!(
-            url.starts_with("ws://") || url.starts_with("wss://"),
-            "--url {url} must begin with ws:// or wss://"
-        );
+        if let Some(url) = &self.flags.url {
+            ensure!(url.is_socket(), "--url {url} must begin with ws:// or wss://");
+        }
         let rest = self.rest_url();
         ensure!(
             rest.starts_with("http://") || rest.starts_with("https://"),
@@ -128,9 +178,9 @@ impl FollowConfig {
 
     /// Checks the rules of order books.
     fn validate_books(&self) -> anyhow::Result<()> {
-        let (venue, has_books) = (self.venue, self.channels.has(Channel::Book));
+        let (venue, has_books) = (self.venue, self.flags.channels.has(Channel::Book));
         let depths = venue.adapter().books.depths;
-        if let Some(depth) = self.depth {
+        if let Some(depth) = self.flags.depth {
             ensure!(has_books, "--depth {depth} needs the channel book in --channels");
             let list = depths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             ensure!(!depths.is_empty(), "--depth {depth}: {venue} has books of one depth only");
@@ -140,7 +190,7 @@ impl FollowConfig {
             );
         }
         ensure!(
-            has_books || self.book_products.is_empty(),
+            has_books || self.flags.book_products.is_empty(),
             "--book-products needs the channel book in --channels"
         );
         Ok(())
@@ -148,8 +198,8 @@ impl FollowConfig {
 
     /// Checks the rules of the interval of tickers.
     fn validate_tickers(&self) -> anyhow::Result<()> {
-        let (venue, has_tickers) = (self.venue, self.channels.has(Channel::Ticker));
-        if let Some(interval) = self.interval {
+        let (venue, has_tickers) = (self.venue, self.flags.channels.has(Channel::Ticker));
+        if let Some(interval) = self.flags.interval {
             let with = |one: &&Venue| one.adapter().tickers.is_some();
             let venues: Vec<_> = Venue::ALL.iter().filter(with).map(|one| one.as_str()).collect();
             let Some(tickers) = &venue.adapter().tickers else {
@@ -166,9 +216,9 @@ impl FollowConfig {
             );
             ensure!(has_tickers, "--interval {interval} needs the channel ticker in --channels");
         }
-        if let Some(expiry) = self.expiries.first() {
+        if let Some(expiry) = self.flags.expiries.first() {
             ensure!(
-                self.interval == Some(TickerInterval::Ms100),
+                self.flags.interval == Some(TickerInterval::Ms100),
                 "--expiries {expiry} needs --interval 100ms: the other options have agg2; add it, or \
                  leave --expiries out"
             );
@@ -180,12 +230,13 @@ impl FollowConfig {
     pub fn followed(&self) -> Followed {
         let usual =
             if self.named().is_empty() { TickerInterval::Agg2 } else { TickerInterval::Ms100 };
-        let interval = match self.interval {
-            _ if !self.expiries.is_empty() => TickerInterval::Agg2,
+        let interval = match self.flags.interval {
+            _ if !self.flags.expiries.is_empty() => TickerInterval::Agg2,
             chosen => chosen.unwrap_or(usual),
         };
-        let follow = Follow { channels: self.channels, depth: self.depth, interval };
-        let (book_products, expiries) = (self.book_products.clone(), self.expiries.clone());
+        let follow = Follow { channels: self.flags.channels, depth: self.flags.depth, interval };
+        let (book_products, expiries) =
+            (self.flags.book_products.clone(), self.flags.expiries.clone());
         Followed { follow, book_products, expiries }
     }
 
@@ -196,7 +247,7 @@ impl FollowConfig {
 
     /// The currencies whose listing has the facts of everything that is followed.
     pub fn currencies(&self) -> Vec<String> {
-        let mut currencies = self.currency.clone();
+        let mut currencies = self.flags.currency.clone();
         for name in self.named() {
             let Some(facts) = InstrumentName::parse(name) else { continue };
             currencies.push(facts.currency);
@@ -216,12 +267,17 @@ impl FollowConfig {
 
     /// The products that are named individually.
     fn named(&self) -> &[String] {
-        if self.products.iter().any(|product| product == ALL) { &[] } else { &self.products }
+        if self.flags.products.iter().any(|product| product == ALL) {
+            &[]
+        } else {
+            &self.flags.products
+        }
     }
 
     /// The address of the feed.
     pub fn url(&self) -> String {
-        self.url.clone().unwrap_or_else(|| self.venue.adapter().endpoints.feed.into())
+        let url = self.flags.url.as_deref().unwrap_or(self.venue.adapter().endpoints.feed);
+        url.to_owned()
     }
 
     /// The address of requests for the listing.
@@ -238,15 +294,15 @@ impl FollowConfig {
     fn requests(&self) -> Option<String> {
         let beside = || {
             // A simulator answers both at one address, below the path that the venue has.
-            let host = self.url.as_deref()?.strip_prefix("ws://")?.split('/').next()?;
+            let host = self.flags.url.as_deref()?.strip_prefix("ws://")?.split('/').next()?;
             Some(format!("http://{host}{}", self.venue.adapter().endpoints.rest_path))
         };
-        self.rest_url.clone().or_else(beside)
+        self.flags.rest_url.clone().or_else(beside)
     }
 
     /// The effective limits.
     pub fn budget(&self) -> Limits {
-        let (own, set) = (self.venue.adapter().limits, self.budget);
+        let (own, set) = (self.venue.adapter().limits, self.flags.budget);
         Limits {
             streams: set.streams.unwrap_or(own.streams),
             connections: set.connections.unwrap_or(own.connections),
@@ -260,11 +316,11 @@ impl FollowConfig {
     /// venue is asked for its listing if it is needed.
     pub async fn plan(&self) -> anyhow::Result<(Plan, Vec<ListingAnswer>)> {
         let (wanted, listing) = if self.named().is_empty() {
-            let listing = if let Some(file) = &self.listing {
+            let listing = if let Some(file) = &self.flags.listing {
                 self.recorded(file)?
             } else {
                 let (rest, url) = (self.rest_url(), self.url());
-                instruments::discover(self.venue, &rest, &url, &self.currency).await?
+                instruments::discover(self.venue, &rest, &url, &self.flags.currency).await?
             };
             (self.of_currencies(ListingAnswer::instruments(&listing)), listing)
         } else {
@@ -277,12 +333,12 @@ impl FollowConfig {
     }
 
     fn of_currencies(&self, mut listed: Vec<Instrument>) -> Wanted {
-        if self.currency.is_empty() {
+        if self.flags.currency.is_empty() {
             return Wanted::Everything(listed);
         }
-        listed.retain(|one| self.currency.contains(&one.currency));
+        listed.retain(|one| self.flags.currency.contains(&one.currency));
         if self.lists_by_currency() {
-            return Wanted::Currencies(self.currency.clone(), listed);
+            return Wanted::Currencies(self.flags.currency.clone(), listed);
         }
         let active = listed.into_iter().filter(|one| one.active);
         Wanted::Products(active.map(|one| one.name).collect())

@@ -34,6 +34,8 @@ pub struct SinkConfig {
     pub follows_books: bool,
     /// Whole tickers are followed: their topic must exist.
     pub follows_tickers: bool,
+    /// The pools of a chain are followed: their topic must exist.
+    pub follows_swaps: bool,
     /// Further settings of the client.
     pub overrides: Vec<(String, String)>,
 }

@@ -33,6 +33,8 @@ pub(crate) struct Deliveries {
     /// By label.
     tickers: Vec<IntCounter>,
     /// By label.
+    swaps: Vec<IntCounter>,
+    /// By label.
     latency: Vec<Histogram>,
     /// Told of every record that came out of the spool.
     pub(crate) delivered: Delivered,
@@ -53,6 +55,9 @@ impl Deliveries {
             books: EXCHANGES.map(|label| metrics.books.books.with_label_values(&[label])).into(),
             tickers: EXCHANGES
                 .map(|label| metrics.tickers.published.with_label_values(&[label]))
+                .into(),
+            swaps: EXCHANGES
+                .map(|label| metrics.chains.published.with_label_values(&[label]))
                 .into(),
             latency: EXCHANGES.map(|label| metrics.latency.with_label_values(&[label])).into(),
             metrics,
@@ -135,6 +140,7 @@ impl Deliveries {
             PairTopic::Events => &self.published,
             PairTopic::Quotes => &self.quotes,
             PairTopic::OptionTickers => &self.tickers,
+            PairTopic::Swaps => &self.swaps,
             // A book is published when its second is over, so its age is not a latency.
             PairTopic::Books => return self.books[tag.label].inc(),
         };

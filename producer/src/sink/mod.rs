@@ -230,9 +230,11 @@ impl Sink {
 
     /// Puts a record into the spool, waiting while that is full, and marks the feed that had to wait.
     /// Books need no mark: a venue that drops a slow connection ends it, and a lost frame breaks the
-    /// proof of its book. Tickers need none either: each one is the whole state.
+    /// proof of its book. Tickers need none either: each one is the whole state. A chain has no mark:
+    /// its feed asks the node for what it missed.
     fn spool(&self, outbox: &mut Outbox, parcel: &Parcel<'_>) -> Result<()> {
-        let Some(stopped) = self.keep(outbox, parcel)? else {
+        let stopped = self.keep(outbox, parcel)?;
+        let Some(stopped) = stopped.filter(|_| parcel.venue != venues::ethereum::NAME) else {
             return self.pump(outbox);
         };
         let now = clock::now();

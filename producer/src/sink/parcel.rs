@@ -4,7 +4,7 @@
 //! 1 | target | venue | key | value | (name, text)*           as Avro longs, strings and bytes
 //!     target  -2 dead letters, -1 events by key, else the partition of events
 //! 2 | topic | target | venue | key | value | (name, text)*
-//!     topic   1 quotes, 2 books, 3 option_tickers
+//!     topic   1 quotes, 2 books, 3 option_tickers, 4 swaps
 //!     target  -1 by key, else the partition
 //! ```
 //!
@@ -28,7 +28,7 @@ const BY_KEY: i64 = -1;
 /// Headers that a record may have.
 const MAX_HEADERS: i64 = 16;
 
-/// A topic whose records have a pair or an exchange as key.
+/// A topic whose records have a pair, an exchange or a pool as key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairTopic {
     /// Trades, price samples and marks.
@@ -39,11 +39,14 @@ pub enum PairTopic {
     Books,
     /// Tickers, the facts of instruments, and marks of their feeds.
     OptionTickers,
+    /// Swaps, heads of chains and the facts of pools.
+    Swaps,
 }
 
 impl PairTopic {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Events, Self::Quotes, Self::Books, Self::OptionTickers];
+    pub const ALL: [Self; 5] =
+        [Self::Events, Self::Quotes, Self::Books, Self::OptionTickers, Self::Swaps];
 
     /// The topic in the table of topics.
     pub const fn topic(self) -> Topic {
@@ -52,6 +55,7 @@ impl PairTopic {
             Self::Quotes => Topic::Quotes,
             Self::Books => Topic::Books,
             Self::OptionTickers => Topic::OptionTickers,
+            Self::Swaps => Topic::Swaps,
         }
     }
 
@@ -220,5 +224,6 @@ mod tests {
         assert_eq!(first(Target::Key(PairTopic::Books)), [4, 4, 1]);
         assert_eq!(first(Target::Partition(PairTopic::Quotes, 3)), [4, 2, 6]);
         assert_eq!(first(Target::Key(PairTopic::OptionTickers)), [4, 6, 1]);
+        assert_eq!(first(Target::Key(PairTopic::Swaps)), [4, 8, 1]);
     }
 }

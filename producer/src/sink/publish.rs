@@ -9,11 +9,14 @@
 //! | book | `books` | by key |
 //! | ticker, instrument | `option_tickers` | by key |
 //! | ticker clock | `option_tickers` | every one |
+//! | swap, pool | `swaps` | by key |
+//! | head | `swaps` | every one |
 //! | dead letter | `dead_letters` | any |
 
 use schemas::avro::Record;
-use schemas::{FeedMark, PairKey};
+use schemas::{ChainHead, FeedMark, PairKey, PoolKey};
 use streams::dead_letter;
+use venues::ethereum::NAME;
 use venues::pipeline::{DeadLetter, Output};
 
 use super::Sink;
@@ -53,6 +56,9 @@ impl Sink {
                 let partitions = self.ticker_partitions()?;
                 self.everywhere(PairTopic::OptionTickers, partitions, exchange, mark)
             }
+            Output::Swap { key, swap } => self.of_pool(key, &**swap),
+            Output::Pool { key, pool } => self.of_pool(key, &**pool),
+            Output::Head { chain, head } => self.head(*chain, head),
             Output::DeadLetter(letter) => self.dead_letter(letter),
         }
     }
@@ -82,9 +88,26 @@ impl Sink {
             PairTopic::Events => {}
             PairTopic::Quotes | PairTopic::Books => _ = self.quote_partitions()?,
             PairTopic::OptionTickers => _ = self.ticker_partitions()?,
+            PairTopic::Swaps => _ = self.swap_partitions()?,
         }
         self.encode(pair, value);
         self.send(Target::Key(topic), &pair.exchange, Vec::new())
+    }
+
+    /// Queues a record of a pool for the partition of its key.
+    fn of_pool<R: Record>(&mut self, key: &PoolKey, value: &R) -> Result<()> {
+        self.swap_partitions()?;
+        self.encode(key, value);
+        self.send(Target::Key(PairTopic::Swaps), NAME, Vec::new())
+    }
+
+    /// Queues the head of a chain for every partition: it decides which swaps count.
+    fn head(&mut self, chain: i64, head: &ChainHead) -> Result<()> {
+        let partitions = self.swap_partitions()?;
+        self.encode(&PoolKey::of_chain(chain), head);
+        (0..partitions).try_for_each(|partition| {
+            self.send(Target::Partition(PairTopic::Swaps, partition), NAME, Vec::new())
+        })
     }
 
     /// Queues a mark of an exchange for every partition.
@@ -112,13 +135,18 @@ impl Sink {
         self.partitions.option_tickers.ok_or_else(|| self.missing(PairTopic::OptionTickers))
     }
 
+    /// The partitions of `swaps`. A recording may have swaps although no chain is followed.
+    fn swap_partitions(&self) -> Result<i32> {
+        self.partitions.swaps.ok_or_else(|| self.missing(PairTopic::Swaps))
+    }
+
     fn missing(&self, topic: PairTopic) -> SinkError {
         SinkError::MissingTopic(self.topics[topic as usize].clone())
     }
 
-    fn encode<R: Record>(&mut self, pair: &PairKey, value: &R) {
+    fn encode<K: Record, R: Record>(&mut self, key: &K, value: &R) {
         self.key.clear();
-        self.codec.encode(pair, &mut self.key);
+        self.codec.encode(key, &mut self.key);
         self.value.clear();
         self.codec.encode(value, &mut self.value);
     }

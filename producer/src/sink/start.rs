@@ -1,7 +1,7 @@
 //! The state of the last start, kept beside the spool.
 //!
 //! ```text
-//! DIR/start    {"topic_prefix", "partitions", "quotes", "option_tickers", "schema_ids", "schemas_crc"}
+//! DIR/start    {"topic_prefix", "partitions", "quotes", "option_tickers", "swaps", "schema_ids", "schemas_crc"}
 //!              rewritten at each start
 //! ```
 //!
@@ -37,6 +37,9 @@ pub struct Partitions {
     /// Of `option_tickers`; `None` where that topic does not exist.
     #[serde(default)]
     pub option_tickers: Option<i32>,
+    /// Of `swaps`; `None` where that topic does not exist.
+    #[serde(default)]
+    pub swaps: Option<i32>,
 }
 
 impl Partitions {
@@ -44,6 +47,7 @@ impl Partitions {
     fn suffice(&self, config: &SinkConfig) -> bool {
         (self.quotes.is_some() || !config.follows_books)
             && (self.option_tickers.is_some() || !config.follows_tickers)
+            && (self.swaps.is_some() || !config.follows_swaps)
     }
 }
 
@@ -122,10 +126,12 @@ pub fn partitions(
     count(Topic::DeadLetters)?;
     let quotes = count(Topic::Books).and_then(|_| count(Topic::Quotes));
     let tickers = count(Topic::OptionTickers);
+    let swaps = count(Topic::Swaps);
     let partitions = Partitions {
         events: count(Topic::Events)?,
         quotes: if config.follows_books { Some(quotes?) } else { quotes.ok() },
         option_tickers: if config.follows_tickers { Some(tickers?) } else { tickers.ok() },
+        swaps: if config.follows_swaps { Some(swaps?) } else { swaps.ok() },
     };
     let write = |dir| Start::new(prefix, partitions, codec).write(dir);
     dir.map_or(Ok(()), write).map_err(|error| SinkError::Spool(error.to_string()))?;
@@ -147,7 +153,8 @@ mod tests {
     #[test]
     fn what_was_learned_serves_the_same_prefix_and_the_same_schemas() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
-        let partitions = Partitions { events: 4, quotes: Some(3), option_tickers: Some(2) };
+        let partitions =
+            Partitions { events: 4, quotes: Some(3), option_tickers: Some(2), swaps: None };
         let start = Start::new("a.", partitions, &Codec::offline());
         assert_eq!(Start::read(dir.path(), "a."), None);
         start.write(dir.path())?;

@@ -25,6 +25,9 @@ mod books;
 #[path = "refused_tests.rs"]
 mod refused;
 #[cfg(test)]
+#[path = "swaps_tests.rs"]
+mod swaps;
+#[cfg(test)]
 #[path = "tickers_tests.rs"]
 mod tickers;
 
@@ -51,6 +54,7 @@ fn config(servers: &str) -> SinkConfig {
         spool: None,
         follows_books: false,
         follows_tickers: false,
+        follows_swaps: false,
         overrides: vec![("reconnect.backoff.max.ms".into(), "200".into())],
     }
 }

@@ -57,6 +57,7 @@ pub(crate) struct Setup {
     pub(crate) venue: Venue,
     pub(crate) products: Vec<String>,
     pub(crate) connection: ConnectionPlan,
+    pub(crate) max_streams: usize,
     pub(crate) follow: Follow,
     pub(crate) seed: u64,
     /// Trades a second of its products.
@@ -81,6 +82,7 @@ impl Setup {
             venue,
             products,
             connection: ConnectionPlan { name: format!("{venue}-0"), streams, grows: false },
+            max_streams: 100,
             follow: Follow::default(),
             seed: 7,
             rate: 1_000,
@@ -100,7 +102,7 @@ impl Setup {
             venue: self.venue,
             connection: self.connection.clone(),
             followed: self.follow.into(),
-            max_streams: 100,
+            max_streams: self.max_streams,
             timeouts: Timeouts { stale_after: self.stale_after, quiet_after: NEVER },
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50))?,
             rotation: self.rotation,
@@ -134,8 +136,7 @@ impl Bench {
     /// Another connection of the same process.
     pub(crate) async fn beside(other: &Self, setup: Setup) -> anyhow::Result<Self> {
         let (metrics, context) = (Arc::clone(&other.metrics), other.context.clone());
-        let context = |outputs, shutdown| FeedContext { outputs, shutdown, ..context };
-        Self::with(setup, metrics, context).await
+        Self::with(setup, metrics, |outputs, stop| context.beside(outputs, stop)).await
     }
 
     async fn with(
