@@ -164,7 +164,9 @@ fn absent(client: &Asking, topic: &str) -> Error {
     if asked.is_ok_and(|answer| answer.topics().iter().any(|found| found.error() == Some(denied))) {
         return Error::Invalid(format!("topic {topic}: {}", errors::TOPIC_DENIED));
     }
-    Error::Invalid(format!("topic {topic} does not exist: processor topics create"))
+    let group =
+        if topic.ends_with("-repartition") { " --application-id, with the group" } else { "" };
+    Error::Invalid(format!("topic {topic} does not exist: processor topics create{group}"))
 }
 
 /// The topics that the user may see.
