@@ -8,6 +8,7 @@ import { createBook } from "/page/book.js";
 import { by, colour, element, setText } from "/page/dom.js";
 import { createOptions } from "/page/options.js";
 import { compareDecimals, count, duration } from "/page/text.js";
+import { createTokens } from "/page/tokens.js";
 
 const SHOWN = 300; // Rows of the table; more are a search away.
 const HISTORY = 300; // Candles that are fetched for a chart.
@@ -617,32 +618,42 @@ function showBanner() {
 
 // ---- The address -------------------------------------------------------------------------------
 
-// After the #: "options", with a market and an expiry if they are chosen, or a pair as BASE-QUOTE@EXCHANGE.
+// After the #: "options", with a market and an expiry if they are chosen, "tokens", with a window, or a pair
+// as BASE-QUOTE@EXCHANGE.
 // A pair is chosen at once, also one that has a book and no price.
 function followAddress() {
   let text = "";
   try { text = decodeURIComponent(location.hash); } catch { /* Not an address of this page. */ }
-  const place = /^#options(?:\/(.*))?$/.exec(text);
-  showView(place ? "options" : "markets");
-  if (place) return options.show(place[1] ?? "");
-  options.hide();
+  const [, name = "markets", place = ""] = /^#(options|tokens)(?:\/(.*))?$/.exec(text) ?? [];
+  showView(name);
+  if (name === "options") options.show(place); else options.hide();
+  if (name === "tokens") tokensView.show(place); else tokensView.hide();
+  if (name !== "markets") return;
   const [, base, quote, exchange] = /^#(.+)-([^-@]+)@([^@]+)$/.exec(text) ?? [];
   if (exchange) choose({ base, quote, exchange }, false);
 }
 
+// The views, and the table that each begins with.
+const TABLES = {
+  markets: { table: "prices", words: "prices" },
+  options: { table: "chain", words: "the chain" },
+  tokens: { table: "tokens", words: "the tokens" },
+};
+
 function showView(name) {
-  for (const view of ["markets", "options"]) {
+  for (const view of Object.keys(TABLES)) {
     by(`${view}-view`).hidden = view !== name;
     if (view === name) by(`to-${view}`).setAttribute("aria-current", "page");
     else by(`to-${view}`).removeAttribute("aria-current");
   }
-  setText(by("skip"), name === "options" ? "Skip to the chain" : "Skip to prices");
+  setText(by("skip"), `Skip to ${TABLES[name].words}`);
 }
 
 // The address keeps the choice, so it does not follow this link.
 function skip(event) {
   event.preventDefault();
-  by(by("options-view").hidden ? "prices" : "chain").focus();
+  const name = Object.keys(TABLES).find((view) => !by(`${view}-view`).hidden);
+  by(TABLES[name].table).focus();
 }
 
 // ---- Start -------------------------------------------------------------------------------------
@@ -677,10 +688,12 @@ setInterval(() => {
   if (socket && lastHeard && Date.now() - lastHeard > SILENCE_MS) { const dead = socket; lost("silence"); dead.close(); }
   showBanner();
   options.tick();
+  tokensView.tick();
 }, 1_000);
 by("skip").addEventListener("click", skip);
 const book = createBook({ say, announce, tokens, newId });
 const options = createOptions({ say, announce, tokens, newId, now, isConnected: () => by("connection").dataset.state === "live" });
+const tokensView = createTokens({ announce, now });
 showTheme();
 drawCandles();
 followAddress();

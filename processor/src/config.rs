@@ -25,15 +25,15 @@ pub use http::{Http, read_token};
 pub use migrate::MigrateCommand;
 pub use pairs::{ChangePairs, Pairs};
 pub use query::{
-    BookQuery, CandlesQuery, ChainQuery, Format, OptionQuery, Query, Server, Source, SpreadsQuery,
-    SurfaceQuery,
+    BookQuery, CandlesQuery, ChainQuery, Format, OptionQuery, PoolQuery, Query, Server, Source,
+    SpreadsQuery, SurfaceQuery, SwapQuery, TokenQuery, TokensQuery,
 };
 pub use reset::ResetCommand;
 
 use crate::api::{HistoryUrl, stream};
 use crate::compute::Printed;
-use crate::operators::Interval;
-use crate::topology::{Named, Topologies};
+use crate::operators::{FINAL, Interval};
+use crate::topology::{CONFIRMATIONS, Named, Topologies};
 
 /// Turns market events into latest prices and candles, exactly once.
 #[derive(Debug, Parser)]
@@ -135,8 +135,8 @@ pub struct Serve {
     /// Where state stores live; each process needs its own.
     #[arg(long, env = "STATE_DIR", default_value = ".run/state/view")]
     pub state_dir: PathBuf,
-    /// The sub-topologies to follow, separated by commas: prices and quotes. Only their topics need to
-    /// exist.
+    /// The sub-topologies to follow, separated by commas: prices, quotes, options, swaps and index. Only
+    /// their topics need to exist.
     #[arg(long, env = "PROCESSOR_TOPOLOGIES", default_value_t = Topologies::ALL)]
     pub topologies: Topologies,
 }
@@ -198,10 +198,15 @@ pub struct Run {
     /// effect.
     #[arg(long, env = "RESET_OFFSETS", value_enum)]
     pub reset_offsets: Option<Reset>,
-    /// The sub-topologies to run, separated by commas: prices (latest prices and candles) and quotes
-    /// (newest quotes and spreads of order books). Only their topics need to exist.
+    /// The sub-topologies to run, separated by commas: prices (latest prices and candles), quotes (newest
+    /// quotes and spreads of order books), options (options, futures and perpetuals), swaps (pools and
+    /// tokens) and index (the consolidated price; with prices). Only their topics need to exist.
     #[arg(long, env = "PROCESSOR_TOPOLOGIES", default_value_t = Topologies::PRICES)]
     pub topologies: Topologies,
+    /// Blocks on top of a block whose swaps are counted, 0 to 64: more wait longer and retract less.
+    #[arg(long, env = "CONFIRMATIONS", default_value_t = CONFIRMATIONS,
+        value_parser = clap::value_parser!(i64).range(0..=FINAL))]
+    pub confirmations: i64,
     /// Sub-topologies that the group has run and that nobody shall run any more, separated by commas.
     /// Without it a member that lacks one of them does not start.
     #[arg(long, env = "REMOVED_TOPOLOGIES")]
@@ -251,7 +256,8 @@ pub struct Compute {
     /// the last record of each key, in the order of keys.
     #[arg(long, env = "CHANGES")]
     pub changes: bool,
-    /// A capture with recorded listings. Each listed option, future and perpetual has a row of
+    /// A capture with recorded listings, or the pools of a chain: a JSON object for each line, with chain,
+    /// pool, token0, token1, fee, symbols and decimals. Each listed option, future and perpetual has a row of
     /// `options` or `derivatives`, with its contract size and tick size; all other output is the same
     /// without it. A warning counts the pairs of the files that it does not list.
     #[arg(long, env = "LISTING", value_name = "FILE")]
@@ -308,6 +314,19 @@ pub struct CreateTopics {
     #[arg(long, env = "REPLICATION_FACTOR", default_value_t = 1,
         value_parser = clap::value_parser!(i32).range(1..=16))]
     pub replication_factor: i32,
+    /// The consumer group whose repartition topics are created too: by default `processor`, and none with a
+    /// --topic-prefix.
+    #[arg(long, env = "APPLICATION_ID")]
+    pub application_id: Option<String>,
+}
+
+impl CreateTopics {
+    /// The group whose repartition topics are created: several installations share a cluster, so one with a
+    /// prefix has to name its own.
+    pub fn group(&self) -> Option<&str> {
+        let default = self.kafka.topic_prefix.is_empty().then_some("processor");
+        self.application_id.as_deref().or(default)
+    }
 }
 
 impl Run {
@@ -354,7 +373,13 @@ impl Run {
     fn removed_sources(&self) -> Vec<String> {
         let prefix = self.input_prefix.as_ref().unwrap_or(&self.kafka.topic_prefix);
         let is_removed = |named: &Named| self.removed_topologies.is_some_and(|one| one.has(*named));
-        Named::ALL.into_iter().filter(is_removed).map(|named| named.source().name(prefix)).collect()
+        let removed = Named::ALL.into_iter().filter(is_removed);
+        let mut sources: Vec<String> = removed.flat_map(|named| named.sources(prefix)).collect();
+        // A repartition topic has the group's name.
+        let of_group = sources.iter().filter(|source| source.ends_with("-repartition"));
+        let of_group = of_group.map(|source| format!("{}-{source}", self.application_id));
+        sources.extend(of_group.collect::<Vec<_>>());
+        sources
     }
 }
 

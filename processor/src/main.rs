@@ -27,6 +27,7 @@ use streams::Topology;
 use streams::runtime::{
     App, Metrics, Queries, Reset, ResetConfig, Stop, TopicSpec, View, create_topics,
 };
+use streams::topology::SubTopology;
 
 // Records are freed on another thread than the one that allocated them, which costs glibc more.
 #[global_allocator]
@@ -61,7 +62,8 @@ fn run(config: &Run) -> Result<()> {
     let process = Process::new(&config.kafka, &config.stores, &config.http)?;
     let input_prefix = config.input_prefix.as_ref().unwrap_or(&config.kafka.topic_prefix);
     let topologies = config.topologies;
-    let (topology, metrics) = (process.topology(input_prefix, topologies)?, process.metrics()?);
+    let topology = process.topology(input_prefix, topologies, config.confirmations)?;
+    let metrics = process.metrics()?;
     let app = App::new(&topology, engine, metrics, process.queries(), process.stop.clone())?;
     process.serve_while(move || app.run())
 }
@@ -71,7 +73,10 @@ fn view(config: &Serve) -> Result<()> {
     engine.validate()?;
     tracing::info!(?config, "starting");
     let process = Process::new(&config.kafka, &config.stores, &config.http)?;
-    let topology = process.topology(&config.kafka.topic_prefix, config.topologies)?;
+    // A view computes nothing.
+    let confirmations = topology::CONFIRMATIONS;
+    let prefix = &config.kafka.topic_prefix;
+    let topology = process.topology(prefix, config.topologies, confirmations)?;
     let metrics = process.metrics()?;
     let view = View::new(topology, engine, metrics, process.queries(), process.stop.clone())?;
     process.serve_while(move || view.run())
@@ -115,9 +120,14 @@ impl Process {
         Ok(Self { listener, topic_prefix, service, routes, tls, limits, connections, stop })
     }
 
-    fn topology(&self, input_prefix: &str, topologies: Topologies) -> streams::Result<Topology> {
-        let codec = &self.service.codec;
-        topology::topology_from(codec, input_prefix, &self.topic_prefix, topologies)
+    fn topology(
+        &self,
+        input_prefix: &str,
+        topologies: Topologies,
+        confirmations: i64,
+    ) -> streams::Result<Topology> {
+        let (codec, prefix) = (&self.service.codec, &self.topic_prefix);
+        topology::topology_confirmed(codec, input_prefix, prefix, topologies, confirmations)
     }
 
     fn metrics(&self) -> Result<Metrics> {
@@ -211,8 +221,9 @@ fn reset(config: &ResetCommand) -> Result<()> {
     let codec = Arc::new(Codec::offline());
     // All of them, so that tasks have the numbers that they have in a group of all.
     let topology = topology::topology_from(&codec, input_prefix, prefix, Topologies::ALL)?;
-    let source = config.sub_topology.source().name(input_prefix);
-    let of = topology.of_source(&source).with_context(|| format!("nothing reads {source}"))?;
+    let sources = config.sub_topology.sources(input_prefix);
+    let source = sources.first().context("a sub-topology has no source: this is a bug")?;
+    let of = topology.of_source(source).with_context(|| format!("nothing reads {source}"))?;
     let kafka = Setting::pairs(&config.kafka.settings);
     let application = ResetConfig {
         bootstrap_servers: &config.kafka.bootstrap_servers,
@@ -249,15 +260,21 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn make_topics(config: &CreateTopics) -> Result<()> {
-    let topics: Vec<TopicSpec> = Topic::ALL
-        .into_iter()
-        .map(|topic| TopicSpec {
-            name: topic.name(&config.kafka.topic_prefix),
-            partitions: config.partitions,
-            replication: config.replication_factor,
-            settings: topic.settings(),
-        })
-        .collect();
+    let topics = Topic::ALL.into_iter().map(|topic| TopicSpec {
+        name: topic.name(&config.kafka.topic_prefix),
+        partitions: config.partitions,
+        replication: config.replication_factor,
+        settings: topic.settings(),
+    });
+    let all = topology::topology(&Arc::new(Codec::offline()), "", Topologies::ALL)?;
+    let of_group = |group: &str| {
+        let all = all.of_application(group);
+        let ids = all.sub_topologies().iter().flat_map(SubTopology::repartitions);
+        let (partitions, copies) = (config.partitions, config.replication_factor);
+        ids.map(|id| TopicSpec::repartition(all.sub_topology(*id), partitions, copies)).collect()
+    };
+    let repartitions: Vec<TopicSpec> = config.group().map(of_group).unwrap_or_default();
+    let topics: Vec<TopicSpec> = topics.chain(repartitions).collect();
     let settings = Setting::pairs(&config.kafka.settings);
     let created = create_topics(&config.kafka.bootstrap_servers, &settings, &topics)?;
     tracing::info!(?created, existed = topics.len() - created.len(), "topics");

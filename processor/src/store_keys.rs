@@ -12,7 +12,15 @@
 //!
 //! topic  option  header | base | quote | exchange | open_time          (Avro OptionMinuteKey)
 //! store  option  as that of spreads
+//!
+//! topic  minute  header | chain | pool | open_time                     (Avro PoolMinuteKey)
+//! store  minute  n n n n n n | chain | pool | t t t t t t t t
+//!
+//! topic  bucket  header | chain | token | open_time                    (Avro TokenBucketKey)
+//! store  bucket  n n n n n n | chain | token | t t t t t t t t
 //! ```
+//!
+//! Pools, tokens and statuses of swaps have the body of their Avro key as their store key.
 //!
 //! `b` is 0 for TRADE and 1 for TICKER. `t` is `open_time` big-endian with its sign bit flipped, so
 //! that the candles of a pair and basis are in the order of time. Avro's own long is not.
@@ -24,7 +32,10 @@
 
 use schemas::avro::{self, Reader, Record};
 use schemas::topic::{Cleanup, Topic};
-use schemas::{Basis, CandleKey, Codec, Kind, OptionMinuteKey, PairKey, SpreadKey, Timestamp};
+use schemas::{
+    Basis, CandleKey, Codec, IndexKey, Kind, OptionMinuteKey, PairKey, PoolKey, PoolMinuteKey,
+    SpreadKey, SwapStatusKey, Timestamp, TokenBucketKey, TokenKey,
+};
 use streams::Retention;
 
 use crate::interval::Interval;
@@ -206,6 +217,49 @@ pub fn typed_option_minute_key(key: &[u8]) -> Option<OptionMinuteKey> {
     Some(OptionMinuteKey { pair: read_pair(pair)?, open_time })
 }
 
+/// The body of a record: the store key of a pool, of a token or of a swap's status.
+pub fn body<R: Record>(record: &R) -> Vec<u8> {
+    let mut out = Vec::new();
+    record.write(&mut out);
+    out
+}
+
+/// Appends the store key of a pool's minute; `pool` is the [`body`] of its [`PoolKey`].
+pub fn pool_minute_key(pool: &[u8], open_time: Timestamp, out: &mut Vec<u8>) {
+    spread_key(Interval::Minute, pool, open_time, out);
+}
+
+/// The typed key of the store key of a pool's minute.
+pub fn typed_pool_minute_key(key: &[u8]) -> Option<PoolMinuteKey> {
+    let (pool, open_time) = read_spread_key(key)?;
+    Some(PoolMinuteKey::new(&PoolKey::read(&mut Reader::new(pool)).ok()?, open_time))
+}
+
+/// The interval that says how many buckets of tokens are adjacent: of five minutes and of an hour.
+pub const BUCKET_SEGMENTS: Interval = Interval::Hour;
+
+/// Appends the store key of a token's bucket, of five minutes or of an hour; `token` is the [`body`] of
+/// its [`TokenKey`].
+pub fn token_bucket_key(token: &[u8], open_time: Timestamp, out: &mut Vec<u8>) {
+    spread_key(BUCKET_SEGMENTS, token, open_time, out);
+}
+
+/// The typed key of the store key of a token's bucket.
+pub fn typed_token_bucket_key(key: &[u8]) -> Option<TokenBucketKey> {
+    let (token, open_time) = read_spread_key(key)?;
+    Some(TokenBucketKey::new(&TokenKey::read(&mut Reader::new(token)).ok()?, open_time))
+}
+
+/// The typed form of the key of an index.
+pub fn typed_index_key(key: &[u8]) -> Option<IndexKey> {
+    IndexKey::read(&mut Reader::new(key)).ok()
+}
+
+/// The typed key of the store key of a swap's status.
+pub fn typed_swap_status_key(key: &[u8]) -> Option<SwapStatusKey> {
+    SwapStatusKey::read(&mut Reader::new(key)).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -247,6 +301,27 @@ mod tests {
         }
 
         #[test]
+        fn keys_of_pools_and_tokens_survive_and_lie_in_the_order_of_time(
+            chain in 0i64..200_000, name in "0x[0-9a-f]{40}", a: i64, b: i64,
+        ) {
+            let pool = PoolKey::new(chain, name.as_str());
+            let token = TokenKey::new(chain, name);
+            let keys = |time| {
+                let (mut minute, mut bucket) = (Vec::new(), Vec::new());
+                pool_minute_key(&body(&pool), Timestamp(time), &mut minute);
+                token_bucket_key(&body(&token), Timestamp(time), &mut bucket);
+                (minute, bucket)
+            };
+            let ((minute, bucket), (next_minute, next_bucket)) = (keys(a), keys(b));
+            let typed = PoolMinuteKey::new(&pool, Timestamp(a));
+            prop_assert_eq!(typed_pool_minute_key(&minute), Some(typed));
+            let typed = TokenBucketKey::new(&token, Timestamp(a));
+            prop_assert_eq!(typed_token_bucket_key(&bucket), Some(typed));
+            prop_assert_eq!(minute.cmp(&next_minute), a.cmp(&b));
+            prop_assert_eq!(bucket.cmp(&next_bucket), a.cmp(&b));
+        }
+
+        #[test]
         fn a_segment_is_its_windows_and_no_more(
             time: i64, interval in prop::sample::select(&Interval::ALL[..]),
         ) {
@@ -277,6 +352,9 @@ mod tests {
             let _ = typed_candle_key(&bytes);
             let _ = typed_spread_key(&bytes);
             let _ = typed_option_minute_key(&bytes);
+            let _ = typed_pool_minute_key(&bytes);
+            let _ = typed_token_bucket_key(&bytes);
+            let _ = typed_swap_status_key(&bytes);
         }
     }
 }

@@ -199,8 +199,21 @@ fn folded(lines: &[String]) -> Result<BTreeMap<String, String>> {
 fn the_changes_of_every_topic_folded_by_key_are_its_final_print() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let files = everything(folder.path())?;
-    let topics = Topic::ALL.map(Printed::Topic).into_iter().chain([Printed::Marks]);
-    for print in topics {
+    // Those of a chain are compared with their recordings in swap_recordings.rs.
+    let of_chains = [
+        Topic::Swaps,
+        Topic::Pools,
+        Topic::PoolMinutes,
+        Topic::Token5m,
+        Topic::Token1h,
+        Topic::SwapStatus,
+        Topic::SwapInstances,
+        Topic::ChainBlocks,
+        Topic::TokenPools,
+        Topic::Index,
+    ];
+    let topics = Topic::ALL.into_iter().filter(|topic| !of_chains.contains(topic));
+    for print in topics.map(Printed::Topic).chain([Printed::Marks]) {
         let last = computed(&files, print, false, COMMIT_EVERY)?;
         ensure!(!last.is_empty(), "{print:?} has no record");
         let expected = folded(&last)?;

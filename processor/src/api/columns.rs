@@ -2,7 +2,7 @@
 //!
 //! An option has forty fields. A list for each format could differ from the others.
 
-use schemas::{Decimal, PairKey, Timestamp};
+use schemas::{Decimal, Integer, PairKey, Timestamp};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -18,6 +18,8 @@ pub(super) enum Get<V: 'static> {
     Text(fn(&V) -> Option<&str>),
     /// A whole number.
     Whole(fn(&V) -> Option<i64>),
+    /// An exact integer of up to 78 digits: text in every format, because no other type holds it.
+    Exact(fn(&V) -> Option<Integer>),
 }
 
 /// A column of a record `V`.
@@ -51,6 +53,14 @@ pub(super) const fn text<V: 'static>(name: &'static str, get: fn(&V) -> Option<&
 /// A column of whole numbers.
 pub(super) const fn whole<V: 'static>(name: &'static str, get: fn(&V) -> Option<i64>) -> Column<V> {
     Column { name, get: Get::Whole(get) }
+}
+
+/// A column of exact integers.
+pub(super) const fn exact<V: 'static>(
+    name: &'static str,
+    get: fn(&V) -> Option<Integer>,
+) -> Column<V> {
+    Column { name, get: Get::Exact(get) }
 }
 
 /// The name of a pair, before the columns of its record.
@@ -92,6 +102,7 @@ fn entries<V: 'static, M: serde::ser::SerializeMap>(
             Get::Time(get) => map.serialize_entry(name, &get(record).map(AsText))?,
             Get::Text(get) => map.serialize_entry(name, &get(record))?,
             Get::Whole(get) => map.serialize_entry(name, &get(record))?,
+            Get::Exact(get) => map.serialize_entry(name, &get(record).map(AsText))?,
         }
     }
     Ok(())
@@ -107,6 +118,8 @@ pub(super) enum Cells<'a> {
     Texts(Vec<Option<&'a str>>),
     /// Whole numbers.
     Wholes(Vec<Option<i64>>),
+    /// Exact integers.
+    Exacts(Vec<Option<Integer>>),
 }
 
 impl Cells<'_> {
@@ -120,6 +133,7 @@ impl Cells<'_> {
             Self::Times(values) => shown(values, row),
             Self::Texts(values) => shown(values, row),
             Self::Wholes(values) => shown(values, row),
+            Self::Exacts(values) => shown(values, row),
         }
     }
 }
@@ -148,6 +162,7 @@ impl<'a> Table<'a> {
                 Get::Time(get) => Cells::Times(records.map(|record| get(record?)).collect()),
                 Get::Text(get) => Cells::Texts(records.map(|record| get(record?)).collect()),
                 Get::Whole(get) => Cells::Wholes(records.map(|record| get(record?)).collect()),
+                Get::Exact(get) => Cells::Exacts(records.map(|record| get(record?)).collect()),
             };
             self.columns.push((format!("{prefix}{name}"), cells));
         }

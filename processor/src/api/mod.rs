@@ -44,9 +44,14 @@ mod rows;
 mod segments;
 pub mod store_reader;
 pub mod stream;
+mod swap_params;
+mod swap_reads;
+mod swap_rows;
+mod swap_windows;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod token_pools;
 
 pub use budget::Budget;
 pub use clock::now;

@@ -24,7 +24,7 @@ const NEAR: usize = 5;
 
 impl ReadContext<'_> {
     /// The partitions of a store, and the extent of a read of all of them.
-    fn partitions_of(&mut self, topic: Topic) -> Vec<(i32, Arc<Committed>)> {
+    pub(super) fn partitions_of(&mut self, topic: Topic) -> Vec<(i32, Arc<Committed>)> {
         let stores = self.service.queries.stores(store_name(topic));
         for (partition, store) in &stores {
             self.extent.add(topic, *partition, store);

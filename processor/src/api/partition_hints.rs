@@ -1,22 +1,21 @@
-//! The partition in which a pair was last found, so that a look-up reads one partition first.
+//! The partition in which a pair, a pool or a token was last found, so that a look-up reads one partition first.
 //!
 //! A pair's partition depends on its writer: murmur2 of the key's bytes for this producer and
 //! Java's, another hash for others, and the bytes begin with a schema id. Therefore it is
 //! remembered and not computed. A wrong hint, because the pair moved or two pairs share a slot,
 //! costs one more look-up.
 
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::{Hash, Hasher as _};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustc_hash::FxHasher;
-use schemas::PairKey;
 
 /// Slots: twice as many as the largest installation has pairs in use, in 128 KiB.
 const SLOTS: usize = 1 << 16;
 /// The value of an empty slot.
 const EMPTY: u16 = u16::MAX;
 
-/// The partition of each pair that was found, by its hash.
+/// The partition of each key that was found, by its hash.
 pub(super) struct PartitionHints(Box<[AtomicU16]>);
 
 impl Default for PartitionHints {
@@ -26,29 +25,31 @@ impl Default for PartitionHints {
 }
 
 impl PartitionHints {
-    fn of(&self, pair: &PairKey) -> &AtomicU16 {
+    fn of(&self, key: &impl Hash) -> &AtomicU16 {
         let mut hasher = FxHasher::default();
-        pair.hash(&mut hasher);
+        key.hash(&mut hasher);
         // The upper bits of the hash are mixed better.
         let index = usize::try_from(hasher.finish() >> 48).unwrap_or(0);
         &self.0[index % SLOTS]
     }
 
     /// The partition to read first.
-    pub(super) fn recall(&self, pair: &PairKey) -> Option<i32> {
-        let slot = self.of(pair).load(Ordering::Relaxed);
+    pub(super) fn recall(&self, key: &impl Hash) -> Option<i32> {
+        let slot = self.of(key).load(Ordering::Relaxed);
         (slot != EMPTY).then_some(i32::from(slot))
     }
 
     /// Records the partition. One that does not fit is not recorded.
-    pub(super) fn remember(&self, pair: &PairKey, partition: i32) {
+    pub(super) fn remember(&self, key: &impl Hash, partition: i32) {
         let slot = u16::try_from(partition).unwrap_or(EMPTY);
-        self.of(pair).store(slot, Ordering::Relaxed);
+        self.of(key).store(slot, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use schemas::PairKey;
+
     use super::*;
 
     #[test]

@@ -55,6 +55,10 @@ pub struct ReadService {
     pub(super) partition_hints: Arc<PartitionHints>,
     /// The partitions in which the quotes of pairs were last found.
     pub(super) quote_hints: Arc<PartitionHints>,
+    /// The partitions in which pools were last found.
+    pub(super) pool_hints: Arc<PartitionHints>,
+    /// The partitions in which tokens were last found.
+    pub(super) token_hints: Arc<PartitionHints>,
     /// The exchanges that were gathered last.
     pub(super) exchange_cache: Arc<ExchangeCache>,
 }
@@ -64,6 +68,7 @@ impl ReadService {
     pub fn new(queries: Queries, codec: Arc<Codec>, registry: Registry, budget: Budget) -> Self {
         let reads = Arc::new(Semaphore::new(DEFAULT_MAX_READS));
         let (partition_hints, quote_hints, exchange_cache) = Default::default();
+        let (pool_hints, token_hints) = Default::default();
         let (history, now, moment) = (None, clock::now, clock::moment);
         Self {
             queries,
@@ -76,6 +81,8 @@ impl ReadService {
             budget,
             partition_hints,
             quote_hints,
+            pool_hints,
+            token_hints,
             exchange_cache,
         }
     }

@@ -20,8 +20,8 @@ use super::guard::{AccessPolicy, Guard, MAX_BODY, allowed, in_time};
 use super::metrics::{RouteMetrics, watch};
 use super::read_service::ReadService;
 use super::reads::{
-    bases, book, candles, derivatives, exchanges, latest, option_history, options, quotes, spreads,
-    surface,
+    bases, book, candles, derivatives, exchanges, index, latest, option_history, options, pools,
+    quotes, spreads, surface, swaps, tokens,
 };
 use super::{openapi, page};
 
@@ -65,7 +65,7 @@ pub fn router(
 }
 
 /// The reads. A test compares them with `openapi.json`.
-pub(super) fn reads() -> [(&'static str, MethodRouter<ReadService>); 14] {
+pub(super) fn reads() -> [(&'static str, MethodRouter<ReadService>); 20] {
     [
         ("/v1/latest", get(latest::one).post(latest::many)),
         ("/v1/candles", get(candles::candles)),
@@ -77,9 +77,15 @@ pub(super) fn reads() -> [(&'static str, MethodRouter<ReadService>); 14] {
         ("/v1/options/{instrument}/history", get(option_history::history)),
         ("/v1/surface", get(surface::surface)),
         ("/v1/derivatives", get(derivatives::derivatives)),
+        ("/v1/tokens", get(tokens::tokens)),
+        ("/v1/tokens/{token}", get(tokens::one)),
+        ("/v1/pools", get(pools::pools)),
+        ("/v1/pools/{pool}/candles", get(pools::candles)),
+        ("/v1/swaps/{tx}", get(swaps::swaps)),
         ("/v1/exchanges", get(exchanges::exchanges)),
         ("/v1/exchanges/{exchange}/pairs", get(exchanges::pairs)),
         ("/v1/bases/{base}", get(bases::base)),
+        ("/v1/index", get(index::indexes)),
         ("/v1/openapi.json", get(openapi::document)),
     ]
 }

@@ -15,7 +15,7 @@ use crate::store_keys;
 use crate::topology::store_name;
 
 /// No store key is greater.
-const AFTER_ALL: [u8; 1] = [0xff];
+pub(super) const AFTER_ALL: [u8; 1] = [0xff];
 
 /// The windows of a range: from, before, and the maximum number, the oldest first.
 #[derive(Clone, Copy, Debug)]

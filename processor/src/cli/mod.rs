@@ -7,6 +7,7 @@ mod options;
 mod pages;
 pub mod pairs;
 mod screen;
+mod swaps;
 mod table;
 mod watch;
 
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::config::{CandlesQuery, Format, Query, Source, SpreadsQuery};
 use client::ApiClient;
-use pages::Pages;
+use pages::{PAGE, Pages};
 
 const LATEST: [&str; 7] =
     ["base", "quote", "exchange", "price", "size", "event_time", "base_volume_24h"];
@@ -71,6 +72,10 @@ pub fn run(query: &Query, out: &mut impl Write) -> Result<()> {
         Query::Chain(wanted) => options::chain(wanted, out),
         Query::Instrument(wanted) => options::option(wanted, out),
         Query::Surface(wanted) => options::surface(wanted, out),
+        Query::Tokens(wanted) => swaps::tokens(wanted, out),
+        Query::Token(wanted) => swaps::token(wanted, out),
+        Query::Pool(wanted) => swaps::pool(wanted, out),
+        Query::Swap(wanted) => swaps::swap(wanted, out),
         Query::Exchanges { source } => exchanges(source, out),
     }
 }
@@ -129,7 +134,8 @@ fn candles(wanted: &CandlesQuery, out: &mut impl Write) -> Result<()> {
     ]);
     parameters.extend(wanted.from.clone().map(|from| ("from", from)));
     parameters.extend(wanted.to.clone().map(|to| ("to", to)));
-    let pages = Pages { path: "/v1/candles", rows: "candles", columns: &CANDLES, parameters };
+    let pages =
+        Pages { path: "/v1/candles", rows: "candles", columns: &CANDLES, parameters, page: PAGE };
     pages.print(&wanted.source, wanted.limit, out)
 }
 
@@ -141,7 +147,8 @@ fn spreads(wanted: &SpreadsQuery, out: &mut impl Write) -> Result<()> {
     ]);
     parameters.extend(wanted.from.clone().map(|from| ("from", from)));
     parameters.extend(wanted.to.clone().map(|to| ("to", to)));
-    let pages = Pages { path: "/v1/spreads", rows: "spreads", columns: &SPREADS, parameters };
+    let pages =
+        Pages { path: "/v1/spreads", rows: "spreads", columns: &SPREADS, parameters, page: PAGE };
     pages.print(&wanted.source, wanted.limit, out)
 }
 

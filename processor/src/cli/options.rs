@@ -38,7 +38,7 @@ const SURFACE: [&str; 11] = [
 ];
 
 /// Sends the request. Prints the answer unless a table is wanted, and returns it if one is.
-fn asked(
+pub(super) fn asked(
     source: &Source,
     path: &str,
     parameters: &[(&'static str, Option<&str>)],
@@ -143,7 +143,7 @@ pub(super) fn option(wanted: &OptionQuery, out: &mut impl Write) -> Result<()> {
 }
 
 /// A name as one segment of a path: every byte that is not of a name's usual ones is escaped.
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     let escaped = name.bytes().map(|byte| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
             char::from(byte).to_string()

@@ -9,8 +9,8 @@ use super::client::ApiClient;
 use super::{rows, table};
 use crate::config::{Format, Source};
 
-/// The server's maximum of rows per answer.
-const PAGE: u32 = 10_000;
+/// The maximum of rows per answer of routes over time.
+pub(super) const PAGE: u32 = 10_000;
 
 /// A route that answers in pages.
 pub(super) struct Pages<'a> {
@@ -21,6 +21,8 @@ pub(super) struct Pages<'a> {
     pub(super) columns: &'a [&'a str],
     /// The parameters of every page.
     pub(super) parameters: Vec<(&'static str, String)>,
+    /// The server's maximum of rows per answer.
+    pub(super) page: u32,
 }
 
 impl Pages<'_> {
@@ -30,7 +32,7 @@ impl Pages<'_> {
         let mut whole: Option<Value> = None;
         let (mut left, mut cursor, mut header) = (limit, None, true);
         while left > 0 {
-            let limit = left.min(PAGE);
+            let limit = left.min(self.page);
             let mut parameters = self.parameters.clone();
             parameters.push(("limit", limit.to_string()));
             parameters.extend(cursor.take().map(|cursor| ("cursor", cursor)));

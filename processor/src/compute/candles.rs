@@ -44,7 +44,7 @@ pub fn candles(files: &[PathBuf], options: CandlesOptions, out: &mut impl Write)
         }
         _ => Ok(()),
     };
-    feed(files, &mut computation, &mut check, &mut |_| Ok(()))?;
+    feed(files, &[], &mut computation, &mut check, &mut |_| Ok(()))?;
     let reader = computation.reader().context("the computation has no prices: this is a bug")?;
     print(&reader, options, out)?;
     computation.warn();

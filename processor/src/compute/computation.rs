@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use schemas::avro::Record;
 use schemas::topic::Topic;
-use schemas::{Codec, Instrument, PairKey};
+use schemas::{Codec, Instrument, PairKey, PoolKey};
 use streams::dead_letter::{self, cut};
-use streams::record::{Batch, Offset, TaskId, Timestamp};
+use streams::record::{Batch, Offset, RepartitionRecord, SubTopologyId, TaskId, Timestamp};
 use streams::store::{Committed, MemoryStore};
 use streams::task::DeadLetter;
 use streams::topology::SubTopology;
@@ -48,6 +48,9 @@ impl<'a> Written<'a> {
 /// Gets each record in the order written.
 pub(super) type Take<'a> = dyn FnMut(&Written<'_>) -> Result<()> + 'a;
 
+/// Records for the task of another sub-topology.
+type Repartitioned = (SubTopologyId, Vec<RepartitionRecord>);
+
 /// The task of one sub-topology.
 struct Part {
     task: Task,
@@ -56,6 +59,12 @@ struct Part {
 }
 
 impl Part {
+    /// Appends a record of its source.
+    fn push(&mut self, time: Timestamp, key: &[u8], value: Option<&[u8]>) {
+        self.batch.push(self.next, time, key, value);
+        self.next = self.next.next();
+    }
+
     fn new(topology: &Topology, id: usize) -> Result<Self> {
         let of = TaskId::new(id, PARTITION);
         let store = |_| Arc::new(Committed::new(Box::new(MemoryStore::default())));
@@ -128,6 +137,11 @@ impl Computation {
             Output::TickerClock { exchange, mark } => {
                 self.record(Topic::OptionTickers, at, &PairKey::feed(*exchange), mark, take)
             }
+            Output::Swap { key, swap } => self.record(Topic::Swaps, at, key, &**swap, take),
+            Output::Pool { key, pool } => self.record(Topic::Swaps, at, key, &**pool, take),
+            Output::Head { chain, head } => {
+                self.record(Topic::Swaps, at, &PoolKey::of_chain(*chain), head, take)
+            }
             Output::DeadLetter(letter) => {
                 self.malformed += 1;
                 refused(letter, take)
@@ -146,51 +160,68 @@ impl Computation {
     }
 
     /// Writes a record of an input topic, and gives it to the task that reads the topic, if one does.
-    fn record<R: Record>(
+    fn record<K: Record, R: Record>(
         &mut self,
         topic: Topic,
         at: schemas::Timestamp,
-        pair: &PairKey,
+        key: &K,
         value: &R,
         take: &mut Take<'_>,
     ) -> Result<()> {
-        let (key, value) = (self.codec.to_bytes(pair), self.codec.to_bytes(value));
+        let (key, value) = (self.codec.to_bytes(key), self.codec.to_bytes(value));
         take(&Written::new(topic.base_name(), &key, Some(&value)))?;
         let of = self.topology.of_source(topic.base_name());
         let Some(part) = of.and_then(|id| self.parts[id.0].as_mut()) else {
             return Ok(());
         };
-        part.batch.push(part.next, Timestamp(at.0), &key, Some(&value));
-        part.next = part.next.next();
+        part.push(Timestamp(at.0), &key, Some(&value));
         if part.batch.len() < self.commit_every { Ok(()) } else { self.commit(take) }
     }
 
-    /// Processes all that waits and commits it.
+    /// Processes all that waits and commits it: a task after those that write its source, so that the
+    /// records of a repartition topic come in the order of their commits.
     pub(super) fn commit(&mut self, take: &mut Take<'_>) -> Result<()> {
-        for Part { task, batch, .. } in self.parts.iter_mut().flatten() {
-            task.add_records(std::mem::take(batch));
-            while task.process()? {}
-            let shape = self.topology.sub_topology(task.id().sub_topology);
-            let commit = task.prepare_commit()?;
-            for (store, changes) in shape.stores().iter().zip(&commit.changes) {
-                for change in changes.iter() {
-                    let record = Written::new(&store.topic, change.topic_key, change.value);
-                    take(&Written { order: change.store_key, ..record })?;
+        for id in 0..self.parts.len() {
+            for (target, records) in self.commit_part(id, take)? {
+                // A repartition topic's task comes after the one that writes it.
+                let Some(part) = self.parts[target.0].as_mut() else { continue };
+                for RepartitionRecord { timestamp, record } in records {
+                    part.push(timestamp, &record.key, record.value.as_deref());
                 }
             }
-            for (topic, records) in shape.sinks().iter().zip(&commit.outputs) {
-                self.late += records.len();
-                for record in records {
-                    take(&Written::new(topic, &record.key, record.value.as_deref()))?;
-                }
-            }
-            self.invalid += commit.dead_letters.len();
-            for letter in &commit.dead_letters {
-                dropped(shape.source(), letter, take)?;
-            }
-            task.post_commit();
         }
         Ok(())
+    }
+
+    /// Commits one task. Returns its records for other tasks.
+    fn commit_part(&mut self, id: usize, take: &mut Take<'_>) -> Result<Vec<Repartitioned>> {
+        let Some(Part { task, batch, .. }) = self.parts[id].as_mut() else {
+            return Ok(Vec::new());
+        };
+        task.add_records(std::mem::take(batch));
+        while task.process()? {}
+        let shape = self.topology.sub_topology(task.id().sub_topology);
+        let commit = task.prepare_commit()?;
+        for (store, changes) in shape.stores().iter().zip(&commit.changes) {
+            for change in changes.iter() {
+                let record = Written::new(&store.topic, change.topic_key, change.value);
+                take(&Written { order: change.store_key, ..record })?;
+            }
+        }
+        for (topic, records) in shape.sinks().iter().zip(&commit.outputs) {
+            self.late += records.len();
+            for record in records {
+                take(&Written::new(topic, &record.key, record.value.as_deref()))?;
+            }
+        }
+        self.invalid += commit.dead_letters.len();
+        for letter in &commit.dead_letters {
+            dropped(shape.source(), letter, take)?;
+        }
+        let targets = shape.repartitions().iter().copied();
+        let repartitioned = targets.zip(commit.repartitioned.iter().cloned()).collect();
+        task.post_commit();
+        Ok(repartitioned)
     }
 
     /// A reader of candles and prices; `None` when prices are not computed.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use cli::lines::{self, Lines};
-use schemas::Timestamp;
+use schemas::{Pool, PoolKey, Timestamp};
 use venues::pipeline::{Output, Produced};
 use venues::recording::{self, Format, Receipt, Recording};
 
@@ -39,8 +39,8 @@ pub(super) fn check(files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Reads a file to its end.
-pub(super) fn read(path: &Path, add: &mut Add<'_>) -> Result<()> {
+/// Reads a file to its end; a capture of a chain has the swaps of these pools.
+pub(super) fn read(path: &Path, pools: &[(PoolKey, Pool)], add: &mut Add<'_>) -> Result<()> {
     let shown = path.display();
     let mut number = 0u64;
     let cut_off = |number: u64, error: io::Error| {
@@ -59,7 +59,10 @@ pub(super) fn read(path: &Path, add: &mut Add<'_>) -> Result<()> {
         }
         let recording = match &mut recording {
             Some(recording) => recording,
-            none => none.insert(begin(path, &line).with_context(place)?),
+            none => {
+                let begun = begin(path, &line).with_context(place)?;
+                none.insert(begun.with_pools(pools.to_vec()))
+            }
         };
         let receipt = recording.line(&line, &mut produced).with_context(place)?;
         pass_on(receipt, &mut produced, add).with_context(place)?;

@@ -18,6 +18,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use schemas::{Pool, PoolKey};
 use venues::pipeline::Output;
 
 pub use candles::{CandlesOptions, candles};
@@ -38,8 +39,8 @@ pub struct ComputeOptions {
     pub print: Printed,
     /// Print every record in the order written, instead of the last one of each key.
     pub changes: bool,
-    /// A capture with the listing of the instruments that the files should have: their facts enrich
-    /// `options` and `derivatives`.
+    /// A capture with the listing of the instruments that the files should have, whose facts enrich
+    /// `options` and `derivatives`; or a file of pools.
     pub listing: Option<PathBuf>,
     /// Records between two commits, [`COMMIT_EVERY`] for users.
     pub commit_every: usize,
@@ -55,13 +56,14 @@ pub fn run(files: &[PathBuf], options: &ComputeOptions, out: &mut impl Write) ->
     let listed = listing.as_mut().map(Listing::take_instruments).unwrap_or_default();
     let mut computation = Computation::new(options.commit_every, listed)?;
     let mut printer = Printer::new(options.print, options.changes, out)?;
+    let pools = listing.as_ref().map(|listing| listing.pools().to_vec()).unwrap_or_default();
     let mut check = |output: &Output| {
         if let Some(listing) = &mut listing {
             listing.check(output);
         }
         Ok(())
     };
-    feed(files, &mut computation, &mut check, &mut |record| printer.take(record))?;
+    feed(files, &pools, &mut computation, &mut check, &mut |record| printer.take(record))?;
     printer.finish()?;
     computation.warn();
     if let Some(listing) = &listing {
@@ -73,13 +75,14 @@ pub fn run(files: &[PathBuf], options: &ComputeOptions, out: &mut impl Write) ->
 /// Gives all outputs of the files to the computation, each after a check, and commits the rest.
 fn feed(
     files: &[PathBuf],
+    pools: &[(PoolKey, Pool)],
     computation: &mut Computation,
     check: &mut dyn FnMut(&Output) -> Result<()>,
     take: &mut Take<'_>,
 ) -> Result<()> {
     input::check(files)?;
     for file in files {
-        input::read(file, &mut |at, output| {
+        input::read(file, pools, &mut |at, output| {
             check(output)?;
             computation.add(at, output, take)
         })?;

@@ -102,6 +102,8 @@ impl<'a, W: Write> Printer<'a, W> {
                     Topic::Quotes => self.mark(record).is_none(),
                     // Tickers alone: the facts of instruments are in the tables of options.
                     Topic::OptionTickers => self.kind(record) == Some(Kind::Ticker),
+                    // Swaps alone: the facts of pools are in their table.
+                    Topic::Swaps => self.kind(record) == Some(Kind::Swap),
                     _ => true,
                 }
             }

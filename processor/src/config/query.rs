@@ -81,6 +81,14 @@ pub enum Query {
     Instrument(Box<OptionQuery>),
     /// The implied volatilities of a currency by expiry and strike.
     Surface(Box<SurfaceQuery>),
+    /// Tokens by volume in a window.
+    Tokens(Box<TokensQuery>),
+    /// The buckets of a token, or its last 24 hours.
+    Token(Box<TokenQuery>),
+    /// The minutes of a pool.
+    Pool(Box<PoolQuery>),
+    /// Every swap of a transaction with its status.
+    Swap(Box<SwapQuery>),
     /// The exchanges and the health of their feeds.
     Exchanges {
         /// The server and the format.
@@ -211,6 +219,86 @@ pub struct SurfaceQuery {
     /// The currency of the prices: BTC for those paid in the coin, USDC for linear ones.
     #[arg(long, env = "SURFACE_QUOTE")]
     pub quote: Option<String>,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query tokens`.
+#[derive(Args, Clone, Debug)]
+pub struct TokensQuery {
+    /// The window, which ends with the newest bucket: 5m, 1h or 24h.
+    #[arg(long, env = "TOKENS_WINDOW", default_value = "24h", value_parser = ["5m", "1h", "24h"])]
+    pub window: String,
+    /// The chain id; all chains without it.
+    #[arg(long, env = "TOKENS_CHAIN")]
+    pub chain: Option<String>,
+    /// The maximum number of tokens.
+    #[arg(long, env = "TOKENS_LIMIT", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query token`.
+#[derive(Args, Clone, Debug)]
+pub struct TokenQuery {
+    /// The address of the token: 0x and 40 hexadecimal digits.
+    pub token: String,
+    /// The buckets: 5m or 1h; 24h is one row, which ends with the newest bucket.
+    #[arg(long, env = "TOKEN_WINDOW", default_value = "5m", value_parser = ["5m", "1h", "24h"])]
+    pub window: String,
+    /// The chain id, if several chains have the address.
+    #[arg(long, env = "TOKEN_CHAIN")]
+    pub chain: Option<String>,
+    /// The beginning of the range, RFC 3339 or milliseconds. Not with 24h.
+    #[arg(long, env = "TOKEN_FROM")]
+    pub from: Option<String>,
+    /// The end of the range, exclusive. Not with 24h.
+    #[arg(long, env = "TOKEN_TO")]
+    pub to: Option<String>,
+    /// The maximum number of buckets, the oldest first.
+    #[arg(long, env = "TOKEN_LIMIT", default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query pool`.
+#[derive(Args, Clone, Debug)]
+pub struct PoolQuery {
+    /// The address of the pool: 0x and 40 hexadecimal digits.
+    pub pool: String,
+    /// The chain id, if several chains have the address.
+    #[arg(long, env = "POOL_CHAIN")]
+    pub chain: Option<String>,
+    /// The beginning of the range, RFC 3339 or milliseconds.
+    #[arg(long, env = "POOL_FROM")]
+    pub from: Option<String>,
+    /// The end of the range, exclusive.
+    #[arg(long, env = "POOL_TO")]
+    pub to: Option<String>,
+    /// The maximum number of minutes, the oldest first.
+    #[arg(long, env = "POOL_LIMIT", default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query swap`.
+#[derive(Args, Clone, Debug)]
+pub struct SwapQuery {
+    /// The hash of the transaction: 0x and 64 hexadecimal digits.
+    pub tx: String,
+    /// The chain id; all chains without it.
+    #[arg(long, env = "SWAP_CHAIN")]
+    pub chain: Option<String>,
     /// The server and the format.
     #[command(flatten)]
     pub source: Source,

@@ -3,12 +3,22 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use schemas::LatestPrice;
 use schemas::topic::Topic;
-use streams::{Builder, SinkRecord};
+use streams::topology::DeclaredStore;
+use streams::{Builder, SinkRecord, Stream};
 
 use super::{Wiring, store_name};
 use crate::operators::{CandleStores, Candles, Entry, Interval, LatestPrices, PairCache, entry};
 use crate::{layouts, store_keys};
+
+/// The end of the sub-topology, on which the consolidated price stands.
+pub(super) struct Priced {
+    /// Each record, after it is in `latest`.
+    pub(super) entries: Stream<Entry>,
+    /// The newest price of each pair.
+    pub(super) latest: DeclaredStore<LatestPrice>,
+}
 
 /// Wires it.
 ///
@@ -22,7 +32,7 @@ use crate::{layouts, store_keys};
 ///
 /// `Candles` comes before `LatestPrices`, because a pair's clock is the event time of its latest
 /// price *before* the current event.
-pub(super) fn wire(builder: &mut Builder, wiring: &Wiring) {
+pub(super) fn wire(builder: &mut Builder, wiring: &Wiring) -> Priced {
     let Wiring { codec, prefix, .. } = wiring;
     let candles = |interval: Interval| layouts::candles(codec, interval, prefix);
     let latest = builder
@@ -52,4 +62,5 @@ pub(super) fn wire(builder: &mut Builder, wiring: &Wiring) {
         value: entry.event().map(|event| encoder.to_bytes(event)),
     });
     entries.process(builder, |stores| LatestPrices::new(stores.get(&latest)));
+    Priced { entries, latest }
 }

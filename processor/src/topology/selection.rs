@@ -5,6 +5,13 @@ use std::str::FromStr;
 
 use schemas::topic::Topic;
 
+/// The name of the repartition topic of the legs of tokens.
+pub(super) const LEGS: &str = "token-legs";
+/// The name of the repartition topic of the statuses of swaps.
+pub(super) const STATUSES: &str = "swap-status";
+/// The name of the repartition topic of the prices of exchanges.
+pub(super) const INDEX_LEGS: &str = "index-legs";
+
 schemas::named! {
     /// A sub-topology.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -15,16 +22,26 @@ schemas::named! {
         Quotes = "quotes",
         /// Options, their minutes, futures and perpetuals, from `option_tickers`.
         Options = "options",
+        /// Pools, their minutes, tokens and the status of swaps, from `swaps`.
+        Swaps = "swaps",
+        /// The consolidated price of each pair, from the latest prices of `prices`.
+        Index = "index",
     }
 }
 
 impl Named {
-    /// The topic that it reads.
-    pub const fn source(self) -> Topic {
+    /// The topics that its sub-topologies read: first the one that the others are fed by. A repartition
+    /// topic has no prefix here, and `{application_id}-` in a group.
+    pub fn sources(self, input_prefix: &str) -> Vec<String> {
+        let repartition = |name: &str| format!("{name}-repartition");
         match self {
-            Self::Prices => Topic::Events,
-            Self::Quotes => Topic::Quotes,
-            Self::Options => Topic::OptionTickers,
+            Self::Prices => vec![Topic::Events.name(input_prefix)],
+            Self::Quotes => vec![Topic::Quotes.name(input_prefix)],
+            Self::Options => vec![Topic::OptionTickers.name(input_prefix)],
+            Self::Swaps => {
+                vec![Topic::Swaps.name(input_prefix), repartition(LEGS), repartition(STATUSES)]
+            }
+            Self::Index => vec![repartition(INDEX_LEGS)],
         }
     }
 }
@@ -35,14 +52,17 @@ impl Named {
 /// use processor::topology::{Named, Topologies};
 /// let chosen: Topologies = "quotes".parse()?;
 /// assert!(chosen.has(Named::Quotes) && !chosen.has(Named::Prices));
-/// assert_eq!(Topologies::ALL.to_string(), "prices,quotes,options");
+/// assert_eq!(Topologies::ALL.to_string(), "prices,quotes,options,swaps,index");
 /// # Ok::<(), String>(())
 /// ```
+#[expect(clippy::struct_excessive_bools, reason = "one for each name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topologies {
     prices: bool,
     quotes: bool,
     options: bool,
+    swaps: bool,
+    index: bool,
 }
 
 impl Topologies {
@@ -50,9 +70,11 @@ impl Topologies {
     /// all topics together, so that a member may get those of one topic only.
     pub const PRICES: Self = Self { prices: true, ..Self::NONE };
     /// Every one.
-    pub const ALL: Self = Self { prices: true, quotes: true, options: true };
+    pub const ALL: Self =
+        Self { prices: true, quotes: true, options: true, swaps: true, index: true };
     /// The beginning of a choice.
-    const NONE: Self = Self { prices: false, quotes: false, options: false };
+    const NONE: Self =
+        Self { prices: false, quotes: false, options: false, swaps: false, index: false };
 
     /// Whether it is among them.
     pub const fn has(self, named: Named) -> bool {
@@ -60,6 +82,8 @@ impl Topologies {
             Named::Prices => self.prices,
             Named::Quotes => self.quotes,
             Named::Options => self.options,
+            Named::Swaps => self.swaps,
+            Named::Index => self.index,
         }
     }
 
@@ -70,6 +94,8 @@ impl Topologies {
             Named::Prices => Self { prices: true, ..self },
             Named::Quotes => Self { quotes: true, ..self },
             Named::Options => Self { options: true, ..self },
+            Named::Swaps => Self { swaps: true, ..self },
+            Named::Index => Self { index: true, ..self },
         }
     }
 }
@@ -94,6 +120,11 @@ impl FromStr for Topologies {
             })?;
             chosen = chosen.and(named);
         }
+        if chosen.index && !chosen.prices {
+            return Err(
+                "index needs prices, whose latest prices it reads; name both: prices,index".into(),
+            );
+        }
         Ok(chosen)
     }
 }
@@ -117,6 +148,7 @@ mod tests {
             ("quotes, prices", "prices,quotes"),
             ("prices,prices", "prices"),
             ("options,quotes,prices", "prices,quotes,options"),
+            ("index,swaps,prices", "prices,swaps,index"),
         ] {
             assert_eq!(text.parse::<Topologies>().map(|one| one.to_string()), Ok(expected.into()));
         }
@@ -129,9 +161,17 @@ mod tests {
         for text in ["", "books", "prices,", "Prices"] {
             let error = text.parse::<Topologies>().unwrap_err();
             assert!(
-                error.ends_with("is no sub-topology; name one or more of prices, quotes, options"),
+                error.ends_with(
+                    "is no sub-topology; name one or more of prices, quotes, options, swaps, index"
+                ),
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn the_index_is_refused_without_prices() {
+        let error = "index,swaps".parse::<Topologies>().unwrap_err();
+        assert!(error.starts_with("index needs prices"), "{error}");
     }
 }

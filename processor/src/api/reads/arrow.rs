@@ -1,6 +1,7 @@
 //! Rows as an Apache Arrow IPC stream, which pandas and polars read without parsing.
 //!
-//! Decimals are `decimal128(38, 18)` and times are milliseconds in UTC.
+//! Decimals are `decimal128(38, 18)` and times are milliseconds in UTC. Integers of up to 78 digits
+//! are text: Arrow's widest decimal has 76.
 
 use std::sync::Arc;
 
@@ -83,6 +84,10 @@ pub(super) fn of_columns(table: &Columns<'_>) -> Result<Vec<u8>, ArrowError> {
             }
             Cells::Texts(values) => Arc::new(values.iter().collect::<StringArray>()),
             Cells::Wholes(values) => Arc::new(values.iter().collect::<Int64Array>()),
+            Cells::Exacts(values) => {
+                let texts = values.iter().map(|value| value.map(|value| value.to_string()));
+                Arc::new(texts.collect::<StringArray>())
+            }
         };
         fields.push(Field::new(name, column.data_type().clone(), true));
         columns.push(column);

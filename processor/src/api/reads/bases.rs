@@ -1,12 +1,7 @@
 //! `/v1/bases/{base}`: the newest prices of a base at every exchange, and one price for each quote.
 //!
-//! The one price of a base and quote is a median of the exchanges' prices:
-//!
-//! 1. Stale members are left out: older than the newest member by more than a minute.
-//! 2. Outliers are left out: further than 5 % from the median of the fresh members.
-//! 3. The price is the median of the rest. Of an even number it is the lower of the two in the
-//!    middle, because that price has been traded.
-//!
+//! The one price of a base and quote is that of the rule of the index (`operators/index/rule.rs`), as of the
+//! newest member.
 //! Each member is listed with whether it was used, and why not.
 
 use std::collections::BTreeMap;
@@ -23,22 +18,10 @@ use crate::api::error::Result;
 use crate::api::params::part;
 use crate::api::read_service::{ReadContext, ReadService};
 use crate::api::rows::{AsText, LatestRow, Number, Time};
+use crate::operators::{Unused, consolidate};
 use crate::store_keys;
 
-/// The age, behind the newest member, from which a member is stale: its exchange has stopped, or
-/// the pair hardly trades.
-const STALE_AFTER_MS: i64 = 60_000;
-/// One part in so many (5 %) from the median is an outlier: exchanges of one pair differ by a few
-/// tenths of a percent while money can move between them.
-const OUTLIER_PART: u128 = 20;
 const FORMATS: [MediaType; 2] = [MediaType::Json, MediaType::Csv];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Unused {
-    Stale,
-    Outlier,
-}
 
 #[derive(Serialize)]
 struct MemberRow<'a> {
@@ -82,28 +65,16 @@ struct Member {
     unused: Option<Unused>,
 }
 
-/// The one price of these members; sets in each why it was not used. `None` without members.
+/// The one price of these members as of the newest; sets in each why it was not used. `None` without
+/// members.
 fn one_price(members: &mut [Member]) -> Option<(Decimal, Timestamp)> {
     let newest = members.iter().map(|member| member.latest.event_time).max()?;
-    for member in &mut *members {
-        let age_ms = newest.0.saturating_sub(member.latest.event_time.0);
-        member.unused = (age_ms > STALE_AFTER_MS).then_some(Unused::Stale);
+    let quoted = members.iter().map(|member| (member.latest.price, member.latest.event_time));
+    let one = consolidate(newest, &quoted.collect::<Vec<_>>());
+    for (member, unused) in members.iter_mut().zip(one.unused) {
+        member.unused = unused;
     }
-    let fresh = median(members)?;
-    for member in members.iter_mut().filter(|member| member.unused.is_none()) {
-        let distance = member.latest.price.units().abs_diff(fresh.units());
-        let far = distance > fresh.units().unsigned_abs() / OUTLIER_PART;
-        member.unused = far.then_some(Unused::Outlier);
-    }
-    Some((median(members)?, newest))
-}
-
-/// The lower median of the members that are used.
-fn median(members: &[Member]) -> Option<Decimal> {
-    let used = members.iter().filter(|member| member.unused.is_none());
-    let mut prices: Vec<Decimal> = used.map(|member| member.latest.price).collect();
-    prices.sort_unstable();
-    prices.get(prices.len().checked_sub(1)? / 2).copied()
+    Some((one.price?, newest))
 }
 
 /// A base, by quote; 404 when no exchange here has it.
@@ -178,49 +149,5 @@ fn line(price: Decimal, Member { pair, latest, unused }: &Member) -> MemberLine<
         event_time: AsText(latest.event_time),
         used: unused.is_none(),
         unused_because: *unused,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use schemas::MarketEvent;
-
-    use super::*;
-
-    fn members(prices: &[(&str, i64)]) -> Vec<Member> {
-        let member = |(index, (price, time)): (usize, &(&str, i64))| Member {
-            pair: PairKey::new("BTC", "USD", format!("exchange{index}")),
-            latest: LatestPrice::of(
-                &MarketEvent::sample(price.parse().unwrap(), Timestamp(*time)),
-                0,
-            ),
-            unused: None,
-        };
-        prices.iter().enumerate().map(member).collect()
-    }
-
-    fn priced(prices: &[(&str, i64)]) -> (String, Vec<Option<Unused>>) {
-        let mut members = members(prices);
-        let (price, _) = one_price(&mut members).unwrap();
-        (price.to_string(), members.iter().map(|member| member.unused).collect())
-    }
-
-    #[test]
-    fn one_price_is_the_lower_median_of_fresh_members_without_outliers() {
-        assert_eq!(priced(&[("7", 0)]), ("7".into(), vec![None]));
-        assert_eq!(priced(&[("100", 0), ("101", 0)]).0, "100");
-        assert_eq!(priced(&[("101", 0), ("100", 0), ("102", 0)]).0, "101");
-        let stale = priced(&[("90", 0), ("100", 60_001), ("101", 60_001)]);
-        assert_eq!(stale, ("100".into(), vec![Some(Unused::Stale), None, None]));
-        let outlier = priced(&[("100", 0), ("95", 0), ("106", 0), ("94.999999999", 60_000)]);
-        // The median of the fresh is 95; 100 is just past 5 % of it, by 0.25.
-        assert_eq!(outlier.1, [Some(Unused::Outlier), None, Some(Unused::Outlier), None]);
-        assert_eq!(outlier.0, "94.999999999");
-    }
-
-    #[test]
-    fn exactly_the_bound_is_used() {
-        let used = priced(&[("100", 0), ("105", 0), ("95", 60_000)]);
-        assert_eq!(used, ("100".into(), vec![None, None, None]));
     }
 }

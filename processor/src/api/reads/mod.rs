@@ -10,6 +10,10 @@
 //! | `/v1/options`, `/v1/options/{instrument}` | `options` |
 //! | `/v1/options/{instrument}/history` | `option_history` |
 //! | `/v1/surface`, `/v1/derivatives` | `surface`, `derivatives` |
+//! | `/v1/tokens`, `/v1/tokens/{token}` | `tokens` |
+//! | `/v1/index` | `index` |
+//! | `/v1/pools`, `/v1/pools/{pool}/candles` | `pools` |
+//! | `/v1/swaps/{tx}` | `swaps` |
 
 use super::answer::{MediaType, Representation};
 use super::columns::Table;
@@ -22,12 +26,16 @@ pub(super) mod candles;
 pub(super) mod derivatives;
 pub(super) mod exchanges;
 mod fill;
+pub(super) mod index;
 pub(super) mod latest;
 pub(super) mod option_history;
 pub(super) mod options;
+pub(super) mod pools;
 pub(super) mod quotes;
 pub(super) mod spreads;
 pub(super) mod surface;
+pub(super) mod swaps;
+pub(super) mod tokens;
 
 /// A table as Arrow, or as CSV for every other format.
 fn written(format: MediaType, table: &Table<'_>) -> Result<Representation> {

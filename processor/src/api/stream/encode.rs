@@ -1,11 +1,16 @@
 //! Updates as JSON: decimals and times are strings, as in every answer.
 
-use schemas::{Book, Candle, CandleKey, LatestPrice, OptionState, PairKey, TopOfBook};
+use schemas::{
+    Book, Candle, CandleKey, LatestPrice, OptionState, PairKey, SwapState, SwapStatusKey,
+    TokenBucket, TokenBucketKey, TopOfBook,
+};
 use serde::Serialize;
 
 use crate::api::book_rows::{BookRow, QuoteRow};
+use crate::api::columns::Row;
 use crate::api::option_rows::option_row;
 use crate::api::rows::{AsText, CandleRow, LatestRow, Time};
+use crate::api::swap_rows::{BUCKET, BucketRow, SWAP, SwapRow, log_index};
 use crate::operators::Interval;
 
 /// Appends the newest price of a pair.
@@ -76,6 +81,63 @@ pub(super) fn deleted(pair: &PairKey, key: Option<&CandleKey>, out: &mut String)
         deleted: true,
     };
     append(&row, out);
+}
+
+#[derive(Serialize)]
+struct TokenUpdate<'a> {
+    chain: i64,
+    token: &'a str,
+    symbol: Option<&'a str>,
+    decimals: Option<i64>,
+    #[serde(flatten)]
+    row: Row<'a, BucketRow>,
+}
+
+/// Appends a bucket of a token.
+pub(super) fn bucket(key: &TokenBucketKey, bucket: TokenBucket, out: &mut String) {
+    let record = BucketRow { open_time: key.open_time, pools: Some(bucket.pools), bucket };
+    let row = TokenUpdate {
+        chain: key.chain,
+        token: &key.token,
+        symbol: record.bucket.symbol.as_deref(),
+        decimals: record.bucket.decimals,
+        row: Row { pair: None, record: &record, columns: BUCKET },
+    };
+    append(&row, out);
+}
+
+/// Appends the status of a swap.
+pub(super) fn swap(key: &SwapStatusKey, state: SwapState, out: &mut String) {
+    let record = SwapRow { key: key.clone(), state };
+    append(&Row { pair: None, record: &record, columns: SWAP }, out);
+}
+
+#[derive(Serialize)]
+struct DeletedBucket<'a> {
+    chain: i64,
+    token: &'a str,
+    open_time: Time,
+    deleted: bool,
+}
+
+/// Appends the deletion of a bucket: every swap in it was removed.
+pub(super) fn deleted_bucket(key: &TokenBucketKey, out: &mut String) {
+    let (chain, token, open_time) = (key.chain, &*key.token, AsText(key.open_time));
+    append(&DeletedBucket { chain, token, open_time, deleted: true }, out);
+}
+
+#[derive(Serialize)]
+struct DeletedSwap<'a> {
+    chain: i64,
+    tx_hash: &'a str,
+    log_index: Option<i64>,
+    deleted: bool,
+}
+
+/// Appends the deletion of a status: the swap is under another log index now, or too old.
+pub(super) fn deleted_swap(key: &SwapStatusKey, out: &mut String) {
+    let (chain, tx_hash, log_index) = (key.chain, &*key.tx_hash, log_index(key));
+    append(&DeletedSwap { chain, tx_hash, log_index, deleted: true }, out);
 }
 
 fn append(row: &impl Serialize, out: &mut String) {

@@ -32,7 +32,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The id of the only subscription.
 const ID: u32 = 1;
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 12] = [
     "channel",
     "exchange",
     "base",
@@ -40,6 +40,9 @@ const NAMES: [&str; 9] = [
     "currency",
     "expiry",
     "instrument",
+    "chain",
+    "token",
+    "pool",
     "interval",
     "resume",
 ];
@@ -60,6 +63,9 @@ pub(super) async fn events(
         currency: asked("currency"),
         expiry: asked("expiry"),
         instrument: asked("instrument"),
+        chain: asked("chain"),
+        token: asked("token"),
+        pool: asked("pool"),
     };
     let channel = asked("channel").ok_or_else(|| Refusal::bad("channel: is missing"))?;
     let pattern = Channel::parse(&channel, ask.params.get("interval"))

@@ -247,6 +247,9 @@ impl Groups {
         pair: &PairKey,
         row: impl FnOnce() -> Option<String>,
     ) {
+        if channel == Channel::Swaps && pair.base.is_empty() {
+            return self.push_to_all(channel, key, pair, row);
+        }
         let said = (channel == Channel::Options).then(|| market(&pair.base)).flatten();
         let (currency, expiry) = said.as_ref().map(|(c, e)| (c.as_str(), e.as_str())).unzip();
         let parts = [&pair.base, &pair.quote, &pair.exchange].map(|part| Some(part.as_str()));
@@ -272,6 +275,23 @@ impl Groups {
             let Some(text) = &text else { return };
             group.push(key, text);
         }
+    }
+
+    /// Gives the row of a key whose address is not known to every group that it may be for. Such rows are
+    /// deletions, which are rare.
+    fn push_to_all(
+        &mut self,
+        channel: Channel,
+        key: &Key,
+        pair: &PairKey,
+        row: impl FnOnce() -> Option<String>,
+    ) {
+        let is_for = |group: &&mut SubscriptionGroup| {
+            group.pattern.channel == channel && group.pattern.matches(pair)
+        };
+        let mut groups = self.by_pattern.values_mut().filter(is_for).peekable();
+        let Some(text) = groups.peek().is_some().then(row).flatten() else { return };
+        groups.for_each(|group| group.push(key, &text));
     }
 
     /// Every group.
@@ -325,7 +345,7 @@ mod tests {
             expiry: expiry.map(|n| format!("{}DEC26", n + 1)),
             quote: quote.map(|n| n.to_string()),
             exchange: exchange.map(|n| n.to_string()),
-            base: None,
+            ..AskedParts::default()
         };
         Pattern::new(Channel::Options, parts).unwrap()
     }

@@ -2,12 +2,16 @@
 //!
 //! A pattern of options has two more parts, the currency and the expiry. The name of the instrument
 //! says both, so that the deletion of an option reaches the same subscribers as its tickers.
+//!
+//! A pattern of tokens or swaps has a chain, in the place of the exchange, and an address, in that of
+//! the base.
 
 use schemas::instrument::InstrumentName;
 use schemas::topic::Topic;
 use schemas::{PairKey, pair};
 
 use crate::api::option_filter::ExpiryDay;
+use crate::api::swap_params::is_address;
 use crate::operators::Interval;
 use crate::topology::store_name;
 
@@ -27,10 +31,14 @@ pub(super) enum Channel {
     Book,
     /// The newest ticker of each option.
     Options,
+    /// The five-minute buckets of each token.
+    Tokens,
+    /// The status of each swap.
+    Swaps,
 }
 
 /// The number of channels.
-pub(super) const CHANNELS: usize = 7;
+pub(super) const CHANNELS: usize = 9;
 
 impl Channel {
     /// Every channel. A resume token has the index, so a new channel is added at the end.
@@ -42,6 +50,8 @@ impl Channel {
         Self::Quotes,
         Self::Book,
         Self::Options,
+        Self::Tokens,
+        Self::Swaps,
     ];
 
     /// Its index in [`Self::ALL`].
@@ -54,6 +64,8 @@ impl Channel {
             Self::Quotes => 4,
             Self::Book => 5,
             Self::Options => 6,
+            Self::Tokens => 7,
+            Self::Swaps => 8,
         }
     }
 
@@ -65,6 +77,8 @@ impl Channel {
             Self::Quotes => Topic::TopOfBook,
             Self::Book => Topic::Books,
             Self::Options => Topic::Options,
+            Self::Tokens => Topic::Token5m,
+            Self::Swaps => Topic::SwapStatus,
         }
     }
 
@@ -80,15 +94,17 @@ impl Channel {
 
     /// Parses the name of a channel and the interval.
     pub(super) fn parse(name: &str, interval: Option<&str>) -> Result<Self, String> {
-        let without_interval = [Self::Latest, Self::Quotes, Self::Book, Self::Options];
-        if let Some(channel) = without_interval.into_iter().find(|channel| channel.name() == name) {
+        let mut without_interval = Self::ALL.into_iter().filter(|one| one.interval().is_none());
+        if let Some(channel) = without_interval.find(|channel| channel.name() == name) {
             return match interval {
                 None => Ok(channel),
                 Some(_) => Err(format!("channel {name} has no interval")),
             };
         }
         if name != Self::Candles(Interval::Minute).name() {
-            return Err("channel is not latest, candles, quotes, book or options".into());
+            return Err(
+                "channel is not latest, candles, quotes, book, options, tokens or swaps".into()
+            );
         }
         let interval = interval.unwrap_or(Interval::Minute.as_str());
         let interval = Interval::parse(interval).ok_or("interval is not 1m, 1h or 1d")?;
@@ -103,6 +119,8 @@ impl Channel {
             Self::Quotes => "quotes",
             Self::Book => "book",
             Self::Options => Topic::Options.base_name(),
+            Self::Tokens => "tokens",
+            Self::Swaps => "swaps",
         }
     }
 
@@ -110,7 +128,7 @@ impl Channel {
     pub(super) const fn interval(self) -> Option<Interval> {
         match self {
             Self::Candles(interval) => Some(interval),
-            Self::Latest | Self::Quotes | Self::Book | Self::Options => None,
+            _ => None,
         }
     }
 
@@ -120,7 +138,19 @@ impl Channel {
         match self {
             Self::Book => 1_000,
             Self::Options => 5_000,
-            Self::Latest | Self::Candles(_) | Self::Quotes => 20_000,
+            Self::Latest | Self::Candles(_) | Self::Quotes | Self::Tokens | Self::Swaps => 20_000,
+        }
+    }
+
+    /// The parts that its patterns have, as clients name them.
+    const fn part_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Options => &["instrument", "currency", "expiry", "quote", "exchange"],
+            Self::Tokens => &["chain", "token"],
+            Self::Swaps => &["chain", "pool"],
+            Self::Latest | Self::Candles(_) | Self::Quotes | Self::Book => {
+                &["exchange", "base", "quote"]
+            }
         }
     }
 }
@@ -150,29 +180,64 @@ pub(super) struct AskedParts {
     pub(super) expiry: Option<String>,
     /// The name of an option, which is the base of its pair.
     pub(super) instrument: Option<String>,
+    /// The chain of a token or a swap.
+    pub(super) chain: Option<String>,
+    /// The address of a token.
+    pub(super) token: Option<String>,
+    /// The address of a swap's pool.
+    pub(super) pool: Option<String>,
 }
 
 impl AskedParts {
-    /// The base, from the name that the channel has for it.
-    fn base_of(self, channel: Channel) -> Result<Self, String> {
-        let name = channel.name();
-        if channel == Channel::Options {
-            return match self.base {
-                None => Ok(Self { base: self.instrument, instrument: None, ..self }),
-                Some(_) => Err(format!("channel {name} has no base: send instrument")),
-            };
-        }
-        let of_options = [
+    /// Each part by its name.
+    const fn named(&self) -> [(&'static str, &Option<String>); 9] {
+        [
+            ("base", &self.base),
+            ("quote", &self.quote),
+            ("exchange", &self.exchange),
             ("currency", &self.currency),
             ("expiry", &self.expiry),
             ("instrument", &self.instrument),
-        ];
-        let foreign = of_options.into_iter().find(|(_, part)| part.is_some());
-        match foreign.map(|(part, _)| part) {
-            None => Ok(self),
-            Some(part) => Err(format!("channel {name} has no {part}: only options has")),
-        }
+            ("chain", &self.chain),
+            ("token", &self.token),
+            ("pool", &self.pool),
+        ]
     }
+
+    /// The parts in the places of a pattern: see [`Pattern`].
+    fn placed(self, channel: Channel) -> Result<Self, String> {
+        let known = channel.part_names();
+        let given = self.named().into_iter().filter(|(_, part)| part.is_some());
+        if let Some((part, _)) = given.into_iter().find(|(part, _)| !known.contains(part)) {
+            let (name, known) = (channel.name(), known.join(", "));
+            return Err(format!("channel {name} has no {part}: send {known}"));
+        }
+        Ok(match channel {
+            Channel::Options => Self { base: self.instrument.clone(), ..self },
+            Channel::Tokens => {
+                Self { base: address("token", self.token.clone())?, ..self.of_chain()? }
+            }
+            Channel::Swaps => {
+                Self { base: address("pool", self.pool.clone())?, ..self.of_chain()? }
+            }
+            _ => self,
+        })
+    }
+
+    fn of_chain(self) -> Result<Self, String> {
+        let is_chain = |text: &str| text == ANY || text.parse::<i64>().is_ok_and(|id| id > 0);
+        if self.chain.as_deref().is_some_and(|chain| !is_chain(chain)) {
+            return Err("chain is not * or the id of a chain, a number from 1".into());
+        }
+        Ok(Self { exchange: self.chain.clone(), ..self })
+    }
+}
+
+/// Parses the address of a token or a pool.
+fn address(name: &str, text: Option<String>) -> Result<Option<String>, String> {
+    let Some(text) = text.filter(|text| text != ANY) else { return Ok(None) };
+    let found = is_address(&text);
+    found.map(Some).ok_or_else(|| format!("{name} is not * or 0x and 40 hexadecimal digits"))
 }
 
 /// The number of parts of a pattern.
@@ -183,11 +248,11 @@ pub(super) const PARTS: usize = 5;
 pub(super) struct Pattern {
     /// The channel.
     pub(super) channel: Channel,
-    /// The base; `None` is any, as in the fields below.
+    /// The base, or the address of a token or a pool; `None` is any, as in the fields below.
     pub(super) base: Option<String>,
     /// The quote.
     pub(super) quote: Option<String>,
-    /// The exchange.
+    /// The exchange, or the chain of a token or a swap.
     pub(super) exchange: Option<String>,
     /// The currency of an option.
     pub(super) currency: Option<String>,
@@ -212,7 +277,7 @@ pub(super) fn market(name: &str) -> Option<(String, String)> {
 impl Pattern {
     /// Checks the parts.
     pub(super) fn new(channel: Channel, asked: AskedParts) -> Result<Self, String> {
-        let asked = asked.base_of(channel)?;
+        let asked = asked.placed(channel)?;
         let base = if channel == Channel::Options { "instrument" } else { "base" };
         Ok(Self {
             channel,
@@ -233,7 +298,9 @@ impl Pattern {
     pub(super) fn matches(&self, pair: &PairKey) -> bool {
         let is =
             |part: &Option<String>, value: &String| part.as_ref().is_none_or(|part| part == value);
-        is(&self.base, &pair.base)
+        // The deletion of a swap does not say its pool, so it is for every subscriber of the chain.
+        let is_unnamed = self.channel == Channel::Swaps && pair.base.is_empty();
+        (is_unnamed || is(&self.base, &pair.base))
             && is(&self.quote, &pair.quote)
             && is(&self.exchange, &pair.exchange)
             && (self.currency.is_none() && self.expiry.is_none()
@@ -250,12 +317,15 @@ impl Pattern {
     /// Its parts by name, as a client would write them.
     pub(super) fn parts(&self) -> Vec<(&'static str, &str)> {
         let exchange = ("exchange", &self.exchange);
-        let parts = if self.channel == Channel::Options {
-            let market = [("currency", &self.currency), ("expiry", &self.expiry)];
-            let name = [("instrument", &self.base), ("quote", &self.quote)];
-            [&[exchange][..], &market, &name].concat()
-        } else {
-            vec![exchange, ("base", &self.base), ("quote", &self.quote)]
+        let parts = match self.channel {
+            Channel::Options => {
+                let market = [("currency", &self.currency), ("expiry", &self.expiry)];
+                let name = [("instrument", &self.base), ("quote", &self.quote)];
+                [&[exchange][..], &market, &name].concat()
+            }
+            Channel::Tokens => vec![("chain", &self.exchange), ("token", &self.base)],
+            Channel::Swaps => vec![("chain", &self.exchange), ("pool", &self.base)],
+            _ => vec![exchange, ("base", &self.base), ("quote", &self.quote)],
         };
         parts.into_iter().map(|(name, part)| (name, part.as_deref().unwrap_or(ANY))).collect()
     }

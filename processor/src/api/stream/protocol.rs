@@ -68,8 +68,28 @@ struct RawRequest {
     currency: Option<String>,
     expiry: Option<String>,
     instrument: Option<String>,
+    chain: Option<ChainPart>,
+    token: Option<String>,
+    pool: Option<String>,
     interval: Option<String>,
     resume: Option<String>,
+}
+
+/// A chain as clients write it: 1, "1" or "*".
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ChainPart {
+    Number(i64),
+    Text(String),
+}
+
+impl ChainPart {
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
 }
 
 impl ClientRequest {
@@ -97,6 +117,9 @@ impl ClientRequest {
                     currency: request.currency,
                     expiry: request.expiry,
                     instrument: request.instrument,
+                    chain: request.chain.map(ChainPart::text),
+                    token: request.token,
+                    pool: request.pool,
                 };
                 let pattern = Pattern::new(channel, parts)?;
                 if request.resume.as_ref().is_some_and(|token| token.len() > MAX_TOKEN) {
@@ -269,12 +292,18 @@ mod tests {
             (r#"{"op":"subscribe","id":1,"channel":"latest","interval":"1m"}"#, "interval"),
             (r#"{"op":"subscribe","id":1,"channel":"candles","interval":"2m"}"#, "interval"),
             (r#"{"op":"subscribe","id":1,"channel":"quotes","interval":"1m"}"#, "interval"),
-            (r#"{"op":"subscribe","id":1,"channel":"books"}"#, "quotes, book or options"),
+            (r#"{"op":"subscribe","id":1,"channel":"books"}"#, "options, tokens or swaps"),
             (r#"{"op":"subscribe","id":1,"channel":"options","base":"BTC"}"#, "send instrument"),
             (r#"{"op":"subscribe","id":1,"channel":"options","interval":"1m"}"#, "interval"),
             (r#"{"op":"subscribe","id":1,"channel":"options","expiry":"soon"}"#, "expiry"),
             (r#"{"op":"subscribe","id":1,"channel":"quotes","currency":"BTC"}"#, "currency"),
             (r#"{"op":"subscribe","id":1,"channel":"latest","base":""}"#, "base"),
+            (r#"{"op":"subscribe","id":1,"channel":"latest","chain":1}"#, "chain"),
+            (r#"{"op":"subscribe","id":1,"channel":"tokens","pool":"*"}"#, "send chain, token"),
+            (r#"{"op":"subscribe","id":1,"channel":"swaps","token":"*"}"#, "send chain, pool"),
+            (r#"{"op":"subscribe","id":1,"channel":"tokens","token":"WETH"}"#, "40 hexadecimal"),
+            (r#"{"op":"subscribe","id":1,"channel":"swaps","chain":0}"#, "id of a chain"),
+            (r#"{"op":"subscribe","id":1,"channel":"swaps","chain":"eth"}"#, "id of a chain"),
             (r#"{"op":"unsubscribe"}"#, "id"),
             (r#"{"op":"dance","id":1}"#, "op"),
             (r#"{"op":"ping","more":1}"#, "not a message"),

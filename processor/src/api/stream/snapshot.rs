@@ -4,9 +4,13 @@
 //! A snapshot has at most [`Channel::max_rows`] rows. A wider pattern gets so many, and a warning is
 //! logged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use schemas::{Basis, CandleKey, Codec, PairKey, Timestamp};
+use schemas::avro::{Reader, Record as _};
+use schemas::{
+    Basis, CandleKey, Codec, PairKey, SwapState, SwapStatusKey, Timestamp, TokenBucketKey,
+};
 use streams::runtime::Queries;
 use streams::store::Committed;
 use streams::{Error, Result};
@@ -17,12 +21,17 @@ use super::recent_changes::Key;
 use crate::api::budget::{Budget, SharedText};
 use crate::api::pair_store::PairStore;
 use crate::api::store_reader::{CandleRange, StoreReader};
+use crate::api::swap_windows::{WindowName, WindowStore};
 use crate::operators::Interval;
 use crate::store_keys;
 
 /// Bytes of one message, beyond which the next one begins, so that a client's other messages are
 /// not delayed.
 const MAX_PART: usize = 64 << 10;
+/// Buckets of a token in a snapshot: the newest and the one before, as of candles.
+const NEWEST_BUCKETS: usize = 2;
+/// The time before the newest bucket of a partition of which a snapshot of tokens has rows.
+const RECENT_MS: i64 = Interval::Hour.length_ms();
 
 /// Rows as messages.
 pub(super) type Parts = Vec<Arc<SharedText>>;
@@ -83,6 +92,10 @@ pub(super) struct LocalStores {
     books: Vec<(i32, Arc<Committed>)>,
     /// Options, whose partitions are those of `option_tickers`.
     options: Vec<(i32, Arc<Committed>)>,
+    /// Buckets of tokens, whose partitions are those of their legs.
+    tokens: Vec<(i32, Arc<Committed>)>,
+    /// Statuses of swaps, whose partitions are their own.
+    swaps: Vec<(i32, Arc<Committed>)>,
 }
 
 impl LocalStores {
@@ -94,6 +107,8 @@ impl LocalStores {
             tops: queries.stores(Channel::Quotes.store()),
             books: queries.stores(Channel::Book.store()),
             options: queries.stores(Channel::Options.store()),
+            tokens: queries.stores(Channel::Tokens.store()),
+            swaps: queries.stores(Channel::Swaps.store()),
         }
     }
 
@@ -107,23 +122,29 @@ impl LocalStores {
             Channel::Latest | Channel::Candles(_) => {
                 self.here.iter().map(|(partition, _)| *partition).collect()
             }
-            Channel::Quotes => self.tops.iter().map(|(partition, _)| *partition).collect(),
-            Channel::Book => self.books.iter().map(|(partition, _)| *partition).collect(),
-            Channel::Options => self.options.iter().map(|(partition, _)| *partition).collect(),
+            other => self.others(other).iter().map(|(partition, _)| *partition).collect(),
+        }
+    }
+
+    /// The partitions of the store of a channel; none of prices and candles.
+    fn others(&self, channel: Channel) -> &[(i32, Arc<Committed>)] {
+        match channel {
+            Channel::Latest | Channel::Candles(_) => &[],
+            Channel::Quotes => &self.tops,
+            Channel::Book => &self.books,
+            Channel::Options => &self.options,
+            Channel::Tokens => &self.tokens,
+            Channel::Swaps => &self.swaps,
         }
     }
 
     /// The store of a channel in a partition.
     fn store(&self, channel: Channel, partition: i32) -> Result<Option<&Committed>> {
-        let stores = match channel {
-            Channel::Latest | Channel::Candles(_) => {
-                let reader = self.reader(partition);
-                return reader.map(|reader| reader.store(channel.topic())).transpose();
-            }
-            Channel::Quotes => &self.tops,
-            Channel::Book => &self.books,
-            Channel::Options => &self.options,
-        };
+        if matches!(channel, Channel::Latest | Channel::Candles(_)) {
+            let reader = self.reader(partition);
+            return reader.map(|reader| reader.store(channel.topic())).transpose();
+        }
+        let stores = self.others(channel);
         Ok(stores.iter().find(|(known, _)| *known == partition).map(|(_, store)| &**store))
     }
 
@@ -131,9 +152,10 @@ impl LocalStores {
     pub(super) fn snapshot(&self, pattern: &Pattern, rows: &mut Rows) -> Result<usize> {
         let (looked_at, left_out) = match pattern.channel {
             Channel::Latest | Channel::Candles(_) => self.prices(pattern, rows)?,
-            Channel::Quotes => self.by_pair(pattern, &self.tops, rows)?,
-            Channel::Book => self.by_pair(pattern, &self.books, rows)?,
-            Channel::Options => self.by_pair(pattern, &self.options, rows)?,
+            Channel::Tokens => self.buckets(pattern, rows)?,
+            // The store is not in the order of time: subscribers get the changes from now on.
+            Channel::Swaps => (0, 0),
+            other => self.by_pair(pattern, self.others(other), rows)?,
         };
         if left_out > 0 {
             tracing::warn!(left_out, "a snapshot was cut short: the pattern is too wide");
@@ -197,6 +219,42 @@ impl LocalStores {
         Ok((looked_at, left_out))
     }
 
+    /// Adds the newest buckets of each token that had a swap lately. Returns the buckets read, and those
+    /// that no longer fit.
+    fn buckets(&self, pattern: &Pattern, rows: &mut Rows) -> Result<(usize, usize)> {
+        let (mut looked_at, mut left_out) = (0, 0);
+        for (_, store) in &self.tokens {
+            let windows = WindowStore::new(&self.codec, store, pattern.channel.topic());
+            let Some(newest) = windows.newest()? else { continue };
+            let from = Timestamp(newest.0.saturating_sub(RECENT_MS));
+            let mut found = BTreeMap::<(i64, String), Vec<(Timestamp, Vec<u8>)>>::new();
+            windows.visit(from, Timestamp(newest.0.saturating_add(1)), |name, value| {
+                looked_at += 1;
+                let WindowName { chain, address, open_time } = name;
+                if pattern.matches(&chain_pair(chain, &address)) {
+                    let newest = found.entry((chain, address)).or_default();
+                    if newest.len() == NEWEST_BUCKETS {
+                        newest.remove(0);
+                    }
+                    newest.push((open_time, value.to_vec()));
+                }
+                Ok(())
+            })?;
+            for ((chain, token), buckets) in found {
+                for (open_time, value) in buckets {
+                    if rows.is_full(pattern.channel) {
+                        left_out += 1;
+                        continue;
+                    }
+                    let key = TokenBucketKey { chain, token: token.clone(), open_time };
+                    let bucket = windows.decode(&value)?;
+                    rows.push(|out| encode::bucket(&key, bucket, out));
+                }
+            }
+        }
+        Ok((looked_at, left_out))
+    }
+
     /// Adds the newest price of a pair, or its two newest candles.
     fn newest(
         reader: &StoreReader,
@@ -231,10 +289,10 @@ impl LocalStores {
         rows: &mut Rows,
     ) -> Result<()> {
         for (partition, key) in keys {
-            let Some(changed) = ChangedKey::read(pattern.channel, key) else { continue };
-            let store = self.store(pattern.channel, *partition)?;
-            let Some(store) = store.filter(|_| pattern.matches(changed.pair())) else { continue };
+            let Some(store) = self.store(pattern.channel, *partition)? else { continue };
             let value = store.get(key)?;
+            let changed = ChangedKey::read(pattern.channel, key, value.as_deref(), &self.codec);
+            let Some(changed) = changed.filter(|key| pattern.matches(key.pair())) else { continue };
             self.row(*partition, &changed, value.as_deref(), rows)?;
         }
         Ok(())
@@ -267,6 +325,18 @@ impl LocalStores {
                 rows.push(|out| encode::latest(pair, &latest, out));
             }
             (ChangedKey::Pair(_, pair), None) => rows.push(|out| encode::deleted(pair, None, out)),
+            (ChangedKey::Bucket(key, _), Some(value)) => {
+                let bucket = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::bucket(key, bucket, out));
+            }
+            (ChangedKey::Bucket(key, _), None) => {
+                rows.push(|out| encode::deleted_bucket(key, out));
+            }
+            (ChangedKey::Swap(key, _), Some(value)) => {
+                let state = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::swap(key, state, out));
+            }
+            (ChangedKey::Swap(key, _), None) => rows.push(|out| encode::deleted_swap(key, out)),
             (ChangedKey::Candle(Interval::Minute, key), Some(value)) => {
                 let candle = self.codec.decode(value).map_err(corrupt)?;
                 rows.push(|out| encode::candle(Interval::Minute, key, &candle, out));
@@ -308,17 +378,32 @@ fn prefix(pattern: &Pattern) -> Vec<u8> {
     prefix.unwrap_or_default()
 }
 
+/// A chain and an address in the places that a pattern has for them.
+fn chain_pair(chain: i64, address: &str) -> PairKey {
+    PairKey::new(address, "", chain.to_string())
+}
+
 /// A store key, parsed.
 pub(super) enum ChangedKey {
     /// The key of a channel that has one value for each pair.
     Pair(Channel, PairKey),
     /// The key of a candle.
     Candle(Interval, CandleKey),
+    /// The key of a token's bucket, and its parts as patterns have them.
+    Bucket(TokenBucketKey, PairKey),
+    /// The key of a swap's status, and its chain and pool as patterns have them. The pool is in the
+    /// value: it is empty when the value is deleted.
+    Swap(SwapStatusKey, PairKey),
 }
 
 impl ChangedKey {
-    /// Parses a key of a channel's store.
-    pub(super) fn read(channel: Channel, key: &[u8]) -> Option<Self> {
+    /// Parses a key of a channel's store; the value says the pool of a swap.
+    pub(super) fn read(
+        channel: Channel,
+        key: &[u8],
+        value: Option<&[u8]>,
+        codec: &Codec,
+    ) -> Option<Self> {
         match channel {
             Channel::Latest | Channel::Quotes | Channel::Book | Channel::Options => {
                 store_keys::read_pair(key).map(|pair| Self::Pair(channel, pair))
@@ -326,13 +411,25 @@ impl ChangedKey {
             Channel::Candles(interval) => {
                 store_keys::typed_candle_key(key).map(|key| Self::Candle(interval, key))
             }
+            Channel::Tokens => {
+                let WindowName { chain, address, open_time } = WindowName::read(key)?;
+                let pair = chain_pair(chain, &address);
+                Some(Self::Bucket(TokenBucketKey { chain, token: address, open_time }, pair))
+            }
+            Channel::Swaps => {
+                let key = SwapStatusKey::read(&mut Reader::new(key)).ok()?;
+                let state = value.map(|value| codec.decode::<SwapState>(value)).transpose();
+                let pool = state.ok()?.map(|state| state.pool).unwrap_or_default();
+                let pair = chain_pair(key.chain, &pool);
+                Some(Self::Swap(key, pair))
+            }
         }
     }
 
     /// Its pair.
     pub(super) const fn pair(&self) -> &PairKey {
         match self {
-            Self::Pair(_, pair) => pair,
+            Self::Pair(_, pair) | Self::Bucket(_, pair) | Self::Swap(_, pair) => pair,
             Self::Candle(_, key) => &key.pair,
         }
     }

@@ -25,7 +25,7 @@ fn query(server: &Server, arguments: &[&str]) -> Outcome<Query> {
 }
 
 /// The output of a query, or its error.
-async fn said(server: &Server, arguments: &[&str]) -> Outcome<(String, Option<String>)> {
+pub(super) async fn said(server: &Server, arguments: &[&str]) -> Outcome<(String, Option<String>)> {
     let query = query(server, arguments)?;
     let run = move || {
         let mut out = Vec::new();

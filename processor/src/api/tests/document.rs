@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
+use super::swaps::{POOL, TX, USDC};
 use super::world::{Answer, Outcome, open, send, small};
 use crate::api::openapi::DOCUMENT;
 use crate::api::routes::reads;
@@ -83,6 +84,8 @@ fn what_the_document_refers_to_is_there() -> Outcome {
 
 const BTC: &str = "base=BTC&quote=USD&exchange=coinbase";
 const OPTION: &str = "BTC-26JAN24-40000-C";
+/// The address of no token and no pool.
+const ABSENT: &str = "0x1111111111111111111111111111111111111111";
 const PAIR: &str = r#"[{"base":"BTC","quote":"USD","exchange":"coinbase"}]"#;
 
 /// One request.
@@ -98,7 +101,8 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn request(&self) -> Result<Request<Body>, axum::http::Error> {
         let path = self.path.replace("{exchange}", "kraken").replace("{base}", "BTC");
-        let path = path.replace("{instrument}", OPTION);
+        let path = path.replace("{instrument}", OPTION).replace("{token}", USDC);
+        let path = path.replace("{pool}", POOL).replace("{tx}", TX);
         let mut request = Request::builder()
             .method(&*self.method.to_ascii_uppercase())
             .uri(format!("{path}?{}", self.query));
@@ -163,10 +167,13 @@ async fn statuses(path: &str, method: &str) -> Outcome<BTreeSet<String>> {
     let absent = match path {
         _ if named => "base=X&quote=Y&exchange=z",
         "/v1/surface" => "currency=ZZZ",
+        "/v1/tokens" | "/v1/pools" => "chain=10",
         _ => "quote=ZZZ",
     };
     let elsewhere = path.replace("{exchange}", "nowhere").replace("{base}", "NOTHING");
-    let elsewhere = elsewhere.replace("{instrument}", "NOTHING");
+    let elsewhere =
+        elsewhere.replace("{instrument}", "NOTHING").replace("{tx}", &TX.replace('a', "c"));
+    let elsewhere = elsewhere.replace("{token}", ABSENT).replace("{pool}", ABSENT);
     let huge = " ".repeat(1 << 20);
     let mut found = BTreeSet::new();
     for (asked, guards, places) in [

@@ -78,6 +78,17 @@ impl Part {
     }
 }
 
+/// The stores of tokens, pools, swaps and indexes.
+const SWAPS: [Topic; 7] = [
+    Topic::Index,
+    Topic::Pools,
+    Topic::PoolMinutes,
+    Topic::Token5m,
+    Topic::Token1h,
+    Topic::SwapStatus,
+    Topic::TokenPools,
+];
+
 fn store() -> Arc<Committed> {
     Arc::new(Committed::new(Box::new(MemoryStore::default())))
 }
@@ -90,6 +101,8 @@ pub(super) struct World {
     books: Arc<Committed>,
     /// The stores of options, their minutes, and futures.
     options: [(Topic, Arc<Committed>); 3],
+    /// Two partitions of each store of tokens, pools and swaps.
+    swaps: [Vec<(Topic, Arc<Committed>)>; 2],
     /// The memory of its readers.
     pub(super) budget: Budget,
 }
@@ -106,7 +119,8 @@ impl World {
         let budget = Budget::new(64 << 20);
         let options =
             [Topic::Options, Topic::Options1m, Topic::Derivatives].map(|topic| (topic, store()));
-        Ok(Self { codec, prices, quotes, books: store(), options, budget })
+        let swaps = [(); 2].map(|()| SWAPS.map(|topic| (topic, store())).to_vec());
+        Ok(Self { codec, prices, quotes, books: store(), options, swaps, budget })
     }
 
     /// A quote with sizes of one; a side without a price is empty.
@@ -185,7 +199,28 @@ impl World {
     fn stores(&self) -> impl Iterator<Item = (&str, &Arc<Committed>)> {
         let books = (store_name(Topic::Books), &self.books);
         let options = self.options.iter().map(|(topic, store)| (store_name(*topic), store));
-        self.prices.stores().chain(self.quotes.stores()).chain([books]).chain(options)
+        let swaps = self.swaps[0].iter().map(|(topic, store)| (store_name(*topic), store));
+        self.prices.stores().chain(self.quotes.stores()).chain([books]).chain(options).chain(swaps)
+    }
+
+    /// Puts bytes into a partition of a store of tokens, pools or swaps.
+    pub(super) fn put_bytes(&self, partition: usize, topic: Topic, key: &[u8], value: &[u8]) {
+        let found = self.swaps[partition].iter().find(|(known, _)| *known == topic);
+        if let Some((_, store)) = found {
+            store.commit(std::iter::once((key, Some(value))));
+        }
+    }
+
+    /// Takes a store of tokens, pools or swaps away.
+    pub(super) fn forget(&mut self, topic: Topic) {
+        for stores in &mut self.swaps {
+            stores.retain(|(known, _)| *known != topic);
+        }
+    }
+
+    /// Puts a value into a partition of a store of tokens, pools or swaps.
+    pub(super) fn put_in(&self, partition: usize, topic: Topic, key: &[u8], value: &impl Record) {
+        self.put_bytes(partition, topic, key, &self.codec.to_bytes(value));
     }
 
     /// Puts a value into the store of a topic.
@@ -199,7 +234,8 @@ impl World {
 
     /// The stores say that they are so old.
     pub(super) fn is_of(&self, next: i64, time: i64) {
-        for (_, store) in self.stores() {
+        let further = self.swaps[1].iter().map(|(_, store)| store);
+        for store in self.stores().map(|(_, store)| store).chain(further) {
             store.freshness().claims(Offset(next));
             store.freshness().complete(moment(time));
         }
@@ -208,6 +244,9 @@ impl World {
     pub(super) fn service(&self) -> ReadService {
         let stores = self.stores().map(|(name, store)| (name.to_owned(), Arc::clone(store)));
         let queries = Queries::of_partition(stores);
+        for (topic, store) in &self.swaps[1] {
+            queries.add(store_name(*topic), 1, Arc::clone(store));
+        }
         let service = ReadService::new(
             queries,
             Arc::clone(&self.codec),
@@ -316,6 +355,8 @@ pub(super) fn small() -> Outcome<World> {
     world.mark("kraken", minute(3) + 500, NOW.0 - 60_000)?;
     super::books::fill(&world)?;
     super::options::fill(&world)?;
+    super::swaps::fill(&world)?;
+    super::index::fill(&world)?;
     world.is_of(42, NOW.0 - 250);
     Ok(world)
 }

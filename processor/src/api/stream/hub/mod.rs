@@ -330,9 +330,8 @@ impl Hub {
             let Some(dirty) = self.dirty[channel.index()].remove(&key) else { continue };
             let Dirty { partition, value } = dirty;
             self.changes.mark(channel, partition, &key, self.tick);
-            if let Some(changed) =
-                heard[channel.index()].then(|| ChangedKey::read(channel, &key)).flatten()
-            {
+            let read = || ChangedKey::read(channel, &key, value.as_deref(), &self.codec);
+            if let Some(changed) = heard[channel.index()].then(read).flatten() {
                 self.groups.push(channel, &key, changed.pair(), || {
                     let mut rows = Rows::default();
                     let row = stores.row(partition, &changed, value.as_deref(), &mut rows);

@@ -23,6 +23,9 @@ mod options;
 #[cfg(test)]
 #[path = "snapshot_tests.rs"]
 mod snapshots;
+#[cfg(test)]
+#[path = "swap_tests.rs"]
+mod swaps;
 
 /// A hub, its world and its turns.
 struct World {
