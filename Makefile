@@ -98,7 +98,7 @@ clients: up build ## What others read with: Python, kcat, psql, pandas, polars, 
 	@infra/with-addresses.sh cargo test --release --workspace --locked --test clients --test exchanges
 
 sim: ## The simulation over many seeds (SEEDS=10000)
-	@SIM_SEEDS=$(or $(SEEDS),10000) cargo test --release --locked --workspace --test simulation
+	@SIM_SEEDS=$(or $(SEEDS),10000) cargo test --release --locked --workspace --test simulation --test swap_simulation
 
 mutants: ## Bugs planted one at a time: the tests must catch each (BUGS="name …": some of them; RESUME=1: those not yet caught)
 	@tests/mutations.sh $(BUGS)

@@ -4,12 +4,12 @@
 #   tables.sh maintain [--table-retention TABLE=DURATION,…]
 #                                         creates partitions ahead, and drops those that are older; keep-tables.sh repeats it
 #   tables.sh migrate [TABLE…]            gives tables of an earlier version partitions, without copying a row
-# --table-retention (TABLE_RETENTION): 90d, 12w, 2y or forever, for ohlc_1m, ohlc_1h, spreads_1m, spreads_1h (default forever)
-# and options_1m (default 90d). TABLES_METRICS is a file that maintain writes for node_exporter's textfile collector.
+# --table-retention (TABLE_RETENTION): 90d, 12w, 2y or forever, for ohlc_1m, ohlc_1h, spreads_1m, spreads_1h, pool_1m,
+# token_5m, token_1h (default forever) and options_1m (default 90d). TABLES_METRICS is a file that maintain writes for node_exporter's textfile collector.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 : "${PG_SCHEMA:=public}" "${TABLE_RETENTION:=}" "${TABLES_METRICS:=}"
-PARTITIONED=(ohlc_1m ohlc_1h spreads_1m spreads_1h options_1m)
+PARTITIONED=(ohlc_1m ohlc_1h spreads_1m spreads_1h options_1m pool_1m token_5m token_1h)
 DEFAULT_RETENTION=options_1m=90d
 
 export PGOPTIONS="-c search_path=$PG_SCHEMA -c client_min_messages=warning"

@@ -16,7 +16,10 @@ INSERT INTO grown VALUES
     ('ohlc_1h', 'year', '2 years', '1 year'),
     ('spreads_1m', 'month', '30 days', '2 months'),
     ('spreads_1h', 'year', '2 years', '1 year'),
-    ('options_1m', 'day', '7 days', '7 days');
+    ('options_1m', 'day', '7 days', '7 days'),
+    ('pool_1m', 'month', '30 days', '2 months'),
+    ('token_5m', 'month', '30 days', '2 months'),
+    ('token_1h', 'year', '2 years', '1 year');
 -- The last entry of a table counts.
 UPDATE grown SET keep = (
     SELECT nullif(split_part(entry, '=', 2), 'forever')::interval

@@ -1,6 +1,7 @@
 -- The tables of the sink, one for each compacted topic; columns are named as the Avro fields.
 -- Idempotent. Made in the first schema of the search path: PGOPTIONS=-csearch_path=SCHEMA for another one.
--- Rows are never deleted by a tombstone: retention in Kafka is not retention here.
+-- Rows of pool_1m, token_5m and token_1h are deleted by a tombstone: a reorganisation took the last swap of the bucket.
+-- No other row is: retention in Kafka is not retention here.
 -- Tables that grow with time are partitioned by open_time; partitions.sql creates, fills and drops the partitions.
 -- A table of an earlier version without partitions stays as it is: `infra/tables.sh migrate`.
 
@@ -235,6 +236,113 @@ CREATE TABLE IF NOT EXISTS derivatives (
     PRIMARY KEY (base, quote, exchange)
 );
 
+-- The facts of each pool. Null: the contract states no value.
+CREATE TABLE IF NOT EXISTS pools (
+    chain       bigint      NOT NULL,
+    pool        text        NOT NULL,
+    protocol    text        NOT NULL CHECK (protocol IN ('uniswap_v2', 'uniswap_v3')),
+    token0      text        NOT NULL,
+    token1      text        NOT NULL,
+    -- In millionths.
+    fee         bigint,
+    symbol0     text,
+    symbol1     text,
+    decimals0   bigint,
+    decimals1   bigint,
+    -- 0 or 1: the token that is a listed stablecoin.
+    usd_token   bigint,
+    event_time  timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    PRIMARY KEY (chain, pool)
+);
+
+-- The swaps of each pool in each minute of the canonical chain. Amounts are exact integers in raw units, the pool's view:
+-- positive flows in; null when the sum has more than 78 digits. Prices are token1 for one token0, in whole tokens.
+CREATE TABLE IF NOT EXISTS pool_1m (
+    chain           bigint          NOT NULL,
+    pool            text            NOT NULL,
+    open_time       timestamptz     NOT NULL,
+    swaps           bigint          NOT NULL,
+    net_amount0     numeric(78, 0),
+    net_amount1     numeric(78, 0),
+    in_amount0      numeric(78, 0),
+    in_amount1      numeric(78, 0),
+    -- Null: a pool of v2 has no ticks.
+    open_tick       bigint,
+    high_tick       bigint,
+    low_tick        bigint,
+    close_tick      bigint,
+    open_price      numeric(38, 18),
+    high_price      numeric(38, 18),
+    low_price       numeric(38, 18),
+    close_price     numeric(38, 18),
+    liquidity       numeric(78, 0),
+    open_block      bigint          NOT NULL,
+    open_log_index  bigint          NOT NULL,
+    close_block     bigint          NOT NULL,
+    close_log_index bigint          NOT NULL,
+    -- FINAL: no reorganisation changes it any more.
+    status          text            NOT NULL CHECK (status IN ('OPEN', 'FINAL')),
+    -- Removals that changed it.
+    revision        bigint          NOT NULL,
+    event_time      timestamptz     NOT NULL,
+    PRIMARY KEY (chain, pool, open_time)
+) PARTITION BY RANGE (open_time);
+
+-- What buckets of tokens of both lengths have. Gone with the session that applies this file.
+CREATE TEMP TABLE token_bucket (
+    chain          bigint          NOT NULL,
+    token          text            NOT NULL,
+    open_time      timestamptz     NOT NULL,
+    swaps          bigint          NOT NULL,
+    -- The sum of the magnitudes in raw units; null when it has more than 78 digits.
+    volume         numeric(78, 0),
+    pools          bigint          NOT NULL,
+    -- Of the swaps against a listed stablecoin; null without one.
+    volume_usd     numeric(38, 18),
+    unpriced_swaps bigint          NOT NULL,
+    symbol         text,
+    decimals       bigint,
+    event_time     timestamptz     NOT NULL,
+    PRIMARY KEY (chain, token, open_time)
+);
+CREATE TABLE IF NOT EXISTS token_5m (LIKE token_bucket INCLUDING ALL) PARTITION BY RANGE (open_time);
+CREATE TABLE IF NOT EXISTS token_1h (LIKE token_bucket INCLUDING ALL) PARTITION BY RANGE (open_time);
+DROP TABLE pg_temp.token_bucket;
+
+-- The status of each swap of a transaction. log_index is -1 while it is pending. A row is older than the retention of its
+-- topic until somebody deletes it: DELETE FROM swap_status WHERE event_time < now() - interval '7 days'.
+CREATE TABLE IF NOT EXISTS swap_status (
+    chain        bigint         NOT NULL,
+    tx_hash      text           NOT NULL,
+    log_index    bigint         NOT NULL,
+    status       text           NOT NULL CHECK (status IN ('PENDING', 'INCLUDED', 'CONFIRMED', 'FINAL', 'REMOVED')),
+    pool         text           NOT NULL,
+    block_number bigint,
+    block_hash   text,
+    amount0      numeric(78, 0) NOT NULL,
+    amount1      numeric(78, 0) NOT NULL,
+    block_time   timestamptz,
+    event_time   timestamptz    NOT NULL,
+    PRIMARY KEY (chain, tx_hash, log_index)
+);
+
+-- The consolidated price of each pair over all exchanges.
+CREATE TABLE IF NOT EXISTS index (
+    base                 text            NOT NULL,
+    quote                text            NOT NULL,
+    -- Null: no member is fresh.
+    price                numeric(38, 18),
+    used                 bigint          NOT NULL,
+    spread_across_venues numeric(38, 18),
+    rule                 text            NOT NULL,
+    -- An array of objects with the fields of the topic; prices are strings, times are milliseconds.
+    members              jsonb           NOT NULL,
+    as_of                timestamptz     NOT NULL,
+    event_time           timestamptz     NOT NULL,
+    PRIMARY KEY (base, quote)
+);
+
 -- "Newest across pairs".
 CREATE INDEX IF NOT EXISTS latest_event_time ON latest (event_time DESC);
 CREATE INDEX IF NOT EXISTS ohlc_1m_open_time ON ohlc_1m (open_time DESC);
@@ -251,3 +359,11 @@ CREATE INDEX IF NOT EXISTS options_chain ON options (currency, expiry_time, stri
 CREATE INDEX IF NOT EXISTS options_event_time ON options (event_time DESC);
 CREATE INDEX IF NOT EXISTS options_1m_open_time ON options_1m (open_time DESC);
 CREATE INDEX IF NOT EXISTS derivatives_currency ON derivatives (currency, expiry_time);
+-- "The pools of a token", and the token itself by its symbol.
+CREATE INDEX IF NOT EXISTS pools_token0 ON pools (chain, token0);
+CREATE INDEX IF NOT EXISTS pools_token1 ON pools (chain, token1);
+CREATE INDEX IF NOT EXISTS pool_1m_open_time ON pool_1m (open_time DESC);
+-- "Tokens by volume in a window".
+CREATE INDEX IF NOT EXISTS token_5m_open_time ON token_5m (open_time DESC);
+CREATE INDEX IF NOT EXISTS token_1h_open_time ON token_1h (open_time DESC);
+CREATE INDEX IF NOT EXISTS swap_status_event_time ON swap_status (event_time DESC);

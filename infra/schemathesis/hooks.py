@@ -23,6 +23,11 @@ BEYOND_A_SCHEMA = (
     "channel quotes has no ",
     "channel book has no ",
     "channel options has no ",
+    "channel tokens has no ",
+    "channel swaps has no ",
+    "from: the window 24h is one row",
+    "to: the window 24h is one row",
+    "cursor: the window 24h is one row",
 )
 # A schema counts characters, and a name is measured in bytes.
 TOO_MANY_BYTES = ("must be 1 to 128 bytes", "is not * or 1 to 128 bytes")
