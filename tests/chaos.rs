@@ -17,6 +17,8 @@ mod members;
 mod progress;
 #[path = "chaos/surroundings.rs"]
 mod surroundings;
+#[path = "chaos/swaps.rs"]
+mod swaps;
 #[path = "chaos/words.rs"]
 mod words;
 #[path = "chaos/world.rs"]
@@ -27,6 +29,7 @@ use std::io::Write as _;
 use anyhow::{Result, bail, ensure};
 use tests::support::Stack;
 
+use swaps::SwapsWorld;
 use words::WordsWorld;
 use world::{Cost, World};
 
@@ -37,18 +40,20 @@ struct Fault {
     brief: Option<&'static str>,
 }
 
-/// The group that breaks: the product's, or one whose load flows through a repartition topic.
+/// The group that breaks: the product's, one whose load flows through a repartition topic, or the
+/// product's with a chain that reorganises.
 #[derive(Clone, Copy)]
 enum Inject {
     Product(fn(&mut World) -> Result<()>),
     Words(fn(&mut WordsWorld) -> Result<()>),
+    Swaps(fn(&mut SwapsWorld) -> Result<()>),
 }
 
 /// The fault that needs the programs of the previous version: only when it is asked for.
 const VERSION: &str = "version replaced";
 
 /// In the order of the table.
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 16] = [
     fault("member killed in a commit", members::killed_during_commits, None),
     fault("member paused past session", members::paused_past_the_session, Some("classic")),
     fault("members come and go", members::come_and_go, None),
@@ -63,6 +68,8 @@ const FAULTS: [Fault; 14] = [
     words("words: member killed", words::killed_during_commits, Some("consumer")),
     words("words: leader killed", words::leader_killed, None),
     words("words: tx coordinator killed", words::transaction_coordinator_killed, None),
+    swaps("swaps: member killed", swaps::killed_during_reorganisations, Some("consumer")),
+    swaps("swaps: leader killed", swaps::leader_killed, None),
 ];
 
 const PROTOCOLS: [&str; 2] = ["classic", "consumer"];
@@ -85,12 +92,25 @@ const fn words(
     Fault { name, inject: Inject::Words(inject), brief }
 }
 
+const fn swaps(
+    name: &'static str,
+    inject: fn(&mut SwapsWorld) -> Result<()>,
+    brief: Option<&'static str>,
+) -> Fault {
+    Fault { name, inject: Inject::Swaps(inject), brief }
+}
+
 impl Fault {
     fn cause(&self, protocol: &'static str) -> Result<Cost> {
         let name = self.name.replace(": ", "-").replace(' ', "-");
         match self.inject {
             Inject::Product(inject) => {
                 let mut world = World::start(&name, protocol)?;
+                inject(&mut world)?;
+                world.finish()
+            }
+            Inject::Swaps(inject) => {
+                let mut world = SwapsWorld::start(&name, protocol)?;
                 inject(&mut world)?;
                 world.finish()
             }

@@ -21,6 +21,7 @@
 //! | `standby` | a warm takeover, and views outside the group |
 //! | `spool` | Kafka goes away for a while and the producer is killed meanwhile: nothing is lost |
 //! | `stream` | changes over WebSocket and server-sent events |
+//! | `swaps` | swaps of a chain that reorganises, through kills: every bucket is that of the canonical chain |
 //! | `tidy` | the norms of the repository |
 //! | `venues` | every venue under every fault: what is in `events` is what was traded, less what is marked |
 //!

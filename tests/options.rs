@@ -24,9 +24,8 @@ use tests::support::venue::{Follower, Simulated};
 use tests::support::{Installation, soon, wait_until};
 use venues::Venue;
 
-/// The options of the venue unless `OPTIONS` says otherwise. A producer has room for 200 streams that
-/// are listed while it runs: three expiries of so many.
-const OPTIONS: u64 = 720;
+/// The options of the venue unless `OPTIONS` says otherwise.
+const OPTIONS: u64 = 1_500;
 /// The outage unless `OUTAGE_SECONDS` says otherwise: more than a poll interval of the sinks.
 const SECONDS: u64 = 20;
 /// The longest that a sink may go without asking for records, in this test.
@@ -62,7 +61,7 @@ impl Options {
         let count = variable("OPTIONS", OPTIONS)?.to_string();
         let truth = installation.folder().join("truth.jsonl");
         let flags = ["--options", &count, "--currencies", "BTC", "--rate", "20"];
-        let changes = ["--expire-every", "60s", "--list-every", "100s"];
+        let changes = ["--expire-every", "60s", "--list-every", "45s"];
         let file = ["--truth", &truth.to_string_lossy()];
         let flags = [&flags[..], &changes, &file].concat();
         let sinks = Sinks::register(&installation, &SUNK, &[POLL_INTERVAL_MS])?;
@@ -182,9 +181,14 @@ fn ends(
     options: &Options,
     feed: &mut Follower,
     member: &mut Member,
-    first: BTreeSet<String>,
+    mut names: BTreeSet<String>,
 ) -> Result<()> {
+    names.extend(options.listed(true)?);
+    let newest = options.newest()?;
+    options.every_option_has_a_row_after(newest)?;
     feed.stop()?;
+    // What ends at the venue from here on ends for nobody.
+    let truth = options.truth()?;
     let installation = &options.installation;
     installation.caught_up_with(Topic::OptionTickers, &mut [member])?;
     let mut outputs = options.outputs()?;
@@ -192,8 +196,7 @@ fn ends(
     soon("every sink to run", || options.sinks.are_running())?;
     let letters = installation.read(Topic::DeadLetters)?;
     ensure!(letters.is_empty(), "{letters:?}");
-    let truth = options.truth()?;
-    states_are_the_truth(options, &outputs, &truth, first)?;
+    states_are_the_truth(options, &outputs, &truth, &names)?;
     minutes_are_the_last_tickers(options, &outputs, &truth)
 }
 
@@ -219,10 +222,9 @@ fn states_are_the_truth(
     options: &Options,
     outputs: &Outputs,
     truth: &Truth,
-    mut names: BTreeSet<String>,
+    names: &BTreeSet<String>,
 ) -> Result<()> {
     let newest = newest_tickers(options)?;
-    names.extend(options.listed(true)?);
     let ended: BTreeSet<&str> =
         truth.listings.iter().filter(|one| !one.2).map(|one| one.1.as_str()).collect();
     let mut closed = 0;
@@ -242,7 +244,13 @@ fn states_are_the_truth(
     }
     let rows: BTreeSet<String> =
         outputs.options.of(Topic::Options).map(|(key, _)| text(key, "base").to_owned()).collect();
-    ensure!(rows == names, "{:?}", rows.symmetric_difference(&names));
+    let lost: Vec<_> = names.difference(&rows).collect();
+    ensure!(lost.is_empty(), "these options have no row: {lost:?}");
+    // Since the names were asked for, the venue has listed others.
+    let here = options.listed(true)?;
+    let foreign = rows.difference(names).filter(|name| !here.contains(*name));
+    let foreign: Vec<_> = foreign.filter(|name| !ended.contains(name.as_str())).collect();
+    ensure!(foreign.is_empty(), "the venue never listed {foreign:?}");
     let futures: BTreeSet<String> = outputs
         .options
         .of(Topic::Derivatives)

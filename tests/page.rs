@@ -8,6 +8,8 @@
 mod books;
 #[path = "page/options.rs"]
 mod options;
+#[path = "page/tokens.rs"]
+mod tokens;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::support::Installation;
@@ -18,8 +20,8 @@ use tests::support::venue::Simulated;
 use venues::Venue;
 
 /// No row without text, and as many candles as the chart says.
-/// Prices, order books and options.
-const ALL: [&str; 2] = ["--topologies", "prices,quotes,options"];
+/// Prices, order books, options and swaps.
+const ALL: [&str; 2] = ["--topologies", "prices,quotes,options,swaps"];
 const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \
     [...document.querySelectorAll('#rows td:nth-child(3)')].every((cell) => /^[0-9.]+$/.test(cell.textContent))";
 const HAS_CHART: &str = "Number(document.getElementById('chart').dataset.candles) > 0 && \
@@ -87,6 +89,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     books::are_shown(&installation, &mut browser, &page(&mut view)?)?;
     options::are_shown(&installation, &mut browser, &page(&mut view)?)?;
     options::move_with_their_venue(&installation, &mut browser, &page(&mut view)?)?;
+    tokens::are_shown(&installation, &mut browser, &page(&mut view)?)?;
 
     // A member shows its own work.
     browser.open(&page(&mut member)?, 1280, 900)?;
@@ -212,7 +215,8 @@ fn tabs_through(browser: &mut Browser) -> Result<()> {
             break;
         }
     }
-    let order = ["skip", "to-markets", "to-options", "theme", "search", "exchange", "scroll"];
+    let order =
+        ["skip", "to-markets", "to-options", "to-tokens", "theme", "search", "exchange", "scroll"];
     let columns = ["pair", "exchange", "price", "age"];
     let wide = reached.iter().any(|stop| stop == "volume").then_some("volume");
     let wanted = order.into_iter().chain(columns).chain(wide).chain(["choose"]);

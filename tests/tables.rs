@@ -1,5 +1,6 @@
 //! Tables that are partitioned by time take every row, drop what is older than their retention, and come
-//! from an earlier version with all rows; a row of an ended option stays.
+//! from an earlier version with all rows; a row of an ended option stays, and one of a bucket that a
+//! reorganisation has emptied goes.
 //!
 //! All rows come through the real sink, so its upserts and its checks of a table meet partitions.
 
@@ -9,8 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use schemas::instrument::{CLOSED, InstrumentName};
 use schemas::topic::Topic;
 use schemas::{
-    Basis, Candle, CandleKey, Decimal, Derivative, OptionMinute, OptionMinuteKey, OptionState,
-    PairKey, Status, Timestamp,
+    Basis, Candle, CandleKey, Decimal, Derivative, Index, IndexKey, IndexMember, OptionMinute,
+    OptionMinuteKey, OptionState, PairKey, Status, Timestamp, TokenBucket, TokenBucketKey,
+    TokenKey,
 };
 use tests::support::broker::Row;
 use tests::support::connect::Sinks;
@@ -262,6 +264,75 @@ fn a_row_of_an_ended_option_stays_and_null_is_null() -> Result<()> {
                  FROM derivatives";
     let expected = ["PERPETUAL|BTC|-0.00001||"];
     soon("the perpetual", || Ok(sinks.schema.query(shown)? == expected))?;
+    ensure!(sinks.are_running()?, "a sink stopped");
+    drop(sinks);
+    installation.finish()
+}
+
+#[test]
+fn a_bucket_without_swaps_loses_its_row_and_integers_have_all_their_digits() -> Result<()> {
+    let installation = Installation::new("vanishing")?;
+    let sinks = Sinks::register(&installation, &[Topic::Token5m, Topic::Index], &[])?;
+    let codec = installation.codec()?;
+    let open_time = minute_before(0)?;
+    let bucket = |volume: Option<&str>| -> Result<TokenBucket> {
+        let volume = volume.map(str::parse).transpose()?;
+        Ok(TokenBucket {
+            swaps: 3,
+            volume,
+            pools: 2,
+            event_time: open_time,
+            ..TokenBucket::default()
+        })
+    };
+    let key =
+        |token: &str| codec.to_bytes(&TokenBucketKey::new(&TokenKey::new(1, token), open_time));
+    let largest = "9".repeat(78);
+    let least = format!("-{}", "1".repeat(78));
+    let rows =
+        [("a", Some(largest.as_str())), ("b", Some(&least)), ("c", None), ("d", Some("128"))];
+    let records =
+        rows.map(|(token, volume)| Ok((key(token), Some(codec.to_bytes(&bucket(volume)?)))));
+    let records = records.into_iter().collect::<Result<Vec<Row>>>()?;
+    installation.write(Topic::Token5m, 0, &records)?;
+    let shown = "SELECT token, volume, volume_usd FROM token_5m ORDER BY token";
+    let expected = [format!("a|{largest}|"), format!("b|{least}|"), "c||".into(), "d|128|".into()];
+    soon("four tokens", || Ok(sinks.schema.query(shown)? == expected))
+        .with_context(|| format!("{:?}", sinks.schema.query(shown)))?;
+
+    // One that vanishes, one that comes back in the same batch, and one that was never there.
+    let back = (key("b"), Some(codec.to_bytes(&bucket(Some("-1"))?)));
+    let gone = |token: &str| (key(token), None);
+    installation.write(Topic::Token5m, 0, &[gone("a"), gone("b"), back, gone("x"), gone("d")])?;
+    let expected = ["b|-1|", "c||"];
+    soon("rows to vanish", || Ok(sinks.schema.query(shown)? == expected))
+        .with_context(|| format!("{:?}", sinks.schema.query(shown)))?;
+
+    let member = |exchange: &str, price: &str, used: bool| -> Result<IndexMember> {
+        let (price, exchange) = (decimal(price)?, exchange.to_owned());
+        let unused_because = (!used).then(|| Index::STALE.to_owned());
+        Ok(IndexMember { exchange, price, event_time: open_time, age_ms: 7, used, unused_because })
+    };
+    let members = vec![member("a\"b", "61845.36", true)?, member("kraken", "0", false)?];
+    let index = Index { price: Some(decimal("61845.36")?), used: 1, members, ..Index::default() };
+    let empty = Index::default();
+    let records = [("BTC", index), ("NONE", empty)].map(|(base, index)| {
+        (codec.to_bytes(&IndexKey::new(base, "USD")), Some(codec.to_bytes(&index)))
+    });
+    installation.write(Topic::Index, 0, &records)?;
+    let shown = "SELECT base, trim_scale(price), used, members FROM index ORDER BY base";
+    let time = open_time.0;
+    let expected = [
+        format!(
+            "BTC|61845.36|1|[{{\"used\": true, \"price\": \"61845.36\", \"age_ms\": 7, \
+             \"exchange\": \"a\\\"b\", \"event_time\": {time}, \"unused_because\": null}}, \
+             {{\"used\": false, \"price\": \"0\", \"age_ms\": 7, \"exchange\": \"kraken\", \
+             \"event_time\": {time}, \"unused_because\": \"stale\"}}]"
+        ),
+        "NONE||0|[]".into(),
+    ];
+    soon("the index with its members", || Ok(sinks.schema.query(shown)? == expected))
+        .with_context(|| format!("{:?}", sinks.schema.query(shown)))?;
     ensure!(sinks.are_running()?, "a sink stopped");
     drop(sinks);
     installation.finish()

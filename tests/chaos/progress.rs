@@ -48,6 +48,11 @@ impl Progress {
         Self { stop, thread: Some(thread) }
     }
 
+    /// Looks at nothing: in the place of one that is asked.
+    pub(crate) fn none() -> Self {
+        Self { stop: Arc::default(), thread: None }
+    }
+
     /// The longest time that a partition stood still, of those that ended after `since`.
     pub(crate) fn longest_stand(mut self, since: Instant) -> Result<Duration> {
         self.stop.store(true, Ordering::Relaxed);

@@ -139,6 +139,14 @@ fn expected(table: &str, outputs: &mut Outputs) -> Result<(String, Vec<String>)>
     if let Some((columns, rows)) = outputs.books.rows(topic) {
         return Ok((query(table, columns), rows));
     }
+    match topic {
+        // The members of these tests compute none of it.
+        Topic::Pools | Topic::PoolMinutes | Topic::Token5m | Topic::Token1h | Topic::SwapStatus => {
+            return Ok((query(table, "chain"), Vec::new()));
+        }
+        Topic::Index => return Ok((query(table, "base"), Vec::new())),
+        _ => {}
+    }
     let length_ms = match topic {
         Topic::Ohlc1m => 60_000,
         Topic::Ohlc1h => 3_600_000,

@@ -86,7 +86,8 @@ impl Installation {
         let create = ["topics", "create", "--partitions", &count, "--replication-factor", &copies];
         let kafka =
             ["--bootstrap-servers", &self.stack.bootstrap_servers, "--topic-prefix", &self.prefix];
-        self.start("processor", &[&create[..], &kafka].concat())?.finish()?;
+        let group = ["--application-id", &self.application_id()];
+        self.start("processor", &[&create[..], &kafka, &group].concat())?.finish()?;
         let wanted: Vec<String> = Topic::ALL.iter().map(|topic| self.topic(*topic)).collect();
         // Brokers hear of new topics one after the other.
         wait_until("the topics to be there", CATCH_UP, || {
