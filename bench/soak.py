@@ -43,7 +43,7 @@ def command_line():
     parser.add_argument("--history-minutes", type=int, default=0,
                         help="minutes of every pair that are in the stores before it begins (default none)")
     parser.add_argument("--event-speed", type=int, default=1,
-                        help="seconds of event time in a second (default 1; 7200 passes 30 days in six minutes)")
+                        help="seconds of event time in a second (default 1; --rate 10000 --event-speed 10000 passes 30 days in five minutes)")
     parser.add_argument("--store-engine", help="the member's --store-engine (default its own)")
     parser.add_argument("--store-cache", help="the member's --store-cache (default its own): less is full sooner")
     return parser.parse_args()
@@ -112,11 +112,18 @@ def thirds(minutes, name):
     return mean(values[:size]), mean(values[-size:])
 
 
+def steady(minutes, options):
+    """The minutes in which a member forgets as much as it learns: those past the retention, where event time comes to it."""
+    if options.event_speed == 1:
+        return minutes
+    return [row for row in minutes if row["minute"] * 60 * options.event_speed > RETENTION_S]
+
+
 def past_retention(minutes, options):
     """What has grown on disk since the oldest minutes expired."""
     if options.event_speed == 1:
         return []
-    since = [row["state_mb"] for row in minutes if row["minute"] * 60 * options.event_speed > RETENTION_S]
+    since = [row["state_mb"] for row in steady(minutes, options)]
     if len(since) < 4:
         return [f"only {len(since)} minutes are past the retention: raise --minutes or --event-speed"]
     half = len(since) // 2
@@ -183,9 +190,13 @@ def run(options):
 
 def main():
     options = command_line()
+    if options.rate % options.event_speed and options.event_speed > 1:
+        sys.exit(f"soak: --rate {options.rate} is no multiple of --event-speed {options.event_speed}: event time would run faster, "
+                 "and past the clock; choose a multiple")
     minutes, left = run(options)
     names = [name for name in minutes[0] if name not in ("minute", "producing", "restarts")]
-    summary = {name: dict(zip(("first_third", "last_third"), thirds(minutes, name))) for name in names}
+    judged = steady(minutes, options) or minutes
+    summary = {name: dict(zip(("first_third", "last_third"), thirds(judged, name))) for name in names}
     faults = judge(minutes, summary) + past_retention(minutes, options)
     if left > 0:
         faults.append(f"{left:.0f} events were left behind")

@@ -151,6 +151,59 @@ def measured_options(prefix, options, log):
         shutil.rmtree(state, ignore_errors=True)
 
 
+def listed_pools(port, file):
+    """Writes the listing of the simulated pools, one on a line; false while the simulator does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/pools", timeout=10) as body:
+            pools = json.load(body)
+    except OSError:
+        return False
+    with open(file, "w") as out:
+        out.writelines(json.dumps(pool) + "\n" for pool in pools)
+    return bool(pools)
+
+
+def measured_swaps(prefix, options, log):
+    """Swaps of a simulated chain, with a member behind; its latency is of both hops together."""
+    state, listing = (os.path.join(stack.RESULTS, f"{prefix}swaps-{part}") for part in ("state", "pools.jsonl"))
+    port, metrics_port, member_port = free_port(), free_port(), free_port()
+    processes = []
+    try:
+        processes.append(start(["simulate", "--venue", "ethereum", "--listen", f"127.0.0.1:{port}", "--rate", str(options.swaps)], log))
+        stack.wait_until("pools", lambda: listed_pools(port, listing), 0.2, processes[0])
+        member = start(["run", "--topologies", "swaps", "--topic-prefix", prefix, "--application-id", prefix + "swaps", "--state-dir", state,
+                        "--listen", f"127.0.0.1:{member_port}"], log, "processor")
+        producer = start(["run", "--venue", "ethereum", "--chain-id", "1", "--pools", listing, "--url", f"ws://127.0.0.1:{port}",
+                          "--metrics", f"127.0.0.1:{metrics_port}", "--topic-prefix", prefix], log)
+        processes += [member, producer]
+        swaps = lambda metrics: total(metrics, "producer_swaps_read_total")
+        stack.wait_until("swaps", lambda: swaps(scrape(metrics_port)) > 3_000, 0.2, producer)
+        time.sleep(WARM_UP_S)
+        before, processed, began = scrape(metrics_port), scrape(member_port), time.monotonic()
+        cpu = [figures.cpu_s(process.pid) for process in (producer, member)]
+        time.sleep(options.seconds)
+        after, came, seconds = scrape(metrics_port), scrape(member_port), time.monotonic() - began
+        cpu = [figures.cpu_s(process.pid) - used for process, used in zip((producer, member), cpu)]
+        read = swaps(after) - swaps(before)
+        return {
+            "swaps_per_s": read / seconds, "seconds": seconds, "producer_cpu_us_per_swap": cpu[0] * 1e6 / read, "processor_cpu_us_per_swap": cpu[1] * 1e6 / read,
+            "to_kafka_p99_ms": quantile(before, after, 0.99) * 1000, "commit_p99_ms": quantile(processed, came, 0.99, VISIBLE) * 1000,
+            "reconnects": int(total(after, "producer_reconnects_total")), "dead_letters": int(total(after, "producer_dead_letters_total")),
+        }
+    finally:
+        ended(reversed(processes))
+        shutil.rmtree(state, ignore_errors=True)
+        if os.path.exists(listing):
+            os.remove(listing)
+
+
+def print_swaps(row):
+    print("\n| swaps/s | producer, CPU-us/swap | processor, CPU-us/swap | socket to Kafka p99, ms | commits p99, ms | reconnects | dead letters |"
+          "\n|---|---|---|---|---|---|---|")
+    print(f"| {row['swaps_per_s']:,.0f} | {row['producer_cpu_us_per_swap']:.1f} | {row['processor_cpu_us_per_swap']:.1f} | {row['to_kafka_p99_ms']:.1f} "
+          f"| {row['commit_p99_ms']:.1f} | {row['reconnects']} | {row['dead_letters']} |")
+
+
 def print_options(row):
     print("\n| instruments | connections | tickers/s | of options/s | producer, CPU-us/ticker | processor, CPU-us/record | socket to Kafka p50, ms | p99, ms "
           "| socket to options p50, ms | p99, ms | reconnects | dead letters |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
@@ -282,7 +335,8 @@ def main():
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--rate", type=int, default=500, help="trades a second over all instruments")
     parser.add_argument("--every-ms", type=int, default=100, help="between two tickers of an instrument")
-    parser.add_argument("--only", choices=["load", "options", "books"])
+    parser.add_argument("--only", choices=["load", "options", "books", "swaps"])
+    parser.add_argument("--swaps", type=int, default=1_000, help="swaps a second of the simulated chain")
     parser.add_argument("--products", type=int, help="order books of a venue; default: 50 of Coinbase, 20 of Binance")
     parser.add_argument("--frames", type=int, help="times a second that a book is shown, at most 100; default: the venue's, 20 and 10")
     options = parser.parse_args()
@@ -295,9 +349,12 @@ def main():
             row = measured(prefix, options, log) if chosen("load") else None
             tickers = measured_options(prefix, options, log) if chosen("options") else None
             books = [measured_books(venue, prefix, options, log) for venue in BOOKS] if chosen("books") else []
+            swaps = measured_swaps(prefix, options, log) if options.only == "swaps" else None
     finally:
         stack.delete_topics(prefix)
-    report.write("venues.json", {"machine": report.machine(), "options": vars(options), "result": row, "tickers": tickers, "books": books})
+    report.write("venues.json", {"machine": report.machine(), "options": vars(options), "result": row, "tickers": tickers, "books": books, "swaps": swaps})
+    if swaps:
+        print_swaps(swaps)
     if tickers:
         print_options(tickers)
     if books:

@@ -53,7 +53,8 @@ public final class Verify {
 
     /** A MarketEvent; the union's missing values are null. */
     private record Event(BigInteger price, BigInteger size, Long tradeId, Long sequence, Integer side, BigInteger base24h,
-                         BigInteger quote24h, int source, long time, long received, int basis) {
+                         BigInteger quote24h, int source, long time, long received, int basis, BigInteger iv, BigInteger index,
+                         String liquidation, String block, String combo) {
     }
 
     private record Ohlc(BigInteger open, BigInteger high, BigInteger low, BigInteger close, BigInteger base, BigInteger quote,
@@ -326,7 +327,12 @@ public final class Verify {
 
     private static Event event(final BinaryDecoder in) throws IOException {
         return new Event(decimal(in), optionalDecimal(in), optionalLong(in), optionalLong(in), in.readIndex() == 0 ? null : in.readEnum(),
-            optionalDecimal(in), optionalDecimal(in), in.readEnum(), in.readLong(), in.readLong(), in.readEnum());
+            optionalDecimal(in), optionalDecimal(in), in.readEnum(), in.readLong(), in.readLong(), in.readEnum(),
+            optionalDecimal(in), optionalDecimal(in), optionalString(in), optionalString(in), optionalString(in));
+    }
+
+    private static String optionalString(final BinaryDecoder in) throws IOException {
+        return in.readIndex() == 0 ? null : in.readString();
     }
 
     private static Long optionalLong(final BinaryDecoder in) throws IOException {
