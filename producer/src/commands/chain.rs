@@ -3,8 +3,6 @@
 //! no pool, ends the process with an error.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
 
 use anyhow::{Context, bail};
 use cli::signal::StopSignals;
@@ -14,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use venues::ethereum::NAME;
 
 use super::connect::connect;
-use super::run::{CHANNEL, serve, spawn_sink};
+use super::run::{CHANNEL, delivered, serve, spawn_sink, whole};
 use crate::clock;
 use crate::config::ChainRunConfig;
 use crate::feed::FeedContext;
@@ -69,17 +67,8 @@ async fn live(
     };
     tracing::info!("stopping");
     shutdown.send_replace(true);
-    tokio::select! {
-        ended = &mut finished => ended,
-        () = tokio::time::sleep(config.live.kafka.flush_timeout) => {
-            stopping.store(true, Ordering::Relaxed);
-            finished.await
-        }
-    }
-    .context("the sink ended without a word")??;
-    if let Some(Ok(written)) = captured.map(thread::JoinHandle::join) {
-        written.context("the capture is not whole")?;
-    }
+    delivered(finished, &stopping, config.live.kafka.flush_timeout).await?;
+    whole(captured)?;
     tracing::info!("stopped, everything is delivered or kept");
     Ok(ended?)
 }

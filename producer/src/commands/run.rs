@@ -9,10 +9,12 @@
 //! that Kafka does not acknowledge within `--flush-timeout` are reported, and the exit code is not
 //! 0. A skewed clock stops the process the same way (`feed/clock_skew.rs`).
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -99,19 +101,34 @@ async fn live(
     };
     tracing::info!("stopping");
     shutdown.send_replace(true);
-    tokio::select! {
+    delivered(finished, &stopping, config.live.kafka.flush_timeout).await?;
+    whole(captured)?;
+    tracing::info!("stopped, everything is delivered or kept");
+    Ok(skewed?)
+}
+
+/// Waits until the sink has delivered or kept everything; after `patience` it no longer waits for Kafka.
+pub(super) async fn delivered(
+    mut finished: oneshot::Receiver<Result<(), SinkError>>,
+    stopping: &AtomicBool,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let ended = tokio::select! {
         ended = &mut finished => ended,
-        () = tokio::time::sleep(config.live.kafka.flush_timeout) => {
+        () = tokio::time::sleep(patience) => {
             stopping.store(true, Ordering::Relaxed);
             finished.await
         }
+    };
+    Ok(ended.context("the sink ended without a word")??)
+}
+
+/// Waits for the end of a capture, which is whole unless its thread says otherwise.
+pub(super) fn whole(captured: Option<thread::JoinHandle<io::Result<()>>>) -> anyhow::Result<()> {
+    match captured.map(thread::JoinHandle::join) {
+        Some(Ok(written)) => written.context("the capture is not whole"),
+        _ => Ok(()),
     }
-    .context("the sink ended without a word")??;
-    if let Some(Ok(written)) = captured.map(thread::JoinHandle::join) {
-        written.context("the capture is not whole")?;
-    }
-    tracing::info!("stopped, everything is delivered or kept");
-    Ok(skewed?)
 }
 
 /// The channel of the feeds, with backfill on the way unless it is turned off.
