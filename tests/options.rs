@@ -187,7 +187,7 @@ fn ends(
     let newest = options.newest()?;
     options.every_option_has_a_row_after(newest)?;
     feed.stop()?;
-    // What ends at the venue from here on ends for nobody.
+    // The producer does not see an end at the venue from here on.
     let truth = options.truth()?;
     let installation = &options.installation;
     installation.caught_up_with(Topic::OptionTickers, &mut [member])?;

@@ -28,7 +28,7 @@ const TOPOLOGIES: [&str; 2] = ["--topologies", "swaps"];
 /// clock does.
 const CHAIN: [&str; 8] =
     ["--rate", "40", "--block-every", "100ms", "--block-time", "12s", "--chain-age", "4h"];
-/// What goes wrong: reorganisations, also back, pending swaps that never come, missed heads, logs before
+/// The faults: reorganisations, also back, pending swaps that never come, missed heads, logs before
 /// their heads, repeated and reordered ones, and cut connections.
 const FAULTS: [&str; 18] = [
     "--reorg-every",

@@ -159,7 +159,7 @@ impl SwapsWorld {
             (Topic::Token1h, swaps::token_buckets(&chain, &pools, HOUR)?.into_iter().collect()),
         ]);
         let (mut lost, mut doubled) = (0, 0);
-        // What is not the same by then never is.
+        // A difference that stands by then stays.
         let settled = self.wait("the topics to be those of the canonical chain", |world| {
             (lost, doubled) = world.different(&expected)?;
             Ok(lost + doubled == 0)

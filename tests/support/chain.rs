@@ -13,7 +13,7 @@ use super::socket::Socket;
 use super::venue::Follower;
 use super::{Installation, Process, wait_until};
 
-/// What a busy machine takes to start a program.
+/// The time in which a busy machine starts a program.
 const START: Duration = Duration::from_mins(1);
 /// Empty blocks after the last swap: more than the depth at which blocks are final.
 const EMPTY: usize = 80;

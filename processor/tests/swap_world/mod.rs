@@ -93,7 +93,7 @@ pub(crate) struct World {
     tip: usize,
     next: u64,
     step: u64,
-    /// What comes at a later step.
+    /// The frames of later steps.
     delayed: Vec<(u64, Record)>,
     highest: i64,
     /// Every record so far.
@@ -401,7 +401,7 @@ fn id_of(log_index: i64) -> Integer {
     (log_index * 1_000_003).into()
 }
 
-/// What a reader expects of a minute: swaps, net and in amounts, ticks, prices, liquidity and places.
+/// The expected minute: swaps, net and in amounts, ticks, prices, liquidity and places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Minute {
     pub(crate) swaps: i64,

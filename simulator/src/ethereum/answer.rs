@@ -20,7 +20,7 @@ const REVERTED: i64 = 3;
 /// Requests in one batch, as with geth.
 const MAX_BATCH: usize = 1_000;
 
-/// What a request wants of the connection or of the chain, apart from a value.
+/// The effect of a request on the connection or on the chain, apart from a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Control {
     /// Announce heads under this id.
@@ -40,7 +40,7 @@ pub enum Control {
 pub struct Answer {
     /// The text to send.
     pub text: String,
-    /// What else it causes, in order.
+    /// Its further effects, in order.
     pub controls: Vec<Control>,
 }
 

@@ -41,7 +41,7 @@ impl From<Error> for End {
     }
 }
 
-/// What a subscription wants.
+/// The subject of a subscription.
 enum Wanted {
     Heads,
     Logs(Filter),

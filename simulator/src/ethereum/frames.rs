@@ -130,7 +130,7 @@ pub(super) fn pending(chain: &Chain, transaction: &Transaction) -> Vec<(usize, V
     transaction.pools.iter().map(guess).collect()
 }
 
-/// What a subscription sends.
+/// The messages of a subscription.
 pub(super) fn notification(subscription: &str, result: &Value) -> String {
     json!({"jsonrpc": "2.0", "method": "eth_subscription",
         "params": {"subscription": subscription, "result": result}})

@@ -49,7 +49,7 @@ impl EthereumConfig {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(super) struct Shared {
     /// Guards the one chain: held to let it grow and hand the steps to the broadcast, and to answer a
     /// request, so that an answer and the steps after it fit together. Never held across an await.

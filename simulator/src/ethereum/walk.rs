@@ -39,7 +39,7 @@ pub(crate) fn step(pool: &Pool, tick: i32, rng: &mut StdRng) -> Move {
 /// than any machine word.
 fn amounts(pool: &Pool, rng: &mut StdRng) -> [String; 2] {
     let digits0 = rng.random_range(pool.digits.saturating_sub(3)..=pool.digits).max(1);
-    // What one token 0 is worth: 4,343 ticks are a factor of e^0.434, and 23,027 a digit.
+    // The value of one token 0: 4,343 ticks are a factor of e^0.434, and 23,027 a digit.
     let worth = f64::from(pool.tick) / 23_027.0;
     let digits1 = (f64::from(digits0) + worth).round().clamp(1.0, 70.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 70")]

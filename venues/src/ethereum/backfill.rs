@@ -1,4 +1,4 @@
-//! What an outage or a gap of heads has hidden: the state of its requests.
+//! The requests for the logs and heads that an outage or a gap of heads has hidden.
 //!
 //! ```text
 //! after an outage   Anchor: the last block by its number ─→ Walk ─→ Newest ─→ Walk ─→ Logs ─→ heads

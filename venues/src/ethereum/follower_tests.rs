@@ -71,7 +71,7 @@ impl Node {
         self.take(&json!({"jsonrpc": "2.0", "method": "eth_subscription", "params": params}))
     }
 
-    /// What was published since: `H12` a head, `S12` a swap, `R12` a removal, `P` a pool, or the
+    /// The records published since: `H12` a head, `S12` a swap, `R12` a removal, `P` a pool, or the
     /// reason of a dead letter.
     fn published(&mut self) -> Vec<String> {
         let text = |output| match output {

@@ -53,7 +53,7 @@ enum Phase {
     Connecting,
     /// The facts of pools or the subscriptions lack an answer.
     Preparing,
-    /// What happened before the subscriptions, or in a gap of heads, is asked for.
+    /// The events before the subscriptions, or in a gap of heads, are asked for.
     Backfilling(Box<Backfill>),
     /// Records are published as they come.
     Live,
