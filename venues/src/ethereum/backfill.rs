@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! after an outage   Anchor: the last block by its number ─→ Walk ─→ Newest ─→ Walk ─→ Logs ─→ heads
-//! from a block on   Newest ─→ Logs ─→ heads
+//! from a block on   Newest ─→ Walk ─→ Logs ─→ heads
 //! after a gap       Walk ─→ Logs ─→ heads
 //! ```
 //!
-//! A walk goes from a head down by parent hashes to a block that was announced, so it ends below every
-//! reorganisation that nobody announced. Its blocks are announced upwards, after the logs.
+//! A walk goes from a head down by parent hashes to a block that is rooted: it and all below it were
+//! announced. So a reader knows both branches of every reorganisation, also of one back to a block from
+//! before the beginning. Its blocks are announced upwards, after the logs.
 
 use schemas::ChainHead;
 
@@ -125,13 +126,9 @@ impl Backfill {
             }
             Step::Newest => {
                 let Some(block) = block else { return Next::Fail };
-                let is_far = self.last.is_none_or(|last| {
-                    block.block_number.saturating_sub(last) > MAX_WALK.cast_signed() as i64
-                });
-                let limit = if is_far { 0 } else { MAX_WALK };
                 self.depth = 0;
                 self.to = block.block_number;
-                let next = self.walk(block, limit, blocks);
+                let next = self.walk(block, MAX_WALK, blocks);
                 // From here on a walk leads to the logs.
                 self.last = None;
                 next.unwrap_or_else(|| self.logs())
@@ -156,11 +153,12 @@ impl Backfill {
     /// Goes a step down; `None` at the end of the walk.
     fn walk(&mut self, block: ChainHead, limit: usize, blocks: &Blocks) -> Option<Next> {
         let is_walked = |hash: &str| self.walked.iter().any(|one| one.block_hash == hash);
-        if blocks.is_announced(&block.block_hash) || is_walked(&block.block_hash) {
+        let is_rooted = |hash: &str| blocks.is_rooted(hash, self.floor);
+        if is_rooted(&block.block_hash) || is_walked(&block.block_hash) {
             return None;
         }
         let parent = block.parent_hash.clone();
-        let is_end = blocks.is_announced(&parent)
+        let is_end = is_rooted(&parent)
             || is_walked(&parent)
             || block.block_number <= self.floor
             || self.depth >= limit;

@@ -13,8 +13,9 @@ const KEPT: i64 = 4 * FINAL;
 /// Blocks in all. A chain has one or two at a number; the bound is for a node that invents more.
 const MAX_BLOCKS: usize = 16 * 256;
 
-#[derive(Clone, Copy)]
 struct Known {
+    number: i64,
+    parent: String,
     time: Timestamp,
     is_announced: bool,
 }
@@ -34,9 +35,22 @@ impl Blocks {
         self.by_hash.get(hash).map(|known| known.time)
     }
 
-    /// The block was announced as a head.
-    pub(super) fn is_announced(&self, hash: &str) -> bool {
-        self.by_hash.get(hash).is_some_and(|known| known.is_announced)
+    /// The block and all below it were announced, down to `floor` or to what no reorganisation reaches.
+    /// A reader knows its chain.
+    pub(super) fn is_rooted(&self, hash: &str, floor: i64) -> bool {
+        let newest = self.last.as_ref().map_or(i64::MIN, |(number, _)| *number);
+        let end = newest.saturating_sub(FINAL).max(floor);
+        let mut hash = hash;
+        // Each parent is one lower, unless a node invents them.
+        for _ in 0..=FINAL {
+            match self.by_hash.get(hash) {
+                Some(known) if !known.is_announced => return false,
+                Some(known) if known.number <= end => return true,
+                Some(known) => hash = &known.parent,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// The number and the hash of the block that was announced last.
@@ -49,7 +63,12 @@ impl Blocks {
         if self.by_hash.contains_key(&head.block_hash) {
             return;
         }
-        let known = Known { time: head.block_time, is_announced: false };
+        let known = Known {
+            number: head.block_number,
+            parent: head.parent_hash.clone(),
+            time: head.block_time,
+            is_announced: false,
+        };
         self.by_hash.insert(head.block_hash.clone(), known);
         self.by_number.entry(head.block_number).or_default().push(head.block_hash.clone());
         self.forget_old();

@@ -131,6 +131,56 @@ fn missed_heads_are_asked_for_and_published_in_order() {
 }
 
 #[test]
+fn a_walk_that_was_refused_is_made_again_with_the_next_head() {
+    let mut node = Node::live();
+    node.notify(&block(10, 0, 0));
+    let asked = node.notify(&block(13, 0, 0));
+    let asked = node.answer(&asked[0], &block(12, 0, 0));
+    let error = json!({"code": -32005, "message": "too many requests"});
+    let asked = node.take(&json!({"jsonrpc": "2.0", "id": asked[0]["id"], "error": error}));
+    node.answer(&asked[0], &json!([]));
+    assert_eq!(node.published(), ["P", "H10", "rpc_error", "H12", "H13"]);
+    // Block 11 is still unknown to readers: a reorganisation back to it could not be followed.
+    let mut asked = node.notify(&block(14, 0, 0));
+    assert_eq!(node.notices(), [Notice::Gap]);
+    for number in [13, 12, 11] {
+        assert_eq!(asked[0]["params"][0], hash(number, 0));
+        asked = node.answer(&asked[0], &block(number, 0, 0));
+    }
+    node.answer(&asked[0], &json!([]));
+    assert_eq!(node.published(), ["H11", "H12", "H13", "H14"]);
+    node.notify(&block(15, 0, 0));
+    assert_eq!(node.published(), ["H15"]);
+}
+
+#[test]
+fn a_follower_that_begins_at_a_block_announces_what_a_reorganisation_can_return_to() {
+    let pools = vec![listing::parse(LISTED).unwrap()];
+    let config = FollowerConfig { pools, from_block: Some(10), ..Default::default() };
+    let mut node = Node::new(config);
+    let newest = node.connect();
+    let mut asked = node.answer(&newest[0], &block(12, 0, 0));
+    for number in [11, 10] {
+        asked = node.answer(&asked[0], &block(number, 0, 0));
+    }
+    assert_eq!(asked[0]["method"], "eth_getLogs");
+    node.answer(&asked[0], &json!([log(11, 0)]));
+    assert_eq!(node.published(), ["P", "S11", "H10", "H11", "H12"]);
+}
+
+#[test]
+fn what_a_reorganisation_replaces_below_the_first_head_is_not_asked_for() {
+    let mut node = Node::live();
+    node.notify(&block(10, 0, 0));
+    let asked = node.notify(&block(11, 1, 1));
+    let asked = node.answer(&asked[0], &block(10, 1, 1));
+    assert_eq!(asked[0]["method"], "eth_getLogs");
+    assert_eq!(asked[0]["params"][0]["fromBlock"], "0xa");
+    node.answer(&asked[0], &json!([]));
+    assert_eq!(node.published(), ["P", "H10", "H10", "H11"]);
+}
+
+#[test]
 fn a_reorganisation_during_an_outage_is_announced_after_its_logs() {
     let mut node = Node::live();
     for number in 10..=12 {

@@ -43,7 +43,7 @@ pub struct FollowerConfig {
     pub addresses: Vec<String>,
     /// Addresses of stablecoins in US dollars, beside the built-in list.
     pub stablecoins: Vec<String>,
-    /// The first block whose swaps are wanted, asked for at the beginning; `None`: from the first head on.
+    /// The first block whose swaps are wanted, asked for at the beginning; `None`: that of the first head.
     pub from_block: Option<i64>,
 }
 
@@ -87,6 +87,8 @@ pub struct Follower {
     phase: Phase,
     pools: Pools,
     blocks: Blocks,
+    /// The first block of interest, once it is known.
+    floor: Option<i64>,
     held: Held,
     requests: Requests,
     /// Of heads and of logs.
@@ -103,6 +105,7 @@ impl Follower {
             config.stablecoins.iter().map(|one| one.to_lowercase()).collect(),
         );
         Self {
+            floor: config.from_block,
             config,
             chain: None,
             phase: Phase::Connecting,
@@ -354,7 +357,7 @@ impl Follower {
         if !matches!(self.phase, Phase::Preparing) || self.subscriptions.contains(&None) {
             return Ok(());
         }
-        let floor = self.config.from_block;
+        let floor = self.floor;
         let (backfill, request) = match (self.blocks.last(), floor) {
             (Some((last, _)), _) => Backfill::after(last, floor),
             (None, Some(from)) => Backfill::from(from),
@@ -387,13 +390,14 @@ impl Follower {
         }
         let is_far_below =
             last.is_some_and(|(last, _)| head.block_number < last.saturating_sub(super::FINAL));
-        let has_parent = last.is_none() || self.blocks.is_announced(&head.parent_hash);
-        let is_known = self.blocks.is_announced(&head.block_hash);
-        if has_parent || is_known || is_far_below {
+        let is_first = last.is_none();
+        let floor = self.floor.unwrap_or(head.block_number);
+        let is_rooted = |hash: &str| self.blocks.is_rooted(hash, floor);
+        if is_first || is_rooted(&head.parent_hash) || is_rooted(&head.block_hash) || is_far_below {
             return self.announce(head, to);
         }
         self.notices.push(Notice::Gap);
-        let (backfill, request) = Backfill::gap(head, self.config.from_block);
+        let (backfill, request) = Backfill::gap(head, self.floor);
         self.phase = Phase::Backfilling(Box::new(backfill));
         self.send(request);
     }
@@ -405,6 +409,8 @@ impl Follower {
     /// Publishes a head. The blocks of logs that still wait are asked for: their heads were missed.
     fn announce(&mut self, head: ChainHead, to: &mut To<'_>) {
         let Some(chain) = self.chain else { return };
+        // What a reorganisation replaces below the first head is of no interest either.
+        self.floor.get_or_insert(head.block_number);
         self.blocks.announce(&head);
         self.time_known(&head.block_hash, to);
         for hash in self.held.take_unasked(head.block_number) {
