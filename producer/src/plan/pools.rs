@@ -37,7 +37,8 @@ pub struct ChainConfig {
     /// Tokens that are worth one US dollar, comma separated, beside USDC, USDT and DAI. Ethereum only.
     #[arg(long, env = "PRODUCER_STABLECOINS", value_name = "ADDRESS", value_delimiter = ',')]
     pub stablecoins: Vec<Address>,
-    /// First block whose logs are published; latest is the head at the first connection. Ethereum only.
+    /// First block whose logs are published; latest begins 63 blocks before the newest, which a
+    /// reorganisation may still replace. Ethereum only.
     #[arg(long, env = "PRODUCER_FROM_BLOCK", value_name = "NUMBER|latest", default_value_t)]
     pub from_block: FromBlock,
 }
@@ -96,7 +97,7 @@ impl FromStr for PoolSource {
     }
 }
 
-/// The first block that is wanted; `None` is the newest.
+/// The first block that is wanted; `None` is the lowest that a reorganisation may still replace.
 ///
 /// ```
 /// use producer::plan::pools::FromBlock;

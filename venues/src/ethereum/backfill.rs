@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! after an outage   Anchor: the last block by its number ─→ Walk ─→ Newest ─→ Walk ─→ Logs ─→ heads
-//! from a block on   Newest ─→ Walk ─→ Logs ─→ heads
+//! at the beginning  Newest ─→ Walk ─→ Logs ─→ heads
 //! after a gap       Walk ─→ Logs ─→ heads
 //! ```
 //!
 //! A walk goes from a head down by parent hashes to a block that is rooted: it and all below it were
 //! announced. So a reader knows both branches of every reorganisation, also of one back to a block from
 //! before the beginning. Its blocks are announced upwards, after the logs.
+//!
+//! A follower that begins may follow one that was killed, whose last blocks were replaced since. Only heads
+//! take their swaps back, so it walks as far as after an outage, and without a first block it begins where
+//! a reorganisation may still reach.
 
 use schemas::ChainHead;
 
@@ -16,8 +20,8 @@ use super::FINAL;
 use super::blocks::Blocks;
 use super::requests::Request;
 
-/// Blocks of a walk: a minute of requests at 50 ms each would have 1,200. A longer outage keeps a gap
-/// of heads; its logs come nevertheless.
+/// Blocks of a walk: 26 s of requests at 50 ms each. A longer outage keeps a gap of heads; its logs come
+/// nevertheless.
 const MAX_WALK: usize = 512;
 /// Blocks of a request for logs. Nodes answer at least 100 of a few pools, and each block that has a log
 /// may need a request for its time.
@@ -85,9 +89,9 @@ impl Backfill {
         (Self::new(Step::Anchor(last), Some(last), Some(from), floor), Request::Number(last))
     }
 
-    /// From a block on.
-    pub(super) fn from(block: i64) -> (Self, Request) {
-        (Self::new(Step::Newest, None, Some(block), Some(block)), Request::Latest)
+    /// At the beginning: from a block on, or from the lowest that a reorganisation may reach.
+    pub(super) fn begin(from: Option<i64>) -> (Self, Request) {
+        (Self::new(Step::Newest, None, from, from), Request::Latest)
     }
 
     /// Of the blocks before a head whose parent was never announced.
@@ -97,6 +101,11 @@ impl Backfill {
         backfill.to = head.block_number;
         backfill.walked.push(head);
         (backfill, parent)
+    }
+
+    /// No block below is of interest.
+    pub(super) const fn floor(&self) -> i64 {
+        self.floor
     }
 
     /// The request is one that this waits for.
@@ -126,6 +135,10 @@ impl Backfill {
             }
             Step::Newest => {
                 let Some(block) = block else { return Next::Fail };
+                if self.last.is_none() && self.from.is_none() {
+                    self.floor = block.block_number.saturating_sub(FINAL - 1).max(0);
+                    self.from = Some(self.floor);
+                }
                 self.depth = 0;
                 self.to = block.block_number;
                 let next = self.walk(block, MAX_WALK, blocks);

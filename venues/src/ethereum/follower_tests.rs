@@ -41,12 +41,17 @@ impl Node {
         Self { follower: Follower::new(config), out: Vec::new() }
     }
 
-    /// A follower of the listed pool that is live.
+    /// A follower of the listed pool that is live, from block 10 on.
     fn live() -> Self {
         let pools = vec![listing::parse(LISTED).unwrap()];
-        let mut node = Self::new(FollowerConfig { chain: Some(1), pools, ..Default::default() });
-        node.connect();
+        let from_block = Some(10);
+        let mut node =
+            Self::new(FollowerConfig { chain: Some(1), pools, from_block, ..Default::default() });
+        let newest = node.connect();
+        let asked = node.answer(&newest[0], &block(10, 0, 0));
+        node.answer(&asked[0], &json!([]));
         assert!(node.follower.is_live());
+        assert_eq!(node.published(), ["P", "H10"]);
         node
     }
 
@@ -107,10 +112,8 @@ fn requests(texts: &[String]) -> Vec<Value> {
 #[test]
 fn a_log_before_its_head_waits_for_its_time() {
     let mut node = Node::live();
-    assert_eq!(node.published(), ["P"]);
-    node.notify(&block(10, 0, 0));
     node.notify(&log(11, 0));
-    assert_eq!(node.published(), ["H10"]);
+    assert_eq!(node.published(), [""; 0]);
     node.notify(&block(11, 0, 0));
     assert_eq!(node.published(), ["S11", "H11"]);
 }
@@ -118,7 +121,6 @@ fn a_log_before_its_head_waits_for_its_time() {
 #[test]
 fn missed_heads_are_asked_for_and_published_in_order() {
     let mut node = Node::live();
-    node.notify(&block(10, 0, 0));
     let asked = node.notify(&block(13, 0, 0));
     assert_eq!(node.notices(), [Notice::Gap]);
     node.notify(&block(14, 0, 0));
@@ -126,20 +128,19 @@ fn missed_heads_are_asked_for_and_published_in_order() {
     let asked = node.answer(&asked[0], &block(11, 0, 0));
     assert_eq!(asked[0]["method"], "eth_getLogs");
     node.answer(&asked[0], &json!([log(12, 0)]));
-    assert_eq!(node.published(), ["P", "H10", "S12", "H11", "H12", "H13", "H14"]);
+    assert_eq!(node.published(), ["S12", "H11", "H12", "H13", "H14"]);
     assert!(node.follower.is_live());
 }
 
 #[test]
 fn a_walk_that_was_refused_is_made_again_with_the_next_head() {
     let mut node = Node::live();
-    node.notify(&block(10, 0, 0));
     let asked = node.notify(&block(13, 0, 0));
     let asked = node.answer(&asked[0], &block(12, 0, 0));
     let error = json!({"code": -32005, "message": "too many requests"});
     let asked = node.take(&json!({"jsonrpc": "2.0", "id": asked[0]["id"], "error": error}));
     node.answer(&asked[0], &json!([]));
-    assert_eq!(node.published(), ["P", "H10", "rpc_error", "H12", "H13"]);
+    assert_eq!(node.published(), ["rpc", "H12", "H13"]);
     // Block 11 is still unknown to readers: a reorganisation back to it could not be followed.
     let mut asked = node.notify(&block(14, 0, 0));
     assert_eq!(node.notices(), [Notice::Gap]);
@@ -154,36 +155,20 @@ fn a_walk_that_was_refused_is_made_again_with_the_next_head() {
 }
 
 #[test]
-fn a_follower_that_begins_at_a_block_announces_what_a_reorganisation_can_return_to() {
-    let pools = vec![listing::parse(LISTED).unwrap()];
-    let config = FollowerConfig { pools, from_block: Some(10), ..Default::default() };
-    let mut node = Node::new(config);
-    let newest = node.connect();
-    let mut asked = node.answer(&newest[0], &block(12, 0, 0));
-    for number in [11, 10] {
-        asked = node.answer(&asked[0], &block(number, 0, 0));
-    }
-    assert_eq!(asked[0]["method"], "eth_getLogs");
-    node.answer(&asked[0], &json!([log(11, 0)]));
-    assert_eq!(node.published(), ["P", "S11", "H10", "H11", "H12"]);
-}
-
-#[test]
 fn what_a_reorganisation_replaces_below_the_first_head_is_not_asked_for() {
     let mut node = Node::live();
-    node.notify(&block(10, 0, 0));
     let asked = node.notify(&block(11, 1, 1));
     let asked = node.answer(&asked[0], &block(10, 1, 1));
     assert_eq!(asked[0]["method"], "eth_getLogs");
     assert_eq!(asked[0]["params"][0]["fromBlock"], "0xa");
     node.answer(&asked[0], &json!([]));
-    assert_eq!(node.published(), ["P", "H10", "H10", "H11"]);
+    assert_eq!(node.published(), ["H10", "H11"]);
 }
 
 #[test]
 fn a_reorganisation_during_an_outage_is_announced_after_its_logs() {
     let mut node = Node::live();
-    for number in 10..=12 {
+    for number in 11..=12 {
         node.notify(&block(number, 0, 0));
     }
     node.follower.lost();
@@ -203,10 +188,41 @@ fn a_reorganisation_during_an_outage_is_announced_after_its_logs() {
 }
 
 #[test]
+fn a_follower_that_begins_at_a_block_announces_the_blocks_since() {
+    let pools = vec![listing::parse(LISTED).unwrap()];
+    let config = FollowerConfig { pools, from_block: Some(10), ..Default::default() };
+    let mut node = Node::new(config);
+    let newest = node.connect();
+    assert_eq!(newest[0]["params"][0], "latest");
+    let mut asked = node.answer(&newest[0], &block(12, 0, 0));
+    for number in [11, 10] {
+        assert_eq!(asked[0]["params"][0], hash(number, 0));
+        asked = node.answer(&asked[0], &block(number, 0, 0));
+    }
+    assert_eq!(asked[0]["method"], "eth_getLogs");
+    node.answer(&asked[0], &json!([log(11, 0)]));
+    assert_eq!(node.published(), ["P", "S11", "H10", "H11", "H12"]);
+    assert!(node.follower.is_live());
+}
+
+#[test]
+fn a_follower_without_a_first_block_begins_where_a_reorganisation_may_reach() {
+    let pools = vec![listing::parse(LISTED).unwrap()];
+    let mut node = Node::new(FollowerConfig { pools, ..Default::default() });
+    let mut asked = node.connect();
+    for number in (937..=1000).rev() {
+        asked = node.answer(&asked[0], &block(number, 0, 0));
+    }
+    assert_eq!(asked[0]["method"], "eth_getLogs");
+    assert_eq!(asked[0]["params"][0]["fromBlock"], "0x3a9");
+    node.answer(&asked[0], &json!([]));
+    let published = node.published();
+    assert_eq!((published.len(), &*published[1], &*published[64]), (65, "H937", "H1000"));
+}
+
+#[test]
 fn bad_input_is_a_dead_letter_or_has_no_effect() {
     let mut node = Node::live();
-    node.notify(&block(10, 0, 0));
-    node.published();
     let changed = |field: &str, value: Value| {
         let mut log = log(10, 0);
         log[field] = value;

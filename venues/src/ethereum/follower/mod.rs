@@ -43,7 +43,8 @@ pub struct FollowerConfig {
     pub addresses: Vec<String>,
     /// Addresses of stablecoins in US dollars, beside the built-in list.
     pub stablecoins: Vec<String>,
-    /// The first block whose swaps are wanted, asked for at the beginning; `None`: that of the first head.
+    /// The first block whose swaps are wanted, asked for at the beginning; `None`: 63 before the
+    /// newest, as far as a reorganisation may reach; in a recording that of the first head.
     pub from_block: Option<i64>,
 }
 
@@ -357,14 +358,13 @@ impl Follower {
         if !matches!(self.phase, Phase::Preparing) || self.subscriptions.contains(&None) {
             return Ok(());
         }
-        let floor = self.floor;
-        let (backfill, request) = match (self.blocks.last(), floor) {
-            (Some((last, _)), _) => Backfill::after(last, floor),
-            (None, Some(from)) => Backfill::from(from),
-            (None, None) => {
+        let (backfill, request) = match self.blocks.last() {
+            Some((last, _)) => Backfill::after(last, self.floor),
+            None if self.floor.is_none() && self.requests.is_replay() => {
                 self.phase = Phase::Live;
                 return Ok(());
             }
+            None => Backfill::begin(self.floor),
         };
         self.phase = Phase::Backfilling(Box::new(backfill));
         self.send(request);
@@ -409,7 +409,7 @@ impl Follower {
     /// Publishes a head. The blocks of logs that still wait are asked for: their heads were missed.
     fn announce(&mut self, head: ChainHead, to: &mut To<'_>) {
         let Some(chain) = self.chain else { return };
-        // What a reorganisation replaces below the first head is of no interest either.
+        // What a reorganisation replaces below the first block is of no interest.
         self.floor.get_or_insert(head.block_number);
         self.blocks.announce(&head);
         self.time_known(&head.block_hash, to);
@@ -466,6 +466,9 @@ impl Follower {
     }
 
     fn end_backfill(&mut self, heads: Vec<ChainHead>, to: &mut To<'_>) {
+        if let Phase::Backfilling(backfill) = &self.phase {
+            self.floor.get_or_insert(backfill.floor());
+        }
         self.phase = Phase::Live;
         for head in heads {
             self.announce(head, to);
