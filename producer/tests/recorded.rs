@@ -25,6 +25,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use schemas::topic::Topic;
 use schemas::{Basis, PairKey, Timestamp};
+use serde_json::json;
 use venues::pipeline::Output;
 use venues::{Message, Parsed, Venue};
 
@@ -262,6 +263,30 @@ async fn the_recorded_listings_of_deribit_are_planned_within_its_budget() -> any
     ensure!(plan.connections.iter().all(|line| line.streams.len() <= budget.streams), "{plan}");
     table.push(format!("\n{plan}"));
     print(&table);
+    Ok(())
+}
+
+/// Deribit lists a linear instrument under the currency in which it is settled.
+#[tokio::test]
+async fn linear_options_are_planned_by_the_currency_of_their_settlement() -> anyhow::Result<()> {
+    let listed = r#"{"jsonrpc":"2.0","result":[{"instrument_name":"XRP_USDC-25DEC46-1d02-P",
+        "base_currency":"XRP","settlement_currency":"USDC","kind":"option","is_active":true}]}"#;
+    let url = "https://www.deribit.com/api/v2/public/get_instruments?currency=USDC&expired=false";
+    let line = json!({"at_us": 1, "venue": "deribit", "kind": "http", "url": url, "raw": listed});
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("listing.jsonl");
+    std::fs::write(&file, format!("{line}\n"))?;
+    for (currency, count) in [("USDC", 1), ("XRP", 1), ("BTC", 0)] {
+        let path = file.to_string_lossy();
+        let arguments =
+            ["producer", "plan", "--venue", "deribit", "--currency", currency, "--listing", &path];
+        let Command::Plan(follow) = Config::try_parse_from(arguments)?.command else {
+            anyhow::bail!("not a plan")
+        };
+        let ByVenue::Market(follow) = *follow else { anyhow::bail!("not a plan of a market") };
+        let (plan, _) = follow.plan().await?;
+        ensure!(plan.instruments() == count, "{currency}: {plan}");
+    }
     Ok(())
 }
 

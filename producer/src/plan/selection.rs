@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -336,7 +337,11 @@ impl FollowConfig {
         if self.flags.currency.is_empty() {
             return Wanted::Everything(listed);
         }
-        listed.retain(|one| self.flags.currency.contains(&one.currency));
+        // A linear instrument is listed under the currency in which it is settled.
+        listed.retain(|one| {
+            let mut currencies = once(&one.currency).chain(&one.settlement_currency);
+            currencies.any(|currency| self.flags.currency.contains(currency))
+        });
         if self.lists_by_currency() {
             return Wanted::Currencies(self.flags.currency.clone(), listed);
         }
