@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! after an outage   Anchor: the last block by its number ─→ Walk ─→ Newest ─→ Walk ─→ Logs ─→ heads
-//! from a block on   Newest ─→ Logs ─→ heads
+//! from a block on   Newest ─→ Walk ─→ Logs ─→ heads
 //! after a gap       Walk ─→ Logs ─→ heads
 //! ```
 //!
 //! A walk goes from a head down by parent hashes to a block that was announced, so it ends below every
 //! reorganisation that nobody announced. Its blocks are announced upwards, after the logs.
+//!
+//! A follower that begins at a block may follow one that was killed, whose last blocks were replaced
+//! since. Only heads take their swaps back, so it walks as far as after an outage.
 
 use schemas::ChainHead;
 
@@ -15,8 +18,8 @@ use super::FINAL;
 use super::blocks::Blocks;
 use super::requests::Request;
 
-/// Blocks of a walk: a minute of requests at 50 ms each would have 1,200. A longer outage keeps a gap
-/// of heads; its logs come nevertheless.
+/// Blocks of a walk: 26 s of requests at 50 ms each. A longer outage keeps a gap of heads; its logs come
+/// nevertheless.
 const MAX_WALK: usize = 512;
 /// Blocks of a request for logs. Nodes answer at least 100 of a few pools, and each block that has a log
 /// may need a request for its time.
@@ -125,13 +128,9 @@ impl Backfill {
             }
             Step::Newest => {
                 let Some(block) = block else { return Next::Fail };
-                let is_far = self.last.is_none_or(|last| {
-                    block.block_number.saturating_sub(last) > MAX_WALK.cast_signed() as i64
-                });
-                let limit = if is_far { 0 } else { MAX_WALK };
                 self.depth = 0;
                 self.to = block.block_number;
-                let next = self.walk(block, limit, blocks);
+                let next = self.walk(block, MAX_WALK, blocks);
                 // From here on a walk leads to the logs.
                 self.last = None;
                 next.unwrap_or_else(|| self.logs())

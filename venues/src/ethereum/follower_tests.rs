@@ -153,6 +153,24 @@ fn a_reorganisation_during_an_outage_is_announced_after_its_logs() {
 }
 
 #[test]
+fn a_follower_that_begins_at_a_block_announces_the_blocks_since() {
+    let pools = vec![listing::parse(LISTED).unwrap()];
+    let config = FollowerConfig { pools, from_block: Some(10), ..Default::default() };
+    let mut node = Node::new(config);
+    let newest = node.connect();
+    assert_eq!(newest[0]["params"][0], "latest");
+    let mut asked = node.answer(&newest[0], &block(12, 0, 0));
+    for number in [11, 10] {
+        assert_eq!(asked[0]["params"][0], hash(number, 0));
+        asked = node.answer(&asked[0], &block(number, 0, 0));
+    }
+    assert_eq!(asked[0]["method"], "eth_getLogs");
+    node.answer(&asked[0], &json!([log(11, 0)]));
+    assert_eq!(node.published(), ["P", "S11", "H10", "H11", "H12"]);
+    assert!(node.follower.is_live());
+}
+
+#[test]
 fn bad_input_is_a_dead_letter_or_has_no_effect() {
     let mut node = Node::live();
     node.notify(&block(10, 0, 0));
