@@ -1,4 +1,5 @@
-//! The blocks that a node has told, by hash: times of logs, and where a chain of parents ends.
+//! The blocks that a node has told, by hash: times of logs, and where a chain of parents ends. They
+//! outlive a connection, so a walk that was cut off goes on with what it has.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +14,8 @@ const KEPT: i64 = 4 * FINAL;
 /// Blocks in all. A chain has one or two at a number; the bound is for a node that invents more.
 const MAX_BLOCKS: usize = 16 * 256;
 
-#[derive(Clone, Copy)]
 struct Known {
-    time: Timestamp,
+    head: ChainHead,
     is_announced: bool,
 }
 
@@ -31,7 +31,12 @@ pub(super) struct Blocks {
 impl Blocks {
     /// The time of a block.
     pub(super) fn time(&self, hash: &str) -> Option<Timestamp> {
-        self.by_hash.get(hash).map(|known| known.time)
+        self.by_hash.get(hash).map(|known| known.head.block_time)
+    }
+
+    /// A block, announced or not.
+    pub(super) fn get(&self, hash: &str) -> Option<&ChainHead> {
+        self.by_hash.get(hash).map(|known| &known.head)
     }
 
     /// The block was announced as a head.
@@ -49,7 +54,7 @@ impl Blocks {
         if self.by_hash.contains_key(&head.block_hash) {
             return;
         }
-        let known = Known { time: head.block_time, is_announced: false };
+        let known = Known { head: head.clone(), is_announced: false };
         self.by_hash.insert(head.block_hash.clone(), known);
         self.by_number.entry(head.block_number).or_default().push(head.block_hash.clone());
         self.forget_old();
