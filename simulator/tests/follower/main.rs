@@ -3,6 +3,7 @@
 
 mod client;
 mod fold;
+mod memory;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +13,11 @@ use clap::Parser;
 use simulator::ethereum::settings::ChainSettings;
 use simulator::ethereum::{EthereumConfig, Node, NodeHandle};
 use simulator::faults::Faults;
+use tokio::time::sleep;
 
 use client::Client;
 use fold::{Truth, check};
+use memory::worlds;
 
 /// Empty blocks after the last swap: all swaps are final.
 const EMPTY: usize = 80;
@@ -115,6 +118,85 @@ async fn a_new_follower_tells_the_reorganisation_that_the_last_one_missed() -> R
         scene.settle().await.with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
+}
+
+/// Reorganisations forth and back, missed heads, logs before heads, repeats and another order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reorganisations_and_missed_heads_leave_the_canonical_chain() -> Result<()> {
+    for seed in 0..seeds() {
+        let flags = FAULTS.split(" --disconnect-every").next().unwrap_or_default();
+        let mut scene = Scene::start("reorganisations", seed, 200, flags).await?;
+        for depth in 1..=5 {
+            scene.follow(40).await?;
+            scene.node.reorganise(depth);
+        }
+        scene.settle().await.with_context(|| format!("seed {seed}"))?;
+        ensure!(scene.client.connections == 1 && scene.client.fold.dead_letters.is_empty());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_cut_often_loses_nothing() -> Result<()> {
+    for seed in 0..seeds() {
+        let flags = FAULTS.replace("600", "60");
+        let mut scene = Scene::start("cut", seed, 200, &flags).await?;
+        scene.follow(300).await?;
+        scene.settle().await.with_context(|| format!("seed {seed}"))?;
+        ensure!(scene.client.connections > 5, "{} connections", scene.client.connections);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_requests_and_a_reorganisation_during_an_outage_lose_nothing() -> Result<()> {
+    for seed in 0..seeds() {
+        let flags = FAULTS.replace("600", "60 --limit-requests-every 40");
+        let mut scene = Scene::start("refused", seed, 200, &flags).await?;
+        for _ in 0..3 {
+            scene.follow(100).await?;
+            scene.client.cut();
+            scene.node.reorganise(5);
+            sleep(PAUSE).await;
+        }
+        scene.settle().await.with_context(|| format!("seed {seed}"))?;
+        ensure!(scene.client.fold.dead_letters.keys().all(|reason| *reason == "rpc"));
+    }
+    Ok(())
+}
+
+/// Every fault of a chain.
+fn unruly() -> ChainSettings {
+    ChainSettings {
+        reorg_every: Some(9),
+        reorg_back_every: Some(3),
+        skip_heads_every: Some(6),
+        logs_first_every: Some(4),
+        ..ChainSettings::default()
+    }
+}
+
+#[test]
+fn every_seed_gives_the_canonical_chain_with_repeats() -> Result<()> {
+    worlds(20 * seeds(), &unruly(), memory::Faults { repeats: 5, ..Default::default() })
+}
+
+#[test]
+fn every_seed_gives_the_canonical_chain_with_cuts_and_kills() -> Result<()> {
+    let faults = memory::Faults { repeats: 9, cuts: 200, kills: 4, ..Default::default() };
+    worlds(20 * seeds(), &unruly(), faults)
+}
+
+#[test]
+fn every_seed_gives_the_canonical_chain_with_errors() -> Result<()> {
+    let faults = memory::Faults { errors: 8, cuts: 400, kills: 8, ..Default::default() };
+    worlds(20 * seeds(), &unruly(), faults)
+}
+
+#[test]
+fn every_seed_gives_the_canonical_chain_with_a_node_that_is_behind() -> Result<()> {
+    let faults = memory::Faults { unknown: 3, cuts: 400, kills: 8, ..Default::default() };
+    worlds(20 * seeds(), &unruly(), faults)
 }
 
 /// Seeds of each test: more on demand.

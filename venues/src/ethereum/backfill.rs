@@ -6,9 +6,8 @@
 //! after a gap       Walk ─→ Logs ─→ heads
 //! ```
 //!
-//! A walk goes from a head down by parent hashes to a block that is rooted: it and all below it were
-//! announced. So a reader knows both branches of every reorganisation, also of one back to a block from
-//! before the beginning. Its blocks are announced upwards, after the logs.
+//! A walk goes from a head down by parent hashes to a block that was announced, so it ends below every
+//! reorganisation that nobody announced. Its blocks are announced upwards, after the logs.
 //!
 //! A follower that begins may follow one that was killed, whose last blocks were replaced since. Only heads
 //! take their swaps back, so it walks as far as after an outage, and without a first block it begins where
@@ -18,6 +17,7 @@ use schemas::ChainHead;
 
 use super::FINAL;
 use super::blocks::Blocks;
+use super::held::MAX_HELD;
 use super::requests::Request;
 
 /// Blocks of a walk: 26 s of requests at 50 ms each. A longer outage keeps a gap of heads; its logs come
@@ -27,8 +27,11 @@ const MAX_WALK: usize = 512;
 /// may need a request for its time.
 const CHUNK: i64 = 100;
 /// Blocks before the last head whose logs are asked for again: a connection may end between a head and
-/// its logs.
-const OVERLAP: i64 = 8;
+/// its logs, while another fork has the block's place. A reorganisation may go back to it.
+const OVERLAP: i64 = FINAL;
+/// Logs of an answer, when it has several blocks: half of what may wait for times, so that the logs of
+/// the subscription have room.
+const MAX_LOGS: usize = MAX_HELD / 2;
 
 /// The request that is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +44,8 @@ enum Step {
     Walk,
     /// Logs of blocks from a number to a number.
     Logs(i64, i64),
-    /// The times of the blocks of those logs; then from this number on.
-    Times(i64),
+    /// The times of the blocks of those logs.
+    Times(i64, i64),
 }
 
 /// The state of a backfill.
@@ -54,7 +57,7 @@ pub(super) struct Backfill {
     depth: usize,
     /// The last head before the outage.
     last: Option<i64>,
-    /// The first block whose logs are asked for; `None`: that of the lowest walked block.
+    /// The first block whose logs are asked for; `None` after a gap: the lowest walked block.
     from: Option<i64>,
     /// The last block whose logs are asked for.
     to: i64,
@@ -83,15 +86,17 @@ impl Backfill {
         Self { step, walked: Vec::new(), depth: 0, last, from, to: 0, chunk: CHUNK, floor }
     }
 
-    /// After an outage whose last head had this number.
-    pub(super) fn after(last: i64, floor: Option<i64>) -> (Self, Request) {
-        let from = last.saturating_sub(OVERLAP).max(floor.unwrap_or(0)).max(0);
+    /// After an outage whose last head had this number. `lacking` is what another backfill has left.
+    pub(super) fn after(last: i64, lacking: Option<i64>, floor: Option<i64>) -> (Self, Request) {
+        let from = lacking.unwrap_or(last.saturating_sub(OVERLAP));
+        let from = from.max(floor.unwrap_or(0)).max(0);
         (Self::new(Step::Anchor(last), Some(last), Some(from), floor), Request::Number(last))
     }
 
-    /// At the beginning: from a block on, or from the lowest that a reorganisation may reach.
-    pub(super) fn begin(from: Option<i64>) -> (Self, Request) {
-        (Self::new(Step::Newest, None, from, from), Request::Latest)
+    /// Before any head: from a block on, or from the lowest that a reorganisation may reach. `lacking` is
+    /// what another backfill has left.
+    pub(super) fn begin(first: Option<i64>, lacking: Option<i64>) -> (Self, Request) {
+        (Self::new(Step::Newest, None, lacking.or(first), first.or(lacking)), Request::Latest)
     }
 
     /// Of the blocks before a head whose parent was never announced.
@@ -101,11 +106,6 @@ impl Backfill {
         backfill.to = head.block_number;
         backfill.walked.push(head);
         (backfill, parent)
-    }
-
-    /// No block below is of interest.
-    pub(super) const fn floor(&self) -> i64 {
-        self.floor
     }
 
     /// The request is one that this waits for.
@@ -135,7 +135,7 @@ impl Backfill {
             }
             Step::Newest => {
                 let Some(block) = block else { return Next::Fail };
-                if self.last.is_none() && self.from.is_none() {
+                if self.from.is_none() {
                     self.floor = block.block_number.saturating_sub(FINAL - 1).max(0);
                     self.from = Some(self.floor);
                 }
@@ -147,41 +147,47 @@ impl Backfill {
                 next.unwrap_or_else(|| self.logs())
             }
             Step::Walk => {
-                let child = self.walked.last();
-                let fits = |block: &ChainHead| {
-                    child.is_some_and(|child| {
-                        child.parent_hash == block.block_hash
-                            && child.block_number.checked_sub(1) == Some(block.block_number)
-                    })
-                };
-                let next = block.filter(fits).and_then(|block| self.walk(block, MAX_WALK, blocks));
+                let block = block.filter(|block| self.fits(block));
+                let next = block.and_then(|block| self.walk(block, MAX_WALK, blocks));
                 next.unwrap_or_else(
                     || if self.last.is_some() { self.newest() } else { self.logs() },
                 )
             }
-            Step::Logs(..) | Step::Times(_) => Next::Wait,
+            Step::Logs(..) | Step::Times(..) => Next::Wait,
         }
     }
 
-    /// Goes a step down; `None` at the end of the walk.
+    /// The block is the parent of the last one of the walk.
+    fn fits(&self, block: &ChainHead) -> bool {
+        self.walked.last().is_some_and(|child| {
+            child.parent_hash == block.block_hash
+                && child.block_number.checked_sub(1) == Some(block.block_number)
+        })
+    }
+
+    /// Goes down as far as blocks are known, then asks for the next one; `None` at the end of the walk.
     fn walk(&mut self, block: ChainHead, limit: usize, blocks: &Blocks) -> Option<Next> {
-        let is_walked = |hash: &str| self.walked.iter().any(|one| one.block_hash == hash);
-        let is_rooted = |hash: &str| blocks.is_rooted(hash, self.floor);
-        if is_rooted(&block.block_hash) || is_walked(&block.block_hash) {
-            return None;
-        }
-        let parent = block.parent_hash.clone();
-        let is_end = is_rooted(&parent)
-            || is_walked(&parent)
-            || block.block_number <= self.floor
-            || self.depth >= limit;
-        self.walked.push(block);
-        self.depth += 1;
-        if is_end {
-            return None;
+        let mut next = Some(block);
+        while let Some(block) = next {
+            let is_walked = |hash: &str| self.walked.iter().any(|one| one.block_hash == hash);
+            if blocks.is_announced(&block.block_hash) || is_walked(&block.block_hash) {
+                return None;
+            }
+            let parent = block.parent_hash.clone();
+            let is_end = blocks.is_announced(&parent)
+                || is_walked(&parent)
+                || block.block_number <= self.floor
+                || self.depth >= limit;
+            self.walked.push(block);
+            self.depth += 1;
+            if is_end {
+                return None;
+            }
+            next = blocks.get(&parent).filter(|block| self.fits(block)).cloned();
         }
         self.step = Step::Walk;
-        Some(Next::Ask(Request::Block(parent)))
+        let parent = self.walked.last().map(|block| block.parent_hash.clone());
+        parent.map(|parent| Next::Ask(Request::Block(parent)))
     }
 
     fn newest(&mut self) -> Next {
@@ -192,7 +198,7 @@ impl Backfill {
     fn logs(&mut self) -> Next {
         let walked = self.walked.iter().map(|block| block.block_number);
         let lowest = walked.min().unwrap_or(i64::MAX);
-        self.range(self.from.unwrap_or(i64::MAX).min(lowest).max(self.floor))
+        self.range(self.from.unwrap_or(lowest).max(self.floor))
     }
 
     /// Asks for the logs from a block on, or ends.
@@ -209,31 +215,45 @@ impl Backfill {
 
     /// The logs of a request have come.
     pub(super) fn logs_came(&mut self) -> Next {
-        if let Step::Logs(_, to) = self.step {
-            self.step = Step::Times(to.saturating_add(1));
+        if let Step::Logs(from, to) = self.step {
+            self.step = Step::Times(from, to);
         }
         Next::Wait
+    }
+
+    /// An answer has more logs than may wait: fewer blocks are to be asked for.
+    pub(super) fn is_too_many(&self, count: usize) -> bool {
+        matches!(self.step, Step::Logs(from, to) if count > MAX_LOGS && to > from)
     }
 
     /// No block lacks its time.
     pub(super) fn settled(&mut self) -> Next {
         match self.step {
-            Step::Times(next) => self.range(next),
+            Step::Times(_, to) => self.range(to.saturating_add(1)),
             _ => Next::Wait,
         }
     }
 
-    /// A request was answered with an error: fewer blocks, the end of a walk, or another connection.
+    /// Logs are not answered: those of fewer blocks, or another connection.
     pub(super) fn failed(&mut self) -> Next {
         match self.step {
-            Step::Logs(from, _) if self.chunk > 1 => {
-                self.chunk /= 2;
+            Step::Logs(from, to) if to > from => {
+                self.chunk = (to.saturating_sub(from) + 1) / 2;
                 self.range(from)
             }
-            Step::Walk if self.last.is_some() => self.newest(),
-            Step::Walk => self.logs(),
-            Step::Anchor(_) => self.newest(),
-            Step::Newest | Step::Logs(..) | Step::Times(_) => Next::Fail,
+            _ => Next::Fail,
+        }
+    }
+
+    /// The first block whose logs another backfill has to ask for, when the connection ends. A block that
+    /// is not final may be another one by then. `None` after a gap: the last head says it.
+    pub(super) fn lacking(&self) -> Option<i64> {
+        let from = self.from?;
+        match self.step {
+            Step::Logs(first, _) | Step::Times(first, _) => {
+                Some(first.min(self.to.saturating_sub(FINAL)).max(from))
+            }
+            Step::Anchor(_) | Step::Newest | Step::Walk => Some(from),
         }
     }
 

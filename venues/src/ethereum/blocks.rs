@@ -1,4 +1,5 @@
-//! The blocks that a node has told, by hash: times of logs, and where a chain of parents ends.
+//! The blocks that a node has told, by hash: times of logs, and where a chain of parents ends. They
+//! outlive a connection, so a walk that was cut off goes on with what it has.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,7 @@ const KEPT: i64 = 4 * FINAL;
 const MAX_BLOCKS: usize = 16 * 256;
 
 struct Known {
-    number: i64,
-    parent: String,
-    time: Timestamp,
+    head: ChainHead,
     is_announced: bool,
 }
 
@@ -32,25 +31,17 @@ pub(super) struct Blocks {
 impl Blocks {
     /// The time of a block.
     pub(super) fn time(&self, hash: &str) -> Option<Timestamp> {
-        self.by_hash.get(hash).map(|known| known.time)
+        self.by_hash.get(hash).map(|known| known.head.block_time)
     }
 
-    /// The block and all below it were announced, down to `floor` or to what no reorganisation reaches.
-    /// A reader knows its chain.
-    pub(super) fn is_rooted(&self, hash: &str, floor: i64) -> bool {
-        let newest = self.last.as_ref().map_or(i64::MIN, |(number, _)| *number);
-        let end = newest.saturating_sub(FINAL).max(floor);
-        let mut hash = hash;
-        // Each parent is one lower, unless a node invents them.
-        for _ in 0..=FINAL {
-            match self.by_hash.get(hash) {
-                Some(known) if !known.is_announced => return false,
-                Some(known) if known.number <= end => return true,
-                Some(known) => hash = &known.parent,
-                None => return false,
-            }
-        }
-        false
+    /// A block, announced or not.
+    pub(super) fn get(&self, hash: &str) -> Option<&ChainHead> {
+        self.by_hash.get(hash).map(|known| &known.head)
+    }
+
+    /// The block was announced as a head.
+    pub(super) fn is_announced(&self, hash: &str) -> bool {
+        self.by_hash.get(hash).is_some_and(|known| known.is_announced)
     }
 
     /// The number and the hash of the block that was announced last.
@@ -63,12 +54,7 @@ impl Blocks {
         if self.by_hash.contains_key(&head.block_hash) {
             return;
         }
-        let known = Known {
-            number: head.block_number,
-            parent: head.parent_hash.clone(),
-            time: head.block_time,
-            is_announced: false,
-        };
+        let known = Known { head: head.clone(), is_announced: false };
         self.by_hash.insert(head.block_hash.clone(), known);
         self.by_number.entry(head.block_number).or_default().push(head.block_hash.clone());
         self.forget_old();

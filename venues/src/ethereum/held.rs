@@ -9,7 +9,7 @@ use schemas::{PoolKey, Swap};
 
 /// Swaps that wait. A block of a busy chain has some hundred swaps of the followed pools; each takes
 /// about 2 kB.
-const MAX_HELD: usize = 4096;
+pub(super) const MAX_HELD: usize = 4096;
 
 /// A swap that waits.
 pub(super) struct HeldSwap {

@@ -18,6 +18,11 @@ use crate::malformed::{Malformed, Result, not_json};
 /// The method of notifications.
 const NOTIFICATION: &str = "eth_subscription";
 
+/// The codes of a call that a contract has refused: of geth, and of nodes in the line of Parity.
+const REVERTED: [i64; 2] = [3, -32_015];
+/// The words by which nodes of other codes name the errors of the virtual machine.
+const OF_MACHINE: [&str; 5] = ["revert", "opcode", "out of gas", "stack", "jump"];
+
 /// A text frame.
 #[derive(Debug)]
 pub(super) enum Frame<'a> {
@@ -42,6 +47,14 @@ pub(super) struct RpcError {
     pub(super) code: i64,
     /// The node's words.
     pub(super) message: String,
+}
+
+impl RpcError {
+    /// The contract has refused a call. Any other error is one of the node, such as a limit of requests.
+    pub(super) fn is_of_contract(&self) -> bool {
+        let message = self.message.to_lowercase();
+        REVERTED.contains(&self.code) || OF_MACHINE.iter().any(|words| message.contains(words))
+    }
 }
 
 #[derive(Deserialize)]

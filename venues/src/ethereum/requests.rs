@@ -84,6 +84,12 @@ impl Request {
         }
     }
 
+    /// An error is not its answer: it is asked again. That of a subscription counts for the owner, and
+    /// that of a range says that it was too long.
+    pub(super) const fn is_asked_again(&self) -> bool {
+        matches!(self, Self::Latest | Self::Number(_) | Self::Block(_) | Self::Call(..))
+    }
+
     /// Nothing but an outage or a gap makes the follower send it.
     const fn is_of_backfill(&self) -> bool {
         matches!(self, Self::Latest | Self::Number(_) | Self::Block(_) | Self::Range(..))
@@ -145,6 +151,8 @@ impl Request {
 
 struct Pending {
     request: Request,
+    /// How often it was asked before.
+    tries: u8,
     /// Of a replay: the capture has the request.
     is_sent: bool,
 }
@@ -188,8 +196,8 @@ impl Requests {
         }
     }
 
-    /// Sends a request.
-    pub(super) fn send(&mut self, request: Request, addresses: &[String]) {
+    /// Sends a request, which was sent so often before.
+    pub(super) fn send(&mut self, request: Request, tries: u8, addresses: &[String]) {
         if self.is_replay && self.id_of(&request).is_some() {
             return;
         }
@@ -197,7 +205,7 @@ impl Requests {
         if !self.is_replay {
             self.texts.push(request.text(id, addresses));
         }
-        self.pending.insert(id, Pending { request, is_sent: false });
+        self.pending.insert(id, Pending { request, tries, is_sent: false });
     }
 
     /// The texts to send now.
@@ -205,21 +213,21 @@ impl Requests {
         std::mem::take(&mut self.texts)
     }
 
-    /// The request of an answer. It has its answer then.
-    pub(super) fn answered(&mut self, id: u64) -> Option<Request> {
-        self.pending.remove(&id).map(|one| one.request)
+    /// The request of an answer, and how often it was asked before. It has its answer then.
+    pub(super) fn answered(&mut self, id: u64) -> Option<(Request, u8)> {
+        self.pending.remove(&id).map(|one| (one.request, one.tries))
     }
 
     /// A request of the capture, which tells under which id its answer comes.
     pub(super) fn sent(&mut self, text: &str) -> Option<Request> {
         let (id, request) = Request::parse(text)?;
-        if let Some(own) = self.id_of(&request) {
-            self.pending.remove(&own);
-        }
+        let own = self.id_of(&request).and_then(|own| self.pending.remove(&own));
+        let tries = own.map_or(0, |own| own.tries);
         if self.pending.len() >= MAX_PENDING {
             return None;
         }
-        let replaced = self.pending.insert(id, Pending { request: request.clone(), is_sent: true });
+        let replaced =
+            self.pending.insert(id, Pending { request: request.clone(), tries, is_sent: true });
         if let Some(other) = replaced {
             let id = self.next_id();
             self.pending.insert(id, other);

@@ -1,6 +1,7 @@
 //! The logs of a node: a swap is published as soon as the time of its block is known.
 
 use schemas::{PoolKey, SwapStatus};
+use serde_json::value::RawValue;
 
 use super::{Follower, Phase, To};
 use crate::ethereum::backfill::Backfill;
@@ -20,16 +21,17 @@ impl Follower {
         to: &mut To<'_>,
     ) -> Result<()> {
         let is_waited = |backfill: &Backfill| backfill.waits_for(request);
-        let Some(result) = result else {
-            if let Phase::Backfilling(backfill) = &mut self.phase
-                && is_waited(backfill)
-            {
-                let next = backfill.failed();
-                self.go_on(next, to);
-            }
+        let logs: Option<Vec<&RawValue>> = result.map(json).transpose()?;
+        let count = logs.as_ref().map(Vec::len);
+        if let Phase::Backfilling(backfill) = &mut self.phase
+            && is_waited(backfill)
+            && count.is_none_or(|count| backfill.is_too_many(count))
+        {
+            let next = backfill.failed();
+            self.go_on(next, to);
             return Ok(());
-        };
-        let logs: Vec<&serde_json::value::RawValue> = json(result)?;
+        }
+        let Some(logs) = logs else { return Ok(()) };
         for log in logs {
             if let Err(malformed) = self.log(log.get(), to) {
                 to.bad(&malformed, log.get());

@@ -11,6 +11,7 @@
 //!   backfill brings; logs of the subscription do not wait for heads.
 //! - Whatever waits is bounded.
 
+mod heads;
 mod logs;
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use std::collections::VecDeque;
 use schemas::{ChainHead, Pool, PoolKey, Timestamp};
 
 use super::NAME;
-use super::backfill::{Backfill, Next};
+use super::backfill::Backfill;
 use super::blocks::Blocks;
 use super::held::Held;
 use super::notice::{NoEffect, Notice};
@@ -31,6 +32,9 @@ use crate::pipeline::{DeadLetter, Output};
 /// Heads that wait behind a backfill: ten minutes of a chain with a block every two seconds. A node that
 /// answers nothing for so long is left.
 const MAX_WAITING: usize = 300;
+/// How often a request is asked whose answer is an error, or a block that the node does not know: behind
+/// one address there are several nodes, and some are behind the others.
+const MAX_TRIES: u8 = 3;
 
 /// The subject of a follower.
 #[derive(Clone, Debug, Default)]
@@ -88,13 +92,13 @@ pub struct Follower {
     phase: Phase,
     pools: Pools,
     blocks: Blocks,
-    /// The first block of interest, once it is known.
-    floor: Option<i64>,
     held: Held,
     requests: Requests,
     /// Of heads and of logs.
     subscriptions: [Option<String>; 2],
     waiting: VecDeque<ChainHead>,
+    /// The first block whose logs a backfill has left to the next one, as its connection ended.
+    lacking: Option<i64>,
     notices: Vec<Notice>,
 }
 
@@ -106,7 +110,6 @@ impl Follower {
             config.stablecoins.iter().map(|one| one.to_lowercase()).collect(),
         );
         Self {
-            floor: config.from_block,
             config,
             chain: None,
             phase: Phase::Connecting,
@@ -116,6 +119,7 @@ impl Follower {
             requests: Requests::default(),
             subscriptions: [None, None],
             waiting: VecDeque::new(),
+            lacking: None,
             notices: Vec::new(),
         }
     }
@@ -134,6 +138,9 @@ impl Follower {
 
     /// The connection has ended. The next one asks for what happened in between.
     pub fn lost(&mut self) {
+        if let Phase::Backfilling(backfill) = &self.phase {
+            self.lacking = backfill.lacking();
+        }
         self.phase = Phase::Connecting;
         self.requests.forget();
         self.subscriptions = [None, None];
@@ -203,9 +210,13 @@ impl Follower {
     }
 
     fn send(&mut self, request: Request) {
+        self.send_again(request, 0);
+    }
+
+    fn send_again(&mut self, request: Request, tries: u8) {
         let asks_logs = matches!(request, Request::Logs | Request::Range(..));
         let addresses = if asks_logs { self.pools.addresses() } else { Vec::new() };
-        self.requests.send(request, &addresses);
+        self.requests.send(request, tries, &addresses);
     }
 
     /// Of a subscription that is not ours, as far as ours are known.
@@ -231,33 +242,43 @@ impl Follower {
     // Answers.
 
     fn answer(&mut self, id: u64, result: Result<&str, RpcError>, raw: &str, to: &mut To<'_>) {
-        let request = self.requests.answered(id);
+        let asked = self.requests.answered(id);
+        // A call that a contract refuses tells a fact of a pool.
+        let is_call = matches!(asked, Some((Request::Call(..), _)));
+        let is_fact = is_call && result.as_ref().is_err_and(RpcError::is_of_contract);
         let result = match result {
             Ok(result) => Some(result),
             Err(error) => {
-                // A call that a contract refuses tells a fact of a pool.
-                if !matches!(request, Some(Request::Call(..))) {
+                if !is_call {
                     to.bad(
                         &Malformed::Rpc { code: error.code, message: error.message.clone() },
                         raw,
                     );
                 }
-                let method = request.as_ref().map_or("", Request::method);
+                let method = asked.as_ref().map_or("", |(request, _)| request.method());
                 let (code, message) = (error.code, error.message);
                 self.notices.push(Notice::Failed { method, code, message });
                 None
             }
         };
-        let Some(request) = request else {
+        let Some((request, tries)) = asked else {
             if result.is_some() {
                 self.ignore(NoEffect::NotAsked);
             }
             return;
         };
+        let is_error = result.is_none() && !is_fact && request.is_asked_again();
+        let is_unknown = result == Some("null") && matches!(request, Request::Block(_));
+        if (is_error || is_unknown) && tries + 1 < MAX_TRIES {
+            return self.send_again(request, tries + 1);
+        }
+        if is_error {
+            return self.notices.push(Notice::Reconnect(Notice::NO_ANSWER));
+        }
         let taken = match &request {
             Request::Chain => self.chain_known(result, to),
-            Request::Heads => self.subscribed(0, result),
-            Request::Logs => self.subscribed(1, result),
+            Request::Heads => self.subscribed(0, result, to),
+            Request::Logs => self.subscribed(1, result, to),
             Request::Latest | Request::Number(_) | Request::Block(_) => {
                 self.block(&request, result, to)
             }
@@ -349,7 +370,7 @@ impl Follower {
         self.send(Request::Logs);
     }
 
-    fn subscribed(&mut self, which: usize, result: Option<&str>) -> Result<()> {
+    fn subscribed(&mut self, which: usize, result: Option<&str>, to: &mut To<'_>) -> Result<()> {
         let Some(result) = result else {
             self.notices.push(Notice::Reconnect(Notice::NOT_SUBSCRIBED));
             return Ok(());
@@ -358,141 +379,18 @@ impl Follower {
         if !matches!(self.phase, Phase::Preparing) || self.subscriptions.contains(&None) {
             return Ok(());
         }
+        let (first, lacking) = (self.config.from_block, self.lacking.take());
         let (backfill, request) = match self.blocks.last() {
-            Some((last, _)) => Backfill::after(last, self.floor),
-            None if self.floor.is_none() && self.requests.is_replay() => {
-                self.phase = Phase::Live;
+            Some((last, _)) => Backfill::after(last, lacking, first),
+            None if first.is_none() && self.requests.is_replay() => {
+                // A head may have come before the second answer.
+                self.end_backfill(Vec::new(), to);
                 return Ok(());
             }
-            None => Backfill::begin(self.floor),
+            None => Backfill::begin(first, lacking),
         };
         self.phase = Phase::Backfilling(Box::new(backfill));
         self.send(request);
         Ok(())
-    }
-
-    // Heads and blocks.
-
-    /// A head of the subscription, or one that waited.
-    fn head(&mut self, head: ChainHead, to: &mut To<'_>) {
-        let is_ready = self.is_live() || self.requests.is_replay() && !self.is_backfilling();
-        if !is_ready {
-            self.waiting.push_back(head);
-            if self.waiting.len() > MAX_WAITING {
-                self.notices.push(Notice::Reconnect(Notice::TOO_MANY_WAIT));
-                self.waiting.pop_front();
-            }
-            return;
-        }
-        let last = self.blocks.last();
-        if last.is_some_and(|(_, hash)| hash == head.block_hash) {
-            return self.ignore(NoEffect::RepeatedHead);
-        }
-        let is_far_below =
-            last.is_some_and(|(last, _)| head.block_number < last.saturating_sub(super::FINAL));
-        let is_first = last.is_none();
-        let floor = self.floor.unwrap_or(head.block_number);
-        let is_rooted = |hash: &str| self.blocks.is_rooted(hash, floor);
-        if is_first || is_rooted(&head.parent_hash) || is_rooted(&head.block_hash) || is_far_below {
-            return self.announce(head, to);
-        }
-        self.notices.push(Notice::Gap);
-        let (backfill, request) = Backfill::gap(head, self.floor);
-        self.phase = Phase::Backfilling(Box::new(backfill));
-        self.send(request);
-    }
-
-    const fn is_backfilling(&self) -> bool {
-        matches!(self.phase, Phase::Backfilling(_))
-    }
-
-    /// Publishes a head. The blocks of logs that still wait are asked for: their heads were missed.
-    fn announce(&mut self, head: ChainHead, to: &mut To<'_>) {
-        let Some(chain) = self.chain else { return };
-        // What a reorganisation replaces below the first block is of no interest.
-        self.floor.get_or_insert(head.block_number);
-        self.blocks.announce(&head);
-        self.time_known(&head.block_hash, to);
-        for hash in self.held.take_unasked(head.block_number) {
-            self.send(Request::Block(hash));
-        }
-        to.out.push(Output::Head { chain, head });
-    }
-
-    fn block(&mut self, request: &Request, result: Option<&str>, to: &mut To<'_>) -> Result<()> {
-        let block = match result.map(|result| protocol::head(result, to.at)).transpose() {
-            Ok(block) => Ok(block.flatten()),
-            Err(malformed) => Err(malformed),
-        };
-        let is_failure = result.is_none();
-        let found = block.as_ref().ok().cloned().flatten();
-        if let Some(block) = &found {
-            self.blocks.note(block);
-            self.time_known(&block.block_hash, to);
-        }
-        if let Request::Block(hash) = request {
-            // The node does not know it, or knows another: no time will come.
-            let gone = self.held.take(hash);
-            Self::give_up(gone, to);
-        }
-        if let Phase::Backfilling(backfill) = &mut self.phase
-            && backfill.waits_for(request)
-        {
-            let next =
-                if is_failure { backfill.failed() } else { backfill.block(found, &self.blocks) };
-            self.go_on(next, to);
-        }
-        self.settle(to);
-        block.map(|_| ())
-    }
-
-    fn go_on(&mut self, next: Next, to: &mut To<'_>) {
-        match next {
-            Next::Ask(request) => self.send(request),
-            Next::Wait => {}
-            Next::Done(heads) => self.end_backfill(heads, to),
-            Next::Fail => self.notices.push(Notice::Reconnect(Notice::NO_ANSWER)),
-        }
-    }
-
-    /// Goes on with a backfill whose logs have their times.
-    fn settle(&mut self, to: &mut To<'_>) {
-        if !self.held.is_asking()
-            && let Phase::Backfilling(backfill) = &mut self.phase
-        {
-            let next = backfill.settled();
-            self.go_on(next, to);
-        }
-    }
-
-    fn end_backfill(&mut self, heads: Vec<ChainHead>, to: &mut To<'_>) {
-        if let Phase::Backfilling(backfill) = &self.phase {
-            self.floor.get_or_insert(backfill.floor());
-        }
-        self.phase = Phase::Live;
-        for head in heads {
-            self.announce(head, to);
-        }
-        while self.is_live()
-            && let Some(head) = self.waiting.pop_front()
-        {
-            self.head(head, to);
-        }
-    }
-
-    /// Ends a backfill whose answers will not come, in a recording: what is known is published.
-    fn abandon(&mut self, to: &mut To<'_>) {
-        while let Phase::Backfilling(_) = self.phase {
-            let Phase::Backfilling(backfill) = std::mem::replace(&mut self.phase, Phase::Live)
-            else {
-                return;
-            };
-            backfill.abandon().into_iter().for_each(|head| self.announce(head, to));
-            while self.is_live()
-                && let Some(head) = self.waiting.pop_front()
-            {
-                self.head(head, to);
-            }
-        }
     }
 }
