@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::api::answer::{MediaType, NEXT_CURSOR, ReadRequest, Representation};
 use crate::api::cursor;
 use crate::api::error::{Refusal, Result};
+use crate::api::index_rows::IndexRow;
 use crate::api::params::{Params, part};
 use crate::api::read_service::{ReadContext, ReadService};
 use crate::api::rows::{AsText, Number, Time};
@@ -21,29 +22,6 @@ const FORMATS: [MediaType; 2] = [MediaType::Json, MediaType::Csv];
 const DEFAULT_LIMIT: usize = 100;
 /// The maximum of pairs per answer: about 2 MB of JSON with ten exchanges each.
 const MAX_LIMIT: usize = 1_000;
-
-#[derive(Serialize)]
-struct MemberRow<'a> {
-    exchange: &'a str,
-    price: Number,
-    event_time: Time,
-    age_ms: i64,
-    used: bool,
-    unused_because: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct IndexRow<'a> {
-    base: &'a str,
-    quote: &'a str,
-    price: Option<Number>,
-    used: i64,
-    spread_across_venues: Option<Number>,
-    rule: &'a str,
-    as_of: Time,
-    event_time: Time,
-    members: Vec<MemberRow<'a>>,
-}
 
 #[derive(Serialize)]
 struct IndexPage<'a> {
@@ -123,7 +101,8 @@ fn answer(
             index.members.iter().map(move |member| line(key, index, member))
         }))?
     } else {
-        let indexes = rows.iter().map(|(key, index)| row(key, index)).collect();
+        let indexes =
+            rows.iter().map(|(key, index)| IndexRow::new(&key.base, &key.quote, index)).collect();
         Representation::json(&IndexPage { indexes, next_cursor: next.clone() })?
     };
     Ok(found.with(NEXT_CURSOR, next))
@@ -161,28 +140,6 @@ fn found(
         return Err(reading.without("index", Refusal::not_found(reason), &stores));
     }
     Ok(rows)
-}
-
-fn row<'a>(key: &'a IndexKey, index: &'a Index) -> IndexRow<'a> {
-    let member = |one: &'a IndexMember| MemberRow {
-        exchange: &one.exchange,
-        price: AsText(one.price),
-        event_time: AsText(one.event_time),
-        age_ms: one.age_ms,
-        used: one.used,
-        unused_because: one.unused_because.as_deref(),
-    };
-    IndexRow {
-        base: &key.base,
-        quote: &key.quote,
-        price: index.price.map(AsText),
-        used: index.used,
-        spread_across_venues: index.spread_across_venues.map(AsText),
-        rule: &index.rule,
-        as_of: AsText(index.as_of),
-        event_time: AsText(index.event_time),
-        members: index.members.iter().map(member).collect(),
-    }
 }
 
 fn line<'a>(key: &'a IndexKey, index: &'a Index, member: &'a IndexMember) -> MemberLine<'a> {
