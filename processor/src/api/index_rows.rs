@@ -1,8 +1,9 @@
 //! The consolidated price of a pair, as reads and streams show it.
 
-use schemas::{Index, IndexMember};
+use schemas::{Decimal, Index, IndexKey, IndexMember, Timestamp};
 use serde::Serialize;
 
+use super::columns::{Column, flag, number, text, time, whole};
 use super::rows::{AsText, Number, Time};
 
 /// A pair with its members.
@@ -58,3 +59,41 @@ impl<'a> MemberRow<'a> {
         }
     }
 }
+
+/// A member, with the price of its pair.
+pub(super) struct MemberLine {
+    key: IndexKey,
+    price: Option<Decimal>,
+    spread_across_venues: Option<Decimal>,
+    as_of: Timestamp,
+    member: IndexMember,
+}
+
+impl MemberLine {
+    /// The members of an index.
+    pub(super) fn of(key: IndexKey, index: Index) -> impl Iterator<Item = Self> {
+        let Index { price, spread_across_venues, as_of, members, .. } = index;
+        members.into_iter().map(move |member| Self {
+            key: key.clone(),
+            price,
+            spread_across_venues,
+            as_of,
+            member,
+        })
+    }
+}
+
+/// The fields of a member's line. A price is that of the pair: the member has a name of its own for it.
+pub(super) static MEMBER: &[Column<MemberLine>] = &[
+    text("base", |line| Some(&line.key.base)),
+    text("quote", |line| Some(&line.key.quote)),
+    number("price", |line| line.price),
+    number("spread_across_venues", |line| line.spread_across_venues),
+    time("as_of", |line| Some(line.as_of)),
+    text("exchange", |line| Some(&line.member.exchange)),
+    number("member_price", |line| Some(line.member.price)),
+    time("event_time", |line| Some(line.member.event_time)),
+    whole("age_ms", |line| Some(line.member.age_ms)),
+    flag("used", |line| Some(line.member.used)),
+    text("unused_because", |line| line.member.unused_because.as_deref()),
+];
