@@ -320,7 +320,7 @@ fn call_and_put(installation: &Installation) -> Result<Vec<Row>> {
 #[test]
 fn every_metric_of_a_rule_or_panel_is_served() -> Result<()> {
     let installation = Installation::new("metrics")?;
-    let mut member = installation.member("one", &["--topologies", "prices,options"])?;
+    let mut member = installation.member("one", &["--topologies", "prices,options,index"])?;
     let rate = ["--rate", "200"];
     let venue = Simulated::start(&installation, Venue::Coinbase, &["BTC-USD"], 1, &rate)?;
     let mut feed = venue.follow(&installation, &[])?;

@@ -6,6 +6,8 @@
 
 #[path = "page/books.rs"]
 mod books;
+#[path = "page/index.rs"]
+mod index;
 #[path = "page/options.rs"]
 mod options;
 #[path = "page/tokens.rs"]
@@ -19,9 +21,9 @@ use tests::support::stack::root;
 use tests::support::venue::Simulated;
 use venues::Venue;
 
+/// Every sub-topology.
+const ALL: [&str; 2] = ["--topologies", "prices,quotes,options,swaps,index"];
 /// No row without text, and as many candles as the chart says.
-/// Prices, order books, options and swaps.
-const ALL: [&str; 2] = ["--topologies", "prices,quotes,options,swaps"];
 const HAS_PRICES: &str = "document.querySelectorAll('#rows tr').length >= 3 && \
     [...document.querySelectorAll('#rows td:nth-child(3)')].every((cell) => /^[0-9.]+$/.test(cell.textContent))";
 const HAS_CHART: &str = "Number(document.getElementById('chart').dataset.candles) > 0 && \
@@ -87,6 +89,7 @@ fn the_page_shows_live_prices_and_says_when_they_are_not() -> Result<()> {
     shows_what_is_served(&mut browser)?;
     works_by_keyboard(&mut browser)?;
     books::are_shown(&installation, &mut browser, &page(&mut view)?)?;
+    index::is_shown(&installation, &mut browser, &page(&mut view)?)?;
     options::are_shown(&installation, &mut browser, &page(&mut view)?)?;
     options::move_with_their_venue(&installation, &mut browser, &page(&mut view)?)?;
     tokens::are_shown(&installation, &mut browser, &page(&mut view)?)?;

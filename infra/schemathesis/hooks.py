@@ -25,6 +25,7 @@ BEYOND_A_SCHEMA = (
     "channel options has no ",
     "channel tokens has no ",
     "channel swaps has no ",
+    "channel index has no ",
     "from: the window 24h is one row",
     "to: the window 24h is one row",
     "cursor: the window 24h is one row",

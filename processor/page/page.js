@@ -6,6 +6,7 @@ import { CandlestickSeries, ColorType, CrosshairMode, createChart, createSeriesM
   from "/page/vendor/lightweight-charts.standalone.production.mjs";
 import { createBook } from "/page/book.js";
 import { by, colour, element, setText } from "/page/dom.js";
+import { createIndex } from "/page/pair-index.js";
 import { createOptions } from "/page/options.js";
 import { compareDecimals, count, duration } from "/page/text.js";
 import { createTokens } from "/page/tokens.js";
@@ -358,6 +359,7 @@ function choose(row, byHand) {
   chart.another();
   loadCandles();
   book.choose(view.chosen);
+  index.choose(view.chosen);
 }
 
 // Hears of changes first and reads history then: what a change says is never older.
@@ -422,6 +424,7 @@ function connect() {
     say({ op: "subscribe", id: PRICES, channel: "latest", ...(resume && { resume }) });
     subscribeCandles();
     book.subscribe();
+    index.subscribe();
     options.subscribe();
   });
   opened.addEventListener("message", (event) => { if (opened === socket) take(JSON.parse(event.data)); });
@@ -446,11 +449,12 @@ function take(message) {
       setConnection("live");
       if (message.id === PRICES) { message.rows.forEach(takePrice); draw(); }
       else if (message.id === candleId) takeCandles(message.rows);
-      else { book.take(message); options.take(message); }
+      else { book.take(message); options.take(message); index.take(message); }
       if (message.resume) tokens.set(message.id, message.resume);
       break;
     case "error":
       options.refused(message);
+      index.refused(message);
       break;
     case "gone":
       tokens.delete(message.id);
@@ -462,6 +466,7 @@ function take(message) {
       for (const channel of message.channels) {
         if (channel.channel === "latest") tokens.set(PRICES, channel.resume);
         else if (channel.channel === "options") options.heartbeat(channel);
+        else if (channel.channel === "index") index.heartbeat(channel);
         else if (channel.channel !== "candles") book.heartbeat(channel);
         else if (channel.interval === view.interval && tokens.has(candleId)) tokens.set(candleId, channel.resume);
       }
@@ -689,11 +694,13 @@ setInterval(() => {
   showBanner();
   options.tick();
   tokensView.tick();
+  index.tick();
 }, 1_000);
 by("skip").addEventListener("click", skip);
 const book = createBook({ say, announce, tokens, newId });
 const options = createOptions({ say, announce, tokens, newId, now, isConnected: () => by("connection").dataset.state === "live" });
 const tokensView = createTokens({ announce, now });
+const index = createIndex({ say, announce, tokens, newId, now });
 showTheme();
 drawCandles();
 followAddress();

@@ -25,8 +25,8 @@ pub use http::{Http, read_token};
 pub use migrate::MigrateCommand;
 pub use pairs::{ChangePairs, Pairs};
 pub use query::{
-    BookQuery, CandlesQuery, ChainQuery, Format, OptionQuery, PoolQuery, Query, Server, Source,
-    SpreadsQuery, SurfaceQuery, SwapQuery, TokenQuery, TokensQuery,
+    BookQuery, CandlesQuery, ChainQuery, Format, IndexQuery, OptionQuery, PoolQuery, Query, Server,
+    Source, SpreadsQuery, SurfaceQuery, SwapQuery, TokenQuery, TokensQuery,
 };
 pub use reset::ResetCommand;
 

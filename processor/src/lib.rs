@@ -8,6 +8,7 @@ pub mod checks;
 pub mod cli;
 pub mod compute;
 pub mod config;
+pub mod index_rows;
 pub mod interval;
 pub mod layouts;
 pub mod migrate;

@@ -12,7 +12,7 @@ use clap::Parser as _;
 use processor::api::{
     self, ConnectionLimits, ConnectionMetrics, History, ReadService, router, stream,
 };
-use processor::checks::DivergenceGauges;
+use processor::checks::{DivergenceGauges, VenueGauges};
 use processor::config::{
     Candles, ChangePairs, Cli, Command, Compute, CreateTopics, Http, Kafka, Pairs, Query,
     ResetCommand, Run, Serve, Stores, TopicsCommand,
@@ -110,7 +110,8 @@ impl Process {
         budget.register(&registry)?;
         let mut service = ReadService::new(Queries::default(), codec, registry, budget);
         let (queries, codec) = (service.queries.clone(), Arc::clone(&service.codec));
-        DivergenceGauges::register(&service.registry, queries, codec)?;
+        DivergenceGauges::register(&service.registry, queries.clone(), Arc::clone(&codec))?;
+        VenueGauges::register(&service.registry, queries, codec)?;
         let history = stores.history_url.as_ref();
         let history = history.map(|url| History::new(url, &service.registry)).transpose()?;
         service.history = history.map(Arc::new);

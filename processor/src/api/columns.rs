@@ -20,6 +20,8 @@ pub(super) enum Get<V: 'static> {
     Whole(fn(&V) -> Option<i64>),
     /// An exact integer of up to 78 digits: text in every format, because no other type holds it.
     Exact(fn(&V) -> Option<Integer>),
+    /// True or false.
+    Flag(fn(&V) -> Option<bool>),
 }
 
 /// A column of a record `V`.
@@ -63,6 +65,11 @@ pub(super) const fn exact<V: 'static>(
     Column { name, get: Get::Exact(get) }
 }
 
+/// A column of what is true or false.
+pub(super) const fn flag<V: 'static>(name: &'static str, get: fn(&V) -> Option<bool>) -> Column<V> {
+    Column { name, get: Get::Flag(get) }
+}
+
 /// The name of a pair, before the columns of its record.
 pub(super) static PAIR: &[Column<PairKey>] = &[
     text("base", |pair| Some(&pair.base)),
@@ -103,6 +110,7 @@ fn entries<V: 'static, M: serde::ser::SerializeMap>(
             Get::Text(get) => map.serialize_entry(name, &get(record))?,
             Get::Whole(get) => map.serialize_entry(name, &get(record))?,
             Get::Exact(get) => map.serialize_entry(name, &get(record).map(AsText))?,
+            Get::Flag(get) => map.serialize_entry(name, &get(record))?,
         }
     }
     Ok(())
@@ -120,6 +128,8 @@ pub(super) enum Cells<'a> {
     Wholes(Vec<Option<i64>>),
     /// Exact integers.
     Exacts(Vec<Option<Integer>>),
+    /// True or false.
+    Flags(Vec<Option<bool>>),
 }
 
 impl Cells<'_> {
@@ -134,6 +144,7 @@ impl Cells<'_> {
             Self::Texts(values) => shown(values, row),
             Self::Wholes(values) => shown(values, row),
             Self::Exacts(values) => shown(values, row),
+            Self::Flags(values) => shown(values, row),
         }
     }
 }
@@ -163,6 +174,7 @@ impl<'a> Table<'a> {
                 Get::Text(get) => Cells::Texts(records.map(|record| get(record?)).collect()),
                 Get::Whole(get) => Cells::Wholes(records.map(|record| get(record?)).collect()),
                 Get::Exact(get) => Cells::Exacts(records.map(|record| get(record?)).collect()),
+                Get::Flag(get) => Cells::Flags(records.map(|record| get(record?)).collect()),
             };
             self.columns.push((format!("{prefix}{name}"), cells));
         }

@@ -27,6 +27,7 @@ mod exchange_cache;
 mod extent;
 mod guard;
 mod history;
+mod index_rows;
 mod metrics;
 mod openapi;
 mod option_filter;

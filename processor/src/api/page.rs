@@ -33,6 +33,8 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/page/page.js", part!("page.js", SCRIPT))
         .route("/page/options.css", part!("options.css", CSS))
         .route("/page/tokens.css", part!("tokens.css", CSS))
+        .route("/page/pair-index.css", part!("pair-index.css", CSS))
+        .route("/page/pair-index.js", part!("pair-index.js", SCRIPT))
         .route("/page/book.js", part!("book.js", SCRIPT))
         .route("/page/options.js", part!("options.js", SCRIPT))
         .route("/page/chain.js", part!("chain.js", SCRIPT))

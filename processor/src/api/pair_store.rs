@@ -26,7 +26,8 @@ impl<'a> PairStore<'a> {
         Self { codec, store, topic }
     }
 
-    fn corrupt(&self, reason: impl std::fmt::Display) -> Error {
+    /// The error of a store with this defect.
+    pub(super) fn corrupt(&self, reason: impl std::fmt::Display) -> Error {
         Error::Corrupt(format!("store {}: {reason}", store_name(self.topic)))
     }
 
@@ -34,30 +35,28 @@ impl<'a> PairStore<'a> {
         self.codec.decode(bytes).map_err(|error| self.corrupt(error))
     }
 
-    /// The bytes of a pair's value.
-    pub(super) fn bytes(&self, pair: &PairKey) -> Result<Option<Vec<u8>>> {
-        self.store.get(&store_keys::pair_key(pair))
+    /// The bytes of a key's value.
+    pub(super) fn bytes(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.store.get(key)
     }
 
     /// The value of a pair.
     pub(super) fn get<V: Record>(&self, pair: &PairKey) -> Result<Option<V>> {
-        self.bytes(pair)?.map(|bytes| self.decode(&bytes)).transpose()
+        self.bytes(&store_keys::pair_key(pair))?.map(|bytes| self.decode(&bytes)).transpose()
     }
 
-    /// Gives every pair whose store key begins with `prefix`, and the bytes of its value, in key order.
-    pub(super) fn visit(
+    /// Gives every key that begins with `prefix`, and the bytes of its value, in key order.
+    pub(super) fn visit_keys(
         &self,
         prefix: &[u8],
-        mut each: impl FnMut(PairKey, &[u8]) -> Result<()>,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut from = prefix.to_vec();
         let to = store_keys::after_prefix(prefix);
         loop {
             let page = self.store.range(&from, &to, PAGE)?;
             for (key, value) in &page {
-                let pair = store_keys::read_pair(key)
-                    .ok_or_else(|| self.corrupt("a key is not a pair"))?;
-                each(pair, value)?;
+                each(key, value)?;
             }
             match page.last() {
                 Some((key, _)) if page.len() == PAGE => {
@@ -67,6 +66,18 @@ impl<'a> PairStore<'a> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Gives every pair whose store key begins with `prefix`, and the bytes of its value, in key order.
+    pub(super) fn visit(
+        &self,
+        prefix: &[u8],
+        mut each: impl FnMut(PairKey, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.visit_keys(prefix, |key, value| {
+            let pair = store_keys::read_pair(key);
+            each(pair.ok_or_else(|| self.corrupt("a key is not a pair"))?, value)
+        })
     }
 
     /// The pairs whose store keys begin with `prefix`, in key order.

@@ -3,6 +3,7 @@
 mod book;
 mod client;
 mod events;
+mod index;
 mod options;
 mod pages;
 pub mod pairs;
@@ -76,6 +77,7 @@ pub fn run(query: &Query, out: &mut impl Write) -> Result<()> {
         Query::Token(wanted) => swaps::token(wanted, out),
         Query::Pool(wanted) => swaps::pool(wanted, out),
         Query::Swap(wanted) => swaps::swap(wanted, out),
+        Query::Index(wanted) => index::run(wanted, out),
         Query::Exchanges { source } => exchanges(source, out),
     }
 }

@@ -89,6 +89,8 @@ pub enum Query {
     Pool(Box<PoolQuery>),
     /// Every swap of a transaction with its status.
     Swap(Box<SwapQuery>),
+    /// One price of each pair of a base over its exchanges, with the exchanges, their ages and their spread.
+    Index(Box<IndexQuery>),
     /// The exchanges and the health of their feeds.
     Exchanges {
         /// The server and the format.
@@ -299,6 +301,18 @@ pub struct SwapQuery {
     /// The chain id; all chains without it.
     #[arg(long, env = "SWAP_CHAIN")]
     pub chain: Option<String>,
+    /// The server and the format.
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `processor query index`.
+#[derive(Args, Clone, Debug)]
+pub struct IndexQuery {
+    /// The base, as in BTC.
+    pub base: String,
+    /// The quote, as in USD; all quotes without it.
+    pub quote: Option<String>,
     /// The server and the format.
     #[command(flatten)]
     pub source: Source,

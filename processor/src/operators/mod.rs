@@ -20,8 +20,8 @@ pub use candles::{CandleStores, Candles, Seen, Window, merge, single};
 pub use entry::{Entry, entry};
 pub use feed::{Carrier, Content, FeedState, Gap, STEP_WINDOWS};
 pub use index::{
-    Consolidated, IndexLegEntry, IndexLegs, Indexes, Quoted, STALE_AFTER_MS, Unused, consolidate,
-    index_leg_entry,
+    Consolidated, IndexLegEntry, IndexLegs, Indexes, OUTLIER_PART, Quoted, STALE_AFTER_MS, Unused,
+    consolidate, index_leg_entry,
 };
 pub use latest::LatestPrices;
 pub use options::{OptionEntry, OptionStores, Options, option_entry};

@@ -84,6 +84,7 @@ pub(super) fn of_columns(table: &Columns<'_>) -> Result<Vec<u8>, ArrowError> {
             }
             Cells::Texts(values) => Arc::new(values.iter().collect::<StringArray>()),
             Cells::Wholes(values) => Arc::new(values.iter().collect::<Int64Array>()),
+            Cells::Flags(values) => Arc::new(values.iter().collect::<BooleanArray>()),
             Cells::Exacts(values) => {
                 let texts = values.iter().map(|value| value.map(|value| value.to_string()));
                 Arc::new(texts.collect::<StringArray>())

@@ -1,70 +1,35 @@
 //! `/v1/index`: one price of each pair over its exchanges, with its members.
+//!
+//! JSON has an object for each pair. CSV and Arrow have a line for each member.
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
 use schemas::topic::Topic;
-use schemas::{Index, IndexKey, IndexMember};
+use schemas::{Index, IndexKey};
 use serde::Serialize;
 
+use super::options::FORMATS;
+use super::written;
 use crate::api::answer::{MediaType, NEXT_CURSOR, ReadRequest, Representation};
+use crate::api::columns::Table;
 use crate::api::cursor;
 use crate::api::error::{Refusal, Result};
+use crate::api::index_rows::{IndexRow, MEMBER, MemberLine};
 use crate::api::params::{Params, part};
 use crate::api::read_service::{ReadContext, ReadService};
-use crate::api::rows::{AsText, Number, Time};
 use crate::store_keys;
 
-const FORMATS: [MediaType; 2] = [MediaType::Json, MediaType::Csv];
 /// Pairs per answer without `limit`.
 const DEFAULT_LIMIT: usize = 100;
 /// The maximum of pairs per answer: about 2 MB of JSON with ten exchanges each.
 const MAX_LIMIT: usize = 1_000;
 
 #[derive(Serialize)]
-struct MemberRow<'a> {
-    exchange: &'a str,
-    price: Number,
-    event_time: Time,
-    age_ms: i64,
-    used: bool,
-    unused_because: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct IndexRow<'a> {
-    base: &'a str,
-    quote: &'a str,
-    price: Option<Number>,
-    used: i64,
-    spread_across_venues: Option<Number>,
-    rule: &'a str,
-    as_of: Time,
-    event_time: Time,
-    members: Vec<MemberRow<'a>>,
-}
-
-#[derive(Serialize)]
 struct IndexPage<'a> {
     indexes: Vec<IndexRow<'a>>,
     next_cursor: Option<String>,
-}
-
-/// A line of CSV: a member, with the price of its pair.
-#[derive(Serialize)]
-struct MemberLine<'a> {
-    base: &'a str,
-    quote: &'a str,
-    price: Option<Number>,
-    spread_across_venues: Option<Number>,
-    as_of: Time,
-    exchange: &'a str,
-    member_price: Number,
-    event_time: Time,
-    age_ms: i64,
-    used: bool,
-    unused_because: Option<&'a str>,
 }
 
 /// The parameters of a request.
@@ -118,13 +83,16 @@ fn answer(
     let mut rows = found(reading, request)?;
     let next = (rows.len() > request.limit).then(|| rows.pop_last()).flatten();
     let next = next.map(|(key, _)| cursor::write(&(key.base, key.quote))).transpose()?;
-    let found = if format == MediaType::Csv {
-        Representation::csv(rows.iter().flat_map(|(key, index)| {
-            index.members.iter().map(move |member| line(key, index, member))
-        }))?
-    } else {
-        let indexes = rows.iter().map(|(key, index)| row(key, index)).collect();
+    let found = if format == MediaType::Json {
+        let indexes =
+            rows.iter().map(|(key, index)| IndexRow::new(&key.base, &key.quote, index)).collect();
         Representation::json(&IndexPage { indexes, next_cursor: next.clone() })?
+    } else {
+        let lines = rows.into_iter().flat_map(|(key, index)| MemberLine::of(key, index));
+        let lines: Vec<MemberLine> = lines.collect();
+        let mut table = Table::default();
+        table.add("", MEMBER, &lines.iter().map(Some).collect::<Vec<_>>());
+        written(format, &table)?
     };
     Ok(found.with(NEXT_CURSOR, next))
 }
@@ -161,42 +129,4 @@ fn found(
         return Err(reading.without("index", Refusal::not_found(reason), &stores));
     }
     Ok(rows)
-}
-
-fn row<'a>(key: &'a IndexKey, index: &'a Index) -> IndexRow<'a> {
-    let member = |one: &'a IndexMember| MemberRow {
-        exchange: &one.exchange,
-        price: AsText(one.price),
-        event_time: AsText(one.event_time),
-        age_ms: one.age_ms,
-        used: one.used,
-        unused_because: one.unused_because.as_deref(),
-    };
-    IndexRow {
-        base: &key.base,
-        quote: &key.quote,
-        price: index.price.map(AsText),
-        used: index.used,
-        spread_across_venues: index.spread_across_venues.map(AsText),
-        rule: &index.rule,
-        as_of: AsText(index.as_of),
-        event_time: AsText(index.event_time),
-        members: index.members.iter().map(member).collect(),
-    }
-}
-
-fn line<'a>(key: &'a IndexKey, index: &'a Index, member: &'a IndexMember) -> MemberLine<'a> {
-    MemberLine {
-        base: &key.base,
-        quote: &key.quote,
-        price: index.price.map(AsText),
-        spread_across_venues: index.spread_across_venues.map(AsText),
-        as_of: AsText(index.as_of),
-        exchange: &member.exchange,
-        member_price: AsText(member.price),
-        event_time: AsText(member.event_time),
-        age_ms: member.age_ms,
-        used: member.used,
-        unused_because: member.unused_because.as_deref(),
-    }
 }

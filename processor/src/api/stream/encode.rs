@@ -1,13 +1,14 @@
 //! Updates as JSON: decimals and times are strings, as in every answer.
 
 use schemas::{
-    Book, Candle, CandleKey, LatestPrice, OptionState, PairKey, SwapState, SwapStatusKey,
+    Book, Candle, CandleKey, Index, LatestPrice, OptionState, PairKey, SwapState, SwapStatusKey,
     TokenBucket, TokenBucketKey, TopOfBook,
 };
 use serde::Serialize;
 
 use crate::api::book_rows::{BookRow, QuoteRow};
 use crate::api::columns::Row;
+use crate::api::index_rows::IndexRow;
 use crate::api::option_rows::option_row;
 use crate::api::rows::{AsText, CandleRow, LatestRow, Time};
 use crate::api::swap_rows::{BUCKET, BucketRow, SWAP, SwapRow, log_index};
@@ -31,6 +32,11 @@ pub(super) fn book(pair: &PairKey, book: &Book, out: &mut String) {
 /// Appends an option.
 pub(super) fn option(pair: &PairKey, option: &OptionState, out: &mut String) {
     append(&option_row(pair, option), out);
+}
+
+/// Appends the index of a pair, whose exchange is empty.
+pub(super) fn index(pair: &PairKey, index: &Index, out: &mut String) {
+    append(&IndexRow::new(&pair.base, &pair.quote, index), out);
 }
 
 #[derive(Serialize)]
@@ -60,6 +66,8 @@ pub(super) fn candle(interval: Interval, key: &CandleKey, candle: &Candle, out: 
 
 #[derive(Serialize)]
 struct DeletedUpdate<'a> {
+    /// An index has none.
+    #[serde(skip_serializing_if = "str::is_empty")]
     exchange: &'a str,
     base: &'a str,
     quote: &'a str,

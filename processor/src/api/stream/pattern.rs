@@ -4,7 +4,7 @@
 //! says both, so that the deletion of an option reaches the same subscribers as its tickers.
 //!
 //! A pattern of tokens or swaps has a chain, in the place of the exchange, and an address, in that of
-//! the base.
+//! the base. A pattern of the index has no exchange.
 
 use schemas::instrument::InstrumentName;
 use schemas::topic::Topic;
@@ -35,10 +35,12 @@ pub(super) enum Channel {
     Tokens,
     /// The status of each swap.
     Swaps,
+    /// The consolidated price of each pair.
+    Index,
 }
 
 /// The number of channels.
-pub(super) const CHANNELS: usize = 9;
+pub(super) const CHANNELS: usize = 10;
 
 impl Channel {
     /// Every channel. A resume token has the index, so a new channel is added at the end.
@@ -52,6 +54,7 @@ impl Channel {
         Self::Options,
         Self::Tokens,
         Self::Swaps,
+        Self::Index,
     ];
 
     /// Its index in [`Self::ALL`].
@@ -66,6 +69,7 @@ impl Channel {
             Self::Options => 6,
             Self::Tokens => 7,
             Self::Swaps => 8,
+            Self::Index => 9,
         }
     }
 
@@ -79,6 +83,7 @@ impl Channel {
             Self::Options => Topic::Options,
             Self::Tokens => Topic::Token5m,
             Self::Swaps => Topic::SwapStatus,
+            Self::Index => Topic::Index,
         }
     }
 
@@ -102,9 +107,8 @@ impl Channel {
             };
         }
         if name != Self::Candles(Interval::Minute).name() {
-            return Err(
-                "channel is not latest, candles, quotes, book, options, tokens or swaps".into()
-            );
+            let names = "latest, candles, quotes, book, options, tokens, swaps or index";
+            return Err(format!("channel is not {names}"));
         }
         let interval = interval.unwrap_or(Interval::Minute.as_str());
         let interval = Interval::parse(interval).ok_or("interval is not 1m, 1h or 1d")?;
@@ -121,6 +125,7 @@ impl Channel {
             Self::Options => Topic::Options.base_name(),
             Self::Tokens => "tokens",
             Self::Swaps => "swaps",
+            Self::Index => Topic::Index.base_name(),
         }
     }
 
@@ -132,11 +137,12 @@ impl Channel {
         }
     }
 
-    /// Rows of one snapshot. A book has fifty levels and an option forty fields, so the limit keeps
-    /// their snapshots within the bytes that may wait for a client.
+    /// Rows of one snapshot. A book has fifty levels, an index about ten members and an option forty fields,
+    /// so the limit keeps their snapshots within the bytes that may wait for a client.
     pub(super) const fn max_rows(self) -> usize {
         match self {
             Self::Book => 1_000,
+            Self::Index => 2_000,
             Self::Options => 5_000,
             Self::Latest | Self::Candles(_) | Self::Quotes | Self::Tokens | Self::Swaps => 20_000,
         }
@@ -148,6 +154,7 @@ impl Channel {
             Self::Options => &["instrument", "currency", "expiry", "quote", "exchange"],
             Self::Tokens => &["chain", "token"],
             Self::Swaps => &["chain", "pool"],
+            Self::Index => &["base", "quote"],
             Self::Latest | Self::Candles(_) | Self::Quotes | Self::Book => {
                 &["exchange", "base", "quote"]
             }
@@ -289,9 +296,13 @@ impl Pattern {
         })
     }
 
-    /// The only pair that it matches, if no part is `*`.
+    /// The only pair that it matches, if no part is `*`. That of an index has no exchange.
     pub(super) fn pair(&self) -> Option<PairKey> {
-        Some(PairKey::new(self.base.as_ref()?, self.quote.as_ref()?, self.exchange.as_ref()?))
+        let exchange = match self.channel {
+            Channel::Index => "",
+            _ => self.exchange.as_deref()?,
+        };
+        Some(PairKey::new(self.base.as_ref()?, self.quote.as_ref()?, exchange))
     }
 
     /// Whether the pair matches.
@@ -325,6 +336,7 @@ impl Pattern {
             }
             Channel::Tokens => vec![("chain", &self.exchange), ("token", &self.base)],
             Channel::Swaps => vec![("chain", &self.exchange), ("pool", &self.base)],
+            Channel::Index => vec![("base", &self.base), ("quote", &self.quote)],
             _ => vec![exchange, ("base", &self.base), ("quote", &self.quote)],
         };
         parts.into_iter().map(|(name, part)| (name, part.as_deref().unwrap_or(ANY))).collect()

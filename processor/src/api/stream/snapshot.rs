@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use schemas::avro::{Reader, Record as _};
 use schemas::{
-    Basis, CandleKey, Codec, PairKey, SwapState, SwapStatusKey, Timestamp, TokenBucketKey,
+    Basis, CandleKey, Codec, IndexKey, PairKey, SwapState, SwapStatusKey, Timestamp, TokenBucketKey,
 };
 use streams::runtime::Queries;
 use streams::store::Committed;
@@ -96,6 +96,8 @@ pub(super) struct LocalStores {
     tokens: Vec<(i32, Arc<Committed>)>,
     /// Statuses of swaps, whose partitions are their own.
     swaps: Vec<(i32, Arc<Committed>)>,
+    /// Consolidated prices, whose partitions are those of their legs.
+    indexes: Vec<(i32, Arc<Committed>)>,
 }
 
 impl LocalStores {
@@ -109,6 +111,7 @@ impl LocalStores {
             options: queries.stores(Channel::Options.store()),
             tokens: queries.stores(Channel::Tokens.store()),
             swaps: queries.stores(Channel::Swaps.store()),
+            indexes: queries.stores(Channel::Index.store()),
         }
     }
 
@@ -135,6 +138,7 @@ impl LocalStores {
             Channel::Options => &self.options,
             Channel::Tokens => &self.tokens,
             Channel::Swaps => &self.swaps,
+            Channel::Index => &self.indexes,
         }
     }
 
@@ -209,11 +213,14 @@ impl LocalStores {
             };
             match pattern.pair() {
                 Some(pair) => {
-                    if let Some(value) = store.bytes(&pair)? {
+                    if let Some(value) = store.bytes(&store_key(channel, &pair))? {
                         add(pair, &value)?;
                     }
                 }
-                None => store.visit(&prefix, add)?,
+                None => store.visit_keys(&prefix, |key, value| {
+                    let pair = read_pair(channel, key);
+                    add(pair.ok_or_else(|| store.corrupt("a key is not a pair"))?, value)
+                })?,
             }
         }
         Ok((looked_at, left_out))
@@ -320,6 +327,10 @@ impl LocalStores {
                 let option = self.codec.decode(value).map_err(corrupt)?;
                 rows.push(|out| encode::option(pair, &option, out));
             }
+            (ChangedKey::Pair(Channel::Index, pair), Some(value)) => {
+                let index = self.codec.decode(value).map_err(corrupt)?;
+                rows.push(|out| encode::index(pair, &index, out));
+            }
             (ChangedKey::Pair(_, pair), Some(value)) => {
                 let latest = self.codec.decode(value).map_err(corrupt)?;
                 rows.push(|out| encode::latest(pair, &latest, out));
@@ -383,6 +394,23 @@ fn chain_pair(chain: i64, address: &str) -> PairKey {
     PairKey::new(address, "", chain.to_string())
 }
 
+/// The pair of a store key; that of an index has no exchange.
+fn read_pair(channel: Channel, key: &[u8]) -> Option<PairKey> {
+    if channel != Channel::Index {
+        return store_keys::read_pair(key);
+    }
+    let IndexKey { base, quote } = store_keys::typed_index_key(key)?;
+    Some(PairKey::new(base, quote, ""))
+}
+
+/// The store key of a pair.
+fn store_key(channel: Channel, pair: &PairKey) -> Vec<u8> {
+    match channel {
+        Channel::Index => store_keys::pair_prefix(&pair.base, Some(&pair.quote)),
+        _ => store_keys::pair_key(pair),
+    }
+}
+
 /// A store key, parsed.
 pub(super) enum ChangedKey {
     /// The key of a channel that has one value for each pair.
@@ -405,9 +433,11 @@ impl ChangedKey {
         codec: &Codec,
     ) -> Option<Self> {
         match channel {
-            Channel::Latest | Channel::Quotes | Channel::Book | Channel::Options => {
-                store_keys::read_pair(key).map(|pair| Self::Pair(channel, pair))
-            }
+            Channel::Latest
+            | Channel::Quotes
+            | Channel::Book
+            | Channel::Options
+            | Channel::Index => read_pair(channel, key).map(|pair| Self::Pair(channel, pair)),
             Channel::Candles(interval) => {
                 store_keys::typed_candle_key(key).map(|key| Self::Candle(interval, key))
             }

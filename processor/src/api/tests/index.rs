@@ -1,5 +1,8 @@
 //! Reads of the consolidated price: members, pages, formats and refusals.
 
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Decimal128Type;
+use arrow_ipc::reader::StreamReader;
 use schemas::topic::Topic;
 use schemas::{Decimal, Index, IndexKey, IndexMember, Timestamp};
 use serde_json::Value;
@@ -88,6 +91,28 @@ async fn csv_has_a_line_for_each_member() -> Outcome {
     assert_eq!(lines.len(), 4, "{text}");
     assert!(lines[0].starts_with("base,quote,price,spread_across_venues,as_of,exchange"), "{text}");
     assert!(lines[3].starts_with("BTC,USD,100,1,") && lines[3].ends_with(",stale"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn arrow_has_the_fields_and_exact_values_of_csv() -> Outcome {
+    let world = small()?;
+    let headers = [("accept", "application/vnd.apache.arrow.stream")];
+    let answer = get(&world.routes(), "/v1/index?base=BTC&quote=USD", &headers).await?;
+    assert_eq!(answer.header("content-type"), Some("application/vnd.apache.arrow.stream"));
+    let batch = StreamReader::try_new(&answer.body[..], None)?.next().ok_or("no batch")??;
+    let csv = get(&world.routes(), "/v1/index?base=BTC&quote=USD", &CSV).await?.text();
+    let names: Vec<String> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(csv.lines().next(), Some(names.join(",").as_str()));
+    assert_eq!(batch.num_rows(), 3);
+    let column = |name: &str| batch.column_by_name(name).ok_or(format!("no {name}"));
+    let prices = column("member_price")?.as_primitive::<Decimal128Type>();
+    let expected = ["100", "101", "90"].map(|price| price.parse::<Decimal>().map(Decimal::units));
+    assert_eq!(prices.iter().flatten().collect::<Vec<_>>(), expected.map(Result::unwrap));
+    let used: Vec<_> = column("used")?.as_boolean().iter().collect();
+    assert_eq!(used, [Some(true), Some(true), Some(false)]);
+    let reasons: Vec<_> = column("unused_because")?.as_string::<i32>().iter().collect();
+    assert_eq!(reasons, [None, None, Some("stale")]);
     Ok(())
 }
 

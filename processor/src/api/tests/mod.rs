@@ -6,6 +6,7 @@ mod document;
 mod guards;
 mod hostile;
 mod index;
+mod index_commands;
 mod option_history;
 mod options;
 mod ranges;

@@ -16,4 +16,4 @@ mod rule;
 
 pub use indexes::{IndexLegEntry, Indexes, index_leg_entry};
 pub use legs::IndexLegs;
-pub use rule::{Consolidated, Quoted, STALE_AFTER_MS, Unused, consolidate};
+pub use rule::{Consolidated, OUTLIER_PART, Quoted, STALE_AFTER_MS, Unused, consolidate};

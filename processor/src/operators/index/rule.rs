@@ -14,7 +14,7 @@ pub const STALE_AFTER_MS: i64 = 60_000;
 pub(super) const FORGOTTEN_AFTER_MS: i64 = 7 * 24 * 3_600_000;
 /// One part in so many (5 %) from the median is an outlier: exchanges of one pair differ by a few
 /// tenths of a percent while money can move between them.
-const OUTLIER_PART: u128 = 20;
+pub const OUTLIER_PART: u128 = 20;
 
 /// The reason for which a price does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

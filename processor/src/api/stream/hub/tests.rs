@@ -18,6 +18,9 @@ use crate::store_keys;
 #[path = "book_tests.rs"]
 mod books;
 #[cfg(test)]
+#[path = "index_tests.rs"]
+mod indexes;
+#[cfg(test)]
 #[path = "option_tests.rs"]
 mod options;
 #[cfg(test)]
