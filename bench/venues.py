@@ -8,6 +8,9 @@ takes from the socket to Kafka's acknowledgement.
 All options of Deribit as a user follows them, by `agg2`, with a member behind: the cost of a ticker at the producer
 and at the processor, and the time from the socket to `options` (`bench-visible`).
 
+Swaps of a chain, with a member behind: the cost of a swap at both, and the time through one commit and through two
+(`bench-hops`).
+
 Order books of Coinbase and Binance, with a member behind: the cost of a book frame at the producer and of a
 quote at the processor, and the time from the socket to the commit of `top_of_book`. The same feed runs without
 books first: the difference is what the books cost with sockets and Kafka. `bench-books` gives the shares of one
@@ -164,7 +167,7 @@ def listed_pools(port, file):
 
 
 def measured_swaps(prefix, options, log):
-    """Swaps of a simulated chain, with a member behind; its latency is of both hops together."""
+    """Swaps of a simulated chain, with a member behind; latencies of one hop and of two, of the same swaps."""
     state, listing = (os.path.join(stack.RESULTS, f"{prefix}swaps-{part}") for part in ("state", "pools.jsonl"))
     port, metrics_port, member_port = free_port(), free_port(), free_port()
     processes = []
@@ -172,7 +175,7 @@ def measured_swaps(prefix, options, log):
         processes.append(start(["simulate", "--venue", "ethereum", "--listen", f"127.0.0.1:{port}", "--rate", str(options.swaps)], log))
         stack.wait_until("pools", lambda: listed_pools(port, listing), 0.2, processes[0])
         member = start(["run", "--topologies", "swaps", "--topic-prefix", prefix, "--application-id", prefix + "swaps", "--state-dir", state,
-                        "--listen", f"127.0.0.1:{member_port}"], log, "processor")
+                        "--confirmations", "0", "--listen", f"127.0.0.1:{member_port}"], log, "processor")
         producer = start(["run", "--venue", "ethereum", "--chain-id", "1", "--pools", listing, "--url", f"ws://127.0.0.1:{port}",
                           "--metrics", f"127.0.0.1:{metrics_port}", "--topic-prefix", prefix], log)
         processes += [member, producer]
@@ -181,13 +184,13 @@ def measured_swaps(prefix, options, log):
         time.sleep(WARM_UP_S)
         before, processed, began = scrape(metrics_port), scrape(member_port), time.monotonic()
         cpu = [figures.cpu_s(process.pid) for process in (producer, member)]
-        time.sleep(options.seconds)
+        seen = json.loads(stack.program("bench-hops", "--topic-prefix", prefix, "--seconds", options.seconds))
         after, came, seconds = scrape(metrics_port), scrape(member_port), time.monotonic() - began
         cpu = [figures.cpu_s(process.pid) - used for process, used in zip((producer, member), cpu)]
         read = swaps(after) - swaps(before)
         return {
             "swaps_per_s": read / seconds, "seconds": seconds, "producer_cpu_us_per_swap": cpu[0] * 1e6 / read, "processor_cpu_us_per_swap": cpu[1] * 1e6 / read,
-            "to_kafka_p99_ms": quantile(before, after, 0.99) * 1000, "commit_p99_ms": quantile(processed, came, 0.99, VISIBLE) * 1000,
+            "to_kafka_p99_ms": quantile(before, after, 0.99) * 1000, "commit_p99_ms": quantile(processed, came, 0.99, VISIBLE) * 1000, **seen,
             "reconnects": int(total(after, "producer_reconnects_total")), "dead_letters": int(total(after, "producer_dead_letters_total")),
         }
     finally:
@@ -198,10 +201,12 @@ def measured_swaps(prefix, options, log):
 
 
 def print_swaps(row):
-    print("\n| swaps/s | producer, CPU-us/swap | processor, CPU-us/swap | socket to Kafka p99, ms | commits p99, ms | reconnects | dead letters |"
-          "\n|---|---|---|---|---|---|---|")
+    one, two = row["one_hop"], row["two_hops"]
+    print("\n| swaps/s | producer, CPU-us/swap | processor, CPU-us/swap | socket to Kafka p99, ms | one hop p50, ms | p99, ms | two hops p50, ms | p99, ms "
+          "| p99 to p99 | swaps seen | reconnects | dead letters |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
     print(f"| {row['swaps_per_s']:,.0f} | {row['producer_cpu_us_per_swap']:.1f} | {row['processor_cpu_us_per_swap']:.1f} | {row['to_kafka_p99_ms']:.1f} "
-          f"| {row['commit_p99_ms']:.1f} | {row['reconnects']} | {row['dead_letters']} |")
+          f"| {one['p50_ms']} | {one['p99_ms']} | {two['p50_ms']} | {two['p99_ms']} | {two['p99_ms'] / one['p99_ms']:.2f} | {one['samples']:,} "
+          f"| {row['reconnects']} | {row['dead_letters']} |")
 
 
 def print_options(row):

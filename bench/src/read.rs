@@ -76,6 +76,18 @@ pub fn assign(
     Ok(partitions)
 }
 
+/// Assigns every partition of these topics, each at its end.
+pub fn ends(consumer: &BaseConsumer, topics: &[&str]) -> Result<()> {
+    let mut assignment = TopicPartitionList::new();
+    for topic in topics {
+        for partition in 0..partitions(consumer, topic)? {
+            let (_, end) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
+            assignment.add_partition_offset(topic, partition, Offset::Offset(end))?;
+        }
+    }
+    Ok(consumer.assign(&assignment)?)
+}
+
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
     let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());

@@ -14,19 +14,16 @@ use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use bench::read::{Isolation, assign, consumer};
+use bench::read::{Isolation, consumer, ends};
 use clap::Parser;
 use cli::kafka::SchemaRegistry;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::Offset;
 use schemas::topic::Topic;
 use schemas::{Codec, OptionState};
 use serde_json::json;
 
-/// One answer of the broker.
-const ANSWER: Duration = Duration::from_secs(20);
 /// The longest wait for a record before the time is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -49,9 +46,7 @@ fn main() -> Result<()> {
     let codec = options.registry.client()?.codec(&options.topic_prefix)?;
     let topic = Topic::Options.name(&options.topic_prefix);
     let consumer = consumer(&options.bootstrap_servers, Isolation::Committed, &[])?;
-    assign(&consumer, &topic, |partition| {
-        Ok(Offset::Offset(consumer.fetch_watermarks(&topic, partition, ANSWER)?.1))
-    })?;
+    ends(&consumer, &[&topic])?;
     let latencies = read(&consumer, &codec, Duration::from_secs(options.seconds))?;
     writeln!(std::io::stdout(), "{}", report(latencies)?)?;
     Ok(())
