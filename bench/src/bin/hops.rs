@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use bench::read::{Isolation, consumer, ends};
 use clap::Parser;
 use cli::kafka::SchemaRegistry;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use schemas::topic::Topic;

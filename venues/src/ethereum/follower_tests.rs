@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 use super::{Follower, FollowerConfig, NoEffect, Notice, listing};
 use crate::pipeline::Output;
 
-const POOL: &str = "0x8ad599c3a0ff1de082011efddc58f1908eb6e6d8";
-const LISTED: &str = r#"{"chain":1,"pool":"0x8ad599c3a0ff1de082011efddc58f1908eb6e6d8",
+pub(super) const POOL: &str = "0x8ad599c3a0ff1de082011efddc58f1908eb6e6d8";
+pub(super) const LISTED: &str = r#"{"chain":1,"pool":"0x8ad599c3a0ff1de082011efddc58f1908eb6e6d8",
     "token0":"0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",
     "token1":"0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2","fee":3000}"#;
 const V3: &str = "0xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67";
 
-fn hash(number: i64, fork: i64) -> String {
+pub(super) fn hash(number: i64, fork: i64) -> String {
     format!("0x{number:032x}{fork:032x}")
 }
 
-fn block(number: i64, fork: i64, parent_fork: i64) -> Value {
+pub(super) fn block(number: i64, fork: i64, parent_fork: i64) -> Value {
     json!({"number": format!("{number:#x}"), "hash": hash(number, fork),
         "parentHash": hash(number - 1, parent_fork), "timestamp": format!("{:#x}", 100 * number)})
 }
 
-fn log(number: i64, fork: i64) -> Value {
+pub(super) fn log(number: i64, fork: i64) -> Value {
     let word = |text: &str| format!("{text:0>64}");
     let data = ["5", "7", "1000000000000000000000000", "9", "1"].map(word).concat();
     json!({"address": POOL, "topics": [V3, format!("0x{}", word("aa")), format!("0x{}", word("bb"))],
@@ -31,18 +31,20 @@ fn log(number: i64, fork: i64) -> Value {
 }
 
 /// A follower and what it has published.
-struct Node {
-    follower: Follower,
-    out: Vec<Output>,
+pub(super) struct Node {
+    pub(super) follower: Follower,
+    pub(super) out: Vec<Output>,
+    /// The requests of the last frame.
+    pub(super) last: Vec<Value>,
 }
 
 impl Node {
-    fn new(config: FollowerConfig) -> Self {
-        Self { follower: Follower::new(config), out: Vec::new() }
+    pub(super) fn new(config: FollowerConfig) -> Self {
+        Self { follower: Follower::new(config), out: Vec::new(), last: Vec::new() }
     }
 
     /// A follower of the listed pool that is live, and has published it and block 10.
-    fn live() -> Self {
+    pub(super) fn live() -> Self {
         let pools = vec![listing::parse(LISTED).unwrap()];
         let config = FollowerConfig { pools, from_block: Some(10), ..Default::default() };
         let mut node = Self::new(config);
@@ -53,22 +55,34 @@ impl Node {
         node
     }
 
-    fn connect(&mut self) -> Vec<Value> {
-        let chain = requests(&self.follower.start());
-        let subscriptions = self.answer(&chain[0], &json!("0x1"));
+    pub(super) fn connect(&mut self) -> Vec<Value> {
+        let subscriptions = self.prepare();
         self.answer(&subscriptions[0], &json!("0xa"));
         self.answer(&subscriptions[1], &json!("0xb"))
     }
 
-    fn take(&mut self, frame: &Value) -> Vec<Value> {
-        requests(&self.follower.take(&frame.to_string(), Timestamp(1), &mut self.out))
+    /// A connection of the right chain; the requests that follow.
+    pub(super) fn prepare(&mut self) -> Vec<Value> {
+        let chain = requests(&self.follower.start());
+        self.answer(&chain[0], &json!("0x1"))
     }
 
-    fn answer(&mut self, request: &Value, result: &Value) -> Vec<Value> {
+    pub(super) fn take(&mut self, frame: &Value) -> Vec<Value> {
+        let texts = self.follower.take(&frame.to_string(), Timestamp(1), &mut self.out);
+        self.last = requests(&texts);
+        self.last.clone()
+    }
+
+    pub(super) fn answer(&mut self, request: &Value, result: &Value) -> Vec<Value> {
         self.take(&json!({"jsonrpc": "2.0", "id": request["id"], "result": result}))
     }
 
-    fn notify(&mut self, result: &Value) -> Vec<Value> {
+    pub(super) fn fail(&mut self, request: &Value, code: i64, message: &str) -> Vec<Value> {
+        let error = json!({"code": code, "message": message});
+        self.take(&json!({"jsonrpc": "2.0", "id": request["id"], "error": error}))
+    }
+
+    pub(super) fn notify(&mut self, result: &Value) -> Vec<Value> {
         let subscription = if result["topics"].is_null() { "0xa" } else { "0xb" };
         let params = json!({"subscription": subscription, "result": result});
         self.take(&json!({"jsonrpc": "2.0", "method": "eth_subscription", "params": params}))
@@ -76,7 +90,7 @@ impl Node {
 
     /// The records published since: `H12` a head, `S12` a swap, `R12` a removal, `P` a pool, or the
     /// reason of a dead letter.
-    fn published(&mut self) -> Vec<String> {
+    pub(super) fn published(&mut self) -> Vec<String> {
         let text = |output| match output {
             Output::Head { head, .. } => format!("H{}", head.block_number),
             Output::Swap { swap, .. } if swap.status == SwapStatus::Removed => {
@@ -98,7 +112,7 @@ impl Node {
         std::mem::take(&mut self.out).into_iter().map(text).collect()
     }
 
-    fn notices(&mut self) -> Vec<Notice> {
+    pub(super) fn notices(&mut self) -> Vec<Notice> {
         self.follower.notices().collect()
     }
 }

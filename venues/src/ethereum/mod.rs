@@ -49,6 +49,10 @@ mod stablecoins;
 #[cfg(test)]
 mod follower_tests;
 #[cfg(test)]
+mod node_tests;
+#[cfg(test)]
+mod pools_tests;
+#[cfg(test)]
 mod recorded_tests;
 
 pub use follower::{Follower, FollowerConfig};
