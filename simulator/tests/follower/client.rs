@@ -7,7 +7,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use schemas::Timestamp;
 use simulator::ethereum::{FIRST, NodeHandle};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use venues::ethereum::{Follower, FollowerConfig, Notice, listing};
@@ -15,7 +15,7 @@ use venues::pipeline::Output;
 
 use super::fold::Fold;
 
-/// The wait before another connection.
+/// The least time between two connections.
 const BACKOFF: Duration = Duration::from_millis(10);
 /// The receipt of every frame.
 const AT: Timestamp = Timestamp(1_700_000_000_000);
@@ -25,6 +25,8 @@ pub(crate) struct Client {
     url: String,
     config: FollowerConfig,
     follower: Follower,
+    /// Paces connections.
+    attempts: Interval,
     socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     outputs: Vec<Output>,
     /// The records so far.
@@ -44,10 +46,13 @@ impl Client {
         let config =
             FollowerConfig { chain: Some(1), pools, from_block, ..FollowerConfig::default() };
         let follower = Follower::new(config.clone());
+        let mut attempts = interval(BACKOFF);
+        attempts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             url,
             config,
             follower,
+            attempts,
             socket: None,
             outputs: Vec::new(),
             fold: Fold::default(),
@@ -86,7 +91,6 @@ impl Client {
                 Ok(Some(Ok(_))) => {}
                 Ok(Some(Err(_)) | None) => {
                     self.cut();
-                    sleep(BACKOFF).await;
                 }
             }
         }
@@ -94,6 +98,7 @@ impl Client {
     }
 
     async fn connect(&mut self) -> Result<()> {
+        self.attempts.tick().await;
         self.connections += 1;
         self.socket = Some(connect_async(&self.url).await.context("no node")?.0);
         let requests = self.follower.start();
@@ -111,7 +116,6 @@ impl Client {
         self.outputs = outputs;
         if self.follower.notices().any(|notice| matches!(notice, Notice::Reconnect(_))) {
             self.cut();
-            sleep(BACKOFF).await;
             return Ok(());
         }
         self.send(requests).await;

@@ -8,12 +8,12 @@ mod memory;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use simulator::ethereum::settings::ChainSettings;
 use simulator::ethereum::{EthereumConfig, Node, NodeHandle};
 use simulator::faults::Faults;
-use tokio::time::sleep;
+use tokio::time::interval;
 
 use client::Client;
 use fold::{Truth, check};
@@ -25,6 +25,10 @@ const EMPTY: usize = 80;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at the file of the truth.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Looks until [`PATIENCE`] has passed.
+const LOOKS: u32 = 600;
+/// Blocks of an outage.
+const OUTAGE: i64 = 5;
 
 /// The faults of `tests/swaps.rs`.
 const FAULTS: &str = "--reorg-every 9 --reorg-back-every 3 --pending-every 5 --drop-pending-every 2 \
@@ -83,6 +87,18 @@ impl Scene {
         self.client.run(PATIENCE, |client| client.heads >= until).await?;
         ensure!(self.client.heads >= until, "{} heads of {until}", self.client.heads);
         Ok(())
+    }
+
+    /// Waits until the chain has so many further blocks, and follows none of them.
+    async fn mines(&self, blocks: i64) -> Result<()> {
+        let (until, mut looks) = (self.told()?.number() + blocks, interval(PAUSE));
+        for _ in 0..LOOKS {
+            if self.told()?.number() >= until {
+                return Ok(());
+            }
+            looks.tick().await;
+        }
+        bail!("the chain has not reached block {until}")
     }
 
     /// No more swaps; follows until all are final, and compares.
@@ -157,7 +173,7 @@ async fn refused_requests_and_a_reorganisation_during_an_outage_lose_nothing() -
             scene.follow(100).await?;
             scene.client.cut();
             scene.node.reorganise(5);
-            sleep(PAUSE).await;
+            scene.mines(OUTAGE).await?;
         }
         scene.settle().await.with_context(|| format!("seed {seed}"))?;
         ensure!(scene.client.fold.dead_letters.keys().all(|reason| *reason == "rpc"));
