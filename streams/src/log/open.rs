@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, LOCK};
 use super::error::{LogError, Result};
-use super::format::{SegmentHeader, SegmentKind, TRAILER_BYTES, VERSION};
+use super::format::{SegmentHeader, SegmentKind, VERSION};
 use super::scan::{Tail, scan};
 use super::segment::{NEW, Named, Sealed, SegmentWriter, first_of, name_of};
 use super::summary::Summary;
@@ -62,7 +62,7 @@ pub(super) fn open(disk: &dyn Disk, new_id: u128) -> Result<Opened> {
     let names = segment_names(&names);
     let (mut sealed, last) = segments(disk, directory, &names, &mut recovery)?;
     if let Some(last) = last {
-        recover(disk, &last, &mut sealed, &mut recovery)?;
+        recover(disk, &last, None, &mut sealed, &mut recovery)?;
     }
     Ok(Opened { directory, sealed, recovery })
 }
@@ -153,8 +153,10 @@ fn segments(
         }
         match found {
             Some(segment) => sealed.push(Arc::new(segment)),
-            None if index + 1 == names.len() => return Ok((sealed, Some(name.clone()))),
-            None => return Err(unsealed(disk, name)?),
+            None => match names.get(index + 1).and_then(|next| first_of(next)) {
+                None => return Ok((sealed, Some(name.clone()))),
+                next => recover(disk, name, next, &mut sealed, recovery)?,
+            },
         }
     }
     Ok((sealed, None))
@@ -178,17 +180,12 @@ fn check_header(disk: &dyn Disk, name: &str, directory: u128, first: u64) -> Res
     Ok(())
 }
 
-fn unsealed(disk: &dyn Disk, name: &str) -> Result<LogError> {
-    let file = disk.open(name).map_err(io_error(disk, name, "opening"))?;
-    let named = Named { file, path: disk.path(name) };
-    let at = named.length()?.saturating_sub(TRAILER_BYTES as u64);
-    Ok(named.damaged(at, "the segment has no summary, and it is not the last one"))
-}
-
-/// Copies the valid commits of the last segment to a sealed one.
+/// Copies the valid commits of a segment without a summary to a sealed one. It is the last one, or its
+/// summary was written and not synced when the process ended: then its commits lead to the next one.
 fn recover(
     disk: &dyn Disk,
     name: &str,
+    next: Option<u64>,
     sealed: &mut Vec<Arc<Sealed>>,
     recovery: &mut Recovery,
 ) -> Result<()> {
@@ -202,6 +199,10 @@ fn recover(
     if found.header.kind == SegmentKind::Compacted {
         // It got its name after it was sealed.
         return Err(named.damaged(found.end as u64, "a compacted segment has no summary"));
+    }
+    let last = found.commits.last().map(|frame| frame.head.number + 1);
+    if next.is_some() && next != last {
+        return Err(named.damaged(found.end as u64, "the commits do not lead to the next segment"));
     }
     if let Tail::Torn(bytes) = found.tail {
         recovery.torn_bytes = bytes;

@@ -116,9 +116,9 @@ fn examine(disk: &dyn Disk) -> Result<Report> {
             continue;
         }
         let (named, bytes) = bytes(disk, name)?;
-        let is_last = index + 1 == names.len();
+        let next = names.get(index + 1).and_then(|next| first_of(next));
         let found = match scan(&bytes) {
-            Ok(scan) => judge(&scan, before, is_last).map(|(at, reason)| (at, reason, scan.beyond)),
+            Ok(scan) => judge(&scan, before, next).map(|(at, reason)| (at, reason, scan.beyond)),
             Err(bad) => match named.bad_header(bad) {
                 LogError::Damaged { reason, .. } => Some((0, reason, 0)),
                 error => return Err(error),
@@ -146,15 +146,20 @@ fn examine(disk: &dyn Disk) -> Result<Report> {
 fn judge(
     scan: &Scan,
     before: Option<(u64, SegmentKind)>,
-    is_last: bool,
+    next: Option<u64>,
 ) -> Option<(u64, &'static str)> {
+    let last = scan.commits.last().map(|frame| frame.head.number + 1);
     if before.is_some_and(|(last, _)| last + 1 != scan.header.first) {
         return Some((0, "a segment before it is missing"));
     }
     match scan.tail {
         Tail::Damaged(reason) => Some((scan.end as u64, reason)),
-        _ if scan.summary.is_none() && (!is_last || scan.header.kind == SegmentKind::Compacted) => {
-            Some((scan.end as u64, "the segment has no summary, and it is not the last one"))
+        _ if scan.summary.is_some() => None,
+        _ if scan.header.kind == SegmentKind::Compacted => {
+            Some((scan.end as u64, "a compacted segment has no summary"))
+        }
+        _ if next.is_some() && next != last => {
+            Some((scan.end as u64, "the commits do not lead to the next segment"))
         }
         _ => None,
     }
