@@ -19,6 +19,7 @@
 //! - [`replica`] follows such a topic: restore, standby and view are one loop.
 //! - [`dead_letter`] cuts a record that cannot be processed to a bounded size.
 //! - [`driver`] runs the real task against logs in memory, for tests and for files.
+//! - [`log`] keeps topics in files of one machine, without a broker.
 //! - [`runtime`] runs tasks on Kafka. It has all code that blocks, fails or reads a clock.
 //!
 //! # Example
@@ -113,6 +114,7 @@ pub mod changes;
 pub mod dead_letter;
 pub mod driver;
 pub mod error;
+pub mod log;
 pub mod partitioner;
 pub mod processor;
 pub mod punctuation;
