@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use bench::read::{Isolation, consumer, ends};
 use clap::Parser;
 use cli::kafka::SchemaRegistry;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use schemas::topic::Topic;
