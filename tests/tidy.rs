@@ -20,9 +20,20 @@ use source::Source;
 const MAX_LINES: usize = 500;
 /// A further trait needs a second real implementation, and a line here. `Group` and `Topics` are the
 /// outside of a worker: a follower has the second only. `MarkedPairs` are those of candles and of quotes.
-/// `Field` is each type that a field of a record may have. `Row` is of `options` or of `derivatives`.
-const TRAITS: [&str; 8] =
-    ["Field", "Group", "MarkedPairs", "Processor", "Record", "Row", "Store", "Topics"];
+/// `Disk` and `DiskFile` are a directory and memory. `Field` is each type that a field of a record may
+/// have. `Row` is of `options` or of `derivatives`.
+const TRAITS: [&str; 10] = [
+    "Disk",
+    "DiskFile",
+    "Field",
+    "Group",
+    "MarkedPairs",
+    "Processor",
+    "Record",
+    "Row",
+    "Store",
+    "Topics",
+];
 /// Topic names that are no everyday words.
 const TOPICS: [&str; 20] = [
     "latest",

@@ -179,10 +179,7 @@ fn full_key(place: u32, key: &[u8]) -> Vec<u8> {
 }
 
 /// Reads every commit of a segment, one frame in memory.
-fn each_commit(
-    segment: &Sealed,
-    mut take: impl FnMut(u64, &Body<'_>) -> Result<()>,
-) -> Result<()> {
+fn each_commit(segment: &Sealed, mut take: impl FnMut(u64, &Body<'_>) -> Result<()>) -> Result<()> {
     let (mut position, mut frame) = (HEADER_BYTES as u64, Vec::new());
     // Each turn moves on by a frame.
     while position < segment.end {
@@ -245,11 +242,9 @@ impl<'a, P: Fn(&str) -> Policy> Pass<'a, P> {
 
     /// Writes what stays of a segment.
     fn copy(&self, source: &Arc<Sealed>, output: &mut Output<'a>) -> Result<()> {
-        each_commit(source, |number, body| {
-            match self.kept(source, body, &mut output.removed) {
-                Some(body) => output.writer.commit(number, &body),
-                None => Ok(()),
-            }
+        each_commit(source, |number, body| match self.kept(source, body, &mut output.removed) {
+            Some(body) => output.writer.commit(number, &body),
+            None => Ok(()),
         })?;
         output.writer.summary.take_state(&source.summary);
         for (topic, partition, state) in source.summary.partitions.iter() {
@@ -272,7 +267,8 @@ impl<'a, P: Fn(&str) -> Policy> Pass<'a, P> {
             let expired = state.is_some_and(|state| policy.has_expired(state.newest, self.now));
             let mut is_begun = false;
             for record in batch.records() {
-                if expired || (policy.is_compacted && self.is_superseded(batch, &record, body.time)) {
+                if expired || (policy.is_compacted && self.is_superseded(batch, &record, body.time))
+                {
                     *removed += 1;
                     continue;
                 }

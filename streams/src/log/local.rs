@@ -13,9 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockRead
 use super::commit::LogCommit;
 use super::disk::{Directory, Disk};
 use super::error::{LogError, Result};
-use super::group::{
-    ActiveFile, MAX_GROUP_BYTES, Pending, Queue, Receipt, Written, decoded,
-};
+use super::group::{ActiveFile, MAX_GROUP_BYTES, Pending, Queue, Receipt, Written, decoded};
 use super::open::{self, Recovery};
 use super::options::{Fsync, Options};
 use super::segment::{Named, Sealed};
@@ -179,7 +177,11 @@ impl Log {
     }
 
     /// Writes all that waits, as one group. The lock is not held during the write.
-    fn write<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, now: Option<Timestamp>) -> MutexGuard<'a, Queue> {
+    fn write<'a>(
+        &'a self,
+        mut queue: MutexGuard<'a, Queue>,
+        now: Option<Timestamp>,
+    ) -> MutexGuard<'a, Queue> {
         queue.is_writing = true;
         let group = std::mem::take(&mut queue.pending);
         queue.bytes = 0;
@@ -218,7 +220,12 @@ impl Log {
         queue.ends = ends(&shared.summary);
     }
 
-    fn write_group(&self, file: &mut ActiveFile, group: Vec<Pending>, now: Option<Timestamp>) -> Result<()> {
+    fn write_group(
+        &self,
+        file: &mut ActiveFile,
+        group: Vec<Pending>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
         let Some(first) = group.first().map(|pending| pending.number) else { return Ok(()) };
         if file.open.as_ref().is_some_and(|open| open.length >= self.options.segment_bytes) {
             self.seal(file)?;

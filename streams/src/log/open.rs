@@ -36,7 +36,11 @@ pub(super) struct Opened {
     pub(super) recovery: Recovery,
 }
 
-fn io_error(disk: &dyn Disk, name: &str, operation: &'static str) -> impl Fn(io::Error) -> LogError {
+fn io_error(
+    disk: &dyn Disk,
+    name: &str,
+    operation: &'static str,
+) -> impl Fn(io::Error) -> LogError {
     let path = disk.path(name);
     move |error| LogError::io(path.clone(), operation, &error)
 }
@@ -97,10 +101,9 @@ fn identity(disk: &dyn Disk, names: &[String], new_id: u128) -> Result<u128> {
 pub(super) fn read_identity(disk: &dyn Disk) -> Result<u128> {
     let failed = io_error(disk, IDENTITY, "a read");
     let file = disk.open(IDENTITY).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => LogError::Foreign {
-            path: disk.path(""),
-            reason: "it has no identity",
-        },
+        io::ErrorKind::NotFound => {
+            LogError::Foreign { path: disk.path(""), reason: "it has no identity" }
+        }
         _ => failed(error),
     })?;
     let length = file.length().map_err(&failed)?.min(MAX_IDENTITY);
@@ -149,7 +152,11 @@ fn segments(
         let after = sealed.last().map(|before| before.last + 1);
         if after.is_some_and(|after| after != first) {
             let path = disk.path(name);
-            return Err(LogError::Damaged { path, offset: 0, reason: "a segment before it is missing" });
+            return Err(LogError::Damaged {
+                path,
+                offset: 0,
+                reason: "a segment before it is missing",
+            });
         }
         match found {
             Some(segment) => sealed.push(Arc::new(segment)),

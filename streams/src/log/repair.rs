@@ -90,7 +90,11 @@ pub fn repair(disk: &dyn Disk, file: &str, offset: u64) -> Result<Damage> {
     Ok(damage)
 }
 
-fn failed(disk: &dyn Disk, name: &str, operation: &'static str) -> impl Fn(std::io::Error) -> LogError {
+fn failed(
+    disk: &dyn Disk,
+    name: &str,
+    operation: &'static str,
+) -> impl Fn(std::io::Error) -> LogError {
     let path = disk.path(name);
     move |error| LogError::io(path.clone(), operation, &error)
 }

@@ -98,7 +98,9 @@ pub fn scan(bytes: &[u8]) -> Result<Scan, BadHeader> {
         None if rest == 0 => (Tail::Whole, 0),
         None => match later_frames(bytes, end, expected) {
             0 => (Tail::Torn(rest), 0),
-            beyond => (Tail::Damaged("the checksum, or the order of commits, does not fit"), beyond),
+            beyond => {
+                (Tail::Damaged("the checksum, or the order of commits, does not fit"), beyond)
+            }
         },
     };
     Ok(Scan { header, commits, summary, end, tail, beyond })
@@ -113,7 +115,9 @@ fn frame_at(bytes: &[u8], position: usize) -> Option<Frame> {
 fn follows(header: &SegmentHeader, head: FrameHead, expected: u64) -> bool {
     match (head.kind, header.kind) {
         // A summary is of the last commit, and compaction may have removed that.
-        (FrameKind::Summary, SegmentKind::Committed) => head.number.checked_add(1) == Some(expected),
+        (FrameKind::Summary, SegmentKind::Committed) => {
+            head.number.checked_add(1) == Some(expected)
+        }
         (FrameKind::Summary, SegmentKind::Compacted) => head.number >= expected.saturating_sub(1),
         (FrameKind::Commit, SegmentKind::Committed) => head.number == expected,
         (FrameKind::Commit, SegmentKind::Compacted) => head.number >= expected,

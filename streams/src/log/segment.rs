@@ -118,7 +118,8 @@ impl Sealed {
     /// A segment of this log; `None` when it was not sealed.
     pub(super) fn open(disk: &dyn Disk, name: &str) -> Result<Option<Self>> {
         let path = disk.path(name);
-        let file = disk.open(name).map_err(|error| LogError::io(path.clone(), "opening", &error))?;
+        let file =
+            disk.open(name).map_err(|error| LogError::io(path.clone(), "opening", &error))?;
         let named = Named { file, path };
         let header = named.header()?;
         let length = named.length()?;
@@ -170,11 +171,16 @@ pub(super) struct SegmentWriter<'a> {
 
 impl<'a> SegmentWriter<'a> {
     /// Begins a file that has no final name yet.
-    pub(super) fn create(disk: &'a dyn Disk, header: SegmentHeader, before: &Summary) -> Result<Self> {
+    pub(super) fn create(
+        disk: &'a dyn Disk,
+        header: SegmentHeader,
+        before: &Summary,
+    ) -> Result<Self> {
         let temporary = name_of(header.first) + NEW;
         let path = disk.path(&temporary);
         let file = disk.create(&temporary);
-        let file = file.map_err(|error| LogError::io(path.clone(), "creating a segment", &error))?;
+        let file =
+            file.map_err(|error| LogError::io(path.clone(), "creating a segment", &error))?;
         Ok(Self {
             disk,
             named: Named { file, path },

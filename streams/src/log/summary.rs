@@ -140,12 +140,13 @@ impl Summary {
 
     /// The offsets of all groups.
     pub(super) fn offsets(&self) -> Vec<GroupOffset> {
-        let offset = |((group, topic, partition), consumed): (&(String, String, _), &_)| GroupOffset {
-            group: group.clone(),
-            topic: topic.clone(),
-            partition: *partition,
-            consumed: *consumed,
-        };
+        let offset =
+            |((group, topic, partition), consumed): (&(String, String, _), &_)| GroupOffset {
+                group: group.clone(),
+                topic: topic.clone(),
+                partition: *partition,
+                consumed: *consumed,
+            };
         self.consumed.iter().map(offset).collect()
     }
 
@@ -194,7 +195,9 @@ impl Summary {
             *summary.partitions.entry(topic, number) = partition;
         }
         for offset in parse_offsets(&mut input)? {
-            summary.consumed.insert((offset.group, offset.topic, offset.partition), offset.consumed);
+            summary
+                .consumed
+                .insert((offset.group, offset.topic, offset.partition), offset.consumed);
         }
         input.is_empty().then_some(summary)
     }

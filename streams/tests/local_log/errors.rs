@@ -88,6 +88,9 @@ fn each_message_names_the_file_the_cause_and_the_remedy() {
     ];
     for error in errors {
         let told = error.to_string();
-        assert!(told.starts_with("d/1: ") && (told.contains("; ") || told.contains(", ")), "{told}");
+        assert!(
+            told.starts_with("d/1: ") && (told.contains("; ") || told.contains(", ")),
+            "{told}"
+        );
     }
 }

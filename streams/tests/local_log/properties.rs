@@ -18,8 +18,7 @@ use streams::record::{Offset, Partition, Timestamp};
 
 use super::sample::{COMPACTED, PLAIN, commit, compare, fold, policy, read};
 
-const SMALL: Options =
-    Options { segment_bytes: 1 << 10, key_map_bytes: 100, new_id: 1, ..DEFAULT };
+const SMALL: Options = Options { segment_bytes: 1 << 10, key_map_bytes: 100, new_id: 1, ..DEFAULT };
 const DEFAULT: Options = Options {
     fsync: streams::log::Fsync::Always,
     segment_bytes: 64 << 20,
@@ -161,7 +160,8 @@ fn a_tombstone_stays_for_a_day_and_takes_its_key_with_it() -> Result<()> {
 #[test]
 fn retention_removes_segments_by_the_time_of_their_newest_commit() -> Result<()> {
     let log = Arc::new(Log::open(Arc::new(Memory::default()), SMALL)?);
-    let hour = |_: &str| Policy { is_compacted: false, retention: Some(Duration::from_millis(100)) };
+    let hour =
+        |_: &str| Policy { is_compacted: false, retention: Some(Duration::from_millis(100)) };
     for time in [0, 50, 100] {
         log.commit(one(PLAIN, b"k", Some(&[0; 1000])), Timestamp(time))?;
     }

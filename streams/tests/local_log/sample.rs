@@ -43,7 +43,11 @@ fn record(rng: &mut impl Rng) -> LogRecord {
         timestamp: Timestamp(rng.random_range(0..1000)),
         key: vec![rng.random_range(0..5)],
         value: rng.random_bool(0.8).then_some(value),
-        headers: rng.random_bool(0.1).then(|| ("reason".into(), b"late".to_vec())).into_iter().collect(),
+        headers: rng
+            .random_bool(0.1)
+            .then(|| ("reason".into(), b"late".to_vec()))
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -58,7 +62,12 @@ pub(crate) fn expected(commits: &[LogCommit], topic: &str, partition: Partition)
 }
 
 /// The records of a partition, as a reader gives them, in portions.
-pub(crate) fn read(log: &Arc<Log>, topic: &str, partition: Partition, portion: u64) -> Result<Records> {
+pub(crate) fn read(
+    log: &Arc<Log>,
+    topic: &str,
+    partition: Partition,
+    portion: u64,
+) -> Result<Records> {
     let mut reader = Reader::new(Arc::clone(log), topic, partition, Offset(0));
     let mut records = Vec::new();
     loop {
