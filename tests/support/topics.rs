@@ -137,6 +137,8 @@ pub fn read(bootstrap: &str, topic: &str) -> Result<Vec<Record>> {
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 open.remove(&partition);
             }
+            // The client connects again.
+            Some(Err(error)) if is_moving(&error) => {}
             Some(Err(error)) => return Err(error).with_context(|| format!("reading {topic}")),
             Some(Ok(message)) => records.push(Record {
                 partition: message.partition(),
@@ -183,6 +185,10 @@ const MOVING: [RDKafkaErrorCode; 7] = [
     RDKafkaErrorCode::CoordinatorLoadInProgress,
 ];
 
+fn is_moving(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| MOVING.contains(&code))
+}
+
 /// The offsets that a group has committed; nothing while its coordinator moves.
 pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<Vec<i64>> {
     let consumer = asking(bootstrap, group)?;
@@ -190,9 +196,7 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> Result<Vec<i64>> 
     asked.add_partition_range(topic, 0, partitions(&consumer, topic)? - 1);
     let found = match consumer.committed_offsets(asked, ANSWER) {
         // The coordinator has moved and is looked for, or reads its log: nothing is known for now.
-        Err(error) if error.rdkafka_error_code().is_some_and(|code| MOVING.contains(&code)) => {
-            return Ok(Vec::new());
-        }
+        Err(error) if is_moving(&error) => return Ok(Vec::new()),
         found => found?,
     };
     let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };

@@ -1,5 +1,7 @@
 //! A follower on a socket, as the producer drives it, whose records are folded.
 
+use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -7,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use schemas::Timestamp;
 use simulator::ethereum::{FIRST, NodeHandle};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use venues::ethereum::{Follower, FollowerConfig, Notice, listing};
@@ -79,19 +81,21 @@ impl Client {
         time: Duration,
         is_done: impl Fn(&Self) -> bool,
     ) -> Result<()> {
-        let until = Instant::now() + time;
-        while Instant::now() < until && !is_done(self) {
+        // Only the wait for a frame is given up: a request that is half sent would get no answer.
+        let mut end = pin!(timeout(time, pending::<()>()));
+        while !is_done(self) {
             if self.socket.is_none() {
                 self.connect().await?;
             }
             let Some(socket) = &mut self.socket else { continue };
-            match timeout_at(until, socket.next()).await {
-                Err(_) => return Ok(()),
-                Ok(Some(Ok(Message::Text(text)))) => self.frame(&text).await?,
-                Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(_)) | None) => {
-                    self.cut();
-                }
+            let frame = tokio::select! {
+                _ = &mut end => return Ok(()),
+                frame = socket.next() => frame,
+            };
+            match frame {
+                Some(Ok(Message::Text(text))) => self.frame(&text).await?,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => self.cut(),
             }
         }
         Ok(())

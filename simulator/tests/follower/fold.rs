@@ -188,8 +188,8 @@ impl Truth {
             let names =
                 ["tx_hash", "pool", "amount0", "amount1", "sqrt_price_x96", "liquidity", "tick"];
             let swap = |swap: &Value| {
-                let mut content = names.map(|name| text(&swap[name])).join(" ");
-                content.push_str(&format!(" {}", text(&line["time_s"])));
+                let names = names.map(|name| text(&swap[name])).join(" ");
+                let content = format!("{names} {}", text(&line["time_s"]));
                 Ok((swap["log_index"].as_i64().context("no index")?, content))
             };
             let swaps = line["swaps"].as_array().context("no swaps")?.iter().map(swap);

@@ -22,7 +22,7 @@ use memory::worlds;
 /// Empty blocks after the last swap: all swaps are final.
 const EMPTY: usize = 80;
 /// A test that has not seen what it waits for by then has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at the file of the truth.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Looks until [`PATIENCE`] has passed.

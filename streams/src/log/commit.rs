@@ -319,7 +319,8 @@ impl<'a> Batch<'a> {
 fn parse_record<'a>(input: &mut Input<'a>, first: Offset) -> Option<StoredRecord<'a>> {
     let all = input.0;
     let (delta, timestamp) = (input.u32()?, input.i64()?);
-    let (key, value) = (input.bytes()?, input.value()?);
+    let key = input.bytes()?;
+    let value = if input.is_tombstone() { None } else { Some(input.bytes()?) };
     let count = input.u16()?;
     let before = input.0;
     for _ in 0..count {

@@ -340,7 +340,7 @@ impl Queue {
             let end = ends.entry(&append.topic, append.partition);
             let first = end.or(known).unwrap_or_default();
             firsts.push(first);
-            *end = Some(Offset(first.0 + append.records.len() as i64));
+            *end = Some(Offset(first.0 + append.records.len().cast_signed() as i64));
         }
         let body = commit.encode(now, &firsts)?;
         for (topic, partition, end) in ends.iter() {

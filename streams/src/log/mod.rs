@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`commit`] is what one commit holds: records of any partitions, and consumed offsets.
-//! - [`format`] and [`scan`] are the bytes: frames, and what of a segment is valid. They do no I/O.
+//! - [`mod@format`] and [`scan`] are the bytes: frames, and what of a segment is valid. They do no I/O.
 //! - [`disk`] is the file access: a directory, or memory.
 //! - [`Log`] opens a directory, commits, and follows nothing by itself: [`Reader`] does.
 //! - [`compaction`] removes what is superseded or expired.

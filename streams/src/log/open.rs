@@ -216,12 +216,11 @@ fn recover(
     }
     recovery.commits = found.commits.len() as u64;
     let before = sealed.last().map(|last| last.summary.clone()).unwrap_or_default();
-    match copy(disk, found.header, &before, &bytes, &found.commits)? {
-        Some(segment) => sealed.push(Arc::new(segment)),
-        None => {
-            remove(disk, &name_of(found.header.first))?;
-            disk.sync().map_err(io_error(disk, "", "syncing"))?;
-        }
+    if let Some(segment) = copy(disk, found.header, &before, &bytes, &found.commits)? {
+        sealed.push(Arc::new(segment));
+    } else {
+        remove(disk, &name_of(found.header.first))?;
+        disk.sync().map_err(io_error(disk, "", "syncing"))?;
     }
     Ok(())
 }

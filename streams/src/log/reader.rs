@@ -105,7 +105,7 @@ impl Reader {
             Some(held) => held,
             None => Held { partition: self.load(&sealed)?, sealed },
         };
-        let span = self.from_next(held.sealed.named.clone(), &held.partition);
+        let span = self.frames_of(held.sealed.named.clone(), &held.partition);
         self.segment = Some(held);
         Ok(Some(span))
     }
@@ -129,11 +129,11 @@ impl Reader {
             return None;
         }
         let named = shared.active.clone()?;
-        Some(self.from_next(named, state))
+        Some(self.frames_of(named, state))
     }
 
     /// The next frames of the partition in a segment.
-    fn from_next(&self, named: Named, partition: &PartitionSummary) -> Span {
+    fn frames_of(&self, named: Named, partition: &PartitionSummary) -> Span {
         let last = |frame: &FramePosition| partition.first.0 + i64::from(frame.last);
         let from = partition.frames.partition_point(|frame| last(frame) < self.next.0);
         let rest = &partition.frames[from..];

@@ -38,12 +38,11 @@ impl<'a> Input<'a> {
         self.take(length as usize)
     }
 
-    /// The outer `None` means that the bytes do not suffice, the inner one is a tombstone.
-    pub(super) fn value(&mut self) -> Option<Option<&'a [u8]>> {
-        match self.u32()? {
-            TOMBSTONE => Some(None),
-            length => self.take(length as usize).map(Some),
-        }
+    /// Takes a tombstone, if it is the next value.
+    pub(super) fn is_tombstone(&mut self) -> bool {
+        let rest = self.0.strip_prefix(&TOMBSTONE.to_le_bytes());
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
     }
 
     pub(super) fn is_empty(&self) -> bool {

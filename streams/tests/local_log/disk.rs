@@ -184,7 +184,8 @@ impl FaultyDisk {
         state.names = state.durable_names.clone();
         for id in 0..state.inodes.len() {
             state.lose(id);
-            state.inodes[id].current = state.inodes[id].durable.clone();
+            let inode = &mut state.inodes[id];
+            inode.current.clone_from(&inode.durable);
         }
         state.life = usize::MAX;
     }
@@ -198,8 +199,9 @@ impl FaultyDisk {
     pub(crate) fn flip(&self, name: &str, position: usize, bits: u8) {
         let mut state = self.state();
         let id = state.names[name];
-        state.inodes[id].current[position] ^= bits;
-        state.inodes[id].durable = state.inodes[id].current.clone();
+        let inode = &mut state.inodes[id];
+        inode.current[position] ^= bits;
+        inode.durable.clone_from(&inode.current);
     }
 }
 

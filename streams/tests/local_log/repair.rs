@@ -66,6 +66,27 @@ fn damage_is_an_error_or_harmless_and_a_repair_keeps_what_is_before_it() -> Resu
     Ok(())
 }
 
+/// The pages of commits that were never synced may reach the disk in any order.
+#[test]
+fn what_follows_a_commit_that_was_never_synced_is_a_torn_tail() -> Result<()> {
+    let (mut rng, disk) = (StdRng::seed_from_u64(2), FaultyDisk::new(2));
+    let options = Options { fsync: streams::log::Fsync::Never, segment_bytes: 64 << 20, ..OPTIONS };
+    let log = Log::open(Arc::new(disk.clone()), options)?;
+    let commits: Vec<_> = (1..=5).map(|number| commit(&mut rng, number)).collect();
+    let segment = || disk.names().unwrap().into_iter().find(|name| name.ends_with(".segment"));
+    let mut ends = Vec::new();
+    for commit in &commits {
+        log.commit(commit.clone(), Timestamp(0))?;
+        ends.push(disk.bytes(&segment().unwrap()).len());
+    }
+    disk.flip(&segment().unwrap(), ends[1] + 10, 1);
+    drop(log);
+    let log = Log::open(Arc::new(disk.clone()), options)?;
+    let recovery = log.recovery();
+    assert_eq!((recovery.commits, recovery.torn_bytes), (2, (ends[4] - ends[1]) as u64));
+    compare(&Arc::new(log), &commits[..2], 100)
+}
+
 #[test]
 fn a_missing_segment_is_told() -> Result<()> {
     let (mut rng, disk) = (StdRng::seed_from_u64(1), FaultyDisk::new(1));

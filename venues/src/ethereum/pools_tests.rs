@@ -29,7 +29,7 @@ fn address(address: &str) -> Value {
 
 /// A string as a contract returns it.
 fn string(text: &str) -> Value {
-    let bytes: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = alloy_primitives::hex::encode(text);
     format!("0x{:0>64}{:0>64}{bytes:0<64}", "20", format!("{:x}", text.len())).into()
 }
 
@@ -40,11 +40,11 @@ fn tokens(node: &mut Node, calls: &[Value]) -> [Vec<Value>; 2] {
 }
 
 fn pool(node: &Node) -> &Pool {
-    let pools = node.out.iter().filter_map(|output| match output {
+    let mut pools = node.out.iter().rev().filter_map(|output| match output {
         Output::Pool { pool, .. } => Some(&**pool),
         _ => None,
     });
-    pools.last().unwrap()
+    pools.next().unwrap()
 }
 
 #[test]
