@@ -56,8 +56,10 @@ def kafka_tool(tool, *arguments):
     return done.stdout
 
 
-def create_topics(prefix, partitions=PARTITIONS):
-    program("processor", "topics", "create", "--topic-prefix", prefix, "--partitions", partitions)
+def create_topics(prefix, partitions=PARTITIONS, group=None):
+    """Those of a prefix; with a group, its repartition topics, too."""
+    of_group = ["--application-id", group] if group else []
+    program("processor", "topics", "create", "--topic-prefix", prefix, "--partitions", partitions, *of_group)
 
 
 def delete_topics(prefix):

@@ -348,7 +348,7 @@ def main():
     prefix = stack.name("venues")
     os.makedirs(stack.RESULTS, exist_ok=True)
     try:
-        stack.create_topics(prefix)
+        stack.create_topics(prefix, group=prefix + "swaps")
         with open(os.path.join(stack.RESULTS, "venues.log"), "w") as log:
             chosen = lambda part: options.only in (None, part)
             row = measured(prefix, options, log) if chosen("load") else None
