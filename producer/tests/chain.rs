@@ -172,8 +172,8 @@ impl Peer {
         self.say(&json!({"jsonrpc": "2.0", "method": "eth_subscription", "params": params})).await
     }
 
-    /// The feed closes the connection.
-    async fn is_left(mut self) -> Result<()> {
+    /// Waits until the feed closes the connection.
+    async fn until_left(mut self) -> Result<()> {
         while let Some(Ok(_)) =
             timeout(PATIENCE, self.socket.next()).await.context("the feed stays")?
         {}
@@ -213,7 +213,7 @@ async fn a_node_that_refuses_its_subscriptions_opens_the_breaker_until_it_grants
     for _ in 0..BREAKER.after {
         let mut peer = scene.accept().await?;
         peer.refuse().await?;
-        peer.is_left().await?;
+        peer.until_left().await?;
         ensure!(scene.published().await? == "rpc");
     }
     let breaker = scene.metrics.breakers.with_label_values(&[NAME]);
@@ -247,7 +247,7 @@ async fn reaches(gauge: &prometheus::IntGauge, value: i64) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_node_without_new_heads_is_left() -> Result<()> {
+async fn a_node_without_new_heads_until_left() -> Result<()> {
     let mut scene = Scene::start(Duration::from_millis(300)).await?;
     let mut peer = scene.accept().await?;
     peer.begin().await?;
@@ -255,7 +255,7 @@ async fn a_node_without_new_heads_is_left() -> Result<()> {
     // Logs are no sign of life.
     peer.notify(&log(FIRST)).await?;
     ensure!(scene.published().await? == "S100");
-    peer.is_left().await?;
+    peer.until_left().await?;
     scene.accept().await?;
     ensure!(scene.reconnects(Cause::Stale) == 1);
     Ok(())
