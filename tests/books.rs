@@ -314,8 +314,9 @@ fn ends(installation: &Installation, member: &mut Member, pair: &str) -> Result<
 #[test]
 fn a_watch_shows_each_change_of_a_book_and_its_loss() -> Result<()> {
     let installation = Installation::new("watch")?;
-    // Each crossed book is a loss of sync of the first product.
-    let faults = ["--rate", "40", "--cross-book-every", "150"];
+    // Each crossed book is a loss of sync of the first product. Its snapshot is slow: the loss would
+    // otherwise end within the commit in which it began.
+    let faults = ["--rate", "40", "--cross-book-every", "150", "--slow-snapshot", "2s"];
     let venue = Simulated::start(&installation, Venue::Coinbase, &PRODUCTS, 8, &faults)?;
     let mut member = installation.ready_member("one", &MEMBER)?;
     // The line of the README.
