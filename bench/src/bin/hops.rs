@@ -12,34 +12,21 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use bench::read::{Isolation, consumer, ends};
+use bench::visible::{Watch, report};
 use clap::Parser;
-use cli::kafka::SchemaRegistry;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use schemas::topic::Topic;
 use schemas::{Codec, Kind, PoolMinute, PoolMinuteKey, Swap, SwapStatusKey};
 use serde_json::json;
 
-/// The longest wait for a record before the time is looked at.
-const LOOK: Duration = Duration::from_millis(100);
-
 #[derive(Debug, Parser)]
 struct Options {
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
-    bootstrap_servers: String,
     #[command(flatten)]
-    registry: SchemaRegistry,
-    /// The prefix of the topics.
-    #[arg(long)]
-    topic_prefix: String,
-    /// How long to read.
-    #[arg(long)]
-    seconds: u64,
+    watch: Watch,
 }
 
 /// A swap of `swaps`, and when it was received.
@@ -116,37 +103,20 @@ struct Topics {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    let codec = options.registry.client()?.codec(&options.topic_prefix)?;
-    let name = |topic: Topic| topic.name(&options.topic_prefix);
+    let Options { watch } = Options::parse();
+    let codec = watch.registry.client()?.codec(&watch.topic_prefix)?;
+    let name = |topic: Topic| topic.name(&watch.topic_prefix);
     let topics = Topics {
         swaps: name(Topic::Swaps),
         minutes: name(Topic::PoolMinutes),
         statuses: name(Topic::SwapStatus),
     };
-    let consumer = consumer(&options.bootstrap_servers, Isolation::Committed, &[])?;
+    let consumer = consumer(&watch.bootstrap_servers, Isolation::Committed, &[])?;
     ends(&consumer, &[&topics.swaps, &topics.minutes, &topics.statuses])?;
-    let seen = read(&consumer, &codec, &topics, Duration::from_secs(options.seconds))?;
+    let mut seen = Seen::default();
+    watch.each(&consumer, |message| seen.take(&codec, &topics, message))?;
     let [one, two] = seen.latencies();
     let report = json!({"one_hop": report(one)?, "two_hops": report(two)?});
     writeln!(std::io::stdout(), "{report}")?;
     Ok(())
-}
-
-fn read(consumer: &BaseConsumer, codec: &Codec, topics: &Topics, whole: Duration) -> Result<Seen> {
-    let (started, mut seen) = (Instant::now(), Seen::default());
-    while started.elapsed() < whole {
-        match consumer.poll(LOOK) {
-            None | Some(Err(KafkaError::PartitionEOF(_))) => {}
-            Some(message) => seen.take(codec, topics, &message.context("reading swaps")?)?,
-        }
-    }
-    Ok(seen)
-}
-
-fn report(mut latencies: Vec<i64>) -> Result<serde_json::Value> {
-    ensure!(!latencies.is_empty(), "no swap was seen in pool_1m and swap_status");
-    latencies.sort_unstable();
-    let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
-    Ok(json!({"samples": latencies.len(), "p50_ms": at(50), "p99_ms": at(99), "max_ms": at(100)}))
 }
